@@ -1,0 +1,1 @@
+"""Each headline figure, measured against what a user would do instead."""

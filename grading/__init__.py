@@ -1,0 +1,1 @@
+"""Customer grades from six months of paid spend."""

@@ -1,0 +1,74 @@
+"""Structured logs on stderr: logfmt for people, JSON with LOG_FORMAT=json; never a secret."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any, Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+_SECRET_KEY: Final = re.compile(r"passw|secret|token|credential", re.IGNORECASE)
+_URL_PASSWORD: Final = re.compile(r"(\w+://[^:/@\s]*):[^@/\s]+@")
+MASK: Final = "********"  # of fixed width: the length of a secret is a hint too
+
+
+def redact(text: str) -> str:
+    """Mask the password of any URL in `text`.
+
+    >>> redact("redis://:hunter2@127.0.0.1:6379/0")
+    'redis://:********@127.0.0.1:6379/0'
+    """
+    return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+
+
+def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if _SECRET_KEY.search(key):
+            event[key] = MASK
+        elif isinstance(value, str):
+            event[key] = redact(value)
+    return event
+
+
+def configure(
+    process: str, *, level: str = "info", fmt: str = "logfmt", stream: TextIO | None = None
+) -> None:
+    """Set up logging for this process.
+
+    Args:
+        process: name that every line carries, e.g. ``orders``.
+        level: debug, info, warning or error.
+        fmt: ``logfmt`` or ``json``.
+        stream: where lines go; stderr by default, stdout is for data.
+    """
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if fmt == "json"
+        else structlog.processors.LogfmtRenderer(
+            key_order=["timestamp", "level", "process", "event"], drop_missing=True
+        )
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _redact_event,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(file=stream or sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def get_logger() -> FilteringBoundLogger:
+    """Return the process's logger."""
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger

@@ -1,0 +1,331 @@
+"""The events of the shop: the only definition of User, Product and Order.
+
+Everything else follows from the three classes below: the JSON form (field order and types), the
+validation of what arrives, the polars schema, the column order of COPY. A field is added here
+and in a migration, and nowhere else.
+
+JSON: one object a message, `"v": 1`, times in RFC 3339 with `Z`, money in integer KRW.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
+
+import msgspec
+import polars as pl
+from msgspec import Meta, inspect
+
+from shop.clock import UTC
+from shop.ids import EPOCH, MAX_ID
+
+VERSION: Final = 1
+MAX_MESSAGE_BYTES: Final = 1_000_000
+"""A larger message is rejected; Kafka's own default limit for a record batch is 1,048,588."""
+MAX_KRW: Final = 1_000_000_000_000
+MAX_FUTURE: Final = timedelta(hours=24)
+"""How far ahead of the clock an event may be dated (a wrong time zone is at most 14 h off)."""
+
+Id: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ID)]
+Krw: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_KRW)]
+Instant: TypeAlias = Annotated[datetime, Meta(tz=True)]
+Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+Slug: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\Z")]
+
+Gender: TypeAlias = Literal["F", "M"]
+PaymentMethod: TypeAlias = Literal["SIMPLE_PAY", "CARD", "VIRTUAL_ACCOUNT", "TRANSFER", "PHONE"]
+OrderStatus: TypeAlias = Literal["PAID", "CANCELLED", "REFUNDED"]
+
+PAYMENT_METHODS: Final[tuple[str, ...]] = get_args(PaymentMethod)
+ORDER_STATUSES: Final[tuple[str, ...]] = get_args(OrderStatus)
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A customer signed up. Key: `user_id`. Grades and counters are the shop's, not the event's."""
+
+    v: Literal[1]
+    user_id: Id
+    name: Text
+    email: Text
+    gender: Gender
+    birth_year: Annotated[int, Meta(ge=1900, le=2100)]
+    city: Text
+    created_at: Instant
+
+
+class Product(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A product was listed. Key: `product_id`. Price in KRW."""
+
+    v: Literal[1]
+    product_id: Id
+    name: Text
+    category: Text
+    brand: Text
+    price: Krw
+    created_at: Instant
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The full state of an order at one revision. Key: `user_id`. Money in KRW.
+
+    `amount` = `quantity` * `unit_price` - `discount`. `rev` 1 is PAID; a later event with the
+    same id and a higher `rev` makes it CANCELLED or REFUNDED; the highest `rev` wins.
+    """
+
+    v: Literal[1]
+    order_id: Id
+    rev: Annotated[int, Meta(ge=1, le=32_767)]
+    user_id: Id
+    product_id: Id
+    quantity: Annotated[int, Meta(ge=1, le=999)]
+    unit_price: Krw
+    discount: Krw
+    amount: Krw
+    payment_method: PaymentMethod
+    status: OrderStatus
+    scenario: Slug | None
+    ordered_at: Instant
+    updated_at: Instant
+
+
+Event: TypeAlias = User | Product | Order
+
+TOPICS: Final[Mapping[str, type[Event]]] = {"users": User, "products": Product, "orders": Order}
+GROUPS: Final[Mapping[str, str]] = {topic: f"{topic}_group" for topic in TOPICS}
+ID_FIELD: Final[Mapping[str, str]] = {t: f"{t[:-1]}_id" for t in TOPICS}
+"""The primary key column of each topic's table."""
+KEY_FIELD: Final[Mapping[str, str]] = {**ID_FIELD, "orders": "user_id"}
+"""The field whose decimal digits are the message key: a user's orders share a partition."""
+
+
+class RejectReason(str, Enum):
+    """Why a message is in `rejected_messages`. The values are stable: dashboards use them."""
+
+    EMPTY = "empty"
+    """No payload (a tombstone) or an empty one."""
+    OVERSIZE = "oversize"
+    """Longer than `MAX_MESSAGE_BYTES`."""
+    BAD_ENCODING = "bad_encoding"
+    """Not UTF-8 (EUC-KR, say), or an escape that is half of a surrogate pair."""
+    BAD_JSON = "bad_json"
+    """Not one whole JSON value: truncated, trailing bytes, a syntax error."""
+    UNKNOWN_VERSION = "unknown_version"
+    """`v` is missing or is none that this program knows."""
+    MISSING_FIELD = "missing_field"
+    """A required field is absent."""
+    WRONG_TYPE = "wrong_type"
+    """A field, or the whole message, has another JSON type than the contract."""
+    UNKNOWN_VALUE = "unknown_value"
+    """A value outside an enumeration."""
+    OUT_OF_RANGE = "out_of_range"
+    """A number, length or time outside its bounds."""
+    NUL_CHARACTER = "nul_character"
+    r"""A string holds U+0000, which PostgreSQL cannot store."""
+    WRONG_AMOUNT = "wrong_amount"
+    """`amount` is not quantity * unit_price - discount."""
+    NULL_KEY = "null_key"
+    """The message has no key, so nothing orders it among its user's events."""
+    KEY_MISMATCH = "key_mismatch"
+    """The key is not the id that the payload carries."""
+    REFUSED_BY_DATABASE = "refused_by_database"
+    """PostgreSQL refused the row's data (SQLSTATE class 22 or 23); `detail` has its words."""
+
+
+class Rejection(Exception):
+    """One message does not meet the contract.
+
+    Attributes:
+        reason: what kind of fault.
+        field: the field at fault, None if the message as a whole.
+        detail: one line for a person.
+    """
+
+    def __init__(self, reason: RejectReason, field: str | None, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.field = field
+        self.detail = detail
+
+
+_POLARS: Final[Mapping[type[inspect.Type], pl.DataType]] = {
+    inspect.IntType: pl.Int64(),
+    inspect.StrType: pl.String(),
+    inspect.LiteralType: pl.String(),
+    inspect.DateTimeType: pl.Datetime("us", "UTC"),
+}
+
+
+def _column_type(type_: inspect.Type) -> pl.DataType:
+    if isinstance(type_, inspect.UnionType):  # `X | None`
+        type_ = next(t for t in type_.types if not isinstance(t, inspect.NoneType))
+    return _POLARS[type(type_)]
+
+
+def schema(event: type[Event]) -> dict[str, pl.DataType]:
+    """Return the polars schema of an event, which is also the column order of COPY.
+
+    The version field `v` belongs to the message, not to the table.
+
+    >>> list(schema(Product))
+    ['product_id', 'name', 'category', 'brand', 'price', 'created_at']
+    """
+    info = inspect.type_info(event)
+    assert isinstance(info, inspect.StructType)  # noqa: S101  (tells the type checker)
+    return {f.name: _column_type(f.type) for f in info.fields if f.name != "v"}
+
+
+SCHEMAS: Final[Mapping[str, dict[str, pl.DataType]]] = {t: schema(e) for t, e in TOPICS.items()}
+
+
+def nullable(event: type[Event]) -> frozenset[str]:
+    """Return the fields of an event that may be null.
+
+    >>> sorted(nullable(Order))
+    ['scenario']
+    """
+    info = inspect.type_info(event)
+    assert isinstance(info, inspect.StructType)  # noqa: S101
+    return frozenset(f.name for f in info.fields if isinstance(f.type, inspect.UnionType))
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def encode(event: Event) -> bytes:
+    """Return the JSON form of an event."""
+    return _encoder.encode(event)
+
+
+def key_of(topic: str, event: Event) -> bytes:
+    """Return the message key of an event: the decimal digits of its key field."""
+    return str(getattr(event, KEY_FIELD[topic])).encode()
+
+
+def as_row(event: Event) -> dict[str, Any]:
+    """Return an event as a table row, without the version field."""
+    row = msgspec.structs.asdict(event)
+    del row["v"]
+    return row
+
+
+_decoders: Final = {topic: msgspec.json.Decoder(event) for topic, event in TOPICS.items()}
+
+
+class _Version(msgspec.Struct):
+    v: Any = None
+
+
+_version_decoder: Final = msgspec.json.Decoder(_Version)
+
+
+def decode(topic: str, key: bytes | None, payload: bytes | None, *, now: datetime) -> Event:
+    """Decode and validate one message exactly; times come back in UTC.
+
+    Args:
+        topic: users, products or orders.
+        key: the Kafka message key.
+        payload: the Kafka message value.
+        now: the clock, for events dated in the future.
+
+    Raises:
+        Rejection: says what is wrong, and in which field.
+
+    >>> decode("users", b"1", b'{"v": 1}', now=EPOCH)
+    Traceback (most recent call last):
+    shop.model.Rejection: missing_field: Object missing required field `user_id`
+    """
+    if not payload:
+        raise Rejection(RejectReason.EMPTY, None, "the message has no payload")
+    if len(payload) > MAX_MESSAGE_BYTES:
+        detail = f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES} are taken"
+        raise Rejection(RejectReason.OVERSIZE, None, detail)
+    if key is None:
+        raise Rejection(RejectReason.NULL_KEY, None, f"no key; {KEY_FIELD[topic]} is expected")
+    event = _decode_types(topic, payload)
+    event = _decode_values(event, now)
+    expected = key_of(topic, event)
+    if key != expected:
+        detail = f"key is {key[:40]!r}, {KEY_FIELD[topic]} is {expected.decode()}"
+        raise Rejection(RejectReason.KEY_MISMATCH, KEY_FIELD[topic], detail)
+    return event
+
+
+def _decode_types(topic: str, payload: bytes) -> Event:
+    try:
+        payload.decode("utf-8")
+        event: Event = _decoders[topic].decode(payload)
+    except UnicodeDecodeError as e:
+        raise Rejection(RejectReason.BAD_ENCODING, None, f"not UTF-8: {e}") from None
+    except msgspec.ValidationError as e:
+        raise _classify(payload, str(e)) from None
+    except msgspec.DecodeError as e:
+        # msgspec reports half a surrogate pair as truncation or as an invalid escape.
+        surrogate = _has_lone_surrogate(payload)
+        reason = RejectReason.BAD_ENCODING if surrogate else RejectReason.BAD_JSON
+        detail = "half of a surrogate pair" if surrogate else str(e)
+        raise Rejection(reason, None, detail) from None
+    except RecursionError:
+        raise Rejection(RejectReason.BAD_JSON, None, "nested too deeply") from None
+    return event
+
+
+def _has_lone_surrogate(payload: bytes) -> bool:
+    import json  # only on this rare path; the standard library keeps lone surrogates  # noqa: PLC0415
+
+    try:
+        text = json.dumps(json.loads(payload), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return False
+    return any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _classify(payload: bytes, message: str) -> Rejection:
+    """Turn msgspec's words into a reason; an unknown version explains all other faults."""
+    try:
+        version = _version_decoder.decode(payload).v
+    except msgspec.MsgspecError:
+        version = VERSION
+    if version is None or version is True or version != VERSION:
+        detail = f"v is {version!r:.40}; this program knows {VERSION}"
+        return Rejection(RejectReason.UNKNOWN_VERSION, "v", detail)
+    text, _, path = message.partition(" - at `$")
+    field = path.strip("`.") or None
+    if text.startswith("Object missing required field"):
+        return Rejection(RejectReason.MISSING_FIELD, text.split("`")[1], message)
+    if text.startswith("Invalid enum value"):
+        return Rejection(RejectReason.UNKNOWN_VALUE, field, message)
+    if ", got `" in text:
+        return Rejection(RejectReason.WRONG_TYPE, field, message)
+    if text.startswith("Invalid RFC3339") or "timezone" in text:
+        return Rejection(RejectReason.WRONG_TYPE, field, message)
+    return Rejection(RejectReason.OUT_OF_RANGE, field, message)
+
+
+def _decode_values(event: Event, now: datetime) -> Event:
+    """Check what types alone cannot say, and bring times to UTC."""
+    changes: dict[str, datetime] = {}
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, str) and "\x00" in value:
+            raise Rejection(RejectReason.NUL_CHARACTER, name, f"{name} holds U+0000")
+        if isinstance(value, datetime):
+            changes[name] = _utc(name, value, now)
+    if isinstance(event, Order):
+        expected = event.quantity * event.unit_price - event.discount
+        if event.amount != expected:
+            detail = f"amount is {event.amount}, quantity * unit_price - discount is {expected}"
+            raise Rejection(RejectReason.WRONG_AMOUNT, "amount", detail)
+    return msgspec.structs.replace(event, **changes)
+
+
+def _utc(name: str, value: datetime, now: datetime) -> datetime:
+    try:
+        value = value.astimezone(UTC)
+    except OverflowError:
+        value = datetime.max.replace(tzinfo=UTC)
+    if not EPOCH <= value <= now + MAX_FUTURE:
+        detail = f"{name} is {value.isoformat()}, outside {EPOCH:%Y-%m-%d} to 24 h from now"
+        raise Rejection(RejectReason.OUT_OF_RANGE, name, detail)
+    return value

@@ -1,0 +1,167 @@
+"""PostgreSQL: connections, numbered migrations, COPY."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from shop.errors import JangteoError, UnreachableError
+from shop.settings import PostgresSettings
+
+CONNECT_TIMEOUT_S: Final = 5
+_MIGRATION_LOCK: Final = 0x6A616E67  # "jang": one migration at a time per database
+_KEEPALIVE: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+
+def connect(
+    settings: PostgresSettings,
+    name: str,
+    *,
+    autocommit: bool = False,
+    timeout: int = CONNECT_TIMEOUT_S,
+) -> Connection:
+    """Open a connection; times come and go in UTC.
+
+    Args:
+        settings: where.
+        name: shown in `pg_stat_activity` as ``jangteo-NAME``.
+        autocommit: each statement its own transaction.
+        timeout: seconds to wait for the server.
+
+    Raises:
+        psycopg.OperationalError: if the server does not answer or does not let us in.
+    """
+    parameters: dict[str, Any] = {**settings.conninfo(), **_KEEPALIVE}
+    return psycopg.connect(
+        **parameters,
+        connect_timeout=timeout,
+        application_name=f"jangteo-{name}",
+        options="-c timezone=UTC",
+        autocommit=autocommit,
+    )
+
+
+@contextmanager
+def connection(
+    settings: PostgresSettings, name: str, *, autocommit: bool = False
+) -> Iterator[Connection]:
+    """Like `connect`, closed at the end, with an unreachable server said in one line.
+
+    Raises:
+        UnreachableError: which server, where, and libpq's first line.
+    """
+    try:
+        conn = connect(settings, name, autocommit=autocommit)
+    except psycopg.OperationalError as e:
+        reason = next(iter(str(e).strip().splitlines()), "no answer")
+        raise UnreachableError(f"cannot reach {settings.where}: {reason}") from None
+    with conn:
+        yield conn
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """Return (number, name, SQL) of the migrations, in order."""
+    packaged = Path(__file__).with_name("_sql")
+    folder = packaged if packaged.is_dir() else Path(__file__).parents[1] / "deploy" / "sql"
+    found = []
+    for path in sorted(folder.glob("[0-9]*.sql")):
+        match = re.fullmatch(r"(\d{4})_(\w+)\.sql", path.name)
+        if match:
+            found.append((int(match[1]), match[2], path.read_text(encoding="utf-8")))
+    if [n for n, _, _ in found] != list(range(1, len(found) + 1)) or not found:
+        raise JangteoError(f"the migrations in {folder} are not numbered 0001, 0002, ...")
+    return found
+
+
+def migrate(conn: Connection) -> list[str]:
+    """Bring the schema to the newest version; return the names of what was applied.
+
+    Safe to run from many processes at once: an advisory lock lets one through at a time.
+
+    Raises:
+        JangteoError: if the database is newer than this program.
+    """
+    applied = []
+    known = migrations()
+    with conn.transaction(), conn.cursor() as cur:
+        cur.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        cur.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations ("
+            "version integer PRIMARY KEY, name text NOT NULL, "
+            "applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        current = _version(cur)
+        if current > len(known):
+            raise JangteoError(
+                f"the database has schema version {current}, this program knows {len(known)}: "
+                "install the newer jangteo"
+            )
+        for number, name, text in known[current:]:
+            cur.execute(text)
+            cur.execute("INSERT INTO schema_migrations VALUES (%s, %s)", (number, name))
+            applied.append(name)
+    return applied
+
+
+def schema_version(conn: Connection) -> int | None:
+    """Return the schema's version, None before the first migration."""
+    with conn.transaction(), conn.cursor() as cur:
+        cur.execute("SELECT to_regclass('schema_migrations')")
+        row = cur.fetchone()
+        return _version(cur) if row and row[0] else None
+
+
+def _version(cur: Cursor) -> int:
+    cur.execute("SELECT coalesce(max(version), 0) FROM schema_migrations")
+    row = cur.fetchone()
+    return int(row[0]) if row else 0
+
+
+def copy_frame(
+    cur: Cursor, table: str, frame: pl.DataFrame, *, fmt: Literal["csv", "text"] = "csv"
+) -> int:
+    """COPY a frame into the columns of the same names; return the number of rows.
+
+    Args:
+        cur: inside a transaction.
+        table: table name.
+        frame: columns named as the table's.
+        fmt: ``text`` is about a tenth faster for the server to parse; only for frames whose
+            strings hold no tab, newline or backslash.
+    """
+    buffer = io.BytesIO()
+    if fmt == "text":
+        frame.write_csv(
+            buffer, include_header=False, separator="\t", quote_style="never", null_value="\\N"
+        )
+        options = sql.SQL("FORMAT text")
+    else:
+        frame.write_csv(buffer, include_header=False)
+        options = sql.SQL("FORMAT csv")
+    with cur.copy(copy_statement(table, frame.columns, options)) as copy:
+        copy.write(buffer.getbuffer())
+    return frame.height
+
+
+def copy_statement(table: str, columns: Sequence[str], options: sql.SQL) -> sql.Composed:
+    """Return `COPY table (columns) FROM STDIN WITH (options)`."""
+    return sql.SQL("COPY {} ({}) FROM STDIN WITH ({})").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns)), options
+    )

@@ -1,0 +1,301 @@
+"""The environment as typed settings; with none set, the running `jangteo up` is found.
+
+Every variable is documented in `deploy/.env.example`. Precedence, per server: the environment,
+then the stack file of a running `jangteo up`. A password may stand in a file instead, named by
+the variable with `_FILE` appended (the convention of the official images).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, TypeVar, cast
+
+from shop.errors import UsageError
+from shop.model import TOPICS
+from shop.stackfile import find_stack
+
+DbType = Literal["local", "production"]
+
+_DEFAULT_PASSWORDS: Final = frozenset({"", "password", "postgres", "admin", "secret", "changeme"})
+_SERVER_PREFIXES: Final = ("KAFKA_", "POSTGRES_", "REDIS_")
+_SECRETS: Final = ("POSTGRES_PASSWORD", "KAFKA_SASL_PASSWORD", "REDIS_URL")
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True)
+class PostgresSettings:
+    """Where PostgreSQL is and who we are there."""
+
+    host: str
+    port: int
+    db: str
+    user: str
+    password: str = field(repr=False)
+    sslmode: str
+    sslrootcert: str | None
+
+    @property
+    def where(self) -> str:
+        """Address for messages, without credentials."""
+        return f"PostgreSQL at {self.host}:{self.port}/{self.db}"
+
+    def conninfo(self) -> dict[str, str | int]:
+        """Return libpq connection parameters."""
+        parameters: dict[str, str | int] = {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.db,
+            "user": self.user,
+            "password": self.password,
+            "sslmode": self.sslmode,
+        }
+        if self.sslrootcert:
+            parameters["sslrootcert"] = self.sslrootcert
+        return parameters
+
+
+@dataclass(frozen=True)
+class KafkaSettings:
+    """Where Kafka is; `client` is handed to librdkafka as it is."""
+
+    bootstrap_servers: str
+    client: Mapping[str, str] = field(repr=False)
+    partitions: int
+    replication: int | None
+    """None: 3 where there are 3 brokers, else 1."""
+
+    @property
+    def where(self) -> str:
+        """Address for messages."""
+        return f"Kafka at {self.bootstrap_servers}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the environment may say. Durations are in seconds."""
+
+    data_dir: Path
+    env: Mapping[str, str] = field(repr=False)
+    db_type: DbType
+    cache_refresh_interval: float
+    cache_batch_size: int
+    grade_interval: float
+    ingest_topics: tuple[str, ...]
+    ingest_batch_size: int
+    """Messages that one batch takes at most."""
+    ingest_max_rejects: int
+    """Rejected messages that the table may hold before the ingest stops loudly; 0: no limit."""
+    spend_window: int
+    speed: float
+    seed: int
+    lang: Literal["en", "ko"]
+    log_level: str
+    log_format: Literal["logfmt", "json"]
+
+    @property
+    def postgres(self) -> PostgresSettings:
+        """PostgreSQL's settings.
+
+        Raises:
+            UsageError: if they are missing, or are defaults in production mode.
+        """
+        env = self.env
+        self._require("POSTGRES_HOST", "PostgreSQL")
+        settings = PostgresSettings(
+            host=env["POSTGRES_HOST"],
+            port=_number(env, "POSTGRES_PORT", 5432, int, low=1, high=65_535),
+            db=env.get("POSTGRES_DB", "sesac_db"),
+            user=env.get("POSTGRES_USER", "postgres"),
+            password=env.get("POSTGRES_PASSWORD", "password"),
+            sslmode=_choice(
+                env,
+                "POSTGRES_SSLMODE",
+                "prefer",
+                ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+            ),
+            sslrootcert=env.get("POSTGRES_SSLROOTCERT"),
+        )
+        if self.db_type == "production" and settings.password.lower() in _DEFAULT_PASSWORDS:
+            raise UsageError(
+                "DB_TYPE=production refuses a missing or default POSTGRES_PASSWORD: "
+                "set POSTGRES_PASSWORD, or POSTGRES_PASSWORD_FILE to a file that holds it"
+            )
+        return settings
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        """Kafka's settings.
+
+        Raises:
+            UsageError: if they are missing.
+        """
+        env = self.env
+        self._require("KAFKA_BOOTSTRAP_SERVERS", "Kafka")
+        client = {
+            name.removeprefix("KAFKA_").lower().replace("_", "."): value
+            for name, value in env.items()
+            if name == "KAFKA_SECURITY_PROTOCOL" or name.startswith(("KAFKA_SASL_", "KAFKA_SSL_"))
+            if not name.endswith("_FILE")
+        }
+        return KafkaSettings(
+            bootstrap_servers=env["KAFKA_BOOTSTRAP_SERVERS"],
+            client=client,
+            partitions=_number(env, "KAFKA_PARTITIONS", 12, int, low=1, high=10_000),
+            replication=_number(env, "KAFKA_REPLICATION", 0, int, low=0, high=10) or None,
+        )
+
+    @property
+    def redis_url(self) -> str:
+        """Redis's URL.
+
+        Raises:
+            UsageError: if it is missing or no Redis URL.
+        """
+        self._require("REDIS_URL", "Redis")
+        url = self.env["REDIS_URL"]
+        if not re.match(r"(rediss?|unix)://", url):
+            raise UsageError("REDIS_URL must begin with redis://, rediss:// or unix://")
+        return url
+
+    def refuse_in_production(self, what: str, flag: str, *, allowed: bool) -> None:
+        """Refuse a destructive command in production mode unless its flag was given.
+
+        Raises:
+            UsageError: names the flag.
+        """
+        if self.db_type == "production" and not allowed:
+            raise UsageError(f"DB_TYPE=production refuses to {what}; add {flag} if you mean it")
+
+    def _require(self, name: str, server: str) -> None:
+        if not self.env.get(name):
+            raise UsageError(
+                f"no {server}: {name} is not set and no running stack was found at "
+                f"{self.data_dir} or above; start one with `jangteo up`, or set {name}"
+            )
+
+
+def load(
+    environ: Mapping[str, str] | None = None,
+    *,
+    data_dir: Path | None = None,
+    use_stack: bool = True,
+) -> Settings:
+    """Read the settings.
+
+    Args:
+        environ: variables; `os.environ` by default.
+        data_dir: where the embedded stack keeps its data (default JANGTEO_DATA_DIR, `.jangteo`).
+        use_stack: fill in the servers of a running `jangteo up`.
+
+    Raises:
+        UsageError: names the variable, its value and what is expected.
+    """
+    environ = os.environ if environ is None else environ
+    named = data_dir or (Path(d) if (d := environ.get("JANGTEO_DATA_DIR")) else None)
+    stack = find_stack(named) if use_stack else None
+    env = _with_files(_with_stack(environ, stack.env if stack else {}))
+    return Settings(
+        data_dir=(stack.data_dir if stack else named or Path(".jangteo")).absolute(),
+        env=env,
+        db_type=cast("DbType", _choice(env, "DB_TYPE", "local", ("local", "production"))),
+        cache_refresh_interval=_number(env, "CACHE_REFRESH_INTERVAL", 50.0, float, low=0.1),
+        cache_batch_size=_number(env, "CACHE_BATCH_SIZE", 1000, int, low=10, high=1_000_000),
+        grade_interval=_number(env, "GRADE_INTERVAL", 600.0, float, low=0.1),
+        ingest_topics=_topics(env.get("INGEST_TOPICS", "")),
+        ingest_batch_size=_number(env, "INGEST_BATCH_SIZE", 50_000, int, low=1, high=1_000_000),
+        ingest_max_rejects=_number(env, "INGEST_MAX_REJECTS", 100_000, int, low=0),
+        spend_window=_seconds(env, "SPEND_WINDOW", "5m"),
+        speed=_number(env, "SHOP_SPEED", 1.0, float, low=0.001, high=100_000),
+        seed=_number(env, "SHOP_SEED", 1, int, low=0, high=2**63 - 1),
+        lang=cast("Literal['en', 'ko']", _lang(env)),
+        log_level=_choice(env, "LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
+        log_format=cast(
+            "Literal['logfmt', 'json']", _choice(env, "LOG_FORMAT", "logfmt", ("logfmt", "json"))
+        ),
+    )
+
+
+def _with_stack(environ: Mapping[str, str], stack: Mapping[str, str]) -> dict[str, str]:
+    """Let the stack fill in each server that the environment does not speak of at all."""
+    merged = dict(environ)
+    for prefix in _SERVER_PREFIXES:
+        if not any(name.startswith(prefix) and value for name, value in environ.items()):
+            merged.update({n: v for n, v in stack.items() if n.startswith(prefix)})
+    for name, value in stack.items():
+        if not name.startswith(_SERVER_PREFIXES):
+            merged.setdefault(name, value)
+    return merged
+
+
+def _with_files(env: dict[str, str]) -> dict[str, str]:
+    for name in _SECRETS:
+        if path := env.get(f"{name}_FILE"):
+            try:
+                env[name] = Path(path).read_text(encoding="utf-8").strip()
+            except OSError as e:
+                raise UsageError(f"{name}_FILE: cannot read {path}: {e.strerror}") from None
+    return env
+
+
+def _number(
+    env: Mapping[str, str],
+    name: str,
+    default: Number,
+    kind: type[Number],
+    *,
+    low: float,
+    high: float = float("inf"),
+) -> Number:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not low <= value <= high:
+        what = "a whole number" if kind is int else "a number"
+        bounds = f"from {low:g} to {high:g}" if high != float("inf") else f"of at least {low:g}"
+        raise UsageError(f"{name}={text!r}: expected {what} {bounds}")
+    return value
+
+
+def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = env.get(name, "").strip().lower() or default
+    if value not in choices:
+        raise UsageError(f"{name}={env[name]!r}: expected one of {', '.join(choices)}")
+    return value
+
+
+def _topics(text: str) -> tuple[str, ...]:
+    wanted = tuple(dict.fromkeys(t.strip() for t in text.split(",") if t.strip()))
+    for topic in wanted:
+        if topic not in TOPICS:
+            raise UsageError(f"INGEST_TOPICS: no topic {topic!r}; known: {', '.join(TOPICS)}")
+    return wanted or tuple(TOPICS)
+
+
+def _seconds(env: Mapping[str, str], name: str, default: str) -> int:
+    """Read a duration as whole seconds: 300, 300s, 5m or 1h; it must divide a day.
+
+    >>> _seconds({"W": "5m"}, "W", "1h"), _seconds({}, "W", "1h")
+    (300, 3600)
+    """
+    text = env.get(name, "").strip() or default
+    match = re.fullmatch(r"(\d{1,6})\s*([smh]?)", text)
+    seconds = int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0
+    if not seconds or 86_400 % seconds:
+        raise UsageError(f"{name}={text!r}: expected a length that divides a day, e.g. 5m or 1h")
+    return seconds
+
+
+def _lang(env: Mapping[str, str]) -> str:
+    if env.get("JANGTEO_LANG"):
+        return _choice(env, "JANGTEO_LANG", "en", ("en", "ko"))
+    locale = env.get("LC_ALL") or env.get("LC_MESSAGES") or env.get("LANG") or ""
+    return "ko" if locale.lower().startswith("ko") else "en"

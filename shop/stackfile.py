@@ -1,0 +1,144 @@
+"""How a running `jangteo up` is found: a file in its data directory, and a pointer per user.
+
+`jangteo up` writes `stack.json` (mode 0600: it holds the passwords made for this stack) into its
+data directory and a pointer to that directory into the user's state directory. Any other command
+looks in `.jangteo` of the working directory and of those above it, then at the pointers. A file
+left by a crash is recognised by its process: the pid must be alive and have the same start time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+STACK_FILE: Final = "stack.json"
+DEFAULT_NAME: Final = ".jangteo"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack.
+
+    Attributes:
+        data_dir: where it keeps its data.
+        pid: of the `jangteo up` that holds it.
+        pid_started: start time of that process, seconds since the Unix epoch.
+        started_at: when it came up, RFC 3339.
+        env: the variables under which its servers are reached; holds secrets.
+    """
+
+    data_dir: Path
+    pid: int
+    pid_started: float
+    started_at: str
+    env: Mapping[str, str] = field(repr=False)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that wrote the file still runs."""
+        return same_process(self.pid, self.pid_started)
+
+
+def process_started(pid: int) -> float | None:
+    """Return when a process started, seconds since the epoch; None if there is none."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+def same_process(pid: int, started: float) -> bool:
+    """Tell whether `pid` is alive and is the process that started then, not a reused number."""
+    now = process_started(pid)
+    # create_time has the resolution of a clock tick (10 ms) and follows steps of the wall clock.
+    return now is not None and abs(now - started) < 2.0
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step, readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def publish(stack: Stack) -> None:
+    """Make a stack findable."""
+    record = {**asdict(stack), "data_dir": str(stack.data_dir)}
+    write_private(stack.data_dir / STACK_FILE, json.dumps(record, indent=1))
+    with contextlib.suppress(OSError):  # a read-only home only costs the discovery from afar
+        write_private(_pointer(stack.data_dir), str(stack.data_dir))
+
+
+def withdraw(data_dir: Path) -> None:
+    """Remove what `publish` wrote."""
+    for path in (data_dir / STACK_FILE, _pointer(data_dir)):
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def read_stack(data_dir: Path) -> Stack | None:
+    """Return the stack that a data directory describes, running or not; None if none."""
+    try:
+        record = json.loads((data_dir / STACK_FILE).read_text(encoding="utf-8"))
+        return Stack(
+            data_dir=data_dir.absolute(),
+            pid=int(record["pid"]),
+            pid_started=float(record["pid_started"]),
+            started_at=str(record["started_at"]),
+            env=dict(record["env"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def find_stack(named: Path | None = None) -> Stack | None:
+    """Return the running stack: the named directory's, else the nearest, else the only one.
+
+    Args:
+        named: a data directory given by the user; nothing else is looked at then.
+    """
+    if named is not None:
+        return _alive(named)
+    here = Path.cwd()
+    for directory in (here, *here.parents):
+        if stack := _alive(directory / DEFAULT_NAME):
+            return stack
+    elsewhere = list(_elsewhere())
+    return elsewhere[0] if len(elsewhere) == 1 else None
+
+
+def _alive(data_dir: Path) -> Stack | None:
+    stack = read_stack(data_dir)
+    return stack if stack is not None and stack.alive else None
+
+
+def _elsewhere() -> Iterator[Stack]:
+    directory = _state_dir()
+    for pointer in sorted(directory.glob("*")) if directory.is_dir() else ():
+        with contextlib.suppress(OSError):
+            if stack := _alive(Path(pointer.read_text(encoding="utf-8").strip())):
+                yield stack
+
+
+def _state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "jangteo" / "stacks"
+
+
+def _pointer(data_dir: Path) -> Path:
+    digest = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()
+    return _state_dir() / digest[:16]
