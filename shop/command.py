@@ -1,0 +1,103 @@
+"""What every command has in common: parsing, one-line errors, exit codes, stopping.
+
+A command module offers `configure(parser)`, which adds its options, and `run(args, settings)`,
+which does the work and returns an exit code. `jangteo NAME` and `python -m MODULE` both end here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn, TypeAlias
+
+from shop import log, settings
+from shop.errors import ExitCode, JangteoError
+from shop.settings import Settings
+
+Configure: TypeAlias = Callable[[argparse.ArgumentParser], None]
+Run: TypeAlias = Callable[[argparse.Namespace, Settings], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line and ends with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line on stderr."""
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def positive(text: str) -> float:
+    """Read a number above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """Read a whole number of at least 0, for argparse; 1_000_000 and 1000000 both do."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 0")
+    return value
+
+
+positive.__name__ = "number"  # argparse shows these names: "invalid number value: 'x'"
+count.__name__ = "whole number"
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set; call it in the main thread, once."""
+    stop = threading.Event()
+
+    def handler(_signum: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, handler)
+    return stop
+
+
+def main(
+    configure: Configure,
+    run: Run,
+    *,
+    prog: str,
+    description: str | None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse, load the settings, run; return the exit code.
+
+    Args:
+        configure: adds the command's options.
+        run: does the work.
+        prog: how a person calls it, e.g. ``jangteo seed``.
+        description: shown by --help.
+        argv: the arguments after the command's name; `sys.argv[1:]` by default.
+    """
+    parser = Parser(prog=prog, description=description, allow_abbrev=False)
+    parser.add_argument(
+        "--data-dir", type=Path, help="data directory of the stack (default: .jangteo, or found)"
+    )
+    configure(parser)
+    try:
+        args = parser.parse_args(argv)
+        loaded = settings.load(data_dir=args.data_dir)
+        log.configure(
+            prog.split()[-1].rpartition(".")[2], level=loaded.log_level, fmt=loaded.log_format
+        )
+        return run(args, loaded)
+    except JangteoError as e:
+        print(f"{prog}: {log.redact(str(e))}", file=sys.stderr)  # noqa: T201
+        return e.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # `jangteo ... | head` closed our stdout: not a fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
