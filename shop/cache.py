@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -174,7 +175,12 @@ class Heartbeat:
 
 
 def beat(
-    r: redis.Redis, name: str, state: str, *, clock: Clock = utc_now, **fields: str | float
+    r: redis.Redis,
+    name: str,
+    state: str,
+    fields: Mapping[str, str | float] = MappingProxyType({}),
+    *,
+    clock: Clock = utc_now,
 ) -> None:
     """Say that a process lives; forgotten after `HEARTBEAT_TTL_S` seconds of silence."""
     values = {"pid": os.getpid(), "state": state, "at": clock(), **fields}

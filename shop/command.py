@@ -90,7 +90,7 @@ def main(
         args = parser.parse_args(argv)
         loaded = settings.load(data_dir=args.data_dir)
         log.configure(
-            prog.split()[-1].rpartition(".")[2], level=loaded.log_level, fmt=loaded.log_format
+            prog.replace(".", " ").split()[-1], level=loaded.log_level, fmt=loaded.log_format
         )
         return run(args, loaded)
     except JangteoError as e:

@@ -37,6 +37,6 @@ class Pulse:
             return
         self._next = now + EVERY_S
         try:
-            cache.beat(self._redis, self._name, state, **fields)
+            cache.beat(self._redis, self._name, state, fields)
         except redis.RedisError:
             self._next = now + 5 * EVERY_S  # away: do not spend a connection time-out a second
