@@ -1,0 +1,81 @@
+"""Kafka to PostgreSQL, exactly once, with windowed spend per user.
+
+    python -m bytewax.run flows.ingest
+
+One item is a micro-batch of one topic. It is read where PostgreSQL says, decoded and validated
+in columns, its spend folded, and stored with its offsets in one transaction. To scale out, start
+more of these processes: Kafka gives each its share of the partitions.
+
+    kafka source -> decode and validate -> fold spend -> postgres sink
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from bytewax import operators as op
+from bytewax.dataflow import Dataflow
+
+from flows import lifecycle, tally
+from flows.decode import decode_batch
+from flows.lane import Lanes
+from flows.sink import PostgresSink
+from flows.source import KafkaSource
+from flows.spend import fold
+from flows.tally import Tally
+from shop import log, settings
+from shop.errors import JangteoError
+from shop.settings import Settings
+
+
+def build(config: Settings, stop: threading.Event, counts: Tally) -> Dataflow:
+    """Return the dataflow: one lane a topic.
+
+    Args:
+        config: servers, topics, batch size and window length.
+        stop: set to finish the batches in hand and end.
+        counts: told of everything committed.
+    """
+    kafka, postgres = config.kafka, config.postgres
+    lanes = Lanes(stop)
+    dataflow = Dataflow("ingest")
+    for topic in config.ingest_topics:
+        source = KafkaSource(topic, kafka, postgres, lanes, batch_size=config.ingest_batch_size)
+        sink = PostgresSink(
+            topic,
+            postgres,
+            lanes,
+            counts,
+            window_s=config.spend_window,
+            max_rejects=config.ingest_max_rejects,
+        )
+        messages = op.input(f"{topic}-kafka", dataflow, source)
+        batch = op.map(f"{topic}-decode", messages, decode_batch)
+        if topic == "orders":
+            batch = op.map(f"{topic}-spend", batch, fold(config.spend_window))
+        op.output(f"{topic}-postgres", batch, sink)
+    return dataflow
+
+
+def get_flow() -> Dataflow:
+    """Build the dataflow from the environment; a wrong setting ends the process in one line."""
+    try:
+        config = settings.load()
+        log.configure("ingest", level=config.log_level, fmt=config.log_format)
+        stop = threading.Event()
+        counts = Tally()
+        dataflow = build(config, stop, counts)
+    except JangteoError as e:
+        print(f"flows.ingest: {log.redact(str(e))}", file=sys.stderr)  # noqa: T201
+        sys.exit(e.exit_code)
+    lifecycle.stop_on_signals(stop)
+    tally.report(counts, config, stop)
+    return dataflow
+
+
+def __getattr__(name: str) -> Dataflow:
+    """Build `flow` when `bytewax.run` asks for it, not when a test imports this module."""
+    if name == "flow":
+        return get_flow()
+    raise AttributeError(name)

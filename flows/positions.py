@@ -1,0 +1,108 @@
+"""Where reading begins: the offsets that PostgreSQL has applied, for this incarnation of a topic.
+
+A topic is known by its `log_id` (cluster id and topic id). One that was deleted and made again,
+or lives in a broker that lost its memory, has another: its offsets begin at 0 again and are
+counted apart, so nothing is skipped and nothing refused.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from threading import Event
+from typing import TypeVar
+
+import psycopg
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from flows.outage import Verdict, first_line, judge, pause
+from shop import kafka, postgres
+from shop.log import get_logger
+from shop.settings import PostgresSettings
+
+Result = TypeVar("Result")
+
+
+class StoppedError(Exception):
+    """The process is asked to end."""
+
+
+class Positions:
+    """Reads, and registers, the offsets of partitions; waits for servers that are away.
+
+    Args:
+        topic: users, products or orders.
+        settings: where PostgreSQL is.
+        admin: for the topic's identity.
+        stop: ends the waiting.
+    """
+
+    def __init__(
+        self, topic: str, settings: PostgresSettings, admin: AdminClient, stop: Event
+    ) -> None:
+        self._topic = topic
+        self._settings = settings
+        self._admin = admin
+        self._stop = stop
+        self._rng = random.Random()  # noqa: S311  (jitter, nothing secret)
+
+    def log_id(self) -> str:
+        """Return the topic's identity.
+
+        Raises:
+            StoppedError: if asked to end while Kafka does not answer or has no such topic.
+        """
+        return self._persist("Kafka", self._ask_log_id)
+
+    def load(self, log_id: str, partitions: Sequence[int]) -> dict[int, int]:
+        """Return the next offset of each partition, 0 for one that was never read.
+
+        Raises:
+            StoppedError: if asked to end while PostgreSQL is away.
+        """
+        return self._persist(self._settings.where, lambda: self._register(log_id, partitions))
+
+    def _ask_log_id(self) -> str:
+        found = kafka.describe_topics(self._admin, [self._topic])
+        if self._topic not in found:
+            raise LookupError(f"there is no topic {self._topic!r} yet (`jangteo init` makes it)")
+        return found[self._topic].log_id
+
+    def _register(self, log_id: str, partitions: Sequence[int]) -> dict[int, int]:
+        with postgres.connect(self._settings, f"positions-{self._topic}") as conn:
+            key = (self._topic, log_id, list(partitions))
+            conn.execute(
+                "INSERT INTO ingest_offsets (topic, log_id, partition, next_offset)"
+                " SELECT %s, %s, p, 0 FROM unnest(%s::int[]) AS p ORDER BY p"
+                " ON CONFLICT DO NOTHING",
+                key,
+            )
+            rows = conn.execute(
+                "SELECT partition, next_offset FROM ingest_offsets"
+                " WHERE topic = %s AND log_id = %s AND partition = ANY(%s)",
+                key,
+            )
+            return dict(rows.fetchall())
+
+    def _persist(self, server: str, ask: Callable[[], Result]) -> Result:
+        attempt = 0
+        while not self._stop.is_set():
+            try:
+                answer = ask()
+            except psycopg.Error as e:
+                if judge(e) is not Verdict.RETRY:
+                    raise
+                error: Exception = e
+            except (KafkaException, LookupError) as e:
+                error = e
+            else:
+                if attempt:
+                    get_logger().info("server answers", server=server, topic=self._topic)
+                return answer
+            attempt += 1
+            if attempt == 1:
+                get_logger().warning("waiting for a server", server=server, topic=self._topic,
+                                     error=first_line(error))  # fmt: skip
+            self._stop.wait(pause(attempt, self._rng))
+        raise StoppedError

@@ -1,0 +1,211 @@
+"""The sink: a writer thread per worker and topic, one batch ahead of PostgreSQL.
+
+The worker's thread hands a batch over and goes on to read and decode the next; the lane keeps
+it from handing over more than two.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import polars as pl
+import psycopg
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from flows import lifecycle
+from flows.batch import Batch
+from flows.decode import INDEX
+from flows.lane import Lane, Lanes
+from flows.outage import Verdict, first_line, judge, pause
+from flows.store import OffsetGapError, RowRefusedError, Store, TooManyRejectsError
+from flows.tally import Tally
+from shop import postgres
+from shop.errors import ExitCode
+from shop.log import get_logger
+from shop.settings import PostgresSettings
+
+RETRY_AFTER_STOP_S: Final = 3.0
+"""How long an outage may hold up a stop; what is not committed then is read again later."""
+
+
+class Writer(threading.Thread):
+    """Commits batches one after the other, however long PostgreSQL is away.
+
+    Args:
+        store: what one transaction does.
+        settings: where PostgreSQL is.
+        lane: told of every batch committed, or of giving up at a stop.
+        tally: counts what was committed.
+    """
+
+    def __init__(self, store: Store, settings: PostgresSettings, lane: Lane, tally: Tally) -> None:
+        super().__init__(name=f"writer-{store.topic}", daemon=True)
+        self._store = store
+        self._settings = settings
+        self._lane = lane
+        self._tally = tally
+        self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._conn: postgres.Connection | None = None
+        self._rng = random.Random()  # noqa: S311  (jitter between workers, nothing secret)
+
+    def put(self, batch: Batch) -> None:
+        """Hand a batch over; never blocks (the lane has counted it)."""
+        self._batches.put(batch)
+
+    def finish(self, timeout: float) -> None:
+        """Let the writer end after what it holds; never raises."""
+        self._batches.put(None)
+        self.join(timeout)
+
+    def run(self) -> None:
+        """Commit until told to finish; an error that nothing mends ends the process."""
+        try:
+            while (batch := self._batches.get()) is not None:
+                if not self._commit(batch):
+                    self._lane.give_up()
+                    return
+                self._lane.applied({p: span.next for p, span in batch.raw.spans.items()})
+        except (OffsetGapError, TooManyRejectsError) as e:
+            lifecycle.fail(e, what="ingest stopped")
+        except psycopg.Error as e:
+            lifecycle.fail(
+                e,
+                what="ingest stopped: PostgreSQL refuses what no retry would mend; "
+                "check the schema (`jangteo init`) and the rights of the user",
+            )
+        except Exception as e:
+            lifecycle.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
+        finally:
+            self._disconnect()
+
+    def _commit(self, batch: Batch) -> bool:
+        """Commit a batch; False if the process is asked to end while PostgreSQL is away."""
+        attempt = 0
+        away_since = None
+        while True:
+            try:
+                outcome = self._store.apply(self._connection(), batch)
+            except RowRefusedError as e:
+                batch = _without(batch, e)
+                continue
+            except psycopg.Error as e:
+                if judge(e) is not Verdict.RETRY:
+                    raise
+                attempt += 1
+                if away_since is None:
+                    away_since = time.monotonic()
+                    get_logger().warning(
+                        "PostgreSQL does not take the batch; it is tried again until it does",
+                        topic=batch.raw.topic, server=self._settings.where,
+                        sqlstate=e.sqlstate, error=first_line(e), messages=len(batch.raw),
+                    )  # fmt: skip
+                self._disconnect()
+                if not self._wait(attempt):
+                    return False
+                continue
+            if away_since is not None:
+                waited = round(time.monotonic() - away_since, 1)
+                get_logger().info("PostgreSQL takes batches again", topic=batch.raw.topic,
+                                  attempts=attempt, waited_s=waited)  # fmt: skip
+            self._tally.add(batch.raw.topic, outcome)
+            get_logger().debug("batch stored", topic=batch.raw.topic, stored=outcome.stored,
+                               rejected=outcome.rejected, ignored=outcome.ignored,
+                               trimmed=outcome.trimmed, spans=_spans(batch))  # fmt: skip
+            return True
+
+    def _wait(self, attempt: int) -> bool:
+        """Wait before the next attempt; False when a stop has been held up long enough."""
+        seconds = pause(attempt, self._rng)
+        if not self._lane.stop.wait(seconds):
+            return True
+        time.sleep(min(seconds, 0.2))
+        return self._lane.stop_age() < RETRY_AFTER_STOP_S
+
+    def _connection(self) -> postgres.Connection:
+        if self._conn is None or self._conn.closed:
+            self._conn = postgres.connect(self._settings, f"ingest-{self._store.topic}")
+            self._store.prepare(self._conn)
+        return self._conn
+
+    def _disconnect(self) -> None:
+        """Drop the connection: after an outage its state is unknown."""
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+
+def _without(batch: Batch, refused: RowRefusedError) -> Batch:
+    """Move a row that PostgreSQL refused to the rejects; the effects no longer hold."""
+    reject = refused.reject
+    get_logger().warning(
+        "PostgreSQL refused a record; it goes to rejected_messages",
+        topic=batch.raw.topic, partition=batch.raw.partitions[reject.index],
+        offset=batch.raw.offsets[reject.index], error=reject.detail,
+    )  # fmt: skip
+    return replace(
+        batch,
+        rows=batch.rows.filter(pl.col(INDEX) != reject.index),
+        rejects=(*batch.rejects, reject),
+        effects=None,
+    )
+
+
+def _spans(batch: Batch) -> str:
+    return " ".join(f"{p}:{s.start}-{s.next}" for p, s in sorted(batch.raw.spans.items()))
+
+
+class _Partition(StatelessSinkPartition[Batch]):
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        writer.start()
+
+    def write_batch(self, items: Sequence[Batch]) -> None:
+        for batch in items:
+            self._writer.put(batch)
+
+    def close(self) -> None:
+        # The source has ended only after everything was committed or given up: nothing to wait
+        # for. An exception here would abort the process, so there is none to raise.
+        self._writer.finish(timeout=1.0)
+
+
+class PostgresSink(DynamicSink[Batch]):
+    """Stores batches of one topic, exactly once (see `flows.store`).
+
+    Args:
+        topic: users, products or orders.
+        settings: where PostgreSQL is.
+        lanes: shared with the source.
+        tally: counts what was committed.
+        window_s: length of a spend window, seconds.
+        max_rejects: see `Store`.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        settings: PostgresSettings,
+        lanes: Lanes,
+        tally: Tally,
+        *,
+        window_s: int,
+        max_rejects: int,
+    ) -> None:
+        self._topic = topic
+        self._settings = settings
+        self._lanes = lanes
+        self._tally = tally
+        self._window_s = window_s
+        self._max_rejects = max_rejects
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:  # noqa: ARG002
+        """Build the worker's writer (called by Bytewax)."""
+        store = Store(self._topic, window_s=self._window_s, max_rejects=self._max_rejects)
+        lane = self._lanes.get(self._topic, worker_index)
+        return _Partition(Writer(store, self._settings, lane, self._tally))

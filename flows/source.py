@@ -1,0 +1,265 @@
+"""The source: each worker owns one consumer of the topic's group and polls micro-batches.
+
+It *subscribes*: Kafka assigns the partitions, moves them when a process dies or joins, and shows
+members and lag in every tool. Where reading begins is PostgreSQL's word, never Kafka's; Kafka's
+committed offsets follow after the PostgreSQL commit, for monitoring.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import psycopg
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from flows import lifecycle
+from flows.batch import RawBatch, Span
+from flows.lane import Lane, Lanes
+from flows.outage import first_line
+from flows.positions import Positions, StoppedError
+from shop import kafka
+from shop.clock import utc_now
+from shop.errors import ExitCode, JangteoError
+from shop.log import get_logger
+from shop.model import GROUPS
+from shop.settings import KafkaSettings, PostgresSettings
+
+IDLE: Final = timedelta(milliseconds=20)
+"""Between two polls that gave nothing: 50 a second cost no measurable CPU."""
+COMMIT_EVERY_S: Final = 0.5
+_AWAY: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT,
+                          KafkaError._RESOLVE, KafkaError._TIMED_OUT})  # fmt: skip
+_REFUSED: Final = frozenset({
+    KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+})  # fmt: skip
+
+
+class LostOffsetsError(JangteoError):
+    """The log no longer has messages that PostgreSQL has not got."""
+
+
+class KafkaRefusesError(JangteoError):
+    """Kafka does not let us in, or the client cannot go on."""
+
+
+class Reader(StatelessSourcePartition[RawBatch]):
+    """One worker's consumer of one topic.
+
+    Args:
+        topic: users, products or orders.
+        kafka_settings: where Kafka is.
+        postgres_settings: where the offsets are.
+        lane: shared with the sink.
+        batch_size: messages that one batch takes at most.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        kafka_settings: KafkaSettings,
+        postgres_settings: PostgresSettings,
+        lane: Lane,
+        batch_size: int,
+    ) -> None:
+        self._topic = topic
+        self._lane = lane
+        self._batch_size = batch_size
+        self._where = kafka_settings.where
+        admin = kafka.admin(kafka_settings, f"ingest-{topic}")
+        self._positions = Positions(topic, postgres_settings, admin, lane.stop)
+        self._log_id = ""
+        self._next: dict[int, int] = {}
+        self._to_commit: dict[int, int] = {}
+        self._commit_at = 0.0
+        self._told: set[int] = set()
+        self._awake: datetime | None = None
+        config = kafka.consumer_config(kafka_settings, f"ingest-{topic}", GROUPS[topic])
+        self._consumer = Consumer(config)
+        self._consumer.subscribe(
+            [topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
+
+    def next_batch(self) -> Sequence[RawBatch]:
+        """Return at most one batch; never blocks while servers answer."""
+        self._awake = utc_now() + IDLE
+        self._commit_to_kafka()
+        if self._lane.stop.is_set():
+            if self._lane.idle:
+                self._leave()
+                raise StopIteration
+            return []
+        if not self._lane.has_room:
+            return []
+        try:
+            raw = self._poll()
+        except (LostOffsetsError, KafkaRefusesError, KafkaException) as e:
+            lifecycle.fail(e, what="ingest stopped")
+        except psycopg.Error as e:
+            lifecycle.fail(
+                e,
+                what="ingest stopped: PostgreSQL refuses to tell the offsets; "
+                "run `jangteo init` and check the rights of the user",
+            )
+        except Exception as e:
+            lifecycle.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
+        if raw is None:
+            return []
+        self._lane.handed_out()
+        self._awake = None
+        return [raw]
+
+    def next_awake(self) -> datetime | None:
+        """Return when to look again."""
+        return self._awake
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def _poll(self) -> RawBatch | None:
+        messages = []
+        for message in self._consumer.consume(self._batch_size, 0):
+            error = message.error()
+            if error is None:
+                messages.append(message)
+            else:
+                self._on_error(error, message)
+        if not messages:
+            return None
+        if self._told:
+            self._told.clear()
+            get_logger().info("Kafka delivers again", server=self._where, topic=self._topic)
+        return self._batch(messages)
+
+    def _batch(self, messages: Sequence[Message]) -> RawBatch | None:
+        # The stubs allow None for a partition and an offset; a message without error has both.
+        partitions: list[int] = [m.partition() for m in messages]  # type: ignore[misc]
+        offsets: list[int] = [m.offset() for m in messages]  # type: ignore[misc]
+        # In offset order within a partition, so the last one seen of each is its newest.
+        ends = {p: o + 1 for p, o in zip(partitions, offsets, strict=True)}
+        spans = {}
+        for partition, end in ends.items():
+            if partition not in self._next:
+                return None  # revoked between fetching and now: its new owner reads it
+            spans[partition] = Span(self._next[partition], end)
+        self._next.update(ends)
+        return RawBatch(
+            topic=self._topic,
+            log_id=self._log_id,
+            spans=spans,
+            partitions=partitions,
+            offsets=offsets,
+            keys=[_bytes(m.key()) for m in messages],
+            payloads=[_bytes(m.value()) for m in messages],
+        )
+
+    # -- membership --------------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        ids = [p.partition for p in partitions]
+        try:
+            self._log_id = self._positions.log_id()
+            self._next = self._positions.load(self._log_id, ids)
+        except StoppedError:
+            self._next = {}
+            consumer.assign([])
+            return
+        consumer.assign([TopicPartition(self._topic, p, self._next[p]) for p in ids])
+        get_logger().info("partitions assigned", topic=self._topic, partitions=len(ids),
+                          log_id=self._log_id, resume_at=sum(self._next.values()))  # fmt: skip
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # What is under way is still committed, or trimmed by the offset lock if the next owner
+        # was faster: no need to wait here.
+        self._commit_to_kafka(now=True)
+        self._next = {}
+        consumer.unassign()
+        get_logger().info("partitions revoked", topic=self._topic, partitions=len(partitions))
+
+    def _on_error(self, error: KafkaError, message: Message) -> None:
+        code = error.code()
+        if code == KafkaError._AUTO_OFFSET_RESET:
+            self._on_offset_out_of_range(message)
+        elif code in _REFUSED or error.fatal():
+            raise KafkaRefusesError(f"{self._where}: {error.str()}")
+        elif code not in self._told:
+            self._told.add(code)
+            what = "waiting for Kafka" if code in _AWAY else "Kafka reports"
+            get_logger().warning(what, server=self._where, topic=self._topic, error=error.str())
+
+    def _on_offset_out_of_range(self, message: Message) -> None:
+        """Begin anew if the topic is a new one; otherwise messages are lost: stop and say so."""
+        if self._positions.log_id() != self._log_id:
+            get_logger().warning("the topic was made anew: reading it from its beginning",
+                                 topic=self._topic, was=self._log_id)  # fmt: skip
+            self._on_assign(self._consumer, self._consumer.assignment())
+            return
+        partition = int(message.partition() or 0)
+        wanted = self._next.get(partition, 0)
+        where = TopicPartition(self._topic, partition)
+        low, high = self._consumer.get_watermark_offsets(where, timeout=kafka.REQUEST_TIMEOUT_S)
+        raise LostOffsetsError(
+            f"{self._topic}[{partition}]: PostgreSQL has applied up to offset {wanted}, but the "
+            f"log holds {low} to {high}: {max(0, low - wanted)} messages were removed before they "
+            "were read (retention?); raise retention.ms, and see the troubleshooting guide"
+        )
+
+    # -- Kafka's own offsets, for monitoring ---------------------------------------------------
+
+    def _commit_to_kafka(self, *, now: bool = False) -> None:
+        self._to_commit.update(self._lane.take_applied())
+        if not self._to_commit or (time.monotonic() < self._commit_at and not now):
+            return
+        self._commit_at = time.monotonic() + COMMIT_EVERY_S
+        owned = [TopicPartition(self._topic, p, o) for p, o in self._to_commit.items()
+                 if p in self._next]  # fmt: skip
+        self._to_commit.clear()
+        if not owned:
+            return
+        try:
+            if now:
+                self._consumer.commit(offsets=owned, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=owned, asynchronous=True)
+        except KafkaException as e:  # only monitoring suffers, until the next commit
+            get_logger().debug("offset commit failed", topic=self._topic, error=first_line(e))
+
+    def _leave(self) -> None:
+        """Tell Kafka how far we came, and leave the group, so that others take over at once."""
+        self._commit_to_kafka(now=True)
+        try:
+            self._consumer.close()
+        except (KafkaException, RuntimeError) as e:
+            get_logger().debug("consumer did not close", topic=self._topic, error=first_line(e))
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+class KafkaSource(DynamicSource[RawBatch]):
+    """Micro-batches of one topic; every worker is a member of the topic's group."""
+
+    def __init__(
+        self,
+        topic: str,
+        kafka_settings: KafkaSettings,
+        postgres_settings: PostgresSettings,
+        lanes: Lanes,
+        *,
+        batch_size: int,
+    ) -> None:
+        self._topic = topic
+        self._kafka = kafka_settings
+        self._postgres = postgres_settings
+        self._lanes = lanes
+        self._batch_size = batch_size
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> Reader:  # noqa: ARG002
+        """Build the worker's consumer (called by Bytewax)."""
+        lane = self._lanes.get(self._topic, worker_index)
+        return Reader(self._topic, self._kafka, self._postgres, lane, self._batch_size)

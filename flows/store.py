@@ -1,0 +1,387 @@
+"""One batch, one transaction: rows, spend, counters, rejects and offsets, or nothing of it.
+
+`apply` is the whole protocol. Exactly once follows from it alone: the offsets stand in the same
+transaction as what they count, and are locked before anything else is written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import psycopg
+
+from flows import spend
+from flows.batch import Batch, Effects, Reject
+from flows.decode import INDEX
+from flows.outage import Verdict, copy_line, first_line, judge
+from shop.errors import JangteoError
+from shop.model import ID_FIELD, SCHEMAS, RejectReason
+from shop.postgres import Connection, Cursor, copy_frame
+
+Places: TypeAlias = npt.NDArray[np.int64]
+
+_SESSION: Final = """
+CREATE TEMP TABLE IF NOT EXISTS stage_orders
+    (LIKE orders INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS stage_users
+    (LIKE users INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS stage_products
+    (LIKE products INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS stage_windows
+    (LIKE user_spend_windows INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;
+"""
+
+
+class OffsetGapError(JangteoError):
+    """A batch begins behind what has been applied: the database lost commits (a restore?)."""
+
+
+class TooManyRejectsError(JangteoError):
+    """The table of rejected messages is full: something floods us with what we cannot read."""
+
+
+class RowRefusedError(Exception):
+    """PostgreSQL refused one row's data; `reject` says which and why. Nothing was changed."""
+
+    def __init__(self, reject: Reject) -> None:
+        super().__init__(reject.detail)
+        self.reject = reject
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a batch came to, in messages."""
+
+    stored: int = 0
+    rejected: int = 0
+    ignored: int = 0
+    """Duplicates, and revisions older than the stored one."""
+    trimmed: int = 0
+    """Already applied by whoever had the partition before."""
+
+
+class Store:
+    """Applies batches of one topic over one connection.
+
+    Args:
+        topic: users, products or orders.
+        window_s: length of a spend window, seconds.
+        max_rejects: rows that `rejected_messages` may hold; 0: any number.
+    """
+
+    def __init__(self, topic: str, *, window_s: int, max_rejects: int = 0) -> None:
+        self.topic = topic
+        self._window_s = window_s
+        self._max_rejects = max_rejects
+
+    def prepare(self, conn: Connection) -> None:
+        """Make the session's staging tables."""
+        with conn.transaction(), conn.cursor() as cur:
+            cur.execute("SET LOCAL client_min_messages = warning")
+            cur.execute(_SESSION)
+
+    def apply(self, conn: Connection, batch: Batch) -> Outcome:
+        """Store a batch.
+
+        1. Lock the batch's offset rows, in order: nobody else stores these partitions meanwhile.
+        2. Trim what lies below each partition's `next_offset`: it has been applied before.
+        3. Store the rows: new ones by COPY, doubtful ones through a staging table; merge what
+           they count: windows, customers, products, the hottest rows last.
+        4. Put the rejects aside.
+        5. Advance the offsets. Commit.
+
+        Raises:
+            OffsetGapError: if messages between the last batch and this one are missing.
+            TooManyRejectsError: if the rejects do not fit.
+            RowRefusedError: if PostgreSQL refuses one row's data.
+            psycopg.Error: see `flows.outage` for what to do. Whatever is raised, nothing has
+                been changed.
+        """
+        with conn.transaction(), conn.cursor() as cur:
+            # Step 1
+            applied = self._lock_offsets(cur, batch)
+            # Step 2
+            rest = _trim(batch, applied)
+            # Step 3
+            stored = self._store(cur, rest) if rest.rows.height else np.empty(0, np.int64)
+            # Step 4
+            if rest.rejects:
+                self._put_aside(cur, rest)
+            # Step 5
+            return self._advance(cur, rest, stored)
+
+    # -- steps 1 and 5: the offsets ----------------------------------------------------------
+
+    def _lock_offsets(self, cur: Cursor, batch: Batch) -> dict[int, int]:
+        raw = batch.raw
+        cur.execute(
+            "SELECT partition, next_offset FROM ingest_offsets"
+            " WHERE topic = %s AND log_id = %s AND partition = ANY(%s)"
+            " ORDER BY partition FOR UPDATE",
+            (raw.topic, raw.log_id, sorted(raw.spans)),
+        )
+        applied: dict[int, int] = dict(cur.fetchall())
+        for partition, span in raw.spans.items():
+            if span.start > applied.get(partition, -1):
+                raise OffsetGapError(
+                    f"{raw.topic}[{partition}]: the next batch begins at offset {span.start}, but "
+                    f"PostgreSQL has applied up to {applied.get(partition)}; reading on from there"
+                )
+        return applied
+
+    def _advance(self, cur: Cursor, rest: _Rest, stored: Places) -> Outcome:
+        raw = rest.batch.raw
+        partitions = np.asarray(raw.partitions, dtype=np.int64)
+        size = max(raw.spans) + 1
+        per_partition = partial(np.bincount, minlength=size)
+        counted = per_partition(partitions[rest.kept])
+        n_stored = per_partition(partitions[stored])
+        n_rejected = per_partition(partitions[np.array([r.index for r in rest.rejects], np.int64)])
+        n_ignored = counted - n_stored - n_rejected
+        ids = sorted(raw.spans)
+        cur.execute(
+            "UPDATE ingest_offsets AS o SET next_offset = greatest(o.next_offset, d.next),"
+            " stored = o.stored + d.stored, rejected = o.rejected + d.rejected,"
+            " ignored = o.ignored + d.ignored, updated_at = now()"
+            " FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])"
+            " AS d(partition, next, stored, rejected, ignored)"
+            " WHERE o.topic = %s AND o.log_id = %s AND o.partition = d.partition",
+            (
+                ids,
+                [raw.spans[p].next for p in ids],
+                n_stored[ids].tolist(),
+                n_rejected[ids].tolist(),
+                n_ignored[ids].tolist(),
+                raw.topic,
+                raw.log_id,
+            ),
+        )
+        return Outcome(
+            stored=len(stored),
+            rejected=len(rest.rejects),
+            ignored=int(n_ignored.sum()),
+            trimmed=len(raw) - int(counted.sum()),
+        )
+
+    # -- step 3: the rows --------------------------------------------------------------------
+
+    def _store(self, cur: Cursor, rest: _Rest) -> Places:
+        """Store the rows; return the places (in the raw batch) of those that changed something."""
+        if self.topic == "orders":
+            return self._store_orders(cur, rest)
+        return self._store_profiles(cur, rest.rows)
+
+    def _store_orders(self, cur: Cursor, rest: _Rest) -> Places:
+        rows = rest.rows
+        is_first = spend.first_revisions(rows)
+        fresh, doubtful = rows.filter(is_first), rows.filter(~is_first)
+        if fresh.height and not self._copy_optimistically(cur, fresh):
+            fresh, doubtful = rows.clear(), rows
+        if fresh.height and doubtful.is_empty() and rest.whole and rest.batch.effects:
+            effects = rest.batch.effects
+        else:
+            counted = [spend.contributions(fresh)]
+            if doubtful.height:
+                merged, changes = self._merge_orders(cur, doubtful)
+                counted += changes
+                doubtful = merged
+            effects = spend.effects(pl.concat(counted), self._window_s)
+        _merge_effects(cur, effects)
+        return np.concatenate([fresh[INDEX].to_numpy(), doubtful[INDEX].to_numpy()])
+
+    def _copy_optimistically(self, cur: Cursor, fresh: pl.DataFrame) -> bool:
+        """COPY straight into the table; False, and nothing changed, if one of them is there."""
+        try:
+            with cur.connection.transaction():  # a savepoint
+                _copy_rows(cur, "orders", fresh)
+        except psycopg.errors.UniqueViolation:
+            return False
+        return True
+
+    def _merge_orders(
+        self, cur: Cursor, rows: pl.DataFrame
+    ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        """Merge by revision; return the rows that won and what they, and the losers, count for."""
+        newest = rows.sort("rev", INDEX, descending=[True, False]).unique(
+            "order_id", keep="first", maintain_order=True
+        )
+        newest = newest.sort("order_id")
+        ids = newest["order_id"].to_list()
+        cur.execute(
+            "SELECT order_id, user_id, product_id, status, amount, ordered_at FROM orders"
+            " WHERE order_id = ANY(%s) ORDER BY order_id FOR UPDATE",
+            (ids,),
+        )
+        before = pl.DataFrame(cur.fetchall(), schema=_COUNTED_SCHEMA, orient="row")
+        _copy_rows(cur, "stage_orders", newest)
+        cur.execute(_MERGE_ORDERS)
+        won = cur.fetchall()
+        known = set(before["order_id"].to_list())
+        if any(not inserted and order_id not in known for order_id, inserted in won):
+            # Another worker inserted it between our two statements: the next try sees it.
+            raise psycopg.errors.SerializationFailure("an order appeared meanwhile")
+        winners = newest.filter(pl.col("order_id").is_in([order_id for order_id, _ in won]))
+        replaced = before.filter(pl.col("order_id").is_in(winners["order_id"].implode()))
+        return winners, [spend.contributions(winners), spend.contributions(replaced, sign=-1)]
+
+    def _store_profiles(self, cur: Cursor, rows: pl.DataFrame) -> Places:
+        """Insert users or products, or fill in their stubs; the first event of an id counts."""
+        id_field = ID_FIELD[self.topic]
+        first = rows.unique(id_field, keep="first", maintain_order=True).sort(id_field)
+        _copy_rows(cur, f"stage_{self.topic}", first)
+        cur.execute(_MERGE_PROFILES[self.topic])
+        new = [id_ for (id_,) in cur.fetchall()]
+        return first.filter(pl.col(id_field).is_in(new))[INDEX].to_numpy()
+
+    # -- step 4: the rejects -----------------------------------------------------------------
+
+    def _put_aside(self, cur: Cursor, rest: _Rest) -> None:
+        raw = rest.batch.raw
+        if self._max_rejects:
+            cur.execute("SELECT count(*) FROM rejected_messages")
+            (held,) = cur.fetchone() or (0,)
+            if held + len(rest.rejects) > self._max_rejects:
+                reasons = Counter(r.reason.value for r in rest.rejects).most_common(3)
+                raise TooManyRejectsError(
+                    f"rejected_messages holds {held} and would pass INGEST_MAX_REJECTS="
+                    f"{self._max_rejects}; this batch of {raw.topic} has {len(rest.rejects)} more "
+                    f"({', '.join(f'{n} {reason}' for reason, n in reasons)}): mend the producer "
+                    "or clear the table, then start again; nothing is lost"
+                )
+        cur.executemany(
+            'INSERT INTO rejected_messages (topic, partition, "offset", log_id, key, payload,'
+            " reason, field, detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
+            [
+                (
+                    raw.topic,
+                    raw.partitions[r.index],
+                    raw.offsets[r.index],
+                    raw.log_id,
+                    raw.keys[r.index],
+                    raw.payloads[r.index],
+                    r.reason.value,
+                    r.field,
+                    r.detail.replace("\x00", "\\x00")[:2000],
+                )
+                for r in rest.rejects
+            ],
+        )
+
+
+_ORDER_COLUMNS: Final = ", ".join(SCHEMAS["orders"])
+_COUNTED_SCHEMA: Final = {
+    name: SCHEMAS["orders"][name]
+    for name in ("order_id", "user_id", "product_id", "status", "amount", "ordered_at")
+}
+_MERGE_ORDERS: Final = f"""
+INSERT INTO orders AS o ({_ORDER_COLUMNS})
+SELECT {_ORDER_COLUMNS} FROM stage_orders ORDER BY order_id
+ON CONFLICT (order_id) DO UPDATE
+SET ({_ORDER_COLUMNS}) = ROW({", ".join(f"excluded.{c}" for c in SCHEMAS["orders"])}),
+    ingested_at = now()
+WHERE o.rev < excluded.rev
+RETURNING order_id, xmax = 0
+"""  # noqa: S608  (column names of the model, nothing from outside)
+
+
+def _merge_profiles(topic: str) -> str:
+    columns = list(SCHEMAS[topic])
+    id_field, *profile = columns
+    return f"""
+INSERT INTO {topic} AS t ({", ".join(columns)})
+SELECT {", ".join(columns)} FROM stage_{topic} ORDER BY {id_field}
+ON CONFLICT ({id_field}) DO UPDATE
+SET {", ".join(f"{c} = excluded.{c}" for c in profile)}
+WHERE t.created_at IS NULL
+RETURNING {id_field}
+"""  # noqa: S608  (as above)
+
+
+_MERGE_PROFILES: Final = {topic: _merge_profiles(topic) for topic in ("users", "products")}
+
+# In key order, as the frames are: two workers that touch the same rows then queue, not deadlock.
+_MERGE_WINDOWS: Final = """
+INSERT INTO user_spend_windows AS w (window_start, user_id, orders, spend)
+SELECT window_start, user_id, orders, spend FROM stage_windows
+ON CONFLICT (window_start, user_id) DO UPDATE
+SET orders = w.orders + excluded.orders, spend = w.spend + excluded.spend
+"""
+_MERGE_USERS: Final = """
+INSERT INTO users AS u (user_id, order_count, total_spent, last_ordered_at)
+SELECT user_id, order_count, total_spent, last_ordered_at FROM stage_users
+ON CONFLICT (user_id) DO UPDATE
+SET order_count = u.order_count + excluded.order_count,
+    total_spent = u.total_spent + excluded.total_spent,
+    last_ordered_at = greatest(u.last_ordered_at, excluded.last_ordered_at)
+"""
+_MERGE_PRODUCTS: Final = """
+INSERT INTO products AS p (product_id, order_count)
+SELECT product_id, order_count FROM stage_products
+ON CONFLICT (product_id) DO UPDATE SET order_count = p.order_count + excluded.order_count
+"""
+
+
+def _merge_effects(cur: Cursor, effects: Effects) -> None:
+    """Add sums to what is counted. Products last: all workers meet on the popular ones."""
+    for table, frame, statement in (
+        ("stage_windows", effects.windows, _MERGE_WINDOWS),
+        ("stage_users", effects.users, _MERGE_USERS),
+        ("stage_products", effects.products, _MERGE_PRODUCTS),
+    ):
+        if frame.height:
+            copy_frame(cur, table, frame, fmt="text")
+            cur.execute(statement)
+
+
+def _copy_rows(cur: Cursor, table: str, rows: pl.DataFrame) -> None:
+    """COPY events; a row whose data PostgreSQL refuses is named (COPY tells its line)."""
+    # The strings of an order are enumerations and slugs: safe in the text format.
+    fmt: Literal["text", "csv"] = "text" if table.endswith("orders") else "csv"
+    try:
+        copy_frame(cur, table, rows.drop(INDEX), fmt=fmt)
+    except psycopg.Error as e:
+        line = copy_line(e)
+        if judge(e) is Verdict.REJECT and line is not None:
+            detail = f"{e.sqlstate}: {first_line(e)}"
+            reason = RejectReason.REFUSED_BY_DATABASE
+            raise RowRefusedError(
+                Reject(int(rows[INDEX][line]), reason, e.diag.column_name, detail)
+            ) from e
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What is left of a batch after trimming; `kept` are its places in the raw batch."""
+
+    batch: Batch
+    rows: pl.DataFrame
+    rejects: Sequence[Reject]
+    kept: slice | Places
+    whole: bool
+
+
+def _trim(batch: Batch, applied: Mapping[int, int]) -> _Rest:
+    raw = batch.raw
+    if all(span.start >= applied[p] for p, span in raw.spans.items()):
+        return _Rest(batch, batch.rows, batch.rejects, slice(None), whole=True)
+    partitions = np.asarray(raw.partitions, dtype=np.int64)
+    below = np.zeros(max(raw.spans) + 1, dtype=np.int64)
+    for partition, next_offset in applied.items():
+        below[partition] = next_offset
+    keep = np.asarray(raw.offsets, dtype=np.int64) >= below[partitions]
+    return _Rest(
+        batch,
+        batch.rows.filter(pl.Series(keep[batch.rows[INDEX].to_numpy()])),
+        [r for r in batch.rejects if keep[r.index]],
+        np.flatnonzero(keep),
+        whole=False,
+    )
