@@ -7,7 +7,6 @@ counted apart, so nothing is skipped and nothing refused.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from threading import Event
 from typing import TypeVar
@@ -16,10 +15,10 @@ import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from flows.outage import Verdict, first_line, judge, pause
 from shop import kafka, postgres
-from shop.log import get_logger
+from shop.outage import Outage
 from shop.settings import PostgresSettings
+from shop.sqlstate import Verdict, judge
 
 Result = TypeVar("Result")
 
@@ -45,7 +44,6 @@ class Positions:
         self._settings = settings
         self._admin = admin
         self._stop = stop
-        self._rng = random.Random()  # noqa: S311  (jitter, nothing secret)
 
     def log_id(self) -> str:
         """Return the topic's identity.
@@ -86,23 +84,17 @@ class Positions:
             return dict(rows.fetchall())
 
     def _persist(self, server: str, ask: Callable[[], Result]) -> Result:
-        attempt = 0
+        outage = Outage(server)
         while not self._stop.is_set():
             try:
                 answer = ask()
             except psycopg.Error as e:
                 if judge(e) is not Verdict.RETRY:
                     raise
-                error: Exception = e
+                self._stop.wait(outage.failed(e))
             except (KafkaException, LookupError) as e:
-                error = e
+                self._stop.wait(outage.failed(e))
             else:
-                if attempt:
-                    get_logger().info("server answers", server=server, topic=self._topic)
+                outage.over()
                 return answer
-            attempt += 1
-            if attempt == 1:
-                get_logger().warning("waiting for a server", server=server, topic=self._topic,
-                                     error=first_line(error))  # fmt: skip
-            self._stop.wait(pause(attempt, self._rng))
         raise StoppedError

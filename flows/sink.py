@@ -7,7 +7,6 @@ it from handing over more than two.
 from __future__ import annotations
 
 import queue
-import random
 import threading
 import time
 from collections.abc import Sequence
@@ -22,13 +21,14 @@ from flows import lifecycle
 from flows.batch import Batch
 from flows.decode import INDEX
 from flows.lane import Lane, Lanes
-from flows.outage import Verdict, first_line, judge, pause
 from flows.store import OffsetGapError, RowRefusedError, Store, TooManyRejectsError
 from flows.tally import Tally
 from shop import postgres
 from shop.errors import ExitCode
 from shop.log import get_logger
+from shop.outage import Outage
 from shop.settings import PostgresSettings
+from shop.sqlstate import Verdict, judge
 
 RETRY_AFTER_STOP_S: Final = 3.0
 """How long an outage may hold up a stop; what is not committed then is read again later."""
@@ -52,7 +52,7 @@ class Writer(threading.Thread):
         self._tally = tally
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._conn: postgres.Connection | None = None
-        self._rng = random.Random()  # noqa: S311  (jitter between workers, nothing secret)
+        self._outage = Outage(settings.where)
 
     def put(self, batch: Batch) -> None:
         """Hand a batch over; never blocks (the lane has counted it)."""
@@ -86,42 +86,34 @@ class Writer(threading.Thread):
 
     def _commit(self, batch: Batch) -> bool:
         """Commit a batch; False if the process is asked to end while PostgreSQL is away."""
-        attempt = 0
-        away_since = None
         while True:
             try:
                 outcome = self._store.apply(self._connection(), batch)
             except RowRefusedError as e:
                 batch = _without(batch, e)
-                continue
             except psycopg.Error as e:
                 if judge(e) is not Verdict.RETRY:
                     raise
-                attempt += 1
-                if away_since is None:
-                    away_since = time.monotonic()
-                    get_logger().warning(
-                        "PostgreSQL does not take the batch; it is tried again until it does",
-                        topic=batch.raw.topic, server=self._settings.where,
-                        sqlstate=e.sqlstate, error=first_line(e), messages=len(batch.raw),
-                    )  # fmt: skip
                 self._disconnect()
-                if not self._wait(attempt):
+                if not self._wait(self._outage.failed(e)):
                     return False
-                continue
-            if away_since is not None:
-                waited = round(time.monotonic() - away_since, 1)
-                get_logger().info("PostgreSQL takes batches again", topic=batch.raw.topic,
-                                  attempts=attempt, waited_s=waited)  # fmt: skip
-            self._tally.add(batch.raw.topic, outcome)
-            get_logger().debug("batch stored", topic=batch.raw.topic, stored=outcome.stored,
-                               rejected=outcome.rejected, ignored=outcome.ignored,
-                               trimmed=outcome.trimmed, spans=_spans(batch))  # fmt: skip
-            return True
+            else:
+                self._outage.over()
+                break
+        self._tally.add(batch.raw.topic, outcome)
+        get_logger().debug(
+            "batch stored",
+            topic=batch.raw.topic,
+            stored=outcome.stored,
+            rejected=outcome.rejected,
+            ignored=outcome.ignored,
+            trimmed=outcome.trimmed,
+            spans=_spans(batch),
+        )
+        return True
 
-    def _wait(self, attempt: int) -> bool:
+    def _wait(self, seconds: float) -> bool:
         """Wait before the next attempt; False when a stop has been held up long enough."""
-        seconds = pause(attempt, self._rng)
         if not self._lane.stop.wait(seconds):
             return True
         time.sleep(min(seconds, 0.2))

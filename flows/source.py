@@ -19,13 +19,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from flows import lifecycle
 from flows.batch import RawBatch, Span
 from flows.lane import Lane, Lanes
-from flows.outage import first_line
 from flows.positions import Positions, StoppedError
 from shop import kafka
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError
 from shop.log import get_logger
 from shop.model import GROUPS
+from shop.outage import first_line
 from shop.settings import KafkaSettings, PostgresSettings
 
 IDLE: Final = timedelta(milliseconds=20)

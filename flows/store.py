@@ -20,10 +20,11 @@ import psycopg
 from flows import spend
 from flows.batch import Batch, Effects, Reject
 from flows.decode import INDEX
-from flows.outage import Verdict, copy_line, first_line, judge
 from shop.errors import JangteoError
 from shop.model import ID_FIELD, SCHEMAS, RejectReason
+from shop.outage import first_line
 from shop.postgres import Connection, Cursor, copy_frame
+from shop.sqlstate import Verdict, copy_line, judge
 
 Places: TypeAlias = npt.NDArray[np.int64]
 
@@ -101,7 +102,7 @@ class Store:
             OffsetGapError: if messages between the last batch and this one are missing.
             TooManyRejectsError: if the rejects do not fit.
             RowRefusedError: if PostgreSQL refuses one row's data.
-            psycopg.Error: see `flows.outage` for what to do. Whatever is raised, nothing has
+            psycopg.Error: see `shop.sqlstate` for what to do. Whatever is raised, nothing has
                 been changed.
         """
         with conn.transaction(), conn.cursor() as cur:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from enum import Enum
 from typing import Final
@@ -39,9 +38,6 @@ _DATA_CLASSES: Final = {"22": "data exception", "23": "integrity constraint"}
 _UNIQUE_VIOLATION: Final = "23505"
 _COPY_LINE: Final = re.compile(r"^COPY \S+, line (\d+)", re.MULTILINE)
 
-FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 10.0
-
 
 def judge(error: psycopg.Error) -> Verdict:
     """Return what to do about an error.
@@ -65,18 +61,3 @@ def copy_line(error: psycopg.Error) -> int | None:
     """Return the line of the COPY data that an error names, from 0; None if it names none."""
     match = _COPY_LINE.search(error.diag.context or "")
     return int(match[1]) - 1 if match else None
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def pause(attempt: int, rng: random.Random) -> float:
-    """Return how long to wait before attempt number `attempt` (1, 2, ...), in seconds.
-
-    Doubles from 0.1 s up to 10 s, with full jitter in the upper half so that many workers do not
-    come back in step.
-    """
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 16))
-    return longest * (0.5 + rng.random() / 2)
