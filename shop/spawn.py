@@ -1,0 +1,76 @@
+"""Children that end with their parent, in a session of their own, with a log file each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+SAME: Final = "same"
+_SHIM: Final = str(Path(__file__).with_name("child.py"))
+
+
+def shim(argv: Sequence[str], *, death_signal: int, identity: str = SAME) -> list[str]:
+    """Return the command line that runs `argv` through `shop/child.py`.
+
+    Args:
+        argv: the command; its first element is an absolute path.
+        death_signal: what the child gets when this process dies, however it dies.
+        identity: ``same``, ``userns`` or ``UID:GID``.
+    """
+    head = [sys.executable, "-I", "-S", _SHIM]
+    return [*head, str(os.getpid()), str(int(death_signal)), identity, "--", *argv]
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str],
+    death_signal: int = signal.SIGTERM,
+    identity: str = SAME,
+) -> subprocess.Popen[bytes]:
+    """Start a child whose output is appended to `log`. Call it in the main thread only.
+
+    The kernel binds a child to the *thread* that forked it: started from any other thread, it
+    would get its death signal when that thread ends. The child leads a session of its own, so a
+    Ctrl-C in the terminal reaches the parent alone.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            shim(argv, death_signal=death_signal, identity=identity),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            start_new_session=True,
+        )
+
+
+def end(process: subprocess.Popen[bytes], signum: int, grace: float) -> int:
+    """Send `signum`, after `grace` seconds SIGKILL; return the exit code."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signum)
+    try:
+        return process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def tail(log: Path, lines: int = 5, *, window: int = 8192) -> str:
+    """Return the last lines of a log as one line for an error message; empty if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - window))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return " / ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())

@@ -1,0 +1,151 @@
+"""Real servers for every test: one PostgreSQL and one Redis per session, one broker per test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from shop import cache, embedded, kafka, postgres
+from shop import settings as shop_settings
+from shop.postgres import Connection
+from shop.settings import Settings
+
+_OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "CACHE_", "INGEST_", "SHOP_", "GRADE_")
+_TEMPLATE = "shop_template"
+
+
+class Servers:
+    """The session's private servers; `kafka` is the broker of the running test."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._numbers = itertools.count(1)
+        self.postgres = embedded.Postgres(directory, durable=False)
+        self.redis = embedded.Redis(directory)
+        self.kafka = embedded.Broker(directory)
+
+    def start(self) -> None:
+        self.postgres.start()
+        self.redis.start()
+        self.kafka.start()
+        self._make_template()
+
+    def stop(self) -> None:
+        for server in (self.kafka, self.redis, self.postgres):
+            server.kill()  # nothing here is worth a checkpoint
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Variables for subprocesses; of the database that `initdb` made, without a schema."""
+        outside = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
+        return {
+            **outside,
+            **self.postgres.env,
+            **self.redis.env,
+            **self.kafka.env,
+            "DB_TYPE": "local",
+            "LANG": "C.UTF-8",
+        }
+
+    def settings(self, **extra_env: str) -> Settings:
+        return shop_settings.load({**self.env, **extra_env}, use_stack=False)
+
+    def revive(self) -> None:
+        """Bring back what an earlier test left dead or broken."""
+        self.postgres.start()
+        self.redis.start()
+
+    def fresh_broker(self) -> None:
+        """Replace the broker: empty, of another identity, on another port.
+
+        Faster than deleting topics, and a client that an earlier test forgot cannot write here.
+        """
+        self.kafka.kill()
+        self.kafka = embedded.Broker(self._directory)
+        self.kafka.start()
+
+    def create_database(self) -> str:
+        name = f"shop_{next(self._numbers)}"
+        with self._postgres() as conn:
+            conn.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(_TEMPLATE)
+                )
+            )
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self.revive()
+        with self._postgres() as conn:
+            conn.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+    def _postgres(self) -> psycopg.Connection[tuple[object, ...]]:
+        reached = self.settings(POSTGRES_DB="postgres").postgres
+        return postgres.connect(reached, "tests", autocommit=True)
+
+    def _make_template(self) -> None:
+        with self._postgres() as conn:
+            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
+        with postgres.connect(self.settings(POSTGRES_DB=_TEMPLATE).postgres, "tests") as conn:
+            postgres.migrate(conn)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    made = Servers(tmp_path_factory.mktemp("servers"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def env(servers: Servers, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A complete environment for subprocesses: a fresh database, empty Redis, empty topics."""
+    servers.revive()
+    servers.fresh_broker()
+    name = servers.create_database()
+    try:
+        given = {
+            **servers.env,
+            "POSTGRES_DB": name,
+            "JANGTEO_DATA_DIR": str(tmp_path / "data"),
+            "XDG_STATE_HOME": str(tmp_path / "state"),
+        }
+        (tmp_path / "data").mkdir()
+        with cache.client(given["REDIS_URL"]) as client:
+            client.flushall()
+        kafka.create_topics(shop_settings.load(given, use_stack=False).kafka)
+        yield given
+    finally:
+        servers.drop_database(name)
+
+
+@pytest.fixture
+def settings(env: dict[str, str]) -> Settings:
+    """The settings of `env`."""
+    return shop_settings.load(env, use_stack=False)
+
+
+@pytest.fixture
+def pg(settings: Settings) -> Iterator[Connection]:
+    """An autocommit connection to the test's database."""
+    with postgres.connect(settings.postgres, "test", autocommit=True) as conn:
+        yield conn
+
+
+@pytest.fixture
+def redis_client(settings: Settings) -> Iterator[redis.Redis]:
+    """A client of the test's Redis."""
+    with cache.client(settings.redis_url) as client:
+        yield client
