@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from functools import partial
 from typing import Any, Final, TextIO
 
 import structlog
@@ -33,6 +34,12 @@ def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _name_process(process: str, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    # Not a context variable: those are empty in a new thread.
+    event.setdefault("process", process)
+    return event
+
+
 def configure(
     process: str, *, level: str = "info", fmt: str = "logfmt", stream: TextIO | None = None
 ) -> None:
@@ -54,6 +61,7 @@ def configure(
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            partial(_name_process, process),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -64,8 +72,6 @@ def configure(
         logger_factory=structlog.PrintLoggerFactory(file=stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(process=process)
 
 
 def get_logger() -> FilteringBoundLogger:
