@@ -1,0 +1,116 @@
+"""From orders to grades, in polars; pure functions, one row a customer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from grading.policy import POLICY, Policy
+
+SPEND: Final = {"user_id": pl.Int64(), "cumulative_spend": pl.Int64()}
+"""Schema of a spend frame: KRW, at most one row a customer."""
+CURRENT: Final = {"user_id": pl.Int64(), "grade": pl.String()}
+"""Schema of a frame of current grades: one row a customer."""
+
+
+def grade_of(spend: pl.Expr, policy: Policy = POLICY) -> pl.Expr:
+    """Return the grade names that cumulative spends earn.
+
+    Args:
+        spend: KRW, without nulls; a negative one earns the lowest grade.
+        policy: the grades.
+
+    >>> spends = pl.DataFrame({"spend": [0, 99_999, 100_000, 5_000_000]})
+    >>> spends.select(grade_of(pl.col("spend")))["spend"].to_list()
+    ['BRONZE', 'BRONZE', 'SILVER', 'VVIP']
+    """
+    names = pl.lit(policy.lowest)
+    for grade in policy.grades[1:]:
+        names = pl.when(spend >= grade.threshold).then(pl.lit(grade.name)).otherwise(names)
+    return names.alias(spend.meta.output_name())
+
+
+def cumulative(orders: pl.DataFrame) -> pl.DataFrame:
+    """Add up spend per customer.
+
+    Args:
+        orders: `user_id` and `amount` (KRW) of the orders that count.
+
+    Returns:
+        A spend frame.
+
+    >>> cumulative(pl.DataFrame({"user_id": [7, 7], "amount": [10, 5]})).rows()
+    [(7, 15)]
+    """
+    totals = orders.group_by("user_id").agg(pl.col("amount").sum().alias("cumulative_spend"))
+    return totals.cast(pl.Schema(SPEND))
+
+
+def total(spends: list[pl.DataFrame]) -> pl.DataFrame:
+    """Add up the spend frames of parts of the orders.
+
+    >>> total([]).schema == pl.Schema(SPEND)
+    True
+    """
+    parts = pl.concat([pl.DataFrame(schema=SPEND), *spends])
+    return cumulative(parts.rename({"cumulative_spend": "amount"}))
+
+
+def grades(current: pl.DataFrame, spend: pl.DataFrame, policy: Policy = POLICY) -> pl.DataFrame:
+    """Return every customer's grade before and after.
+
+    Args:
+        current: current grades.
+        spend: spend frame; a customer who is not in it spent nothing.
+        policy: the grades.
+
+    Returns:
+        `user_id`, `from_grade`, `to_grade`, `cumulative_spend`, one row for each of `current`.
+    """
+    return (
+        current.join(spend, on="user_id", how="left")
+        .with_columns(pl.col("cumulative_spend").fill_null(0))
+        .with_columns(to_grade=grade_of(pl.col("cumulative_spend"), policy))
+        .select("user_id", pl.col("grade").alias("from_grade"), "to_grade", "cumulative_spend")
+    )
+
+
+def changed(graded: pl.DataFrame) -> pl.DataFrame:
+    """Keep those whose grade is another one now, by `user_id`: the order in which rows lock."""
+    return graded.filter(pl.col("from_grade") != pl.col("to_grade")).sort("user_id")
+
+
+def changes(current: pl.DataFrame, spend: pl.DataFrame, policy: Policy = POLICY) -> pl.DataFrame:
+    """Return the customers whose grade has to change, by `user_id`.
+
+    >>> now = pl.DataFrame({"user_id": [1, 2], "grade": ["GOLD", "BRONZE"]})
+    >>> changes(now, pl.DataFrame({"user_id": [2], "cumulative_spend": [400_000]})).rows()
+    [(1, 'GOLD', 'BRONZE', 0), (2, 'BRONZE', 'GOLD', 400000)]
+    """
+    return changed(grades(current, spend, policy))
+
+
+def upgrades(changed_frame: pl.DataFrame, policy: Policy = POLICY) -> int:
+    """Count those who rise; a grade of some earlier policy counts as below all others.
+
+    >>> frame = pl.DataFrame({"from_grade": ["GOLD", "SILVER"], "to_grade": ["SILVER", "VIP"]})
+    >>> upgrades(frame)
+    1
+    """
+    ranks = {grade.name: policy.rank(grade.name) for grade in policy}
+    before, after = (
+        pl.col(name).replace_strict(ranks, default=-1, return_dtype=pl.Int64)
+        for name in ("from_grade", "to_grade")
+    )
+    return changed_frame.filter(after > before).height
+
+
+def distribution(graded: pl.DataFrame, policy: Policy = POLICY) -> dict[str, int]:
+    """Count customers per grade, lowest first, empty grades included.
+
+    >>> distribution(pl.DataFrame({"to_grade": ["VIP", "BRONZE", "BRONZE"]}))
+    {'BRONZE': 2, 'SILVER': 0, 'GOLD': 0, 'VIP': 1, 'VVIP': 0}
+    """
+    counts = dict(graded["to_grade"].value_counts().iter_rows())
+    return {grade.name: int(counts.get(grade.name, 0)) for grade in policy}

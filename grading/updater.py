@@ -1,0 +1,227 @@
+"""Grade customers by what they paid in the last six months: every GRADE_INTERVAL, or --once."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import sys
+import threading
+import time
+from dataclasses import asdict
+from typing import Final
+
+import psycopg
+
+from grading.policy import POLICY
+from grading.store import GradeRun, grade_users
+from shop import cache, command, postgres
+from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
+from shop.log import get_logger
+from shop.outage import Outage, first_line, pause
+from shop.postgres import Connection
+from shop.pulse import EVERY_S, Pulse
+from shop.settings import PostgresSettings, Settings
+from shop.sqlstate import Verdict, judge
+
+_ATTEMPTS: Final = 8
+"""Tries of one run that PostgreSQL rolls back (deadlock, serialization) before --once gives up."""
+_GRACE_S: Final = 2.0
+"""What a run in progress gets to roll back after SIGTERM; the server does it anyway."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `jangteo grade`."""
+    parser.add_argument(
+        "--once", action="store_true", help="one run now, after any that is in progress; then end"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="with --once: the result as one JSON line on stdout"
+    )
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Grade once, or until stopped."""
+    if args.once:
+        result = grade_once(settings.postgres)
+        _log(result)
+        sys.stdout.write((as_json(result) if args.json else as_table(result)) + "\n")
+    elif args.json:
+        raise UsageError("--json goes with --once; the log has every run's result")
+    else:
+        Updater(settings, command.stop_on_signals()).run()
+    return ExitCode.OK
+
+
+def grade_once(where: PostgresSettings) -> GradeRun:
+    """Grade now, after any grader that is at work.
+
+    Raises:
+        JangteoError: says why it could not be done; nothing was changed then.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with postgres.connection(where, "grader", autocommit=True) as conn:
+                result = grade_users(conn, wait=True)
+        except psycopg.errors.TransactionRollback as e:
+            get_logger().warning("rolled back, trying again", error=first_line(e))
+            time.sleep(pause(attempt, random.Random()))  # noqa: S311
+        except psycopg.Error as e:
+            raise _explained(e, where) from None
+        else:
+            assert result is not None  # noqa: S101  (who waits gets a turn)
+            return result
+    raise JangteoError(f"{where.where} rolled {_ATTEMPTS} runs back; nothing was changed")
+
+
+class Updater:
+    """The process: a run every interval, in a thread, so that signals and heartbeats never wait.
+
+    Args:
+        settings: GRADE_INTERVAL is divided by the speed, and not under a second.
+        stop: ends the process when set.
+    """
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._where = settings.postgres
+        self._interval = max(1.0, settings.grade_interval / settings.speed)
+        self._stop = stop
+        self._pulse = _pulse(settings)
+        self._conn: Connection | None = None
+        self._state = "starting"
+        self._last: GradeRun | None = None
+        self._fatal: BaseException | None = None
+
+    def run(self) -> None:
+        """Work until stopped.
+
+        Raises:
+            JangteoError: if PostgreSQL refuses in a way that time does not mend.
+        """
+        get_logger().info("grading", every_s=self._interval, database=self._where.where)
+        worker = threading.Thread(target=self._guarded, daemon=True)
+        worker.start()
+        while worker.is_alive():
+            self._beat()
+            if self._stop.wait(EVERY_S):
+                break
+        if conn := self._conn:
+            with contextlib.suppress(psycopg.Error):
+                conn.cancel_safe(timeout=1.0)
+        worker.join(_GRACE_S)
+        if self._fatal is not None:
+            raise self._fatal
+        get_logger().info("stopped")
+
+    def _guarded(self) -> None:
+        try:
+            self._work()
+        except psycopg.Error as e:
+            self._fatal = _explained(e, self._where)
+        except Exception as e:  # the main thread raises it
+            self._fatal = e
+
+    def _work(self) -> None:
+        outage = Outage(self._where.where)
+        rollbacks = 0
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            self._state = "grading"
+            try:
+                result = self._attempt()
+            except psycopg.errors.TransactionRollback as e:
+                rollbacks += 1
+                get_logger().warning("rolled back, trying again", error=first_line(e))
+                due = time.monotonic() + pause(rollbacks, random.Random())  # noqa: S311
+                continue
+            except psycopg.Error as e:
+                if self._stop.is_set():  # it was we who cancelled
+                    return
+                if judge(e) is not Verdict.RETRY:
+                    raise
+                self._state = "PostgreSQL away"
+                due = time.monotonic() + outage.failed(e)
+                continue
+            outage.over()
+            rollbacks = 0
+            if result is None:
+                get_logger().warning("another grader is at work, leaving it alone")
+            else:
+                self._last = result
+                _log(result)
+            self._state = "waiting"
+            # After an outage or a suspended machine there is one run, not one for each missed.
+            due = max(due + self._interval, time.monotonic())
+
+    def _attempt(self) -> GradeRun | None:
+        with postgres.connect(self._where, "grader", autocommit=True) as conn:
+            self._conn = conn
+            return grade_users(conn, wait=False)
+
+    def _beat(self) -> None:
+        if self._pulse is None:
+            return
+        if last := self._last:
+            self._pulse(
+                self._state,
+                last_run=last.finished_at.isoformat(),
+                changed=last.changed,
+                duration=last.seconds,
+            )
+        else:
+            self._pulse(self._state)
+
+
+def _pulse(settings: Settings) -> Pulse | None:
+    if not settings.env.get("REDIS_URL"):
+        return None
+    return Pulse(cache.client(settings.redis_url, timeout=1.0), "grader")
+
+
+def _explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:
+    """Turn an error that no retry mends into a line for a person."""
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return JangteoError(f"{where.where}: {first_line(error)}; run `jangteo init` first")
+    if isinstance(error, psycopg.OperationalError):
+        return UnreachableError(f"lost {where.where}: {first_line(error)}; nothing was changed")
+    return JangteoError(f"{where.where} refuses: {first_line(error)}")
+
+
+def _log(result: GradeRun) -> None:
+    get_logger().info(
+        "graded",
+        users=result.users,
+        changed=result.changed,
+        upgraded=result.upgraded,
+        downgraded=result.downgraded,
+        seconds=round(result.seconds, 3),
+        **result.distribution,
+    )
+
+
+def as_json(result: GradeRun) -> str:
+    """Return a run as one JSON line."""
+    record = asdict(result)
+    for name in ("as_of", "started_at", "finished_at"):
+        record[name] = record[name].isoformat()
+    return json.dumps(record)
+
+
+def as_table(result: GradeRun) -> str:
+    """Return a run as a short table for people."""
+    width = max(9, len(f"{result.users:,}"))
+    lines = [f"{'grade':<8} {'customers':>{width}} {'share':>7}"]
+    for name, customers in result.distribution.items():
+        share = customers / result.users if result.users else 0.0
+        lines.append(f"{name:<8} {customers:>{width},} {share:>7.1%}")
+    start, end = POLICY.window(result.as_of)
+    lines.append(
+        f"{result.changed:,} changed ({result.upgraded:,} up, {result.downgraded:,} down) by what "
+        f"was paid from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; {result.seconds:.2f} s"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(configure, run, prog="python -m grading.updater", description=__doc__))

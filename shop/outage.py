@@ -1,0 +1,76 @@
+"""A server that is away: say so once, wait longer each time, say when it goes on."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+from shop.log import get_logger
+
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 10.0
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of an error's text, or its kind if it has none.
+
+    >>> first_line(ValueError("one\ntwo")), first_line(ValueError())
+    ('one', 'ValueError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def pause(attempt: int, rng: random.Random) -> float:
+    """Return how long to wait after failure number `attempt` (1, 2, ...), in seconds.
+
+    Doubles up to 10 s; the upper half is random, so that many processes do not come back in step.
+    """
+    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 16))
+    return longest * (0.5 + rng.random() / 2)
+
+
+class Outage:
+    """Tells the outage of one server as one story, however many attempts it takes.
+
+    Args:
+        where: the server's address for people, such as `PostgresSettings.where`.
+        monotonic: seconds of a clock that never steps.
+        rng: for the jitter.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._where = where
+        self._monotonic = monotonic
+        self._rng = rng or random.Random()  # noqa: S311  (jitter, not cryptography)
+        self._since: float | None = None
+        self._attempts = 0
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the server is away."""
+        return self._since is not None
+
+    def failed(self, error: BaseException) -> float:
+        """Take note of a failure; return how long to wait before the next attempt, in seconds."""
+        self._attempts += 1
+        if self._since is None:
+            self._since = self._monotonic()
+            get_logger().warning("waiting for server", server=self._where, error=first_line(error))
+        return pause(self._attempts, self._rng)
+
+    def over(self) -> None:
+        """Take note of a success."""
+        if self._since is not None:
+            away = round(self._monotonic() - self._since, 1)
+            get_logger().info(
+                "server is back", server=self._where, away_s=away, attempts=self._attempts
+            )
+        self._since, self._attempts = None, 0
