@@ -1,0 +1,82 @@
+"""What the tests of grading share."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from shop.clock import UTC
+from shop.postgres import Connection
+
+NOW = datetime(2026, 8, 31, 12, tzinfo=UTC)
+
+
+class Shop:
+    """Writes customers and orders straight into the tables."""
+
+    def __init__(self, pg: Connection) -> None:
+        self.pg = pg
+        self._ids = itertools.count(1)
+
+    def user(self, user_id: int, grade: str = "BRONZE") -> None:
+        self.pg.execute("INSERT INTO users (user_id, grade) VALUES (%s, %s)", (user_id, grade))
+
+    def order(
+        self,
+        user_id: int,
+        amount: int,
+        ordered_at: datetime = NOW - timedelta(days=1),
+        status: str = "PAID",
+    ) -> int:
+        order_id = next(self._ids)
+        self.pg.execute(
+            "INSERT INTO orders VALUES (%s, 1, %s, 1, 1, %s, 0, %s, 'CARD', %s, NULL, %s, %s)",
+            (order_id, user_id, amount, amount, status, ordered_at, ordered_at),
+        )
+        return order_id
+
+    def grades(self) -> dict[int, str]:
+        return dict(self.pg.execute("SELECT user_id, grade FROM users ORDER BY 1").fetchall())
+
+    def history(self) -> list[tuple[int, str, str, int]]:
+        return self.pg.execute(
+            "SELECT user_id, from_grade, to_grade, cumulative_spend FROM grade_history "
+            "ORDER BY as_of, user_id"
+        ).fetchall()
+
+    def runs(self) -> list[tuple[str, int, int, int, int]]:
+        return self.pg.execute(
+            "SELECT mode, users, changed, upgraded, downgraded FROM grade_runs ORDER BY run_id"
+        ).fetchall()
+
+    def graders(self, waiting_for: str | None = None) -> list[int]:
+        """Return the server processes of graders, or of those that wait for a kind of lock."""
+        return [
+            pid
+            for (pid,) in self.pg.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'jangteo-grader' "
+                "AND datname = current_database() "
+                "AND (%(l)s::text IS NULL OR wait_event_type = 'Lock' AND wait_event = %(l)s)",
+                {"l": waiting_for},
+            ).fetchall()
+        ]
+
+
+@pytest.fixture
+def shop(pg: Connection) -> Shop:
+    return Shop(pg)
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, "the condition never came true"
+            time.sleep(0.02)
+
+    return wait

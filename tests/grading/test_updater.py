@@ -1,0 +1,175 @@
+"""The grader as a process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from shop import cache, postgres
+from shop.clock import UTC
+from shop.settings import Settings
+
+Eventually = Callable[[Callable[[], object]], None]
+COMMAND = (sys.executable, "-m", "grading.updater")
+
+
+@pytest.fixture
+def a_silver_customer(shop: Any) -> None:
+    shop.user(1)
+    shop.order(1, 100_000, datetime.now(UTC) - timedelta(days=1))
+
+
+@pytest.fixture
+def start(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(*args: str, **extra: str) -> tuple[subprocess.Popen[bytes], Path]:
+        log = tmp_path / f"grader{len(started)}.log"
+        with log.open("wb") as stderr:
+            process = subprocess.Popen(
+                [*COMMAND, *args], env={**env, **extra}, stderr=stderr, stdout=subprocess.PIPE
+            )
+        started.append(process)
+        return process, log
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def blocked(settings: Settings, user_id: int) -> Iterator[None]:
+    """Hold a customer's row, so that a grader stands still in the middle of its transaction."""
+    with postgres.connect(settings.postgres, "blocker") as blocker:
+        blocker.execute("SELECT FROM users WHERE user_id = %s FOR UPDATE", (user_id,))
+        yield
+
+
+def _run(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *args], env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.usefixtures("a_silver_customer")
+def test_once_prints_a_table_or_json(env: dict[str, str]) -> None:
+    table = _run(env, "--once")
+    assert table.returncode == 0, table.stderr
+    lines = table.stdout.splitlines()
+    assert lines[2].split() == ["SILVER", "1", "100.0%"]
+    assert lines[-1].startswith("1 changed (1 up, 0 down)")
+    as_json = _run(env, "--once", "--json")
+    record = json.loads(as_json.stdout)
+    assert (record["changed"], record["distribution"]["SILVER"]) == (0, 1)
+    assert "event=graded" in as_json.stderr
+
+
+def test_mistakes_are_one_line(env: dict[str, str]) -> None:
+    for args, extra, code, words in (
+        (["--json"], {}, 2, "--once"),
+        (["--twice"], {}, 2, "--twice"),
+        (["--once"], {"GRADE_INTERVAL": "soon"}, 2, "GRADE_INTERVAL='soon'"),
+        (["--once"], {"POSTGRES_PORT": "1"}, 3, "cannot reach PostgreSQL at 127.0.0.1:1"),
+        (["--once"], {"POSTGRES_DB": "postgres"}, 1, "jangteo init"),
+        ([], {"POSTGRES_DB": "postgres"}, 1, "jangteo init"),
+    ):
+        done = _run({**env, **extra}, *args)
+        last = done.stderr.splitlines()[-1]
+        assert (done.returncode, words in last, done.stdout) == (code, True, ""), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("a_silver_customer")
+def test_the_process_grades_beats_and_stops_on_sigterm(
+    start: Callable[..., Any],
+    shop: Any,
+    redis_client: redis.Redis,
+    eventually: Eventually,
+) -> None:
+    process, log = start(GRADE_INTERVAL="1")
+    eventually(lambda: len(shop.runs()) >= 2)
+    eventually(lambda: any("last_run" in b.fields for b in cache.heartbeats(redis_client)))
+    beat = next(b for b in cache.heartbeats(redis_client) if b.name == "grader")
+    assert (beat.pid, set(beat.fields)) == (process.pid, {"last_run", "changed", "duration"})
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert shop.history() == [(1, "BRONZE", "SILVER", 100_000)]
+    assert "SILVER=1" in log.read_text()
+
+
+@pytest.mark.usefixtures("a_silver_customer")
+def test_sigterm_in_the_middle_of_a_run_ends_it_without_a_trace(
+    start: Callable[..., Any], shop: Any, settings: Settings, eventually: Eventually
+) -> None:
+    process, log = start()
+    with blocked(settings, 1):
+        eventually(lambda: shop.graders("transactionid"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        eventually(lambda: not shop.graders())
+    assert (shop.grades(), shop.history(), shop.runs()) == ({1: "BRONZE"}, [], [])
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("a_silver_customer")
+def test_killed_half_way_nothing_is_half_done(
+    start: Callable[..., Any],
+    shop: Any,
+    settings: Settings,
+    eventually: Eventually,
+    env: dict[str, str],
+) -> None:
+    shop.user(2)
+    shop.order(2, 5_000_000, datetime.now(UTC) - timedelta(days=1))
+    process, _ = start("--once")
+    with blocked(settings, 2):  # customer 1 is locked by the grader already
+        eventually(lambda: shop.graders("transactionid"))
+        process.kill()
+        process.wait(30)
+    eventually(lambda: not shop.graders())
+    assert (shop.grades(), shop.history(), shop.runs()) == ({1: "BRONZE", 2: "BRONZE"}, [], [])
+    assert _run(env, "--once").returncode == 0
+    assert shop.grades() == {1: "SILVER", 2: "VVIP"}
+
+
+@pytest.mark.usefixtures("a_silver_customer")
+def test_a_second_grader_leaves_the_first_alone(
+    start: Callable[..., Any], shop: Any, settings: Settings, eventually: Eventually
+) -> None:
+    with blocked(settings, 1):
+        start("--once")
+        eventually(lambda: shop.graders("transactionid"))
+        second, log = start()
+        eventually(lambda: "another grader is at work" in log.read_text())
+        assert second.poll() is None
+    eventually(lambda: shop.runs() == [("full", 1, 1, 1, 0)])
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("a_silver_customer")
+def test_postgresql_away_is_said_once_and_survived(
+    start: Callable[..., Any], shop: Any, servers: Any, settings: Settings, eventually: Eventually
+) -> None:
+    process, log = start(GRADE_INTERVAL="1")
+    eventually(shop.runs)
+    servers.postgres.kill()
+    eventually(lambda: "waiting for server" in log.read_text())
+    servers.postgres.start()
+    eventually(lambda: "server is back" in log.read_text())
+    assert log.read_text().count("waiting for server") == 1
+    assert process.poll() is None
+    with postgres.connect(settings.postgres, "test", autocommit=True) as conn:
+        seen = conn.execute("SELECT count(*) FROM grade_runs").fetchone()
+        eventually(lambda: conn.execute("SELECT count(*) FROM grade_runs").fetchone() != seen)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
