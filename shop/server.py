@@ -1,0 +1,232 @@
+"""What the embedded servers have in common: a program, a free port, a start that waits."""
+
+from __future__ import annotations
+
+import abc
+import importlib.util
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Final
+
+from shop.errors import JangteoError, UsageError
+from shop.spawn import SAME, end, spawn, tail
+
+HOST: Final = "127.0.0.1"
+START_TIMEOUT_S: Final = 60.0  # crash recovery of a few GB of WAL takes tens of seconds
+_PORT_TRIES: Final = 5
+
+
+class StartError(JangteoError):
+    """A server that died while starting or did not get ready; has the tail of its log."""
+
+
+def package_dir(*names: str) -> Path:
+    """Return the directory of the first of these packages that is installed, without import.
+
+    Raises:
+        UsageError: says what to install.
+    """
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        if spec and spec.submodule_search_locations:
+            return Path(spec.submodule_search_locations[0])
+    raise UsageError(
+        f"the embedded servers need the package {names[0]}: pip install 'jangteo[embedded]'"
+    )
+
+
+def executable(path: Path) -> Path:
+    """Return `path` if it can be executed.
+
+    Raises:
+        UsageError: if it is missing or not executable.
+    """
+    if not os.access(path, os.X_OK):
+        raise UsageError(
+            f"{path} is missing or not executable: reinstall it with "
+            "pip install --force-reinstall 'jangteo[embedded]'"
+        )
+    return path
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)  # a bound port that listens already refuses only here
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """Return a free loopback port, outside the range of ports for outgoing connections.
+
+    Inside that range a client that reconnects to a server that is down may be given the server's
+    own port as its source port, connect to itself and keep the server from coming back.
+    """
+    try:
+        text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
+        ephemeral = int(text.split()[0])
+    except (OSError, ValueError, IndexError):
+        ephemeral = 32_768  # Linux's default; also below that of macOS
+    candidates = range(10_000, ephemeral) if ephemeral > 10_100 else range(1_024, 65_536)
+    for _ in range(200):
+        port = random.choice(candidates)  # noqa: S311
+        if is_free(port):
+            return port
+    raise JangteoError(f"no free port found on {HOST}")
+
+
+class Server(abc.ABC):
+    """One server process.
+
+    Args:
+        data_dir: of the stack; logs go to ``logs/`` below it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    stop_signal: ClassVar[int] = signal.SIGTERM
+    death_signal: ClassVar[int] = signal.SIGTERM
+    grace: ClassVar[float] = 20.0
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir.absolute()
+        self.log = self.data_dir / "logs" / f"{self.name}.log"
+        self.port: int | None = None
+        self.identity = SAME
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    @abc.abstractmethod
+    def version(self) -> str:
+        """Version of the server's program."""
+
+    @property
+    @abc.abstractmethod
+    def env(self) -> dict[str, str]:
+        """The variables under which the server is reached; holds its password."""
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._process.pid if self._process and self.alive else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start and wait until the server answers; nothing happens if it runs already.
+
+        Raises:
+            UsageError: if its package is not installed or its directory cannot be used.
+            StartError: if it does not come up; has the tail of its log.
+        """
+        if self.alive:
+            return
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._prepare()
+        for attempt in range(1, _PORT_TRIES + 1):
+            if self.port is None or not is_free(self.port):
+                self.port = free_port()
+            try:
+                self._launch(self.port)
+            except StartError:
+                # Somebody took the port between our look and the server's: only then try again.
+                if attempt == _PORT_TRIES or is_free(self.port):
+                    raise
+            else:
+                return
+
+    def stop(self) -> None:
+        """End the server properly and wait for it."""
+        if self._process:
+            end(self._process, self.stop_signal, self.grace)
+        self._process = None
+
+    def kill(self) -> None:
+        """End the server as a crash would (SIGKILL) and wait for it."""
+        if self._process:
+            end(self._process, signal.SIGKILL, 5.0)
+        self._process = None
+
+    @abc.abstractmethod
+    def _prepare(self) -> None:
+        """Make what the server needs on disk."""
+
+    @abc.abstractmethod
+    def _argv(self, port: int) -> list[str]: ...
+
+    @abc.abstractmethod
+    def _probe(self) -> None:
+        """Speak the server's protocol once; raise one of `_not_yet` if it is not ready."""
+
+    _not_yet: ClassVar[tuple[type[Exception], ...]]
+
+    def _launch(self, port: int) -> None:
+        self._process = spawn(
+            self._argv(port),
+            log=self.log,
+            env=environment(),
+            death_signal=self.death_signal,
+            identity=self.identity,
+        )
+        try:
+            self._await_ready(port)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _await_ready(self, port: int) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        not_yet: tuple[type[Exception], ...] = (OSError, *self._not_yet)
+        for pause in _pauses():
+            try:
+                socket.create_connection((HOST, port), timeout=1).close()
+                self._probe()
+            except not_yet as e:
+                if not self.alive:
+                    raise StartError(f"{self.title} ended while starting: {tail(self.log)}") from e
+                if time.monotonic() > deadline:
+                    raise StartError(
+                        f"{self.title} is not ready after {START_TIMEOUT_S:g} s ({e}): "
+                        f"{tail(self.log)}"
+                    ) from e
+            else:
+                return
+            time.sleep(pause)
+
+
+def _pauses() -> Iterator[float]:
+    """Yield waits between probes: 10 ms at first (a broker is up in 60 ms), 200 ms at most."""
+    pause = 0.01
+    while True:
+        yield pause
+        pause = min(0.2, pause * 1.5)
+
+
+def environment() -> dict[str, str]:
+    """Return what a server may know of our environment: no PG* or broker variable gets in."""
+    kept = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
+    return {**{k: v for k in kept if (v := os.environ.get(k))}, "LC_ALL": "C", "TZ": "UTC"}
+
+
+def version_of(program: Path) -> str:
+    """Return what a program says its version is."""
+    told = subprocess.run(
+        [str(program), "--version"], capture_output=True, text=True, check=False
+    ).stdout
+    found = re.search(r"\d+(\.\d+)+", told)
+    return found[0] if found else "unknown"

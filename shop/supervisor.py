@@ -1,0 +1,284 @@
+"""Processes that are kept running: restart with backoff, a log each, an orderly end.
+
+The supervisor has no thread and no loop of its own: the caller's loop calls `poll` a few times a
+second, in the main thread (see `shop.spawn`). It knows nothing of what the processes do.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from shop.clock import Clock, utc_now
+from shop.spawn import spawn, tail
+from shop.stackfile import process_started, write_private
+
+SNAPSHOT: Final = "processes.json"
+FIRST_BACKOFF_S: Final = 0.5
+MAX_BACKOFF_S: Final = 30.0
+HEALTHY_AFTER_S: Final = 60.0
+"""A process that ran this long has its backoff forgotten."""
+LOG_ROTATE_BYTES: Final = 10 << 20
+_SNAPSHOT_EVERY_S: Final = 1.0
+
+
+class State(str, Enum):
+    """Where a process stands."""
+
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    """Ended by itself; will be started again."""
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Process:
+    """What to run.
+
+    Attributes:
+        name: names the log as well.
+        argv: the first element is an absolute path.
+        env: its whole environment.
+        grace: seconds between SIGTERM and SIGKILL.
+    """
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(repr=False)
+    grace: float = 10.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a snapshot says of one process; `pid_started` is in seconds since the Unix epoch."""
+
+    name: str
+    pid: int | None
+    pid_started: float | None
+    state: str
+    restarts: int
+    up_since: datetime | None
+    last_exit: str | None
+
+
+@dataclass
+class _Child:
+    spec: Process
+    process: subprocess.Popen[bytes] | None = None
+    state: State = State.STOPPED
+    restarts: int = 0
+    failures: int = 0
+    started: float = 0.0
+    pid_started: float | None = None
+    up_since: datetime | None = None
+    due: float = 0.0
+    """While in backoff: when it starts again. While stopping: when it is killed."""
+    last_exit: str | None = None
+
+
+def backoff(failures: int, jitter: float) -> float:
+    """Return seconds to wait before the next start.
+
+    Args:
+        failures: ends in a row, from 1.
+        jitter: from 0 to 1; spreads the wait by a fifth either way, so that processes which died
+            together do not come back together.
+
+    >>> [backoff(n, 0.5) for n in (1, 2, 3, 7, 50)]
+    [0.5, 1.0, 2.0, 30.0, 30.0]
+    """
+    wait = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures - 1, 20))
+    return float(wait * (0.8 + 0.4 * jitter))
+
+
+def describe_exit(code: int) -> str:
+    """Say how a process ended.
+
+    >>> describe_exit(3), describe_exit(-9)
+    ('exit 3', 'SIGKILL')
+    """
+    if code >= 0:
+        return f"exit {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+class Supervisor:
+    """Keeps a table of processes running.
+
+    Args:
+        data_dir: logs go to ``logs/NAME.log``, the snapshot to ``processes.json``.
+        monotonic: seconds of a clock that never steps.
+        clock: wall clock, for the snapshot.
+        rng: for the jitter.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock: Clock = utc_now,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._data_dir = data_dir
+        self._monotonic = monotonic
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311
+        self._children: dict[str, _Child] = {}
+        self._written = float("-inf")
+
+    def log_of(self, name: str) -> Path:
+        """Return the log file of a process."""
+        return self._data_dir / "logs" / f"{name}.log"
+
+    def start(self, process: Process) -> None:
+        """Start a process and keep it running from now on."""
+        child = self._children.setdefault(process.name, _Child(process))
+        child.spec = process
+        child.failures = 0
+        self._spawn(child)
+
+    def poll(self) -> list[str]:
+        """Notice ends, start what is due, kill what overstays; return what happened, in words."""
+        said = []
+        now = self._monotonic()
+        for child in self._children.values():
+            code = child.process.poll() if child.process else None
+            if code is not None:
+                said += self._ended(child, code, now)
+            elif child.state is State.BACKOFF and now >= child.due:
+                child.restarts += 1
+                self._spawn(child)
+                said.append(f"{child.spec.name} started again (pid {self._pid(child)})")
+            elif child.state is State.STOPPING and child.process and now >= child.due:
+                child.process.kill()
+                said.append(f"{child.spec.name} did not end in {child.spec.grace:g} s: killed")
+                child.due = float("inf")
+        return said
+
+    def stop(self, names: Iterable[str]) -> None:
+        """Ask processes to end (SIGTERM) and do not start them again; `poll` follows it up."""
+        for name in names:
+            child = self._children.get(name)
+            if child is None:
+                continue
+            if child.process is None:
+                child.state = State.STOPPED
+            elif child.state is not State.STOPPING:
+                child.state = State.STOPPING
+                child.due = self._monotonic() + child.spec.grace
+                child.process.terminate()
+
+    def kill(self) -> None:
+        """End all that still runs at once (SIGKILL) and wait for it."""
+        for child in self._children.values():
+            child.state = State.STOPPING
+            if child.process:
+                child.process.kill()
+                self._ended(child, child.process.wait(), self._monotonic())
+
+    def stopped(self, names: Iterable[str] | None = None) -> bool:
+        """Tell whether these processes, or all, are at rest and stay so."""
+        chosen = self._children if names is None else names
+        return all(
+            self._children[name].state is State.STOPPED for name in chosen if name in self._children
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all processes, in order of their first start."""
+        return list(self._children)
+
+    def snapshot(self) -> list[Status]:
+        """Return where every process stands."""
+        return [
+            Status(
+                name=c.spec.name,
+                pid=self._pid(c),
+                pid_started=c.pid_started if c.process else None,
+                state=c.state.value,
+                restarts=c.restarts,
+                up_since=c.up_since if c.process else None,
+                last_exit=c.last_exit,
+            )
+            for c in self._children.values()
+        ]
+
+    def write_snapshot(self, others: Sequence[Status] = (), *, force: bool = False) -> None:
+        """Write the snapshot, at most once a second unless forced.
+
+        Args:
+            others: stand in it before our own, e.g. servers.
+            force: write even if a second has not passed.
+        """
+        now = self._monotonic()
+        if not force and now < self._written + _SNAPSHOT_EVERY_S:
+            return
+        self._written = now
+        record = {
+            "at": self._clock().isoformat(),
+            "processes": [_as_record(s) for s in (*others, *self.snapshot())],
+        }
+        write_private(self._data_dir / SNAPSHOT, json.dumps(record, indent=1))
+
+    @staticmethod
+    def _pid(child: _Child) -> int | None:
+        return child.process.pid if child.process else None
+
+    def _spawn(self, child: _Child) -> None:
+        log = self.log_of(child.spec.name)
+        rotate(log)
+        child.process = spawn(child.spec.argv, log=log, env=child.spec.env)
+        child.state = State.RUNNING
+        child.started = self._monotonic()
+        child.pid_started = process_started(child.process.pid)
+        child.up_since = self._clock()
+
+    def _ended(self, child: _Child, code: int, now: float) -> list[str]:
+        child.process = None
+        child.last_exit = describe_exit(code)
+        if child.state is State.STOPPING:
+            child.state = State.STOPPED
+            return [] if code == 0 else [f"{child.spec.name} ended ({child.last_exit})"]
+        child.failures = 1 if now - child.started >= HEALTHY_AFTER_S else child.failures + 1
+        wait = backoff(child.failures, self._rng.random())
+        child.state = State.BACKOFF
+        child.due = now + wait
+        last = tail(self.log_of(child.spec.name), 1)
+        said = f"{child.spec.name} ended ({child.last_exit}), starts again in {wait:.1f} s"
+        return [f"{said}: {last}" if last else said]
+
+
+def rotate(log: Path) -> None:
+    """Move a log that has grown beyond 10 MB aside, in the place of the one before."""
+    if log.is_file() and log.stat().st_size > LOG_ROTATE_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+
+
+def read_snapshot(data_dir: Path) -> list[Status]:
+    """Return the last snapshot written in a data directory; empty if there is none."""
+    try:
+        record = json.loads((data_dir / SNAPSHOT).read_text(encoding="utf-8"))
+        return [
+            Status(**{**p, "up_since": p["up_since"] and datetime.fromisoformat(p["up_since"])})
+            for p in record["processes"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _as_record(status: Status) -> dict[str, Any]:
+    return {**asdict(status), "up_since": status.up_since and status.up_since.isoformat()}
