@@ -85,7 +85,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     amount: Krw
     payment_method: PaymentMethod
     status: OrderStatus
-    scenario: Slug | None
+    scenario: Slug | None = None
     ordered_at: Instant
     updated_at: Instant
 
