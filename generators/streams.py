@@ -1,0 +1,82 @@
+"""Named, seeded random streams, and the few draws that are made from them.
+
+Every process, day or column that needs chance has its own stream: (seed, name) -> Philox, a
+counter-based generator. Two processes never share numbers, and switching one stream on or off
+leaves all others as they were.
+
+NumPy promises the same numbers across versions for raw bits and `random()` only, not for its
+distributions (NumPy compatibility policy), so the distributions here are our own inverses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """Return the random stream of a name; the same in every process and on every machine.
+
+    Args:
+        seed: the shop's seed.
+        name: what the numbers are for, e.g. ``orders/0``.
+
+    >>> stream(1, "users").random() == stream(1, "users").random() != stream(2, "users").random()
+    True
+    """
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
+
+
+def cumulative(weights: Sequence[float] | Floats) -> Floats:
+    """Return the cumulative shares of weights, for `pick`; the last one is exactly 1.
+
+    >>> cumulative([1, 1, 2]).tolist()
+    [0.25, 0.5, 1.0]
+    """
+    sums = np.cumsum(np.asarray(weights, dtype=np.float64))
+    shares: Floats = sums / sums[-1]
+    return shares
+
+
+def pick(u: Floats, shares: Floats) -> Ints:
+    """Return the index that each uniform number falls on, by cumulative shares.
+
+    Args:
+        u: shape (n,), in [0, 1).
+        shares: shape (k,), ascending, as `cumulative` gives them.
+
+    >>> pick(np.array([0.0, 0.25, 0.99]), cumulative([1, 1, 2])).tolist()
+    [0, 1, 2]
+    """
+    return np.searchsorted(shares, u, side="right").astype(np.int64)
+
+
+def normal(u: Floats, v: Floats) -> Floats:
+    """Return standard normal numbers from two columns of uniform ones (Box and Muller, 1958)."""
+    result: Floats = np.sqrt(-2.0 * np.log1p(-u)) * np.cos(2.0 * np.pi * v)
+    return result
+
+
+def exponential(u: Floats) -> Floats:
+    """Return exponential numbers of mean 1 from uniform ones."""
+    result: Floats = -np.log1p(-u)
+    return result
+
+
+def gumbel(u: Floats) -> Floats:
+    """Return standard Gumbel numbers from uniform ones in [0, 1).
+
+    Adding them to log-weights and sorting gives weighted draws without replacement, in the order
+    of the draws (Gumbel-max).
+    """
+    tiny = np.finfo(np.float64).tiny  # u = 0 would be the logarithm of 0
+    result: Floats = -np.log(np.maximum(exponential(u), tiny))
+    return result
