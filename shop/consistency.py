@@ -12,7 +12,7 @@ from shop.postgres import Connection
 # how many are wanted at most. PAID orders are the truth, the other tables follow from them.
 _PAID: Final = """
 paid AS MATERIALIZED (
-    SELECT user_id, product_id, amount FROM orders WHERE status = 'PAID'
+    SELECT user_id, amount FROM orders WHERE status = 'PAID'
 ),
 by_user AS (
     SELECT user_id, count(*) AS orders, sum(amount) AS spend FROM paid GROUP BY user_id

@@ -29,6 +29,7 @@ def line(
     users: int,
     products: int,
     now: datetime,
+    *,
     lang: Literal["en", "ko"] = "en",
 ) -> str:
     """Return the monitor line.
@@ -92,7 +93,7 @@ def read(r: redis.Redis, now: datetime, lang: Literal["en", "ko"] = "en") -> str
     pipe.hlen(cache.USERS)
     pipe.hlen(cache.PRODUCTS)
     info, users, products = pipe.execute()
-    return line(cache.read_meta(r), info, users, products, now, lang)
+    return line(cache.read_meta(r), info, users, products, now, lang=lang)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -118,6 +118,11 @@ class Server(abc.ABC):
         """The variables under which the server is reached; holds its password."""
 
     @property
+    def where(self) -> str:
+        """Address for messages."""
+        return f"{HOST}:{self.port}"
+
+    @property
     def pid(self) -> int | None:
         """Process id while it runs."""
         return self._process.pid if self._process and self.alive else None
@@ -127,8 +132,11 @@ class Server(abc.ABC):
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
+    def start(self, *, move: bool = True) -> None:
         """Start and wait until the server answers; nothing happens if it runs already.
+
+        Args:
+            move: take another port if somebody took the former one meanwhile.
 
         Raises:
             UsageError: if its package is not installed or its directory cannot be used.
@@ -140,6 +148,8 @@ class Server(abc.ABC):
         self._prepare()
         for attempt in range(1, _PORT_TRIES + 1):
             if self.port is None or not is_free(self.port):
+                if self.port and not move:
+                    raise StartError(f"{self.title}: another program took its port {self.port}")
                 self.port = free_port()
             try:
                 self._launch(self.port)

@@ -73,4 +73,5 @@ def tail(log: Path, lines: int = 5, *, window: int = 8192) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return " / ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+    last = text.splitlines()[-lines:]
+    return " / ".join(line.strip()[:300] for line in last if line.strip())

@@ -1,0 +1,138 @@
+"""Looks at the running shop every other second, from a thread, so that nobody waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import psycopg
+import redis
+from confluent_kafka import KafkaException
+
+from shop import cache, monitor, postgres
+from shop.clock import utc_now
+from shop.ledger import Account, Books
+from shop.model import TOPICS
+from shop.outage import first_line
+from shop.postgres import Connection
+from shop.settings import Settings
+
+EVERY_S: Final = 2.0
+_REST: Final = 20
+"""Counting rows takes at most one twentieth of the time, however large the tables."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was seen; what could not be read keeps its former value.
+
+    Attributes:
+        began: monotonic seconds at which the look began; -inf before the first.
+        account: None before the first.
+        rows: exact counts per table; up to minutes old where tables are huge.
+        grades: customers per grade, as old as `rows`.
+        monitor: the cache monitor line.
+        away: what did not answer, in words.
+    """
+
+    began: float = float("-inf")
+    account: Account | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+    grades: Mapping[str, int] = field(default_factory=dict)
+    monitor: str = ""
+    away: tuple[str, ...] = ()
+
+    @property
+    def lag(self) -> int | None:
+        """Messages not yet taken by the ingest; None if not known."""
+        return sum(self.account.lag.values()) if self.account else None
+
+
+class Observer(threading.Thread):
+    """Samples the shop.
+
+    Args:
+        settings: where the servers are.
+        books: opened.
+    """
+
+    def __init__(self, settings: Settings, books: Books) -> None:
+        super().__init__(name="observer", daemon=True)
+        self.latest = Sample()
+        self._settings = settings
+        self._books = books
+        self._redis = cache.client(settings.redis_url)
+        self._conn: Connection | None = None
+        self._count_due = float("-inf")
+        self._every = EVERY_S
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Sample until `stop`."""
+        while not self._ended.is_set():
+            self.latest = self._sample(self.latest)
+            self._wake.wait(self._every)
+            self._wake.clear()
+        if self._conn:
+            self._conn.close()
+        self._redis.close()
+
+    def hasten(self) -> None:
+        """Look now and four times as often from now on."""
+        self._every = EVERY_S / 4
+        self._wake.set()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread."""
+        self._ended.set()
+        self._wake.set()
+        self.join(timeout)
+
+    def _sample(self, last: Sample) -> Sample:
+        seen = replace(last, began=time.monotonic(), away=())
+        for look in (self._look_at_cache, self._look_at_tables, self._look_at_log):
+            try:
+                seen = look(seen)
+            except redis.RedisError as e:
+                line = monitor.away(e, utc_now(), self._settings.lang)
+                seen = replace(seen, monitor=line, away=(*seen.away, f"Redis: {first_line(e)}"))
+            except psycopg.Error as e:
+                self._conn = None
+                seen = replace(seen, away=(*seen.away, f"PostgreSQL: {first_line(e)}"))
+            except KafkaException as e:
+                seen = replace(seen, away=(*seen.away, f"Kafka: {e.args[0].str()}"))
+        return seen
+
+    def _look_at_cache(self, seen: Sample) -> Sample:
+        return replace(seen, monitor=monitor.read(self._redis, utc_now(), self._settings.lang))
+
+    def _look_at_tables(self, seen: Sample) -> Sample:
+        began = time.monotonic()
+        if began < self._count_due:
+            return seen
+        rows, grades = count(self._connection())
+        took = time.monotonic() - began
+        self._count_due = time.monotonic() + _REST * took
+        return replace(seen, rows=rows, grades=grades)
+
+    def _look_at_log(self, seen: Sample) -> Sample:
+        return replace(seen, account=self._books.account(self._connection()))
+
+    def _connection(self) -> Connection:
+        if self._conn is None or self._conn.closed:
+            self._conn = postgres.connect(self._settings.postgres, "up", autocommit=True)
+        return self._conn
+
+
+def count(conn: Connection) -> tuple[dict[str, int], dict[str, int]]:
+    """Return exact rows per table and customers per grade."""
+    rows = {}
+    for topic in TOPICS:
+        row = conn.execute(f"SELECT count(*) FROM {topic}".encode()).fetchone()  # noqa: S608
+        rows[topic] = int(row[0]) if row else 0
+    grades = conn.execute("SELECT grade, count(*) FROM users GROUP BY grade ORDER BY 2 DESC, 1")
+    return rows, {str(grade): int(number) for grade, number in grades.fetchall()}

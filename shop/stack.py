@@ -1,0 +1,257 @@
+"""The servers of `jangteo up`: embedded ones, or those that the environment names."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import psutil
+from confluent_kafka import KafkaException
+
+from shop import kafka, stackfile
+from shop import settings as shop_settings
+from shop.clock import KST, utc_now
+from shop.embedded import Broker, Postgres, Redis
+from shop.errors import JangteoError, UsageError
+from shop.log import redact
+from shop.server import Server
+from shop.settings import Settings
+from shop.supervisor import State, Status, backoff, read_snapshot, rotate
+
+Say = Callable[[str], None]
+
+# A server is ours to start where this variable is not set.
+EMBEDDED: Final[Mapping[str, type[Server]]] = {
+    "POSTGRES_HOST": Postgres,
+    "REDIS_URL": Redis,
+    "KAFKA_BOOTSTRAP_SERVERS": Broker,
+}
+# What another terminal must see as we do: where servers are, and what gives results their meaning.
+_PUBLISHED: Final = (
+    *("KAFKA_", "POSTGRES_", "REDIS_"),
+    *("CACHE_", "GRADE_", "INGEST_", "SPEND_", "SHOP_", "DB_TYPE"),
+)
+_LEFTOVER_GRACE_S: Final = 30.0
+
+
+@contextmanager
+def held(data_dir: Path) -> Iterator[None]:
+    """Hold a data directory: one `jangteo up` at a time.
+
+    Raises:
+        UsageError: says who holds it since when, or why the directory cannot be used.
+    """
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (data_dir / "lock").open("a+", encoding="utf-8")
+    except OSError as e:
+        raise UsageError(f"cannot use {data_dir} as data directory: {e.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UsageError(_holder(data_dir, file.read())) from None
+        file.seek(0)
+        file.truncate()
+        json.dump({"pid": os.getpid(), "since": utc_now().isoformat()}, file)
+        file.flush()
+        yield
+
+
+def _holder(data_dir: Path, text: str) -> str:
+    try:
+        record = json.loads(text)
+        since = datetime.fromisoformat(record["since"]).astimezone(KST)
+        who = f"by process {record['pid']} since {since:%Y-%m-%d %H:%M:%S} KST"
+        how = f"stop it (Ctrl-C there, or kill {record['pid']})"
+    except (ValueError, KeyError, TypeError):  # it has the lock but has not yet written who it is
+        who, how = "by another `jangteo up` that just started", "stop it"
+    return f"{data_dir} is held {who}; {how}, or use another --data-dir"
+
+
+def end_leftovers(data_dir: Path) -> list[str]:
+    """End what a crashed `up` left running in this directory; return the names of it.
+
+    Call it while holding the directory.
+    """
+    left: dict[int, str] = {}
+    processes = []
+    for status in read_snapshot(data_dir):
+        pid, started = status.pid, status.pid_started
+        if pid and started and stackfile.same_process(pid, started):
+            with contextlib.suppress(psutil.Error):
+                processes.append(psutil.Process(pid))
+                # For PostgreSQL the fast shutdown; the others take it for Ctrl-C.
+                processes[-1].send_signal(signal.SIGINT)
+                left[pid] = status.name
+    _, stubborn = psutil.wait_procs(processes, timeout=_LEFTOVER_GRACE_S)
+    for process in stubborn:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=5)
+    return list(left.values())
+
+
+@dataclass
+class _Watch:
+    """How often a server of ours died, and when it may be started again."""
+
+    failures: int = 0
+    restarts: int = 0
+    due: float = 0.0
+    up_since: datetime | None = None
+    died: bool = False
+    pid_started: float | None = None
+
+
+class Stack:
+    """The three servers, however they come about.
+
+    Args:
+        data_dir: of the stack.
+        environ: variables; a server that they name is used, the others are started.
+        say: takes a line for people.
+    """
+
+    def __init__(self, data_dir: Path, environ: Mapping[str, str], say: Say) -> None:
+        self.data_dir = data_dir
+        self._environ = environ
+        self._say = say
+        self._rng = random.Random()  # noqa: S311
+        self.servers = [
+            made(data_dir) for variable, made in EMBEDDED.items() if not environ.get(variable)
+        ]
+        self._watches = {server.name: _Watch() for server in self.servers}
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of every process of the stack."""
+        merged = dict(self._environ)
+        for server in self.servers:
+            prefix = next(iter(server.env)).split("_")[0] + "_"
+            for name in [n for n in merged if n.startswith(prefix) and n != "KAFKA_PARTITIONS"]:
+                del merged[name]  # a password file or a certificate meant for another server
+            merged.update(server.env)
+        return {**merged, "JANGTEO_DATA_DIR": str(self.data_dir)}
+
+    @property
+    def embeds_broker(self) -> bool:
+        """Whether the broker is ours: its log is empty at the start."""
+        return any(isinstance(server, Broker) for server in self.servers)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of every process of the stack."""
+        return shop_settings.load(self.env, use_stack=False)
+
+    def start(self) -> None:
+        """Start the servers that are ours.
+
+        Raises:
+            UsageError, StartError: see `Server.start`.
+        """
+        for server in self.servers:
+            rotate(server.log)
+            began = time.monotonic()
+            self._start(server)
+            took = time.monotonic() - began
+            self._say(f"{server.title} {server.version} ready on {server.where} ({took:.1f} s)")
+
+    def publish(self) -> None:
+        """Let other commands find the stack."""
+        env = {k: v for k, v in self.env.items() if k.startswith(_PUBLISHED)}
+        pid = os.getpid()
+        stackfile.publish(
+            stackfile.Stack(
+                data_dir=self.data_dir,
+                pid=pid,
+                pid_started=stackfile.process_started(pid) or time.time(),
+                started_at=utc_now().isoformat(),
+                env=env,
+            )
+        )
+
+    def poll(self) -> None:
+        """Start again what died, on its former port, with growing waits; say so."""
+        now = time.monotonic()
+        for server in self.servers:
+            watch = self._watches[server.name]
+            if server.alive:
+                continue
+            if not watch.died:
+                watch.died, watch.failures, watch.due = True, 0, now
+                self._say(f"{server.title} died: starting it again on {server.where}")
+            if now >= watch.due:
+                self._revive(server, watch)
+
+    def _revive(self, server: Server, watch: _Watch) -> None:
+        try:
+            self._start(server, move=False)
+            if isinstance(server, Broker):
+                kafka.create_topics(self.settings.kafka)
+                self._say("the broker's log was in memory: the topics begin anew at offset 0")
+        except (JangteoError, KafkaException) as e:
+            server.kill()  # a broker without topics would look alive
+            watch.failures += 1
+            wait = backoff(watch.failures, self._rng.random())
+            watch.due = time.monotonic() + wait
+            self._say(f"{e}; next attempt in {wait:.1f} s")
+            return
+        watch.died = False
+        watch.restarts += 1
+        self._say(f"{server.title} is back on {server.where}")
+
+    def _start(self, server: Server, *, move: bool = True) -> None:
+        server.start(move=move)
+        watch = self._watches[server.name]
+        watch.up_since = utc_now()
+        watch.pid_started = server.pid and stackfile.process_started(server.pid)
+
+    def stop(self) -> None:
+        """End the servers that are ours and stop being found; clients should be gone."""
+        stackfile.withdraw(self.data_dir)
+        for server in reversed(self.servers):
+            server.stop()
+
+    def statuses(self) -> list[Status]:
+        """Return where each of our servers stands."""
+        found = []
+        for server in self.servers:
+            watch = self._watches[server.name]
+            found.append(
+                Status(
+                    name=server.name,
+                    pid=server.pid,
+                    pid_started=watch.pid_started if server.pid else None,
+                    state=(State.RUNNING if server.alive else State.BACKOFF).value,
+                    restarts=watch.restarts,
+                    up_since=watch.up_since if server.pid else None,
+                    last_exit=None,
+                )
+            )
+        return found
+
+    def describe(self) -> list[str]:
+        """Return a line on each of the three servers, ours or not."""
+        ours = {type(server): server for server in self.servers}
+        lines = []
+        for variable, kind in EMBEDDED.items():
+            server = ours.get(kind)
+            if server:
+                lines.append(f"{server.title} on {server.where}")
+            else:
+                name = "Kafka" if kind is Broker else kind.title
+                lines.append(f"{name} as {variable} says: {redact(self._environ[variable])}")
+        return lines

@@ -1,0 +1,346 @@
+"""Run the whole shop: servers, schema, topics, start population, every process; until stopped."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import redis
+from confluent_kafka import KafkaException
+from rich.console import Console
+
+from shop import cache, command, consistency, kafka, options, postgres, screen
+from shop import settings as shop_settings
+from shop.clock import utc_now
+from shop.errors import ExitCode, JangteoError
+from shop.ledger import Account, Books, Evidence, cross_check, read_evidence
+from shop.observer import Observer, Sample, count
+from shop.outage import first_line
+from shop.settings import Settings
+from shop.spawn import end, spawn, tail
+from shop.stack import Stack, end_leftovers, held
+from shop.stackfile import DEFAULT_NAME
+from shop.supervisor import Process, State, Supervisor
+
+GENERATORS: Final = ("users", "products", "orders")
+# In the order of their start: a group join takes 5 s on the embedded broker, so the ingest
+# begins first, and the seed is made meanwhile.
+COMMANDS: Final = {
+    "ingest": ("bytewax.run", "flows.ingest"),
+    "cache": ("generators.cache_worker",),
+    "users": ("generators.users",),
+    "products": ("generators.products",),
+    "orders": ("generators.orders",),
+    "grader": ("grading.updater",),
+}
+INGEST_GRACE_S: Final = 15.0  # it promises to end within 10 s
+DRAIN_AFTER_STOP_S: Final = 20.0
+DRAIN_AFTER_FOR_S: Final = 60.0
+TICK_S: Final = 0.1
+
+configure = options.configure
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to."""
+
+    account: Account
+    grades: dict[str, int]
+    cache: dict[str, int]
+    differences: list[str]
+    spend_consistent: bool
+    seconds: float
+
+    def as_json(self) -> str:
+        """Return the final line of --json."""
+        record: dict[str, Any] = {
+            "published": dict(self.account.published),
+            "stored": dict(self.account.stored),
+            "rejected": sum(self.account.rejected.values()),
+            "lag": sum(self.account.lag.values()),
+            "spend_consistent": self.spend_consistent,
+            "grades": self.grades,
+            "cache": self.cache,
+            "seconds": round(self.seconds, 1),
+        }
+        return json.dumps(record)
+
+    def in_words(self) -> str:
+        """Return the summary for people, one line."""
+        return (
+            f"published: {screen.pairs(self.account.published)}"
+            f" | stored: {screen.pairs(self.account.stored)}"
+            f" | rejected: {sum(self.account.rejected.values())}"
+            f" | ignored: {sum(self.account.ignored.values())}"
+            f" | lag: {sum(self.account.lag.values())}"
+            f" | spend {'adds up' if self.spend_consistent else 'does NOT add up'}"
+            f" | {self.seconds:.0f} s"
+        )
+
+
+class Up:
+    """One run of the shop.
+
+    Args:
+        args: the options.
+        data_dir: held by the caller.
+        environ: variables, the options' among them.
+        view: where to write for people.
+    """
+
+    def __init__(
+        self, args: argparse.Namespace, data_dir: Path, environ: dict[str, str], view: screen.Screen
+    ) -> None:
+        self._args = args
+        self._data_dir = data_dir
+        self._screen = view
+        self._say = view.say
+        self._stop = command.stop_on_signals()
+        signal.signal(signal.SIGHUP, lambda *_: self._stop.set())  # the terminal was closed
+        self._stack = Stack(data_dir, environ, self._say)
+        self._supervisor = Supervisor(data_dir)
+        self._since = utc_now()
+        self._ends_at: float | None = None
+        self._observer: Observer | None = None
+        self._evidence: Evidence | None = None
+        self._refreshes = 0
+
+    def run(self) -> int:
+        """Start, serve, drain, stop; return the exit code."""
+        for name in end_leftovers(self._data_dir):
+            self._say(f"ended {name}, left behind by an earlier run")
+        try:
+            self._stack.start()
+            if self._stop.is_set():
+                return ExitCode.OK
+            return self._run(self._stack.settings)
+        finally:
+            self._supervisor.kill()
+            self._stack.stop()
+            self._supervisor.write_snapshot(force=True)
+            self._say("stopped")
+
+    def _run(self, settings: Settings) -> int:
+        books = self._prepare(settings)
+        if self._stack.embeds_broker:  # an empty log: the ingest has nothing to store before us
+            self._start("ingest")
+        if not self._seed(settings):
+            return ExitCode.OK
+        with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
+            self._evidence = read_evidence(conn) if self._accounts else None
+        for name in COMMANDS:
+            if name not in self._supervisor.names:
+                self._start(name)
+        self._say(f"the shop is open; logs in {self._data_dir / 'logs'}; Ctrl-C stops")
+        began = time.monotonic()
+        seconds = self._args.seconds
+        self._ends_at = began + seconds if seconds else None
+        self._observer = Observer(settings, books)
+        self._observer.start()
+        try:
+            with self._screen.live():
+                self._loop(lambda: bool(self._ends_at and time.monotonic() >= self._ends_at))
+                troubles = self._troubles() if seconds and not self._stop.is_set() else []
+                self._wind_down(DRAIN_AFTER_FOR_S if seconds else DRAIN_AFTER_STOP_S)
+        finally:
+            self._observer.stop()
+        if not self._accounts:
+            return ExitCode.OK
+        return self._report(settings, books, troubles, time.monotonic() - began)
+
+    @property
+    def _accounts(self) -> bool:
+        """Whether the run ends with a summary."""
+        return bool(self._args.seconds or self._args.json)
+
+    def _prepare(self, settings: Settings) -> Books:
+        """Publish the stack, bring schema and topics up to date, open the books."""
+        with postgres.connection(settings.postgres, "up") as conn:
+            if applied := postgres.migrate(conn):
+                self._say(f"schema: applied {', '.join(applied)}")
+        if created := kafka.create_topics(settings.kafka):
+            self._say(f"topics: created {', '.join(created)}")
+        self._stack.publish()
+        books = Books(settings.kafka)
+        with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
+            books.open(conn)
+        with cache.client(settings.redis_url) as client:
+            self._refreshes = cache.read_meta(client).version
+        return books
+
+    def _start(self, name: str) -> None:
+        argv = [sys.executable, "-m", *COMMANDS[name]]
+        grace = INGEST_GRACE_S if name == "ingest" else 10.0
+        self._supervisor.start(Process(name, argv, self._stack.env, grace))
+        self._supervisor.write_snapshot(self._stack.statuses(), force=True)
+
+    def _seed(self, settings: Settings) -> bool:
+        """Make the start population if there are no customers; False if stopped meanwhile.
+
+        Raises:
+            JangteoError: if it fails.
+        """
+        with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
+            if conn.execute("SELECT FROM users LIMIT 1").fetchone():
+                return True
+        sizes = [("--users", self._args.users), ("--products", self._args.products)]
+        argv = [sys.executable, "-m", "generators.seed"]
+        argv += [part for name, size in sizes if size is not None for part in (name, str(size))]
+        log = self._supervisor.log_of("seed")
+        began = time.monotonic()
+        process = spawn(argv, log=log, env=self._stack.env)
+        try:
+            self._loop(lambda: process.poll() is not None, shown=False)
+        finally:
+            end(process, signal.SIGTERM, 5.0)
+        if self._stop.is_set():
+            return False
+        if process.returncode:
+            raise JangteoError(f"the start population could not be made: {tail(log)} (see {log})")
+        self._say(f"start population made ({time.monotonic() - began:.1f} s)")
+        return True
+
+    def _loop(self, until: Callable[[], bool], *, shown: bool = True) -> bool:
+        """Look after servers and processes until a condition holds; False if a signal came."""
+        while not self._stop.is_set():
+            if until():
+                return True
+            self._stack.poll()
+            for text in self._supervisor.poll():
+                self._say(text)
+            self._supervisor.write_snapshot(self._stack.statuses())
+            if shown:
+                self._screen.show(self._view)
+            self._stop.wait(TICK_S)
+        return False
+
+    def _view(self) -> screen.View:
+        return screen.View(
+            data_dir=self._data_dir,
+            since=self._since,
+            speed=self._stack.settings.speed,
+            ends_in=self._ends_at and self._ends_at - time.monotonic(),
+            servers=self._stack.describe(),
+            statuses=[*self._stack.statuses(), *self._supervisor.snapshot()],
+            sample=self._observer.latest if self._observer else Sample(),
+        )
+
+    def _troubles(self) -> list[str]:
+        """Return which processes are down at this moment, in words."""
+        return [
+            f"{s.name} is down ({s.last_exit}, {s.restarts} restarts; see "
+            f"{self._supervisor.log_of(s.name)})"
+            for s in self._supervisor.snapshot()
+            if s.state == State.BACKOFF.value
+        ]
+
+    def _wind_down(self, drain: float) -> None:
+        """Stop making events, let the ingest take what is there, stop the rest.
+
+        The signal that began it is forgotten; another one cuts each wait short.
+        """
+        self._stop.clear()
+        self._say("stopping the generators")
+        self._supervisor.stop(GENERATORS)
+        patient = self._loop(lambda: self._supervisor.stopped(GENERATORS))
+        if patient and self._observer:
+            patient = self._drain(self._observer, time.monotonic() + drain)
+        if not patient:
+            self._stop.clear()
+            self._say("in a hurry: what is left waits for the next start")
+        self._say("stopping the other processes")
+        self._supervisor.stop(self._supervisor.names)
+        self._loop(self._supervisor.stopped)
+
+    def _drain(self, observer: Observer, deadline: float) -> bool:
+        """Wait until nothing published is left to take; False if a signal came."""
+        began = time.monotonic()
+        observer.hasten()
+        self._say("letting the ingest take what is published")
+
+        def drained() -> bool:
+            seen = observer.latest
+            done = seen.began >= began and not seen.away and seen.lag == 0
+            return done or time.monotonic() >= deadline
+
+        patient = self._loop(drained)
+        if observer.latest.lag:
+            self._say(f"{observer.latest.lag} messages are left")
+        return patient
+
+    def _report(
+        self, settings: Settings, books: Books, troubles: list[str], seconds: float
+    ) -> ExitCode:
+        """Balance the books, print the summary; return whether all is well."""
+        try:
+            result = self._result(settings, books, seconds)
+        except (KafkaException, psycopg.Error, redis.RedisError) as e:
+            raise JangteoError(f"the books cannot be balanced: {first_line(e)}") from None
+        self._say(result.in_words())
+        if self._args.json:
+            print(result.as_json(), flush=True)  # noqa: T201
+        wrong = troubles + result.differences
+        if wrong:
+            print(f"jangteo up: {'; '.join(wrong)}", file=sys.stderr)  # noqa: T201
+        return ExitCode.FAILED if wrong else ExitCode.OK
+
+    def _result(self, settings: Settings, books: Books, seconds: float) -> Result:
+        with ExitStack() as opened:
+            conn = opened.enter_context(
+                postgres.connection(settings.postgres, "up", autocommit=True)
+            )
+            client = opened.enter_context(cache.client(settings.redis_url))
+            account = books.account(conn)
+            differences = account.differences()
+            if self._evidence:
+                differences += cross_check(self._evidence, read_evidence(conn), account.stored)
+            unequal = consistency.check(conn, limit=3)
+            _, grades = count(conn)
+            meta = cache.read_meta(client)
+            return Result(
+                account=account,
+                grades=grades,
+                cache={
+                    "users": int(client.hlen(cache.USERS)),
+                    "products": int(client.hlen(cache.PRODUCTS)),
+                    "refreshes": meta.version - self._refreshes,
+                },
+                differences=differences + unequal,
+                spend_consistent=not unequal,
+                seconds=seconds,
+            )
+
+
+def _data_dir(args: argparse.Namespace) -> Path:
+    named = args.data_dir or os.environ.get("JANGTEO_DATA_DIR") or DEFAULT_NAME
+    return Path(named).absolute()
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    """Run the shop until stopped, or for the given time."""
+    # Not the settings we are given: a stack that runs already would have filled them in.
+    environ = {**os.environ, **options.environment(args)}
+    data_dir = _data_dir(args)
+    checked = shop_settings.load(environ, data_dir=data_dir, use_stack=False)
+    if environ.get("REDIS_URL"):
+        _ = checked.redis_url
+    console = Console(stderr=bool(args.json))
+    with held(data_dir):
+        view = screen.make(console, plain=bool(args.plain or args.json))
+        rates = {"SHOP_SPEED": str(checked.speed), "SHOP_SEED": str(checked.seed)}
+        return Up(args, data_dir, {**checked.env, **rates}, view).run()
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(configure, run, prog="python -m shop.up", description=__doc__))
