@@ -87,7 +87,7 @@ def consumer_config(settings: KafkaSettings, name: str, group: str) -> dict[str,
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
         "partition.assignment.strategy": "range,roundrobin",
-        "session.timeout.ms": 10_000,
+        "session.timeout.ms": 6_000,  # the least that brokers allow by default: others take over fast
         "heartbeat.interval.ms": 1_000,
         "max.poll.interval.ms": 300_000,
         "fetch.wait.max.ms": 50,
@@ -255,7 +255,8 @@ def group_lag(settings: KafkaSettings, topic: str, group: str) -> list[GroupLag]
     Raises:
         KafkaException: if the cluster does not answer.
     """
-    listed = admin(settings).list_consumer_group_offsets(
+    client = admin(settings)  # held: a collected client never answers
+    listed = client.list_consumer_group_offsets(
         [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
     )
     committed: Mapping[int, int] = {}

@@ -1,0 +1,331 @@
+"""One batch, one transaction: exactly once, and money that agrees at every committed moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from samples import (
+    NOW,
+    Message,
+    changed,
+    message,
+    order,
+    orders_batch,
+    poison,
+    product,
+    raw_batch,
+    user,
+)
+
+from flows.batch import Batch, RawBatch
+from flows.decode import decode_batch
+from flows.spend import fold_batch
+from flows.store import OffsetGapError, Outcome, RowRefusedError, Store, TooManyRejectsError
+from shop import postgres
+from shop.consistency import check
+from shop.model import Order, RejectReason
+from shop.settings import Settings
+
+WINDOW_S = 300
+
+
+@pytest.fixture
+def conn(settings: Settings) -> postgres.Connection:
+    with postgres.connect(settings.postgres, "store") as connection:
+        yield connection
+
+
+def register(conn: postgres.Connection, topic: str = "orders", log_id: str = "log-1") -> None:
+    with conn.transaction():
+        conn.execute(
+            "INSERT INTO ingest_offsets (topic, partition, log_id, next_offset)"
+            " SELECT %s, p, %s, 0 FROM generate_series(0, 3) AS p",
+            (topic, log_id),
+        )
+
+
+def store_for(conn: postgres.Connection, topic: str = "orders", **options: int) -> Store:
+    store = Store(topic, window_s=WINDOW_S, **options)
+    store.prepare(conn)
+    return store
+
+
+def batch_of(raw: RawBatch) -> Batch:
+    batch = decode_batch(raw, clock=lambda: NOW)
+    return fold_batch(batch, window_s=WINDOW_S) if raw.topic == "orders" else batch
+
+
+def apply(conn: postgres.Connection, raw: RawBatch, **options: int) -> Outcome:
+    return store_for(conn, raw.topic, **options).apply(conn, batch_of(raw))
+
+
+def fetch(conn: postgres.Connection, query: str) -> list[tuple]:
+    with conn.transaction():
+        return conn.execute(query).fetchall()
+
+
+def ledger(conn: postgres.Connection, topic: str = "orders") -> dict[int, tuple[int, ...]]:
+    rows = fetch(
+        conn,
+        "SELECT partition, next_offset, stored, rejected, ignored FROM ingest_offsets"
+        f" WHERE topic = '{topic}' AND next_offset > 0",
+    )
+    return {p: tuple(rest) for p, *rest in rows}
+
+
+def test_a_batch_is_stored_with_its_spend_counters_and_offsets(conn: postgres.Connection) -> None:
+    register(conn)
+    later = NOW + timedelta(seconds=WINDOW_S)
+    raw = orders_batch([order(1), order(2, quantity=3), order(3, ordered_at=later)])
+    assert apply(conn, raw) == Outcome(stored=3)
+    assert ledger(conn) == {0: (3, 3, 0, 0)}
+    windows = "SELECT orders, spend FROM user_spend_windows ORDER BY window_start"
+    assert fetch(conn, windows) == [(2, 5_000), (1, 2_000)]
+    assert fetch(
+        conn, "SELECT order_count, total_spent, last_ordered_at, created_at FROM users"
+    ) == [(3, 7_000, later, None)]
+    assert fetch(conn, "SELECT order_count, name FROM products") == [(3, None)]
+    assert check(conn) == []
+
+
+def test_the_same_batch_again_changes_nothing(conn: postgres.Connection) -> None:
+    register(conn)
+    raw = orders_batch([order(1), order(2)])
+    apply(conn, raw)
+    assert apply(conn, raw) == Outcome(trimmed=2)
+    assert ledger(conn) == {0: (2, 2, 0, 0)}
+    assert check(conn) == []
+
+
+def test_a_batch_that_overlaps_what_is_applied_is_trimmed(conn: postgres.Connection) -> None:
+    register(conn)
+    apply(conn, orders_batch([order(1), order(2)]))
+    overlap = orders_batch([order(2), order(3), order(4)], start=1)
+    assert apply(conn, overlap) == Outcome(stored=2, trimmed=1)
+    assert ledger(conn) == {0: (4, 4, 0, 0)}
+    assert check(conn) == []
+
+
+def test_a_gap_is_refused_and_nothing_changes(conn: postgres.Connection) -> None:
+    register(conn)
+    with pytest.raises(OffsetGapError, match="begins at offset 5"):
+        apply(conn, orders_batch([order(1)], start=5))
+    assert fetch(conn, "SELECT * FROM orders") == []
+
+
+def test_a_partition_that_nobody_registered_is_refused(conn: postgres.Connection) -> None:
+    with pytest.raises(OffsetGapError):
+        apply(conn, orders_batch([order(1)]))
+
+
+def test_a_topic_made_anew_begins_again_without_doubling(conn: postgres.Connection) -> None:
+    register(conn)
+    register(conn, log_id="log-2")
+    apply(conn, orders_batch([order(1), order(2)]))
+    again = orders_batch([order(2), order(3)], log_id="log-2")
+    assert apply(conn, again) == Outcome(stored=1, ignored=1)
+    assert fetch(conn, "SELECT count(*) FROM orders") == [(3,)]
+    assert check(conn) == []
+
+
+def test_duplicates_within_and_across_batches_are_ignored(conn: postgres.Connection) -> None:
+    register(conn)
+    assert apply(conn, orders_batch([order(1), order(1), order(2)])) == Outcome(stored=2, ignored=1)
+    again = orders_batch([order(2), order(3)], start=3)
+    assert apply(conn, again) == Outcome(stored=1, ignored=1)
+    assert ledger(conn) == {0: (5, 3, 0, 2)}
+    assert check(conn) == []
+
+
+@pytest.mark.parametrize("status", ["CANCELLED", "REFUNDED"])
+def test_a_later_revision_takes_the_amount_back_from_its_window(
+    conn: postgres.Connection, status: str
+) -> None:
+    register(conn)
+    apply(conn, orders_batch([order(1), order(2)]))
+    gone = order(1, rev=2, status=status, updated_at=NOW + timedelta(hours=3))
+    assert apply(conn, orders_batch([gone], start=2)) == Outcome(stored=1)
+    assert fetch(conn, "SELECT orders, spend FROM user_spend_windows") == [(1, 2_000)]
+    assert fetch(conn, "SELECT status, rev FROM orders WHERE order_id = 1") == [(status, 2)]
+    assert check(conn) == []
+
+
+def test_a_revision_that_arrives_before_the_order_wins(conn: postgres.Connection) -> None:
+    register(conn)
+    apply(conn, orders_batch([order(1, rev=2, status="CANCELLED")]))
+    assert apply(conn, orders_batch([order(1)], start=1)) == Outcome(ignored=1)
+    assert fetch(conn, "SELECT status FROM orders") == [("CANCELLED",)]
+    assert fetch(conn, "SELECT order_count, last_ordered_at FROM users") == [(0, NOW)]
+    assert check(conn) == []
+
+
+def test_a_revision_may_move_an_order_to_another_customer_window_and_product(
+    conn: postgres.Connection,
+) -> None:
+    register(conn)
+    apply(conn, orders_batch([order(1), order(2)]))
+    moved = order(
+        1, rev=2, user_id=8, product_id=71, quantity=5, ordered_at=NOW + timedelta(days=1)
+    )
+    apply(conn, orders_batch([moved], start=2))
+    assert fetch(conn, "SELECT user_id, total_spent FROM users ORDER BY 1") == [
+        (7, 2_000),
+        (8, 5_000),
+    ]
+    assert check(conn) == []
+
+
+def test_rejects_are_put_aside_with_their_bytes_and_the_rest_is_stored(
+    conn: postgres.Connection,
+) -> None:
+    register(conn)
+    kinds = poison(order())
+    messages: list[Message] = []
+    for i, bad in enumerate(kinds.values()):
+        messages += [bad, message("orders", order(i + 1))]
+    outcome = apply(conn, raw_batch("orders", messages))
+    assert outcome == Outcome(stored=len(kinds), rejected=len(kinds))
+    rows = fetch(
+        conn,
+        'SELECT "offset", reason, key, payload, detail FROM rejected_messages ORDER BY "offset"',
+    )
+    assert [offset for offset, *_ in rows] == list(range(0, 2 * len(kinds), 2))
+    assert [reason for _, reason, *_ in rows] == [kind.split(".")[0] for kind in kinds]
+    assert [(key, payload) for _, _, key, payload, _ in rows] == list(kinds.values())
+    assert all(detail for *_, detail in rows)
+    assert ledger(conn) == {0: (2 * len(kinds), len(kinds), len(kinds), 0)}
+    assert check(conn) == []
+
+
+def test_too_many_rejects_stop_the_flow_and_change_nothing(conn: postgres.Connection) -> None:
+    register(conn)
+    bad = raw_batch("orders", [(b"7", b"{")] * 3)
+    with pytest.raises(TooManyRejectsError, match="INGEST_MAX_REJECTS=2"):
+        apply(conn, bad, max_rejects=2)
+    assert ledger(conn) == {}
+    assert apply(conn, bad, max_rejects=3).rejected == 3
+
+
+def test_a_row_that_the_database_refuses_is_named(conn: postgres.Connection) -> None:
+    register(conn)
+    with conn.transaction():
+        conn.execute("ALTER TABLE orders ADD CONSTRAINT few CHECK (quantity < 5)")
+    with pytest.raises(RowRefusedError) as refused:
+        apply(conn, orders_batch([order(1), order(2, quantity=6), order(3)]))
+    assert refused.value.reject.index == 1
+    assert refused.value.reject.reason is RejectReason.REFUSED_BY_DATABASE
+    assert "few" in refused.value.reject.detail
+    assert fetch(conn, "SELECT * FROM orders") == []
+
+
+@pytest.mark.parametrize("topic", ["users", "products"])
+def test_an_event_fills_in_the_stub_that_an_order_made(
+    conn: postgres.Connection, topic: str
+) -> None:
+    register(conn)
+    register(conn, topic)
+    apply(conn, orders_batch([order(1)]))
+    event = user() if topic == "users" else product()
+    other = (user if topic == "users" else product)(name="later")
+    first = raw_batch(topic, [message(topic, event), message(topic, other)])
+    assert apply(conn, first) == Outcome(stored=1, ignored=1)
+    assert apply(conn, raw_batch(topic, [message(topic, other)], start=2)) == Outcome(ignored=1)
+    assert fetch(conn, f"SELECT name, created_at, order_count FROM {topic}") == [
+        (event.name, NOW, 1)
+    ]
+    assert check(conn) == []
+
+
+def test_odd_text_survives(conn: postgres.Connection) -> None:
+    register(conn, "products")
+    names = ['"', "a,b", "\\N", "\\.", "tab\there", "line\nbreak", "NULL", " ", "머그컵 ☕", "\r\n"]
+    raw = raw_batch(
+        "products", [message("products", product(i, name=n)) for i, n in enumerate(names, 1)]
+    )
+    apply(conn, raw)
+    assert [n for (n,) in fetch(conn, "SELECT name FROM products ORDER BY product_id")] == names
+
+
+def test_a_zombie_changes_nothing(conn: postgres.Connection, settings: Settings) -> None:
+    """Two members hold the same batch; the second waits for the first's lock, then trims."""
+    register(conn)
+    raw = orders_batch([order(1), order(2)])
+    with postgres.connect(settings.postgres, "other") as other:
+        store_for(other)
+        with other.transaction():
+            assert store_for(other).apply(other, batch_of(raw)) == Outcome(stored=2)
+            conn.execute("SET lock_timeout = '200ms'")
+            conn.commit()
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                apply(conn, raw)
+    assert apply(conn, raw) == Outcome(trimmed=2)
+    assert check(conn) == []
+
+
+def test_an_unknown_version_among_good_ones_spares_them(conn: postgres.Connection) -> None:
+    register(conn)
+    raw = raw_batch("orders", [(b"7", changed(order(1), v=9)), message("orders", order(2))])
+    assert apply(conn, raw) == Outcome(stored=1, rejected=1)
+
+
+# -- any history -----------------------------------------------------------------------------
+
+revisions = st.builds(
+    lambda i, rev, u, q, status, hours: order(
+        i,
+        rev=rev,
+        user_id=u,
+        product_id=u + i,
+        quantity=q,
+        status="PAID" if rev == 1 else status,
+        ordered_at=NOW - timedelta(hours=hours),
+    ),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from(["PAID", "CANCELLED", "REFUNDED"]),
+    st.integers(0, 2),
+)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    events=st.lists(revisions, min_size=1, max_size=25),
+    cuts=st.lists(st.integers(1, 8), min_size=1, max_size=8),
+    rewinds=st.lists(st.integers(0, 6), min_size=1, max_size=8),
+)
+def test_any_history_in_any_batches_ends_in_its_highest_revisions(
+    conn: postgres.Connection, events: Sequence[Order], cuts: list[int], rewinds: list[int]
+) -> None:
+    """Batches cut anywhere, some redelivered: the tables hold each order's first highest rev."""
+    tables = "orders, users, products, user_spend_windows, ingest_offsets, rejected_messages"
+    with conn.transaction():
+        conn.execute(f"TRUNCATE {tables}")
+    register(conn)
+    done = 0
+    turn = 0
+    while done < len(events):
+        start = max(0, done - rewinds[turn % len(rewinds)])
+        end = min(len(events), done + cuts[turn % len(cuts)])
+        apply(conn, orders_batch(events[start:end], start=start))
+        assert check(conn) == []
+        done, turn = end, turn + 1
+    newest: dict[int, Order] = {}
+    for event in events:
+        if event.order_id not in newest or event.rev > newest[event.order_id].rev:
+            newest[event.order_id] = event
+    columns = "order_id, rev, user_id, product_id, quantity, amount, status, ordered_at"
+    stored = fetch(conn, f"SELECT {columns} FROM orders ORDER BY order_id")
+    assert stored == [
+        tuple(getattr(newest[i], c.strip()) for c in columns.split(",")) for i in sorted(newest)
+    ]
+    (next_offset, *counts) = ledger(conn)[0]
+    assert next_offset == sum(counts) == len(events)
