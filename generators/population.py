@@ -1,8 +1,8 @@
 """Customers and products, column by column, from uniform random numbers.
 
-A row is a pure function of its own row of uniform numbers (and of its id and time). Numbers are
-drawn row by row, so the n-th customer of a stream is the same whether drawn alone or as part of
-a million.
+A row is a pure function of its own row of uniform numbers and of its id, which carries its time.
+Numbers are drawn row by row, so the n-th customer of a stream is the same whether drawn alone or
+as part of a million.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import polars as pl
 
 from generators import catalogue, korea
 from generators.streams import Floats, Ints, cumulative, normal, pick
+from shop.ids import EPOCH_MS, NODE_BITS, SEQUENCE_BITS
 from shop.model import SCHEMAS
 
 Words: TypeAlias = npt.NDArray[Any]
@@ -32,7 +33,7 @@ FEMALE_SHARE: Final = 0.55
 AGES: Final = ((20, 10, 0.20), (30, 10, 0.29), (40, 10, 0.27), (50, 10, 0.17), (60, 20, 0.07))
 """(Youngest, width of the band in years, share): sales by age, Korean online malls, 2013."""
 TOP_NAMES_SHARE: Final = 0.55
-"""Of the people of a decade, how many have one of its 17 most frequent names; ours."""
+"""Of the people of a decade, how many have one of its 16 most frequent names; ours."""
 NAME_RANK_OFFSET: Final = 6
 """The k-th most frequent name has weight 1 / (k + 6): rank 1 is three times rank 16; ours."""
 MAIL_DOMAINS: Final = ("example.com", "example.net", "example.org")
@@ -94,14 +95,24 @@ def cities() -> frozenset[str]:
     return frozenset(_cities().words.tolist())
 
 
-def users(u: Floats, ids: Ints, created_ms: Ints) -> pl.DataFrame:
+def times_of(ids: Ints) -> Ints:
+    """Return the times that ids carry, in milliseconds since the Unix epoch.
+
+    >>> times_of(np.array([5 << 12])).tolist() == [EPOCH_MS + 5]
+    True
+    """
+    result: Ints = (ids >> (NODE_BITS + SEQUENCE_BITS)) + EPOCH_MS
+    return result
+
+
+def users(u: Floats, ids: Ints) -> pl.DataFrame:
     """Return customers, with the columns of `SCHEMAS["users"]`.
 
     Args:
         u: shape (n, USER_DRAWS), uniform in [0, 1).
-        ids: shape (n,), user ids.
-        created_ms: shape (n,), sign-up times in milliseconds since the Unix epoch.
+        ids: shape (n,), user ids; they carry the times of sign-up.
     """
+    created_ms = times_of(ids)
     female = u[:, 0] < FEMALE_SHARE
     birth_year = _birth_years(u[:, 1], created_ms)
     given, given_latin = _names(u[:, 2], female, birth_year)
@@ -170,14 +181,14 @@ def _instants(ms: Ints) -> pl.Series:
     return series
 
 
-def products(u: Floats, ids: Ints, created_ms: Ints) -> pl.DataFrame:
+def products(u: Floats, ids: Ints) -> pl.DataFrame:
     """Return products, with the columns of `SCHEMAS["products"]`.
 
     Args:
         u: shape (n, PRODUCT_DRAWS), uniform in [0, 1).
-        ids: shape (n,), product ids.
-        created_ms: shape (n,), listing times in milliseconds since the Unix epoch.
+        ids: shape (n,), product ids; they carry the times of listing.
     """
+    created_ms = times_of(ids)
     category = pick(u[:, 0], cumulative([c.share for c in catalogue.CATEGORIES]))
     n = len(u)
     names, labels, brands = (np.empty(n, dtype=object) for _ in range(3))

@@ -1,0 +1,105 @@
+"""The customers of the cache as a queue of buyers: chosen by propensity, each once a round."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from generators import propensity
+from generators.segments import PURCHASER_SHARE
+from shop.cache import CachedUser
+from shop.clock import utc_now
+
+STEER_EVERY: Final = 50
+"""Orders between two corrections of the intercept: fewer would follow chance, not the share."""
+REMEMBERED: Final = 20_000
+"""Own orders remembered, by customer: the cache shows an order only after the next refresh."""
+
+
+class Buyers:
+    """Says who places the next order.
+
+    Each round, the 200 most inclined customers buy once each, in the order of the draw. A round
+    ends when they are used up or the cache changes.
+
+    Args:
+        rng: the stream of these choices.
+        new_buyer_share: share of orders that should be a customer's first, once the cache holds
+            its full number of purchasers.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, *, new_buyer_share: float = propensity.NEW_BUYER_SHARE
+    ) -> None:
+        self._rng = rng
+        self._new_buyer_share = new_buyer_share
+        self._candidates = propensity.candidates((), utc_now())
+        self._queue: list[int] = []
+        self._placed: list[int] = []
+        self._recent: OrderedDict[int, datetime] = OrderedDict()
+        self._correction = 0.0
+        self._target = 1.0
+        self._orders = self._first_orders = 0
+
+    def load(self, users: Sequence[CachedUser], now: datetime) -> None:
+        """Take the customers of a new cache."""
+        self._candidates = propensity.candidates([self._brought_up(u) for u in users], now)
+        self._queue, self._placed = [], []
+
+    def next(self, now: datetime) -> int:
+        """Return the id of the customer who buys now.
+
+        Raises:
+            IndexError: if no customer is loaded.
+        """
+        if not self._queue:
+            self._draw()
+        index = self._queue.pop()
+        self._placed.append(index)
+        self._orders += 1
+        self._first_orders += int(not self._candidates.buyer[index])
+        user_id = int(self._candidates.ids[index])
+        self._remember(user_id, now)
+        return user_id
+
+    def _draw(self) -> None:
+        """Begin a round, with the last round's orders counted in."""
+        c = propensity.after_orders(self._candidates, np.array(self._placed, dtype=np.int64))
+        self._candidates, self._placed = c, []
+        self._steer(mixed=bool(c.buyer.any() and not c.buyer.all()))
+        full = round(len(c.ids) * PURCHASER_SHARE)
+        self._target = propensity.target_share(int(c.buyer.sum()), full, self._new_buyer_share)
+        level = propensity.balance(propensity.scores(c), c.buyer, self._target)
+        chosen = propensity.top(c, self._rng, intercept=level + self._correction)
+        self._queue = chosen[::-1].tolist()  # the most inclined is at the end, where pop takes it
+
+    def _steer(self, *, mixed: bool) -> None:
+        if self._orders < STEER_EVERY:
+            return
+        if mixed:  # with one kind alone no intercept can change the share: do not wind it up
+            observed = self._first_orders / self._orders
+            self._correction = propensity.steer(self._correction, self._target, observed)
+        self._orders = self._first_orders = 0
+
+    def _remember(self, user_id: int, now: datetime) -> None:
+        self._recent[user_id] = now
+        self._recent.move_to_end(user_id)
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
+
+    def _brought_up(self, user: CachedUser) -> CachedUser:
+        """Add an own order that was not yet stored when the cache was read."""
+        ordered = self._recent.get(user.user_id)
+        if ordered is None:
+            return user
+        if user.last_ordered_at is not None and user.last_ordered_at >= ordered:
+            del self._recent[user.user_id]
+            return user
+        return msgspec.structs.replace(
+            user, purchaser=True, last_ordered_at=ordered, order_count=user.order_count + 1
+        )

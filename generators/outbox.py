@@ -1,0 +1,141 @@
+"""Events on their way to Kafka: sent, acknowledged, and what happens while Kafka is away."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from shop.log import get_logger
+from shop.model import Event, encode, key_of
+
+STALL_S: Final = 3.0
+"""Kafka counts as away when nothing was acknowledged for so long while something waits."""
+QUEUE_MESSAGES: Final = 100_000
+QUEUE_KBYTES: Final = 64 << 10
+"""Bounds of the queue in memory; at the usual 250 bytes an event the first one binds."""
+REMEDY: Final = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "create it with `jangteo topics create`",
+    KafkaError._UNKNOWN_TOPIC: "create it with `jangteo topics create`",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "allow this user to write to the topic",
+}
+_HOPELESS: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG})
+
+MakeProducer: TypeAlias = Callable[..., Producer]
+
+
+class Outbox:
+    """Publishes events to one topic and counts what Kafka has acknowledged.
+
+    Nothing is given up: an event that comes back is sent again (the ingest recognises a
+    duplicate by its id), through a new producer if the old one is beyond repair, which happens
+    when a cluster comes back without its memory of the producer.
+
+    Args:
+        topic: where to.
+        make_producer: called with configuration overrides, once for each producer.
+        monotonic: seconds of a clock that never steps.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        make_producer: MakeProducer,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._topic = topic
+        self._make_producer = make_producer
+        self._monotonic = monotonic
+        self._again: deque[tuple[bytes, bytes]] = deque()
+        self._broken = False
+        self._progress = monotonic()
+        self._complaint = ""
+        self.sent = 0
+        self.acknowledged = 0
+        self.refused = 0
+        self._producer = self._new_producer()
+
+    @property
+    def pending(self) -> int:
+        """Events that are neither acknowledged nor refused."""
+        return self.sent - self.acknowledged - self.refused
+
+    @property
+    def trouble(self) -> str:
+        """Why no more events should be sent now; empty if all is well."""
+        if self.pending and self._monotonic() - self._progress > STALL_S:
+            return self._complaint or "no acknowledgement"
+        if self.pending >= QUEUE_MESSAGES:
+            return "the queue is full"
+        return ""
+
+    def send(self, event: Event) -> None:
+        """Hand an event over; it is published in the background."""
+        if not self.pending:
+            self._progress = self._monotonic()
+        self.sent += 1
+        self._produce(key_of(self._topic, event), encode(event))
+
+    def poll(self, timeout: float = 0.0) -> None:
+        """Take delivery reports, and send again what came back."""
+        self._producer.poll(timeout)
+        if self._broken:
+            self._replace_producer()
+        for _ in range(len(self._again)):
+            self._produce(*self._again.popleft())
+
+    def close(self, timeout: float) -> int:
+        """Wait up to `timeout` seconds for acknowledgements; return how many are missing."""
+        deadline = self._monotonic() + timeout
+        while self.pending and (left := deadline - self._monotonic()) > 0:
+            self.poll(min(left, 0.1))
+        return self.pending
+
+    def _new_producer(self) -> Producer:
+        return self._make_producer(
+            **{
+                "queue.buffering.max.messages": QUEUE_MESSAGES,
+                "queue.buffering.max.kbytes": QUEUE_KBYTES,
+                "error_cb": self._on_error,
+            }
+        )
+
+    def _replace_producer(self) -> None:
+        get_logger().warning("new kafka producer", topic=self._topic, reason=self._complaint)
+        self._producer.purge()
+        self._producer.flush(1.0)  # the purged events come back through their delivery reports
+        self._broken = False
+        self._producer = self._new_producer()
+
+    def _produce(self, key: bytes, value: bytes) -> None:
+        try:
+            self._producer.produce(self._topic, value, key, on_delivery=self._on_delivery)
+        except BufferError:
+            self._again.append((key, value))
+        except KafkaException as e:
+            self._again.append((key, value))
+            self._on_error(e.args[0])
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.acknowledged += 1
+            self._progress = self._monotonic()
+            self._complaint = ""
+            return
+        self._on_error(error)
+        key, value = message.key(), message.value()
+        if error.code() in _HOPELESS or key is None or value is None:
+            self.refused += 1
+            get_logger().error("event refused by kafka", topic=self._topic, error=error.str())
+        else:
+            self._again.append((key, value))
+
+    def _on_error(self, error: KafkaError) -> None:
+        remedy = REMEDY.get(error.code())
+        self._complaint = f"{error.str()}: {remedy}" if remedy else error.str()
+        self._broken = self._broken or error.fatal() or error.code() == KafkaError._FATAL
+        get_logger().debug("kafka client", error=error.str(), code=error.name())

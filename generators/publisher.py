@@ -1,0 +1,244 @@
+"""The loop that the generators of users, products and orders share: pace, make, publish, report."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from confluent_kafka import KafkaException
+
+from generators.arrivals import Law, Pacer, law_for
+from generators.outbox import Outbox
+from generators.streams import stream
+from shop import cache, command, kafka
+from shop.errors import ExitCode
+from shop.ids import NODES
+from shop.log import get_logger
+from shop.model import ID_FIELD, Event
+from shop.outage import Outage
+from shop.pulse import Pulse
+from shop.settings import Settings
+
+SEED_NODE: Final = NODES - 1
+"""The id node of the start population; generators use the others."""
+TICK_S: Final = 0.01
+"""Events are made at most this often; at high rates many at a time."""
+POLL_S: Final = 0.2
+"""Delivery reports are taken, and waiting is looked at again, at least this often."""
+FLUSH_S: Final = 4.0
+"""At the end, how long to wait for acknowledgements: a stop ends within 5 s."""
+CATCH: Final = 10_000
+"""Events made at a time at most, so that a stop does not have to wait."""
+RATE_OVER_S: Final = 10.0
+
+
+class Source(Protocol):
+    """Makes the events of one topic."""
+
+    topic: str
+
+    def lacks(self) -> str:
+        """Return what is missing before events can be made, for people; empty if nothing."""
+        ...
+
+    def make(self, n: int) -> Sequence[Event]:
+        """Return the next `n` events; called only when nothing is lacking."""
+        ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run published."""
+
+    sent: int
+    acknowledged: int
+
+
+class Publisher:
+    """Publishes what a source makes, at the pace of a law, until told to stop.
+
+    Args:
+        source: makes the events.
+        pacer: says when.
+        outbox: takes them to Kafka.
+        pulse: told once a second how it goes; None: nobody is.
+        monotonic: seconds of a clock that never steps.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        pacer: Pacer,
+        outbox: Outbox,
+        pulse: Pulse | None = None,
+        *,
+        where: str = "Kafka",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._pacer = pacer
+        self._outbox = outbox
+        self._pulse = pulse
+        self._where = where
+        self._monotonic = monotonic
+        self._waiting_for = ""
+        self._last_id = 0
+        self._history: deque[tuple[float, int]] = deque()
+
+    def run(self, stop: threading.Event, *, limit: int | None = None) -> Report:
+        """Publish until `stop` is set or `limit` events were sent; wait for acknowledgements."""
+        while not stop.is_set() and (limit is None or self._outbox.sent < limit):
+            self._outbox.poll()
+            self._note(self._trouble())
+            self._beat()
+            if self._waiting_for:
+                stop.wait(POLL_S)
+                continue
+            room = CATCH if limit is None else min(CATCH, limit - self._outbox.sent)
+            self._publish(self._pacer.due(room))
+            stop.wait(min(max(self._pacer.wait(), TICK_S), POLL_S))
+        return self._finish(stop)
+
+    def _trouble(self) -> str:
+        if trouble := self._outbox.trouble:
+            return f"{self._where} ({trouble})"
+        return self._source.lacks()
+
+    def _note(self, waiting_for: str) -> None:
+        """Say once that something is missing, and once that it goes on."""
+        if waiting_for and not self._waiting_for:
+            get_logger().warning("waiting", waiting_for=waiting_for)
+        elif self._waiting_for and not waiting_for:
+            get_logger().info("going on")
+            self._pacer.restart()
+        self._waiting_for = waiting_for
+
+    def _publish(self, n: int) -> None:
+        if not n:
+            return
+        events = self._source.make(n)
+        for event in events:
+            self._outbox.send(event)
+        self._last_id = int(getattr(events[-1], ID_FIELD[self._source.topic]))
+
+    def _finish(self, stop: threading.Event) -> Report:
+        """Take the outstanding acknowledgements; without a time limit while nobody says stop."""
+        while self._outbox.pending and not stop.is_set():
+            self._outbox.poll(POLL_S)
+            self._note(self._trouble() if self._outbox.trouble else "")
+            self._beat()
+        missing = self._outbox.close(FLUSH_S)
+        report = Report(self._outbox.sent, self._outbox.acknowledged)
+        log = get_logger().warning if missing else get_logger().info
+        log("stopped", sent=report.sent, acknowledged=report.acknowledged, missing=missing)
+        self._beat("stopped")
+        return report
+
+    def _beat(self, state: str = "") -> None:
+        if self._pulse is None:
+            return
+        state = state or ("waiting" if self._waiting_for else "running")
+        self._pulse(
+            state,
+            force=state == "stopped",
+            published=self._outbox.acknowledged,
+            rate=round(self._rate(), 2),
+            last_id=self._last_id,
+            waiting_for=self._waiting_for,
+        )
+
+    def _rate(self) -> float:
+        """Return acknowledged events per second over the last ten seconds."""
+        now = self._monotonic()
+        if not self._history or now - self._history[-1][0] >= 1.0:
+            self._history.append((now, self._outbox.acknowledged))
+        while len(self._history) > 1 and now - self._history[0][0] > RATE_OVER_S:
+            self._history.popleft()
+        since, then = self._history[0]
+        return (self._outbox.acknowledged - then) / max(now - since, 1.0)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all generators have."""
+    parser.add_argument(
+        "--speed", type=command.positive, help="multiply all rates (default: SHOP_SPEED, 1)"
+    )
+    parser.add_argument(
+        "--rate", type=command.positive, help="events per second, instead of the shop's own law"
+    )
+    parser.add_argument("--seed", type=command.count, help="default: SHOP_SEED, 1")
+    parser.add_argument("--limit", type=command.count, help="stop after so many events")
+    parser.add_argument(
+        "--node",
+        type=int,
+        choices=range(SEED_NODE),
+        default=0,
+        metavar=f"0..{SEED_NODE - 1}",
+        help="for a second generator of the same kind: its own number (default: 0)",
+    )
+
+
+def seed_of(args: argparse.Namespace, settings: Settings) -> int:
+    """Return the seed that the command line or the settings give."""
+    return settings.seed if args.seed is None else int(args.seed)
+
+
+def process_name(topic: str, node: int) -> str:
+    """Return the name of a generator's heartbeat and streams.
+
+    >>> process_name("orders", 0), process_name("orders", 2)
+    ('orders', 'orders-2')
+    """
+    return f"{topic}-{node}" if node else topic
+
+
+def publish(
+    args: argparse.Namespace,
+    settings: Settings,
+    source: Source,
+    natural: Law,
+    *,
+    made: int = 0,
+    stop: threading.Event | None = None,
+) -> int:
+    """Run a generator from its command line until it is stopped or has reached its limit.
+
+    Args:
+        args: as `configure` describes them.
+        settings: where the servers are.
+        source: makes the events.
+        natural: the law of arrivals when no rate is given.
+        made: events of earlier runs, for laws that depend on them.
+        stop: ends the run; SIGTERM and SIGINT by default.
+    """
+    stop = stop or command.stop_on_signals()
+    name = process_name(source.topic, args.node)
+    speed = settings.speed if args.speed is None else args.speed
+    law = law_for(natural, speed=speed, rate=args.rate)
+    pacer = Pacer(law, stream(seed_of(args, settings), f"arrivals/{name}"), made=made)
+    outbox = Outbox(source.topic, lambda **o: kafka.producer(settings.kafka, name, **o))
+    redis_url = settings.env.get("REDIS_URL") and settings.redis_url
+    pulse = Pulse(cache.client(redis_url), name) if redis_url else None
+    get_logger().info("started", topic=source.topic, law=str(law), seed=seed_of(args, settings))
+    publisher = Publisher(source, pacer, outbox, pulse, where=settings.kafka.where)
+    report = publisher.run(stop, limit=args.limit)
+    return ExitCode.OK if report.acknowledged == report.sent or stop.is_set() else ExitCode.FAILED
+
+
+def already_published(settings: Settings, topic: str, stop: threading.Event) -> int:
+    """Return how many events the topic has ever taken; waits until Kafka answers or `stop`."""
+    outage = Outage(settings.kafka.where)
+    while not stop.is_set():
+        try:
+            count = sum(kafka.end_offsets(settings.kafka, topic, timeout=3.0).values())
+        except KafkaException as e:
+            stop.wait(outage.failed(e))
+        else:
+            outage.over()
+            return count
+    return 0
