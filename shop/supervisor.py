@@ -91,14 +91,14 @@ def backoff(failures: int, jitter: float) -> float:
 
     Args:
         failures: ends in a row, from 1.
-        jitter: from 0 to 1; spreads the wait by a fifth either way, so that processes which died
-            together do not come back together.
+        jitter: from 0 to 1; takes up to a fifth off the wait, so that processes which died together
+            do not come back together.
 
-    >>> [backoff(n, 0.5) for n in (1, 2, 3, 7, 50)]
+    >>> [backoff(n, 1.0) for n in (1, 2, 3, 7, 50)]
     [0.5, 1.0, 2.0, 30.0, 30.0]
     """
-    wait = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures - 1, 20))
-    return float(wait * (0.8 + 0.4 * jitter))
+    wait: float = FIRST_BACKOFF_S * 2 ** min(failures - 1, 20)
+    return min(MAX_BACKOFF_S, wait) * (0.8 + 0.2 * jitter)
 
 
 def describe_exit(code: int) -> str:
