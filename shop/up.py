@@ -192,7 +192,7 @@ class Up:
             JangteoError: if it fails.
         """
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
-            if conn.execute("SELECT FROM users LIMIT 1").fetchone():
+            if conn.execute("SELECT 1 FROM users LIMIT 1").fetchone():
                 return True
         sizes = [("--users", self._args.users), ("--products", self._args.products)]
         argv = [sys.executable, "-m", "generators.seed"]
