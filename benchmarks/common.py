@@ -1,0 +1,105 @@
+"""What the benchmarks share: private servers, the machine's line, memory, output."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from shop import embedded, postgres
+from shop import settings as shop_settings
+from shop.settings import Settings
+
+
+def machine() -> str:
+    """Return one line about this machine: cores, memory, system, Python."""
+    memory = psutil.virtual_memory().total / 2**30
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor() or "unknown processor",
+    )
+    return (
+        f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} "
+        f"{platform.release()}, Python {platform.python_version()}"
+    )
+
+
+class Rig:
+    """Private servers in a temporary directory, as `jangteo up` starts them; fsync is on."""
+
+    def __init__(self, directory: Path) -> None:
+        self.postgres = embedded.Postgres(directory)
+        self.broker = embedded.Broker(directory)
+        self.directory = directory
+        self._databases = 0
+
+    def database(self) -> dict[str, str]:
+        """Return the environment of a fresh, migrated database."""
+        self._databases += 1
+        name = f"bench_{self._databases}"
+        with postgres.connect(self.settings(self.postgres.env).postgres, "bench") as conn:
+            conn.autocommit = True
+            conn.execute(f"CREATE DATABASE {name}")
+        env = {**self.postgres.env, "POSTGRES_DB": name, **self.broker.env}
+        with postgres.connect(self.settings(env).postgres, "bench") as conn:
+            postgres.migrate(conn)
+        return env
+
+    def checkpoint(self) -> None:
+        """Write out what earlier runs left, so that no contestant pays for another's pages."""
+        reached = self.settings(self.postgres.env).postgres
+        with postgres.connect(reached, "bench", autocommit=True) as conn:
+            conn.execute("CHECKPOINT")
+
+    @staticmethod
+    def settings(env: dict[str, str]) -> Settings:
+        """Return settings of these variables alone."""
+        return shop_settings.load(env, use_stack=False)
+
+
+@contextmanager
+def rig() -> Iterator[Rig]:
+    """Start the servers, and end them."""
+    with tempfile.TemporaryDirectory(prefix="jangteo-bench-") as name:
+        made = Rig(Path(name))
+        try:
+            made.postgres.start()
+            made.broker.start()
+            yield made
+        finally:
+            made.broker.kill()
+            made.postgres.kill()
+
+
+def peak_memory_mb(pid: int) -> float:
+    """Return the largest resident size that a live process has had, in MB (10**6 bytes)."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise RuntimeError(f"no VmHWM for {pid}")
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds, user and system, of a live process."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def save(path: Path, figures: dict[str, Any]) -> None:
+    """Write figures as JSON, with the machine and the time."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    path.write_text(
+        json.dumps({"machine": machine(), "at": at, **figures}, indent=1) + "\n", encoding="utf-8"
+    )
