@@ -130,6 +130,7 @@ class Stack:
         self._environ = environ
         self._say = say
         self._rng = random.Random()  # noqa: S311
+        self._stopped = False
         self.servers = [
             made(data_dir) for variable, made in EMBEDDED.items() if not environ.get(variable)
         ]
@@ -221,6 +222,7 @@ class Stack:
 
     def stop(self) -> None:
         """End the servers that are ours and stop being found; clients should be gone."""
+        self._stopped = True
         stackfile.withdraw(self.data_dir)
         for server in reversed(self.servers):
             server.stop()
@@ -228,6 +230,7 @@ class Stack:
     def statuses(self) -> list[Status]:
         """Return where each of our servers stands."""
         found = []
+        at_rest = State.STOPPED if self._stopped else State.BACKOFF
         for server in self.servers:
             watch = self._watches[server.name]
             found.append(
@@ -235,7 +238,7 @@ class Stack:
                     name=server.name,
                     pid=server.pid,
                     pid_started=watch.pid_started if server.pid else None,
-                    state=(State.RUNNING if server.alive else State.BACKOFF).value,
+                    state=(State.RUNNING if server.alive else at_rest).value,
                     restarts=watch.restarts,
                     up_since=watch.up_since if server.pid else None,
                     last_exit=None,

@@ -128,7 +128,7 @@ class Up:
         finally:
             self._supervisor.kill()
             self._stack.stop()
-            self._supervisor.write_snapshot(force=True)
+            self._supervisor.write_snapshot(self._stack.statuses(), force=True)
             self._say("stopped")
 
     def _run(self, settings: Settings) -> int:

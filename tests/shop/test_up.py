@@ -1,0 +1,309 @@
+"""`jangteo up` as a person runs it: whole, killed, started again, on given servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from shop import consistency, postgres, stackfile, supervisor
+from shop import settings as shop_settings
+from shop.stack import end_leftovers
+from shop.supervisor import Status
+
+MONITOR = re.compile(
+    r"\[\d\d:\d\d:\d\d\] \[\d+/[\d.]+s [#-]{20}\] \| MEM: \S+ \| OPS/s: \d+ \| HIT: \d+\.\d% \| "
+    r"CACHE: users=\d+, products=\d+ \| replaced: \d+"
+)
+PROCESSES = {"ingest", "cache", "users", "products", "orders", "grader"}
+SERVERS = {"postgres", "redis", "kafka"}
+OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "CACHE_", "INGEST_", "SHOP_", "GRADE_")
+
+
+class Shop:
+    """A `jangteo up` in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.data_dir = directory / ".jangteo"
+        self.out = directory / "out"
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(OURS)},
+            "XDG_STATE_HOME": str(directory / "state"),
+            "JANGTEO_LANG": "en",
+        }
+        self._directory = directory
+        self.process: subprocess.Popen[str] | None = None
+
+    def command(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "shop.up", "--data-dir", str(self.data_dir), *args]
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        with self.out.open("a") as out:
+            self.process = subprocess.Popen(
+                self.command(*args),
+                env=self.env,
+                cwd=self._directory,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        return self.process
+
+    def run(self, *args: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*args),
+            env=self.env,
+            cwd=self._directory,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def wait_for(self, condition: Callable[[], Any], timeout: float = 90) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, self.said()
+            assert self.process
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.05)
+
+    def said(self) -> str:
+        logs = sorted((self.data_dir / "logs").glob("*.log"))
+        tails = [f"--- {log.name}\n{log.read_text(errors='replace')[-800:]}" for log in logs]
+        return "\n".join([self.out.read_text() if self.out.exists() else "", *tails])
+
+    def statuses(self) -> dict[str, Status]:
+        return {s.name: s for s in supervisor.read_snapshot(self.data_dir)}
+
+    def pids(self) -> list[int]:
+        return [s.pid for s in self.statuses().values() if s.pid]
+
+    def orders(self) -> int:
+        try:
+            with self.connect() as conn:
+                row = conn.execute("SELECT count(*) FROM orders").fetchone()
+        except psycopg.Error:
+            return -1
+        return int(row[0]) if row else 0
+
+    def connect(self) -> postgres.Connection:
+        found = stackfile.read_stack(self.data_dir)
+        if found is None:
+            raise psycopg.OperationalError("no stack yet")
+        settings = shop_settings.load(found.env, use_stack=False)
+        return postgres.connect(settings.postgres, "test", autocommit=True)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(tmp_path)
+    yield made
+    if made.process and made.process.poll() is None:
+        made.process.terminate()
+        try:
+            made.process.wait(60)
+        except subprocess.TimeoutExpired:
+            made.process.kill()
+            made.process.wait()
+
+
+def gone(pids: list[int]) -> bool:
+    return not any(stackfile.process_started(pid) for pid in pids)
+
+
+def kill_and_see_it_back(shop: Shop, name: str) -> None:
+    """kill -9 one process of the shop; wait until it is back and orders come in again."""
+    killed = shop.statuses()[name].pid
+    assert killed
+    os.kill(killed, signal.SIGKILL)
+    shop.wait_for(lambda: shop.statuses()[name].pid not in {None, killed})
+    assert shop.statuses()[name].restarts >= 1
+    shop.wait_for(lambda: shop.orders() >= 0)
+    reached = shop.orders()
+    shop.wait_for(lambda: shop.orders() > reached)
+
+
+def check_result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr + done.stdout
+    (line,) = done.stdout.splitlines()
+    result: dict[str, Any] = json.loads(line)
+    assert set(result) == {
+        *("published", "stored", "rejected", "lag", "spend_consistent"),
+        *("grades", "cache", "seconds"),
+    }
+    assert result["lag"] == 0
+    assert result["rejected"] == 0
+    assert result["spend_consistent"] is True
+    assert result["published"] == result["stored"]
+    assert all(n > 0 for n in result["published"].values())
+    assert result["cache"]["users"] == 1000
+    assert result["cache"]["products"] == 1000
+    assert result["cache"]["refreshes"] >= 2
+    assert sum(result["grades"].values()) >= 10_000
+    return result
+
+
+@pytest.mark.slow
+def test_for_ends_by_itself_with_every_event_accounted_for(shop: Shop) -> None:
+    done = shop.run("--for", "20", "--speed", "50", "--json")
+    result = check_result(done)
+    assert result["stored"]["orders"] > 50
+    assert any(MONITOR.search(line) for line in done.stderr.splitlines()), done.stderr
+    assert stackfile.read_stack(shop.data_dir) is None
+    assert gone(shop.pids())
+
+
+@pytest.mark.slow
+def test_given_servers_are_used_instead_of_embedded_ones(
+    shop: Shop, settings: shop_settings.Settings
+) -> None:
+    where = settings.postgres
+    url = f"postgresql://{where.user}:{where.password}@{where.host}:{where.port}/{where.db}"
+    given = ("--postgres", url, "--redis", settings.redis_url)
+    kafka = ("--kafka", settings.kafka.bootstrap_servers)
+    done = shop.run("--for", "12", "--speed", "50", "--json", "--seed", "7", *given, *kafka)
+    result = check_result(done)
+    assert set(shop.statuses()) == PROCESSES, "no server of its own"
+    with postgres.connect(where, "test") as conn:
+        row = conn.execute("SELECT count(*) FROM orders").fetchone()
+        assert row == (result["stored"]["orders"],)
+        assert consistency.check(conn) == []
+    assert where.password not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_whatever_is_killed_the_shop_goes_on(shop: Shop) -> None:
+    up = shop.start("--speed", "100", "--plain")
+    shop.wait_for(lambda: shop.orders() > 0)
+    assert set(shop.statuses()) == SERVERS | PROCESSES
+
+    second = shop.run("--plain")
+    assert second.returncode == 2
+    assert re.search(rf"held by process {up.pid} since 20\d\d-\d\d-\d\d", second.stderr)
+    assert len(second.stderr.splitlines()) == 1
+
+    for name in ("ingest", "postgres", "redis", "orders"):
+        kill_and_see_it_back(shop, name)
+
+    pids = shop.pids()
+    up.kill()
+    up.wait()
+    deadline = time.monotonic() + 30
+    while not gone(pids):
+        assert time.monotonic() < deadline, "left behind: " + str(pids)
+        time.sleep(0.05)
+
+    result = check_result(shop.run("--for", "10", "--speed", "50", "--json"))
+    assert result["stored"]["orders"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_a_killed_broker_comes_back_with_new_topics(shop: Shop) -> None:
+    shop.start("--speed", "100", "--plain")
+    shop.wait_for(lambda: shop.orders() > 0)
+    broker = shop.statuses()["kafka"].pid
+    assert broker
+    os.kill(broker, signal.SIGKILL)
+    shop.wait_for(lambda: "topics begin anew" in shop.out.read_text())
+    with shop.connect() as conn:
+        logs = "SELECT count(DISTINCT log_id) FROM ingest_offsets WHERE topic = 'orders'"
+        shop.wait_for(lambda: conn.execute(logs.encode()).fetchone() == (2,))
+        assert consistency.check(conn) == []
+
+
+def test_sigterm_ends_everything_and_a_second_start_keeps_the_data(shop: Shop) -> None:
+    began = shop.start("--plain", "--users", "50", "--products", "20")
+    shop.wait_for(lambda: "the shop is open" in shop.out.read_text())
+    pids = shop.pids()
+    assert len(pids) == len(SERVERS | PROCESSES)
+    began.terminate()
+    assert began.wait(60) == 0, shop.said()
+    assert gone(pids)
+    assert stackfile.read_stack(shop.data_dir) is None
+    assert {s.state for s in shop.statuses().values()} == {"stopped"}
+
+    again = shop.start("--plain")
+    shop.wait_for(lambda: shop.out.read_text().count("the shop is open") == 2)
+    assert shop.out.read_text().count("start population made") == 1
+    with shop.connect() as conn:
+        row = conn.execute("SELECT count(*) FROM users").fetchone()
+    assert row
+    assert row[0] >= 50
+    again.send_signal(signal.SIGINT)
+    assert again.wait(60) == 0, shop.said()
+
+
+def test_what_a_crash_left_is_ended_and_strangers_are_not(tmp_path: Path) -> None:
+    sleepers = [
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) for _ in range(2)
+    ]
+    try:
+        started = [stackfile.process_started(p.pid) for p in sleepers]
+        assert started[1]
+        reused = started[1] - 3600.0
+        snapshot = supervisor.Supervisor(tmp_path)
+        snapshot.write_snapshot(
+            [
+                Status("left", sleepers[0].pid, started[0], "running", 0, None, None),
+                Status("stranger", sleepers[1].pid, reused, "running", 0, None, None),
+            ]
+        )
+        assert end_leftovers(tmp_path) == ["left"]
+        assert not psutil.pid_exists(sleepers[0].pid)
+        assert sleepers[1].poll() is None
+    finally:
+        for process in sleepers:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--speed", "0"], "expected a number above 0"),
+        (["--speed", "fast"], "invalid number value: 'fast'"),
+        (["--for", "-1"], "expected a number above 0"),
+        (["--users", "-1"], "expected a whole number of at least 0"),
+        (["--no-such-option"], "unrecognized arguments: --no-such-option"),
+        (["--kafka", "nonsense"], "expected HOST:PORT"),
+        (["--postgres", "mysql://me:hunter2@db/shop"], "expected postgresql://"),
+        (["--redis", "http://:hunter2@cache"], "REDIS_URL must begin with redis://"),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_2(shop: Shop, args: list[str], words: str) -> None:
+    done = shop.run(*args)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "hunter2" not in done.stderr
+    assert not (shop.data_dir / "postgres").exists(), "nothing was started"
+
+
+def test_a_given_server_that_is_away_is_one_line_and_exit_3(shop: Shop) -> None:
+    done = shop.run("--postgres", "postgresql://me:hunter2@127.0.0.1:1/shop")
+    assert done.returncode == 3
+    assert "cannot reach PostgreSQL at 127.0.0.1:1/shop" in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout
+    assert gone(shop.pids())
+
+
+def test_a_data_directory_that_cannot_be_is_one_line_and_exit_2(shop: Shop) -> None:
+    shop.data_dir.write_text("a file")
+    done = shop.run()
+    assert done.returncode == 2
+    assert "cannot use" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
