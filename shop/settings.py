@@ -21,7 +21,7 @@ from shop.stackfile import find_stack
 DbType = Literal["local", "production"]
 
 _DEFAULT_PASSWORDS: Final = frozenset({"", "password", "postgres", "admin", "secret", "changeme"})
-_SERVER_PREFIXES: Final = ("KAFKA_", "POSTGRES_", "REDIS_")
+SERVER_PREFIXES: Final = ("KAFKA_", "POSTGRES_", "REDIS_")
 _SECRETS: Final = ("POSTGRES_PASSWORD", "KAFKA_SASL_PASSWORD", "REDIS_URL")
 
 Number = TypeVar("Number", int, float)
@@ -223,11 +223,11 @@ def load(
 def _with_stack(environ: Mapping[str, str], stack: Mapping[str, str]) -> dict[str, str]:
     """Let the stack fill in each server that the environment does not speak of at all."""
     merged = dict(environ)
-    for prefix in _SERVER_PREFIXES:
+    for prefix in SERVER_PREFIXES:
         if not any(name.startswith(prefix) and value for name, value in environ.items()):
             merged.update({n: v for n, v in stack.items() if n.startswith(prefix)})
     for name, value in stack.items():
-        if not name.startswith(_SERVER_PREFIXES):
+        if not name.startswith(SERVER_PREFIXES):
             merged.setdefault(name, value)
     return merged
 

@@ -1,0 +1,126 @@
+"""The `jangteo` command: finds the module of a command, imports only that one, and calls it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shop.errors import ExitCode
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command is done, and one line that says what it does.
+
+    With `foreign`, the arguments belong to another program and are handed on as they are.
+    """
+
+    module: str
+    help: str
+    foreign: bool = False
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "up": Command("shop.up", "run the whole shop; Ctrl-C stops it"),
+    "monitor": Command("shop.monitor", "the cache of the running shop, one line a second"),
+    "doctor": Command("shop.doctor", "what is there, what is wrong, what to do"),
+    "topics": Command("shop.topics", "list, create or describe the Kafka topics, with lag"),
+    "psql": Command("shop.psql", "psql on the shop's database; arguments are psql's", foreign=True),
+    "env": Command("shop.env", "print `export` lines with which other tools reach the shop"),
+    "init": Command("shop.init", "bring schema and topics up to date"),
+    "seed": Command("generators.seed", "put a start population into PostgreSQL"),
+    "generate": Command("", "publish events: users, products, orders; or refresh the cache"),
+    "ingest": Command(
+        "shop.ingest", "Kafka to PostgreSQL; arguments are bytewax.run's", foreign=True
+    ),
+    "grade": Command("grading.updater", "grade customers by six months of paid spend"),
+}
+GENERATE: Final[Mapping[str, Command]] = {
+    "users": Command("generators.users", "sign-ups to the topic users"),
+    "products": Command("generators.products", "new products to the topic products"),
+    "orders": Command("generators.orders", "orders of cached customers to the topic orders"),
+    "cache": Command("generators.cache_worker", "PostgreSQL to the Redis cache"),
+}
+_OURS: Final = ("-h", "--help", "--data-dir")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--version"]:
+        from importlib.metadata import version  # noqa: PLC0415  (15 ms that no command needs)
+
+        print(f"jangteo {version('jangteo')}")  # noqa: T201
+        return ExitCode.OK
+    return _dispatch("jangteo", COMMANDS, words)
+
+
+def _dispatch(prog: str, table: Mapping[str, Command], words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview(prog, table))  # noqa: T201
+        return ExitCode.OK
+    name, *rest = words
+    if name not in table:
+        print(_unknown(prog, table, name), file=sys.stderr)  # noqa: T201
+        return ExitCode.USAGE
+    if name == "generate":
+        return _dispatch("jangteo generate", GENERATE, rest)
+    chosen = table[name]
+    from shop import command  # noqa: PLC0415  (what follows may be slow to import, --help is not)
+
+    module = importlib.import_module(chosen.module)
+    return command.main(
+        module.configure,
+        module.run,
+        prog=f"{prog} {name}",
+        description=module.__doc__,
+        argv=hand_on(rest) if chosen.foreign else rest,
+    )
+
+
+def hand_on(words: Sequence[str]) -> list[str]:
+    """Put `--` between our options and another program's.
+
+    >>> hand_on(["--data-dir", "d", "-c", "SELECT 1"])
+    ['--data-dir', 'd', '--', '-c', 'SELECT 1']
+    >>> hand_on(["--", "-l"]), hand_on(["--help"])
+    (['--', '-l'], ['--help'])
+    """
+    ours = 0
+    while ours < len(words) and words[ours].partition("=")[0] in _OURS:
+        ours += 2 if words[ours] == "--data-dir" else 1
+    rest = list(words[ours:])
+    return [*words[:ours], *([] if not rest or rest[0] == "--" else ["--"]), *rest]
+
+
+def _overview(prog: str, table: Mapping[str, Command]) -> str:
+    width = max(map(len, table))
+    lines = [f"  {name:<{width}}  {entry.help}" for name, entry in table.items()]
+    return "\n".join(
+        [
+            f"usage: {prog} COMMAND [OPTION ...]",
+            "",
+            *(
+                ["Jangteo: a living Korean online shop for data engineers.", ""]
+                * (table is COMMANDS)
+            ),
+            *lines,
+            "",
+            f"{prog} COMMAND --help says more.",
+        ]
+    )
+
+
+def _unknown(prog: str, table: Mapping[str, Command], name: str) -> str:
+    kind = "option" if name.startswith("-") else "command"
+    close = difflib.get_close_matches(name, table, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"see {prog} --help"
+    return f"{prog}: no {kind} {name!r}; {hint}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

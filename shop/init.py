@@ -1,0 +1,63 @@
+"""Bring the database's schema and the Kafka topics up to date; doing it twice does nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+
+import psycopg
+from confluent_kafka import KafkaException
+
+from shop import command, kafka, postgres
+from shop.errors import ExitCode, JangteoError
+from shop.model import TOPICS
+from shop.outage import first_line
+from shop.settings import KafkaSettings, PostgresSettings, Settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """`jangteo init` has no options of its own."""
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    """Do it, and say what was done."""
+    where, brokers = settings.postgres, settings.kafka  # both known before anything is touched
+    print(init_schema(where))  # noqa: T201
+    print(init_topics(brokers))  # noqa: T201
+    return ExitCode.OK
+
+
+def init_schema(settings: PostgresSettings) -> str:
+    """Apply the migrations that are missing; return one line that says which.
+
+    Raises:
+        UnreachableError: if PostgreSQL does not answer.
+        JangteoError: if it refuses, or is newer than this program.
+    """
+    try:
+        with postgres.connection(settings, "init") as conn:
+            applied = postgres.migrate(conn)
+    except psycopg.Error as e:
+        raise JangteoError(f"{settings.where} refuses the schema: {first_line(e)}") from None
+    done = f"applied {', '.join(applied)}" if applied else "up to date"
+    return f"{settings.where}: schema version {len(postgres.migrations())}, {done}"
+
+
+def init_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS)) -> str:
+    """Create the topics that are missing; return one line that says which.
+
+    Raises:
+        UnreachableError: if no broker answers.
+        JangteoError: if the cluster refuses.
+    """
+    try:
+        created = kafka.create_topics(settings, names)
+    except KafkaException as e:
+        raise JangteoError(f"{settings.where} refuses the topics: {e.args[0].str()}") from None
+    done = f"created {', '.join(created)}" if created else "all there"
+    return f"{settings.where}: topics: {done}"
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(configure, run, prog="python -m shop.init", description=__doc__))
