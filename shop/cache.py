@@ -8,6 +8,7 @@ cache. `heartbeat:NAME` is a hash with a time to live: what a process last said 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,7 +106,8 @@ def swap(
         products: the new products.
         make_meta: called with (version, replaced) just before the swap.
     """
-    mine = f"{_NEXT}:{os.getpid()}"  # two workers at once do not build into one another
+    # Two workers at once do not build into one another; two containers may share a pid.
+    mine = f"{_NEXT}:{uuid.uuid4().hex}"
     built = (
         (USERS, {str(u.user_id): msgspec.json.encode(u) for u in users}),
         (PRODUCTS, {str(p.product_id): msgspec.json.encode(p) for p in products}),

@@ -1,0 +1,200 @@
+"""Give the shop a start population: customers and products of the last two years, into PostgreSQL.
+
+The same seed and sizes give the same rows, so seeding again adds nothing. All of them end at one
+midnight in Seoul: the last one, or, in a shop that was seeded before, the one of that seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from generators import population
+from generators.publisher import SEED_NODE
+from generators.streams import Floats, Ints, stream
+from shop import command, postgres
+from shop.clock import KST, UTC, Clock, utc_now
+from shop.errors import ExitCode, JangteoError
+from shop.ids import EPOCH_MS, NODES, SEQUENCE_BITS, ids_at
+from shop.log import get_logger
+from shop.model import ID_FIELD
+from shop.postgres import Connection, Cursor
+from shop.settings import Settings
+
+USERS: Final = 10_000
+PRODUCTS: Final = 2_000
+SPAN: Final = timedelta(days=730)
+GROWTH: Final = 4.0
+"""At the end of the span there are so many times the sign-ups per day of its beginning; ours."""
+CHUNK: Final = 250_000
+"""Rows made and copied at a time: about 100 MB."""
+DAY: Final = timedelta(days=1)
+
+_SHOP: Final = (
+    "users", "products", "orders", "user_spend_windows", "grade_history", "grade_runs",
+)  # fmt: skip
+"""What --truncate empties. Not `ingest_offsets`: what was taken from Kafka stays taken, or the
+emptied shop would fill with the orders of customers it no longer has."""
+
+
+def creation_ids(u: Floats, anchor: datetime) -> Ints:
+    """Return ids whose times lie within `SPAN` before `anchor`, ever denser towards it.
+
+    The newest lies within the last day, so that `find_anchor` finds the anchor again.
+
+    Args:
+        u: shape (n,), uniform in [0, 1); n at least 1.
+        anchor: the end, UTC.
+
+    Returns:
+        Shape (n,), ascending.
+    """
+    # Inverse of the cumulative share (GROWTH^t - 1) / (GROWTH - 1), t in [0, 1).
+    t = np.log1p(u * (GROWTH - 1)) / np.log(GROWTH)
+    end = int(anchor.timestamp() * 1000) - EPOCH_MS
+    span = int(SPAN / timedelta(milliseconds=1))
+    back = ((1 - t) * span).astype(np.int64) + 1
+    newest = int(np.argmin(back))
+    back[newest] = min(int(back[newest]), int(u[0] * 86_400_000) + 1)
+    return ids_at(np.sort(end - back), SEED_NODE)
+
+
+def midnight_after(moment: datetime) -> datetime:
+    """Return the first midnight in Seoul at or after a moment, in UTC.
+
+    >>> midnight_after(datetime(2026, 1, 1, 15, 0, tzinfo=UTC)).isoformat()
+    '2026-01-01T15:00:00+00:00'
+    >>> midnight_after(datetime(2026, 1, 1, 15, 1, tzinfo=UTC)).isoformat()
+    '2026-01-02T15:00:00+00:00'
+    """
+    day = moment.astimezone(KST).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (day if day >= moment else day + DAY).astimezone(UTC)
+
+
+def find_anchor(cur: Cursor, clock: Clock) -> datetime:
+    """Return the midnight at which the seeded rows end, or will end if there are none yet."""
+    node = sql.SQL("({} >> {}) & {} = {}")
+    newest: list[datetime] = []
+    for table in ("users", "products"):
+        seeded = node.format(sql.Identifier(ID_FIELD[table]), SEQUENCE_BITS, NODES - 1, SEED_NODE)
+        cur.execute(
+            sql.SQL("SELECT created_at FROM {} WHERE {} ORDER BY created_at DESC LIMIT 1").format(
+                sql.Identifier(table), seeded
+            )
+        )
+        newest += [row[0] for row in cur.fetchall() if row[0] is not None]
+    return midnight_after(max(newest)) if newest else midnight_after(clock()) - DAY
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is seeded: a table, how its rows are made, and uniform numbers per row."""
+
+    table: str
+    make: Callable[[Floats, Ints], pl.DataFrame]
+    draws: int
+
+
+CUSTOMERS: Final = Kind("users", population.users, population.USER_DRAWS)
+GOODS: Final = Kind("products", population.products, population.PRODUCT_DRAWS)
+
+
+def seed_table(cur: Cursor, kind: Kind, n: int, *, seed: int, anchor: datetime) -> int:
+    """Add `n` rows to a table where they are not there yet; return how many were added."""
+    if not n:
+        return 0
+    ids = creation_ids(stream(seed, f"seed/{kind.table}/times").random(n), anchor)
+    rng = stream(seed, f"seed/{kind.table}")
+    added = 0
+    for start in range(0, n, CHUNK):
+        part = ids[start : start + CHUNK]
+        added += _add(cur, kind.table, kind.make(rng.random((len(part), kind.draws)), part))
+    return added
+
+
+def _add(cur: Cursor, table: str, frame: pl.DataFrame) -> int:
+    """COPY straight into the table; only if a row is there already, go through a staging table."""
+    try:
+        with cur.connection.transaction():
+            return postgres.copy_frame(cur, table, frame, fmt="text")
+    except psycopg.errors.UniqueViolation:
+        return _add_missing(cur, table, frame)
+
+
+def _add_missing(cur: Cursor, table: str, frame: pl.DataFrame) -> int:
+    columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
+    names = {"table": sql.Identifier(table), "columns": columns}
+    cur.execute(
+        sql.SQL(
+            "CREATE TEMP TABLE staging ON COMMIT DROP AS SELECT {columns} FROM {table} LIMIT 0"
+        ).format(**names)
+    )
+    postgres.copy_frame(cur, "staging", frame, fmt="text")
+    cur.execute(
+        sql.SQL(
+            "INSERT INTO {table} ({columns}) SELECT {columns} FROM staging ON CONFLICT DO NOTHING"
+        ).format(**names)
+    )
+    added = cur.rowcount
+    cur.execute("DROP TABLE staging")
+    return added
+
+
+def seed_shop(
+    conn: Connection, *, users: int, products: int, seed: int, clock: Clock = utc_now
+) -> tuple[int, int]:
+    """Seed in one transaction; return how many users and products were added."""
+    with conn.transaction(), conn.cursor() as cur:
+        anchor = find_anchor(cur, clock)
+        added = seed_table(cur, CUSTOMERS, users, seed=seed, anchor=anchor)
+        return added, seed_table(cur, GOODS, products, seed=seed, anchor=anchor)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--users", type=command.count, default=USERS, help=f"default: {USERS}")
+    parser.add_argument(
+        "--products", type=command.count, default=PRODUCTS, help=f"default: {PRODUCTS}"
+    )
+    parser.add_argument("--seed", type=command.count, help="default: SHOP_SEED, 1")
+    parser.add_argument(
+        "--truncate", action="store_true", help="empty the shop first: all users, products, orders"
+    )
+    parser.add_argument(
+        "--yes-production", action="store_true", help="allow --truncate with DB_TYPE=production"
+    )
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Seed the shop."""
+    if args.truncate:
+        settings.refuse_in_production(
+            "empty the shop", "--yes-production", allowed=args.yes_production
+        )
+    seed = settings.seed if args.seed is None else args.seed
+    began = time.monotonic()
+    with postgres.connection(settings.postgres, "seed") as conn:
+        try:
+            if args.truncate:
+                tables = sql.SQL(", ").join(map(sql.Identifier, _SHOP))
+                conn.execute(sql.SQL("TRUNCATE {}").format(tables))
+            users, products = seed_shop(conn, users=args.users, products=args.products, seed=seed)
+        except psycopg.errors.UndefinedTable:
+            raise JangteoError("the database has no schema yet: run `jangteo init`") from None
+    seconds = round(time.monotonic() - began, 2)
+    get_logger().info("seeded", users=users, products=products, seed=seed, seconds=seconds)
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(configure, run, prog="python -m generators.seed", description=__doc__))
