@@ -271,7 +271,7 @@ class Up:
 
         def drained() -> bool:
             seen = observer.latest
-            done = seen.began >= began and not seen.away and seen.lag == 0
+            done = seen.counted >= began and seen.lag == 0
             return done or time.monotonic() >= deadline
 
         patient = self._loop(drained)

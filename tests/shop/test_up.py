@@ -176,7 +176,7 @@ def test_given_servers_are_used_instead_of_embedded_ones(
     done = shop.run("--for", "12", "--speed", "50", "--json", "--seed", "7", *given, *kafka)
     result = check_result(done)
     assert set(shop.statuses()) == PROCESSES, "no server of its own"
-    with postgres.connect(where, "test") as conn:
+    with postgres.connect(where, "test", autocommit=True) as conn:
         row = conn.execute("SELECT count(*) FROM orders").fetchone()
         assert row == (result["stored"]["orders"],)
         assert consistency.check(conn) == []
