@@ -1,0 +1,119 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from generators import arrivals
+from generators.streams import stream
+
+
+class Time:
+    """A clock that goes only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def simulate(
+    law: arrivals.Law, seconds: float, *, tick: float = 0.01, made: int = 0
+) -> list[float]:
+    """Return the times of the events that a loop with this tick makes."""
+    clock, times = Time(), []
+    pacer = arrivals.Pacer(law, stream(1, "test"), made=made, monotonic=clock)
+    start = clock.now
+    while (passed := clock.now - start) < seconds:
+        times += [passed] * pacer.due(10**9)
+        clock.now += max(pacer.wait(), tick)
+    return times
+
+
+@pytest.mark.parametrize(
+    ("law", "low", "high"), [(arrivals.ORDERS, 3, 5), (arrivals.PRODUCTS, 6, 8)]
+)
+def test_orders_and_products_keep_their_gaps(law: arrivals.Law, low: float, high: float):
+    gaps = np.diff([0.0, *simulate(law, 20_000)])
+    # An event is made up to a tick late; its gap is that much longer, the next that much shorter.
+    assert gaps.min() >= low - 0.011
+    assert gaps.max() <= high + 0.011
+    assert gaps.mean() == pytest.approx((low + high) / 2, rel=0.02)
+
+
+def test_sign_ups_begin_with_ten_in_ten_seconds_and_fall():
+    first = len(simulate(arrivals.SIGN_UPS, 1_000)) / 100
+    assert first == pytest.approx(10, abs=0.5)
+    later = len(simulate(arrivals.SIGN_UPS, 1_000, made=800_000)) / 100
+    assert later == pytest.approx(3.6, abs=0.3)
+    last = len(simulate(arrivals.SIGN_UPS, 10_000, made=2_000_000)) / 1_000
+    assert last == pytest.approx(0.2, abs=0.02)  # the floor
+
+
+def test_sign_ups_are_on_the_curve():
+    """The rate by number is the S-curve by time: N(t) = K tanh(k t / 2)."""
+    law = arrivals.SignUps(ceiling=10_000, first_rate=1.0, floor=1e-9)
+    times, t, n = [], 0.0, 0
+    while t < 20_000:
+        t += law.gap(0.5, n)
+        n += 1
+        times.append(t)
+    for moment in (1_000, 5_000, 10_000, 20_000):
+        expected = 10_000 * math.tanh(2 / 10_000 * moment / 2)
+        assert np.searchsorted(times, moment) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("rate", [0.5, 50, 10_000])
+def test_a_constant_rate_is_met(rate: float):
+    assert len(simulate(arrivals.Constant(rate), 60)) == pytest.approx(60 * rate, rel=0.01, abs=1)
+
+
+@given(
+    st.sampled_from([arrivals.ORDERS, arrivals.PRODUCTS, arrivals.SIGN_UPS]),
+    st.floats(0.01, 1_000),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 10**7),
+)
+def test_speed_divides_every_gap(law: arrivals.Law, speed: float, u: float, made: int):
+    faster = arrivals.law_for(law, speed=speed, rate=None)
+    assert faster.gap(u, made) * speed == pytest.approx(law.gap(u, made))
+    assert arrivals.law_for(law, speed=speed, rate=5.0).gap(u, made) == 0.2
+
+
+@given(st.floats(0.1, 5_000), st.lists(st.floats(0.0, 0.9), max_size=30), st.integers(1, 1_000))
+def test_a_pacer_owes_nothing_and_forgets_nothing(rate: float, steps: list[float], limit: int):
+    """However the loop is delayed (by less than the backlog), the count follows the clock."""
+    clock = Time()
+    pacer = arrivals.Pacer(arrivals.Constant(rate), stream(1, "p"), monotonic=clock)
+    start, made = clock.now, 0
+    for step in steps:
+        clock.now += step
+        while True:
+            n = pacer.due(limit)
+            assert 0 <= n <= limit
+            made += n
+            if n < limit:
+                break
+        expected = (clock.now - start) * rate
+        assert expected - 1.001 <= made <= expected + 0.001
+        assert 0 <= pacer.wait() <= 1 / rate + 1e-9
+
+
+@given(st.floats(1, 5_000), st.floats(2, 1e6))
+def test_a_stall_is_caught_up_for_one_second_only(rate: float, stall: float):
+    clock = Time()
+    pacer = arrivals.Pacer(arrivals.Constant(rate), stream(1, "p"), monotonic=clock)
+    clock.now += stall
+    assert pacer.due(10**9) <= arrivals.LONGEST_BACKLOG_S * rate + 1.001
+    assert pacer.due(10**9) == 0
+
+
+def test_a_restart_forgets_what_was_missed():
+    clock = Time()
+    pacer = arrivals.Pacer(arrivals.Constant(10), stream(1, "p"), monotonic=clock)
+    clock.now += 0.9
+    pacer.restart()
+    assert pacer.due(100) == 0
+    assert pacer.wait() == pytest.approx(0.1)
