@@ -87,7 +87,9 @@ def main(
     )
     configure(parser)
     try:
-        args = parser.parse_args(argv)
+        words = list(sys.argv[1:] if argv is None else argv)
+        # Intermixed: `topics describe --json orders` reads like `topics describe orders --json`.
+        args = parser.parse_args(words) if "--" in words else parser.parse_intermixed_args(words)
         loaded = settings.load(data_dir=args.data_dir)
         log.configure(
             prog.replace(".", " ").split()[-1], level=loaded.log_level, fmt=loaded.log_format
