@@ -31,6 +31,9 @@ class Buyers:
         rng: the stream of these choices.
         new_buyer_share: share of orders that should be a customer's first, once the cache holds
             its full number of purchasers.
+
+    Attributes:
+        first_orders: orders so far that were a customer's first.
     """
 
     def __init__(
@@ -44,7 +47,8 @@ class Buyers:
         self._recent: OrderedDict[int, datetime] = OrderedDict()
         self._correction = 0.0
         self._target = 1.0
-        self._orders = self._first_orders = 0
+        self._seen = self._seen_first = 0
+        self.first_orders = 0
 
     def load(self, users: Sequence[CachedUser], now: datetime) -> None:
         """Take the customers of a new cache."""
@@ -61,8 +65,10 @@ class Buyers:
             self._draw()
         index = self._queue.pop()
         self._placed.append(index)
-        self._orders += 1
-        self._first_orders += int(not self._candidates.buyer[index])
+        first = not self._candidates.buyer[index]
+        self.first_orders += int(first)
+        self._seen += 1
+        self._seen_first += int(first)
         user_id = int(self._candidates.ids[index])
         self._remember(user_id, now)
         return user_id
@@ -79,12 +85,12 @@ class Buyers:
         self._queue = chosen[::-1].tolist()  # the most inclined is at the end, where pop takes it
 
     def _steer(self, *, mixed: bool) -> None:
-        if self._orders < STEER_EVERY:
+        if self._seen < STEER_EVERY:
             return
         if mixed:  # with one kind alone no intercept can change the share: do not wind it up
-            observed = self._first_orders / self._orders
+            observed = self._seen_first / self._seen
             self._correction = propensity.steer(self._correction, self._target, observed)
-        self._orders = self._first_orders = 0
+        self._seen = self._seen_first = 0
 
     def _remember(self, user_id: int, now: datetime) -> None:
         self._recent[user_id] = now

@@ -1,0 +1,31 @@
+"""Fixtures of the generators' tests; makes the helper module beside it importable."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from generating import Process
+
+
+@pytest.fixture
+def start(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start a generator as a process: `start("generators.orders", "--rate", "50")`."""
+    started: list[Process] = []
+
+    def run(module: str, *args: str, **extra: str) -> Process:
+        given = {**env, **extra}
+        process = Process(module, args, given, tmp_path / f"{module}{len(started)}.log")
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.popen.kill()
+        process.popen.wait()
+        print(process.log[-3_000:])
