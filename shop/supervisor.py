@@ -185,8 +185,9 @@ class Supervisor:
     def kill(self) -> None:
         """End all that still runs at once (SIGKILL) and wait for it."""
         for child in self._children.values():
-            child.state = State.STOPPING
+            child.state = State.STOPPED
             if child.process:
+                child.state = State.STOPPING
                 child.process.kill()
                 self._ended(child, child.process.wait(), self._monotonic())
 
