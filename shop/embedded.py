@@ -78,6 +78,8 @@ class Postgres(Server):
     stop_signal = signal.SIGINT  # fast shutdown: sessions are ended, not waited for
     death_signal = signal.SIGINT
     grace = 60.0  # the shutdown checkpoint of a big load takes its time
+    # Crash recovery replays up to max_wal_size; to kill it half-way would be to begin again.
+    start_timeout = 600.0
     _not_yet = (psycopg.OperationalError,)
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:

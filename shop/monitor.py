@@ -56,7 +56,7 @@ def line(
     hit_rate = 100.0 * hits / (hits + misses) if hits + misses else 100.0
     replaced = f"교체: {meta.version}회" if lang == "ko" else f"replaced: {meta.version}"
     return (
-        f"[{_clock(now)}] [{int(since)}/{meta.interval:g}s {'#' * filled:-<{BAR_CELLS}}]"
+        f"[{_clock(now)}] [{int(since)}/{round(meta.interval, 1):g}s {'#' * filled:-<{BAR_CELLS}}]"
         f" | MEM: {info.get('used_memory_human', '?')}"
         f" | OPS/s: {info.get('instantaneous_ops_per_sec', 0)}"
         f" | HIT: {hit_rate:.1f}%"

@@ -78,7 +78,7 @@ class Observer(threading.Thread):
     def run(self) -> None:
         """Sample until `stop`."""
         while not self._ended.is_set():
-            self.latest = self._sample(self.latest)
+            self._sample()
             self._wake.wait(self._every)
             self._wake.clear()
         if self._conn:
@@ -97,8 +97,8 @@ class Observer(threading.Thread):
         self._wake.set()
         self.join(timeout)
 
-    def _sample(self, last: Sample) -> Sample:
-        seen = replace(last, away=())
+    def _sample(self) -> None:
+        seen = replace(self.latest, away=())
         for look in (self._look_at_cache, self._look_at_tables, self._look_at_log):
             try:
                 seen = look(seen)
@@ -110,7 +110,7 @@ class Observer(threading.Thread):
                 seen = replace(seen, away=(*seen.away, f"PostgreSQL: {first_line(e)}"))
             except KafkaException as e:
                 seen = replace(seen, away=(*seen.away, f"Kafka: {e.args[0].str()}"))
-        return seen
+            self.latest = seen
 
     def _look_at_cache(self, seen: Sample) -> Sample:
         return replace(seen, monitor=monitor.read(self._redis, utc_now(), self._settings.lang))

@@ -19,7 +19,6 @@ from shop.errors import JangteoError, UsageError
 from shop.spawn import SAME, end, spawn, tail
 
 HOST: Final = "127.0.0.1"
-START_TIMEOUT_S: Final = 60.0  # crash recovery of a few GB of WAL takes tens of seconds
 _PORT_TRIES: Final = 5
 
 
@@ -99,6 +98,7 @@ class Server(abc.ABC):
     stop_signal: ClassVar[int] = signal.SIGTERM
     death_signal: ClassVar[int] = signal.SIGTERM
     grace: ClassVar[float] = 20.0
+    start_timeout: ClassVar[float] = 30.0
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir.absolute()
@@ -200,7 +200,7 @@ class Server(abc.ABC):
             raise
 
     def _await_ready(self, port: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + self.start_timeout
         not_yet: tuple[type[Exception], ...] = (OSError, *self._not_yet)
         for pause in _pauses():
             try:
@@ -211,7 +211,7 @@ class Server(abc.ABC):
                     raise StartError(f"{self.title} ended while starting: {tail(self.log)}") from e
                 if time.monotonic() > deadline:
                     raise StartError(
-                        f"{self.title} is not ready after {START_TIMEOUT_S:g} s ({e}): "
+                        f"{self.title} is not ready after {self.start_timeout:g} s ({e}): "
                         f"{tail(self.log)}"
                     ) from e
             else:

@@ -42,7 +42,9 @@ _PUBLISHED: Final = (
     *("KAFKA_", "POSTGRES_", "REDIS_"),
     *("CACHE_", "GRADE_", "INGEST_", "SPEND_", "SHOP_", "DB_TYPE"),
 )
-_LEFTOVER_GRACE_S: Final = 30.0
+# PostgreSQL may write a last checkpoint. The others have nothing to save, and what they wait for,
+# such as a broker that died with the stack, does not come back.
+_LEFTOVER_GRACE_S: Final = 2.0
 
 
 @contextmanager
@@ -97,6 +99,8 @@ def end_leftovers(data_dir: Path) -> list[str]:
                 processes[-1].send_signal(signal.SIGINT)
                 left[pid] = status.name
     _, stubborn = psutil.wait_procs(processes, timeout=_LEFTOVER_GRACE_S)
+    databases = [p for p in stubborn if left.get(p.pid) == Postgres.name]
+    psutil.wait_procs(databases, timeout=Postgres.grace)
     for process in stubborn:
         with contextlib.suppress(psutil.Error):
             process.kill()
