@@ -260,15 +260,18 @@ def _decode_types(topic: str, payload: bytes) -> Event:
         raise Rejection(RejectReason.BAD_ENCODING, None, f"not UTF-8: {e}") from None
     except msgspec.ValidationError as e:
         raise _classify(payload, str(e)) from None
-    except msgspec.DecodeError as e:
-        # msgspec reports half a surrogate pair as truncation or as an invalid escape.
-        surrogate = _has_lone_surrogate(payload)
-        reason = RejectReason.BAD_ENCODING if surrogate else RejectReason.BAD_JSON
-        detail = "half of a surrogate pair" if surrogate else str(e)
-        raise Rejection(reason, None, detail) from None
-    except RecursionError:
-        raise Rejection(RejectReason.BAD_JSON, None, "nested too deeply") from None
+    except (msgspec.DecodeError, RecursionError) as e:
+        raise _not_json(payload, e) from None
     return event
+
+
+def _not_json(payload: bytes, error: msgspec.DecodeError | RecursionError) -> Rejection:
+    if isinstance(error, RecursionError):
+        return Rejection(RejectReason.BAD_JSON, None, "nested too deeply")
+    # msgspec reports half a surrogate pair as truncation or as an invalid escape.
+    if _has_lone_surrogate(payload):
+        return Rejection(RejectReason.BAD_ENCODING, None, "half of a surrogate pair")
+    return Rejection(RejectReason.BAD_JSON, None, str(error))
 
 
 def _has_lone_surrogate(payload: bytes) -> bool:
@@ -282,11 +285,17 @@ def _has_lone_surrogate(payload: bytes) -> bool:
 
 
 def _classify(payload: bytes, message: str) -> Rejection:
-    """Turn msgspec's words into a reason; an unknown version explains all other faults."""
+    """Turn msgspec's words into a reason.
+
+    A message that is no whole JSON value is that first of all: cut short, it may end in a number
+    that is out of range for want of its last digits. Then an unknown version explains all else.
+    """
     try:
         version = _version_decoder.decode(payload).v
-    except msgspec.MsgspecError:
+    except msgspec.ValidationError:  # no object
         version = VERSION
+    except (msgspec.DecodeError, RecursionError) as e:
+        return _not_json(payload, e)
     if version is None or version is True or version != VERSION:
         detail = f"v is {version!r:.40}; this program knows {VERSION}"
         return Rejection(RejectReason.UNKNOWN_VERSION, "v", detail)
@@ -296,9 +305,7 @@ def _classify(payload: bytes, message: str) -> Rejection:
         return Rejection(RejectReason.MISSING_FIELD, text.split("`")[1], message)
     if text.startswith("Invalid enum value"):
         return Rejection(RejectReason.UNKNOWN_VALUE, field, message)
-    if ", got `" in text:
-        return Rejection(RejectReason.WRONG_TYPE, field, message)
-    if text.startswith("Invalid RFC3339") or "timezone" in text:
+    if ", got `" in text or text.startswith("Invalid RFC3339") or "timezone" in text:
         return Rejection(RejectReason.WRONG_TYPE, field, message)
     return Rejection(RejectReason.OUT_OF_RANGE, field, message)
 

@@ -23,6 +23,7 @@ DbType = Literal["local", "production"]
 _DEFAULT_PASSWORDS: Final = frozenset({"", "password", "postgres", "admin", "secret", "changeme"})
 SERVER_PREFIXES: Final = ("KAFKA_", "POSTGRES_", "REDIS_")
 _SECRETS: Final = ("POSTGRES_PASSWORD", "KAFKA_SASL_PASSWORD", "REDIS_URL")
+_YEAR_S: Final = 366 * 86_400  # longer is a slip of the keyboard; waiting for ever is a crash
 
 Number = TypeVar("Number", int, float)
 
@@ -203,9 +204,11 @@ def load(
         data_dir=(stack.data_dir if stack else named or Path(".jangteo")).absolute(),
         env=env,
         db_type=cast("DbType", _choice(env, "DB_TYPE", "local", ("local", "production"))),
-        cache_refresh_interval=_number(env, "CACHE_REFRESH_INTERVAL", 50.0, float, low=0.1),
+        cache_refresh_interval=_number(
+            env, "CACHE_REFRESH_INTERVAL", 50.0, float, low=0.1, high=_YEAR_S
+        ),
         cache_batch_size=_number(env, "CACHE_BATCH_SIZE", 1000, int, low=10, high=1_000_000),
-        grade_interval=_number(env, "GRADE_INTERVAL", 600.0, float, low=0.1),
+        grade_interval=_number(env, "GRADE_INTERVAL", 600.0, float, low=0.1, high=_YEAR_S),
         ingest_topics=_topics(env.get("INGEST_TOPICS", "")),
         ingest_batch_size=_number(env, "INGEST_BATCH_SIZE", 50_000, int, low=1, high=1_000_000),
         ingest_max_rejects=_number(env, "INGEST_MAX_REJECTS", 100_000, int, low=0),

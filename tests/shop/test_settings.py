@@ -1,0 +1,232 @@
+"""The environment as settings: defaults, files, the stack, and what is refused in which words."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from shop import stackfile
+from shop.clock import UTC
+from shop.errors import UsageError
+from shop.settings import Settings, load
+from shop.stackfile import Stack
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = (ROOT / "deploy/.env.example").read_text(encoding="utf-8")
+PASSED_THROUGH = ("KAFKA_SASL_", "KAFKA_SSL_", "KAFKA_SECURITY_PROTOCOL")
+
+
+def bare(**env: str) -> Settings:
+    return load(env, use_stack=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CACHE_REFRESH_INTERVAL", "0", "a number from 0.1"),
+        ("CACHE_REFRESH_INTERVAL", "nan", "a number"),
+        ("GRADE_INTERVAL", "inf", "a number from 0.1"),
+        ("CACHE_BATCH_SIZE", "9", "a whole number from 10"),
+        ("CACHE_BATCH_SIZE", "many", "a whole number"),
+        ("GRADE_INTERVAL", "-1", "a number from 0.1"),
+        ("INGEST_TOPICS", "orders,ordres", "no topic 'ordres'"),
+        ("INGEST_BATCH_SIZE", "0", "a whole number from 1"),
+        ("INGEST_MAX_REJECTS", "-1", "a whole number of at least 0"),
+        ("SPEND_WINDOW", "7m", "divides a day"),
+        ("SPEND_WINDOW", "0", "divides a day"),
+        ("SPEND_WINDOW", "5 minutes", "divides a day"),
+        ("SHOP_SPEED", "0", "a number from 0.001"),
+        ("SHOP_SPEED", "fast", "a number"),
+        ("SHOP_SEED", "1.5", "a whole number"),
+        ("JANGTEO_LANG", "fr", "one of en, ko"),
+        ("LOG_LEVEL", "loud", "one of debug"),
+        ("LOG_FORMAT", "xml", "one of logfmt, json"),
+        ("DB_TYPE", "prod", "one of local, production"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_expected(name: str, value: str, expected: str) -> None:
+    with pytest.raises(UsageError) as e:
+        bare(**{name: value})
+    assert name in str(e.value)
+    assert expected in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("server", "name", "value"),
+    [
+        ("postgres", "POSTGRES_PORT", "0"),
+        ("postgres", "POSTGRES_PORT", "54x"),
+        ("postgres", "POSTGRES_SSLMODE", "on"),
+        ("kafka", "KAFKA_PARTITIONS", "0"),
+        ("kafka", "KAFKA_REPLICATION", "eleven"),
+        ("redis_url", "REDIS_URL", "localhost:6379"),
+    ],
+)
+def test_a_servers_settings_are_checked_when_they_are_needed(
+    server: str, name: str, value: str
+) -> None:
+    env = {"POSTGRES_HOST": "db", "KAFKA_BOOTSTRAP_SERVERS": "k:1", "REDIS_URL": "redis://r"}
+    loaded = bare(**{**env, name: value})
+    with pytest.raises(UsageError, match=name):
+        getattr(loaded, server)
+
+
+@pytest.mark.parametrize("server", ["postgres", "kafka", "redis_url"])
+def test_a_missing_server_says_how_to_start_one(server: str) -> None:
+    with pytest.raises(UsageError, match="jangteo up"):
+        getattr(bare(), server)
+
+
+@pytest.mark.parametrize("password", [None, "", "password", "Postgres"])
+def test_production_refuses_default_passwords(password: str | None) -> None:
+    env = {"DB_TYPE": "production", "POSTGRES_HOST": "db"}
+    if password is not None:
+        env["POSTGRES_PASSWORD"] = password
+    with pytest.raises(UsageError, match=r"DB_TYPE=production refuses.*POSTGRES_PASSWORD"):
+        _ = bare(**env).postgres
+    assert bare(**{**env, "DB_TYPE": "local"}).postgres.host == "db"
+    assert bare(**{**env, "POSTGRES_PASSWORD": "Tr0ub4dor"}).postgres.password == "Tr0ub4dor"
+
+
+def test_production_refuses_to_destroy_without_the_flag() -> None:
+    production = bare(DB_TYPE="production")
+    with pytest.raises(UsageError, match="--yes"):
+        production.refuse_in_production("truncate", "--yes", allowed=False)
+    production.refuse_in_production("truncate", "--yes", allowed=True)
+    bare().refuse_in_production("truncate", "--yes", allowed=False)
+
+
+def test_secrets_may_stand_in_files_and_show_nowhere(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("Tr0ub4dor\n")
+    loaded = bare(POSTGRES_HOST="db", POSTGRES_PASSWORD_FILE=str(secret))
+    assert loaded.postgres.password == "Tr0ub4dor"
+    assert "Tr0ub4dor" not in f"{loaded!r} {loaded.postgres!r} {loaded.postgres.where}"
+    with pytest.raises(UsageError, match="POSTGRES_PASSWORD_FILE: cannot read"):
+        bare(POSTGRES_PASSWORD_FILE=str(tmp_path / "none"))
+
+
+def test_kafka_security_is_passed_through(tmp_path: Path) -> None:
+    (tmp_path / "sasl").write_text("pw")
+    kafka = bare(
+        KAFKA_BOOTSTRAP_SERVERS="k:1",
+        KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+        KAFKA_SASL_MECHANISM="SCRAM-SHA-512",
+        KAFKA_SASL_PASSWORD_FILE=str(tmp_path / "sasl"),
+        KAFKA_SSL_CA_LOCATION="/ca.pem",
+        KAFKA_PARTITIONS="3",
+    ).kafka
+    assert kafka.client == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.password": "pw",
+        "ssl.ca.location": "/ca.pem",
+    }
+    assert (kafka.partitions, kafka.replication) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("env", "lang"),
+    [({}, "en"), ({"LANG": "ko_KR.UTF-8"}, "ko"), ({"LC_ALL": "C", "LANG": "ko_KR"}, "en")],
+)
+def test_language_follows_the_locale(env: dict[str, str], lang: str) -> None:
+    assert bare(**env).lang == lang
+
+
+def _publish(data_dir: Path, pid: int | None = None, shift: float = 0.0, **env: str) -> Stack:
+    pid = pid or os.getpid()
+    started = stackfile.process_started(pid) or 0.0
+    now = datetime.now(UTC).isoformat()
+    stack = Stack(data_dir.absolute(), pid, started + shift, now, env)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    stackfile.publish(stack)
+    return stack
+
+
+@pytest.fixture(autouse=True)
+def private_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def test_a_running_stack_is_found_from_below_from_afar_and_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = _publish(tmp_path / "shop/.jangteo", POSTGRES_HOST="stack")
+    assert stackfile.find_stack() == published  # from a directory elsewhere
+    assert stackfile.find_stack(tmp_path / "shop/.jangteo") == published
+    assert stackfile.find_stack(tmp_path / "other") is None
+    _publish(tmp_path / "second")
+    assert stackfile.find_stack() is None  # two: which one?
+    (tmp_path / "shop/deep").mkdir()
+    monkeypatch.chdir(tmp_path / "shop/deep")
+    assert stackfile.find_stack() == published
+    stackfile.withdraw(published.data_dir)
+    stackfile.withdraw(tmp_path / "second")
+    assert stackfile.find_stack() is None
+
+
+def test_the_file_of_a_crashed_stack_is_not_believed(tmp_path: Path) -> None:
+    _publish(tmp_path / "a", shift=-1000.0)  # the pid was given to another process since
+    _publish(tmp_path / "b", pid=2**22 + 1)
+    assert stackfile.find_stack(tmp_path / "a") is None
+    assert stackfile.find_stack(tmp_path / "b") is None
+    (tmp_path / "c").mkdir()
+    for junk in ("", "{", "[]", '{"pid": "x"}', "\x00"):
+        (tmp_path / "c/stack.json").write_text(junk)
+        assert stackfile.read_stack(tmp_path / "c") is None
+
+
+def test_the_stack_file_is_private(tmp_path: Path) -> None:
+    published = _publish(tmp_path / "a", POSTGRES_PASSWORD="Tr0ub4dor")
+    assert (tmp_path / "a/stack.json").stat().st_mode & 0o777 == 0o600
+    assert "Tr0ub4dor" not in repr(published)
+
+
+def test_the_stack_fills_in_servers_that_the_environment_does_not_speak_of(
+    tmp_path: Path,
+) -> None:
+    stack = {"POSTGRES_HOST": "s", "POSTGRES_PASSWORD": "sp", "REDIS_URL": "redis://s"}
+    _publish(tmp_path / "d", **stack, SHOP_SPEED="7")
+    found = load({"JANGTEO_DATA_DIR": str(tmp_path / "d")})
+    assert (found.postgres.host, found.postgres.password, found.speed) == ("s", "sp", 7.0)
+    mixed = load({"POSTGRES_HOST": "mine", "SHOP_SPEED": "2"}, data_dir=tmp_path / "d")
+    # Never our password sent to somebody else's server, nor the other way round.
+    assert (mixed.postgres.host, mixed.postgres.password) == ("mine", "password")
+    assert (mixed.redis_url, mixed.speed) == ("redis://s", 2.0)
+    assert load({}, data_dir=tmp_path / "d", use_stack=False).env == {}
+
+
+def _documented() -> dict[str, str]:
+    return dict(re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+
+
+def _read_by_settings() -> set[str]:
+    source = (ROOT / "shop/settings.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', source))
+    secrets = {"POSTGRES_PASSWORD", "KAFKA_SASL_PASSWORD", "REDIS_URL"}
+    return (names | {f"{name}_FILE" for name in secrets}) - {"LC_ALL", "LC_MESSAGES"}
+
+
+def test_the_example_documents_exactly_what_is_read() -> None:
+    documented = {n for n in _documented() if not n.startswith(PASSED_THROUGH)}
+    read = {n for n in _read_by_settings() if not n.startswith(PASSED_THROUGH)}
+    assert documented == read
+    assert "KAFKA_SECURITY_PROTOCOL" in _documented()
+
+
+def test_the_defaults_of_the_example_are_the_defaults() -> None:
+    defaults = dict(re.findall(r"^#([A-Z_]+)=(.+)$", EXAMPLE, re.MULTILINE))
+    servers = {"POSTGRES_HOST": "h", "KAFKA_BOOTSTRAP_SERVERS": "k:1"}
+    empty, full = bare(**servers), bare(**servers, **defaults)
+    ours = set(Settings.__dataclass_fields__) - {"env"}
+    assert {f: getattr(full, f) for f in ours} == {f: getattr(empty, f) for f in ours}
+    assert full.postgres == empty.postgres
+    assert full.kafka.partitions == empty.kafka.partitions
+    assert full.kafka.replication == empty.kafka.replication
