@@ -15,6 +15,7 @@ import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from flows.tally import KAFKA, POSTGRES, Tally
 from shop import kafka, postgres
 from shop.outage import Outage
 from shop.settings import PostgresSettings
@@ -35,15 +36,25 @@ class Positions:
         settings: where PostgreSQL is.
         admin: for the topic's identity.
         stop: ends the waiting.
+        tally: told of outages.
     """
 
     def __init__(
-        self, topic: str, settings: PostgresSettings, admin: AdminClient, stop: Event
+        self,
+        topic: str,
+        settings: PostgresSettings,
+        admin: AdminClient,
+        stop: Event,
+        tally: Tally,
     ) -> None:
         self._topic = topic
         self._settings = settings
         self._admin = admin
         self._stop = stop
+        self._outages = {
+            KAFKA: Outage("Kafka", tally.watch(KAFKA)),
+            POSTGRES: Outage(settings.where, tally.watch(POSTGRES)),
+        }
 
     def log_id(self) -> str:
         """Return the topic's identity.
@@ -51,7 +62,7 @@ class Positions:
         Raises:
             StoppedError: if asked to end while Kafka does not answer or has no such topic.
         """
-        return self._persist("Kafka", self._ask_log_id)
+        return self._persist(self._outages[KAFKA], self._ask_log_id)
 
     def load(self, log_id: str, partitions: Sequence[int]) -> dict[int, int]:
         """Return the next offset of each partition, 0 for one that was never read.
@@ -59,7 +70,9 @@ class Positions:
         Raises:
             StoppedError: if asked to end while PostgreSQL is away.
         """
-        return self._persist(self._settings.where, lambda: self._register(log_id, partitions))
+        return self._persist(
+            self._outages[POSTGRES], lambda: self._register(log_id, partitions)
+        )
 
     def _ask_log_id(self) -> str:
         found = kafka.describe_topics(self._admin, [self._topic])
@@ -83,8 +96,7 @@ class Positions:
             )
             return dict(rows.fetchall())
 
-    def _persist(self, server: str, ask: Callable[[], Result]) -> Result:
-        outage = Outage(server)
+    def _persist(self, outage: Outage, ask: Callable[[], Result]) -> Result:
         while not self._stop.is_set():
             try:
                 answer = ask()

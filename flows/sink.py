@@ -22,10 +22,10 @@ from flows.batch import Batch
 from flows.decode import INDEX
 from flows.lane import Lane, Lanes
 from flows.store import OffsetGapError, RowRefusedError, Store, TooManyRejectsError
-from flows.tally import Tally
+from flows.tally import POSTGRES, Tally
 from shop import postgres
 from shop.errors import ExitCode
-from shop.log import get_logger
+from shop.log import coordinates, get_logger
 from shop.outage import Outage
 from shop.settings import PostgresSettings
 from shop.sqlstate import Verdict, judge
@@ -52,7 +52,7 @@ class Writer(threading.Thread):
         self._tally = tally
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._conn: postgres.Connection | None = None
-        self._outage = Outage(settings.where)
+        self._outage = Outage(settings.where, tally.watch(POSTGRES))
 
     def put(self, batch: Batch) -> None:
         """Hand a batch over; never blocks (the lane has counted it)."""
@@ -67,9 +67,10 @@ class Writer(threading.Thread):
         """Commit until told to finish; an error that nothing mends ends the process."""
         try:
             while (batch := self._batches.get()) is not None:
-                if not self._commit(batch):
-                    self._lane.give_up()
-                    return
+                with coordinates(topic=batch.raw.topic, spans=_spans(batch)):
+                    if not self._commit(batch):
+                        self._lane.give_up()
+                        return
                 self._lane.applied({p: span.next for p, span in batch.raw.spans.items()})
         except (OffsetGapError, TooManyRejectsError) as e:
             lifecycle.fail(e, what="ingest stopped")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 import psycopg
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
@@ -153,8 +153,9 @@ class Reader(StatelessSourcePartition[RawBatch]):
             spans=spans,
             partitions=partitions,
             offsets=offsets,
-            keys=[_bytes(m.key()) for m in messages],
-            payloads=[_bytes(m.value()) for m in messages],
+            # Without a deserializer both are bytes or None, whatever the stubs allow.
+            keys=cast("list[bytes | None]", [m.key() for m in messages]),
+            payloads=cast("list[bytes | None]", [m.value() for m in messages]),
         )
 
     # -- membership --------------------------------------------------------------------------
@@ -235,10 +236,6 @@ class Reader(StatelessSourcePartition[RawBatch]):
             self._consumer.close()
         except (KafkaException, RuntimeError) as e:
             get_logger().debug("consumer did not close", topic=self._topic, error=first_line(e))
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
 
 
 class KafkaSource(DynamicSource[RawBatch]):

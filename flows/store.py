@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
@@ -66,6 +66,13 @@ class Outcome:
     """Duplicates, and revisions older than the stored one."""
     trimmed: int = 0
     """Already applied by whoever had the partition before."""
+    reasons: Mapping[RejectReason, int] = field(default_factory=dict, compare=False)
+    """Of the rejected ones, how many for which reason."""
+
+    @property
+    def messages(self) -> int:
+        """Return how many messages the batch had."""
+        return self.stored + self.rejected + self.ignored + self.trimmed
 
 
 class Store:
@@ -169,6 +176,7 @@ class Store:
             rejected=len(rest.rejects),
             ignored=int(n_ignored.sum()),
             trimmed=len(raw) - int(counted.sum()),
+            reasons=Counter(r.reason for r in rest.rejects),
         )
 
     # -- step 3: the rows --------------------------------------------------------------------

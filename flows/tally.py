@@ -1,68 +1,204 @@
-"""What an ingest process has done so far: for its heartbeat and its log."""
+"""The one place that counts: what this process stored, how long it took, how it is.
+
+The heartbeat, the log's summaries, the metrics endpoint and the health checks all read from here.
+Everything is on a registry of its own, so that nothing else of the process shows in it.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from typing import Any, Final
+import time
+from collections import Counter as Counts
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
-import redis
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from flows.store import Outcome
-from shop import cache
-from shop.errors import UsageError
-from shop.log import get_logger
-from shop.pulse import Pulse
-from shop.settings import Settings
 
-SUMMARY_EVERY_S: Final = 10
+POSTGRES: Final = "postgresql"
+KAFKA: Final = "kafka"
+OUTCOMES: Final = ("stored", "rejected", "ignored", "trimmed")
+# From a lone order to INGEST_BATCH_SIZE's default, and beyond it.
+_SIZES: Final = (1, 10, 100, 500, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 1_000_000)
+# A commit takes a millisecond; a batch of 50,000 orders about 0.4 s; a lock wait can take minutes.
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+
+
+class ReaderState:
+    """What one consumer says of itself; written by its worker's thread alone.
+
+    Attributes:
+        topic: what it reads.
+        polled_at: when it last polled, seconds of a monotonic clock.
+        lag: messages not yet applied, of each partition it has; None where the end is unknown.
+    """
+
+    def __init__(self, topic: str, polled_at: float) -> None:
+        self.topic = topic
+        self.polled_at = polled_at
+        self.lag: Mapping[int, int | None] = {}
 
 
 class Tally:
-    """Thread-safe counters of a process, by topic."""
+    """Thread-safe account of an ingest process.
 
-    def __init__(self) -> None:
+    Args:
+        monotonic: seconds of a clock that never steps.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.registry = CollectorRegistry()
+        self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self._counts: Counts[str] = Counts()
+        self._readers: list[ReaderState] = []
+        self._committed_at: dict[str, float] = {}
+        self._away: dict[str, dict[object, float]] = {POSTGRES: {}, KAFKA: {}}
+        self._away_since: dict[str, float] = {}
+        self._away_s: Counts[str] = Counts()
+        prefix = {"namespace": "jangteo", "subsystem": "ingest", "registry": self.registry}
+        self._messages = Counter(
+            "messages", "Messages of committed batches by what became of them; trimmed: applied"
+            " before, by whoever had the partition then", ("topic", "outcome"), **prefix,
+        )  # fmt: skip
+        self._rejects = Counter(
+            "rejects", "Messages put into rejected_messages, by reason", ("topic", "reason"),
+            **prefix,
+        )  # fmt: skip
+        self._sizes = Histogram(
+            "batch_messages", "Messages of a committed batch; its count is the batches",
+            ("topic",), buckets=_SIZES, **prefix,
+        )  # fmt: skip
+        self._seconds = Histogram(
+            "transaction_seconds", "Seconds from BEGIN to the answer to COMMIT of a batch",
+            ("topic",), buckets=_SECONDS, **prefix,
+        )  # fmt: skip
+        self._retries = Counter(
+            "retries", "Attempts that failed because a server was away or refused for a while",
+            ("server",), **prefix,
+        )  # fmt: skip
+        for server in self._away:
+            self._retries.labels(server)  # shown as 0 before the first
+        self.registry.register(self)
 
-    def add(self, topic: str, outcome: Outcome) -> None:
-        """Count a committed batch."""
+    # -- told --------------------------------------------------------------------------------
+
+    def add(self, topic: str, outcome: Outcome, seconds: float) -> None:
+        """Count a committed batch and the seconds that its transaction took."""
         with self._lock:
             self._counts["batches"] += 1
-            self._counts[f"{topic}.stored"] += outcome.stored
-            self._counts[f"{topic}.rejected"] += outcome.rejected
-            self._counts[f"{topic}.ignored"] += outcome.ignored
+            for name in OUTCOMES[:3]:
+                self._counts[f"{topic}.{name}"] += getattr(outcome, name)
+            self._committed_at[topic] = self._monotonic()
+        for name in OUTCOMES:
+            self._messages.labels(topic, name).inc(getattr(outcome, name))
+        for reason, n in outcome.reasons.items():
+            self._rejects.labels(topic, reason.value).inc(n)
+        self._sizes.labels(topic).observe(outcome.messages)
+        self._seconds.labels(topic).observe(seconds)
+
+    def reader(self, topic: str) -> ReaderState:
+        """Register a consumer, which is to keep its state up to date."""
+        state = ReaderState(topic, self._monotonic())
+        with self._lock:
+            self._readers.append(state)
+        return state
+
+    def ended(self, state: ReaderState) -> None:
+        """Forget a consumer that has left its group."""
+        with self._lock:
+            self._readers.remove(state)
+
+    def watch(self, server: str) -> Callable[[bool], None]:
+        """Return what an `Outage` of this server is to call.
+
+        Args:
+            server: `POSTGRES` or `KAFKA`.
+        """
+        witness = object()
+
+        def changed(away: bool) -> None:  # noqa: FBT001  (the signature of a callback)
+            now = self._monotonic()
+            with self._lock:
+                seen_by = self._away[server]
+                if away:
+                    if not seen_by:
+                        self._away_since[server] = now
+                    seen_by[witness] = now
+                elif seen_by.pop(witness, None) is not None and not seen_by:
+                    self._away_s[server] += now - self._away_since[server]
+            if away:
+                self._retries.labels(server).inc()
+
+        return changed
+
+    # -- asked -------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """Return the counters."""
+        """Return the counters of the heartbeat: batches, and messages by topic and outcome."""
         with self._lock:
             return dict(sorted(self._counts.items()))
 
+    def is_away(self, server: str) -> bool:
+        """Tell whether the last word on a server is that it does not answer."""
+        with self._lock:
+            return bool(self._away[server])
 
-def report(tally: Tally, settings: Settings, stop: threading.Event) -> threading.Thread:
-    """Start the thread that says once a second that the process lives, if there is a Redis.
+    def silent_s(self) -> dict[str, float]:
+        """Return the seconds since each topic's consumer polled (the slowest, if several)."""
+        now = self._monotonic()
+        with self._lock:
+            silent: dict[str, float] = {}
+            for state in self._readers:
+                silent[state.topic] = max(silent.get(state.topic, 0.0), now - state.polled_at)
+            return silent
 
-    The ingest does not need Redis: without one, or while it is away, only the log tells.
-    """
-    try:
-        client: redis.Redis | None = cache.client(settings.redis_url, timeout=1.0)
-    except UsageError:
-        client = None
-    name = "ingest" if len(settings.ingest_topics) > 1 else f"ingest-{settings.ingest_topics[0]}"
+    def assigned(self) -> dict[str, int]:
+        """Return how many partitions of each topic this process has."""
+        with self._lock:
+            found: Counts[str] = Counts()
+            for state in self._readers:
+                found[state.topic] += len(state.lag)
+            return dict(found)
 
-    def run() -> None:
-        pulse = Pulse(client, name) if client is not None else None
-        told: dict[str, int] = {}
-        beats = 0
-        while not stop.wait(1.0):
-            counts: dict[str, Any] = {**tally.counts()}
-            if pulse is not None:
-                pulse("running", **counts)
-            beats += 1
-            if beats % SUMMARY_EVERY_S == 0 and counts != told:
-                told = counts
-                get_logger().info("stored so far", **counts)
-
-    thread = threading.Thread(target=run, name="tally", daemon=True)
-    thread.start()
-    return thread
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is worked out when it is asked for (called by the registry)."""
+        prefix = "jangteo_ingest"
+        now = self._monotonic()
+        with self._lock:
+            readers = [(state.topic, state.lag) for state in self._readers]
+            committed = dict(self._committed_at)
+            away = {server: bool(seen_by) for server, seen_by in self._away.items()}
+            outages = {
+                server: self._away_s[server] + (now - self._away_since[server] if lasts else 0.0)
+                for server, lasts in away.items()
+            }
+        yield GaugeMetricFamily(f"{prefix}_up", "1 while the process runs", 1)
+        lag = GaugeMetricFamily(
+            f"{prefix}_lag_messages", "Messages in the log not yet applied to PostgreSQL",
+            labels=("topic", "partition"),
+        )  # fmt: skip
+        age = GaugeMetricFamily(
+            f"{prefix}_last_commit_age_seconds", "Seconds since a batch was committed",
+            labels=("topic",),
+        )  # fmt: skip
+        outage = CounterMetricFamily(
+            f"{prefix}_outage_seconds", "Seconds in which a server was waited for",
+            labels=("server",),
+        )  # fmt: skip
+        answers = GaugeMetricFamily(
+            f"{prefix}_server_answers", "1 unless the server is being waited for",
+            labels=("server",),
+        )  # fmt: skip
+        for topic, lags in readers:
+            for partition, messages in sorted(lags.items()):
+                if messages is not None:
+                    lag.add_metric((topic, str(partition)), messages)
+        for topic, at in sorted(committed.items()):
+            age.add_metric((topic,), now - at)
+        for server, seconds in outages.items():
+            outage.add_metric((server,), seconds)
+            answers.add_metric((server,), float(not away[server]))
+        yield from (lag, age, outage, answers)
