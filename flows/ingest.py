@@ -18,7 +18,7 @@ import threading
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
 
-from flows import lifecycle, tally
+from flows import heartbeat, lifecycle, metrics
 from flows.decode import decode_batch
 from flows.lane import Lanes
 from flows.sink import PostgresSink
@@ -36,13 +36,15 @@ def build(config: Settings, stop: threading.Event, counts: Tally) -> Dataflow:
     Args:
         config: servers, topics, batch size and window length.
         stop: set to finish the batches in hand and end.
-        counts: told of everything committed.
+        counts: told of everything committed, and how the process is.
     """
     kafka, postgres = config.kafka, config.postgres
     lanes = Lanes(stop)
     dataflow = Dataflow("ingest")
     for topic in config.ingest_topics:
-        source = KafkaSource(topic, kafka, postgres, lanes, batch_size=config.ingest_batch_size)
+        source = KafkaSource(
+            topic, kafka, postgres, lanes, counts, batch_size=config.ingest_batch_size
+        )
         sink = PostgresSink(
             topic,
             postgres,
@@ -75,12 +77,17 @@ def get_flow() -> Dataflow:
     gc.freeze()
     gc.set_threshold(200_000, 50, 100)
     lifecycle.stop_on_signals(stop)
-    tally.report(counts, config, stop)
+    endpoint = metrics.start(counts, config)
+    where = {"metrics": f"{endpoint.url}/metrics"} if endpoint else {}
+    heartbeat.report(counts, config, stop, **where)
     return dataflow
 
 
 def __getattr__(name: str) -> Dataflow:
     """Build `flow` when `bytewax.run` asks for it, not when a test imports this module."""
     if name == "flow":
-        return get_flow()
+        try:
+            return get_flow()
+        except AttributeError as e:  # a defect in there would read "no attribute flow"
+            raise RuntimeError(f"the dataflow cannot be built: {e}") from e
     raise AttributeError(name)
