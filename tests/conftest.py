@@ -12,7 +12,7 @@ import pytest
 import redis
 from psycopg import sql
 
-from shop import cache, embedded, kafka, postgres
+from shop import cache, embedded, kafka, log, postgres
 from shop import settings as shop_settings
 from shop.postgres import Connection
 from shop.settings import Settings
@@ -97,6 +97,12 @@ class Servers:
             conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
         with postgres.connect(self.settings(POSTGRES_DB=_TEMPLATE).postgres, "tests") as conn:
             postgres.migrate(conn)
+
+
+@pytest.fixture(autouse=True)
+def log_to_stderr() -> None:
+    """Undo the logging of a command that an earlier test ran in this process."""
+    log.configure("test")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,181 @@
+"""`jangteo doctor`: with everything, with nothing, and with each thing wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections import namedtuple
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from shop import cache, cli, doctor, kafka, probes, stackfile
+from shop import settings as shop_settings
+from shop.clock import UTC
+from shop.errors import ExitCode
+from shop.postgres import Connection
+from shop.probes import Finding
+from shop.settings import Settings
+from shop.stackfile import Stack
+
+NOTHING = ("POSTGRES_HOST", "KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "JANGTEO_DATA_DIR")
+
+
+def by_subject(findings: list[Finding]) -> dict[str, Finding]:
+    return {f.subject.strip(): f for f in findings}
+
+
+@pytest.fixture
+def filled_cache(redis_client: redis.Redis) -> None:
+    cache.swap(
+        redis_client,
+        [],
+        [],
+        lambda version, replaced: cache.CacheMeta(
+            version=version, replaced=replaced, refreshed_at=datetime.now(UTC)
+        ),
+    )
+
+
+@pytest.mark.usefixtures("filled_cache")
+def test_all_is_well(settings: Settings, pg: Connection) -> None:
+    pg.execute("INSERT INTO users (user_id) SELECT generate_series(1, 1234)")
+    producer = kafka.producer(settings.kafka, "test")
+    for _ in range(7):
+        producer.produce("users", key="1", value=b"{}")
+    producer.flush()
+    findings = doctor.examine(settings)
+    assert [f for f in findings if f.level != "ok"] == []
+    assert doctor.verdict(findings) is ExitCode.OK
+    seen = by_subject(findings)
+    assert "users 1,234" in seen["rows"].text
+    assert "users 12x1" in seen["topics"].text
+    assert seen["lag"].text.startswith("users 7, products 0, orders 0")
+    assert "POSTGRES_* from the environment" in seen["addresses"].text
+    assert doctor.as_text(findings).endswith("All is well.")
+    assert len(doctor.as_text(findings).splitlines()) <= 40  # one screen
+
+
+def test_with_nothing_running_it_says_how_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in NOTHING:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["doctor"]) == ExitCode.UNREACHABLE
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "PostgreSQL: start a stack with `jangteo up`" in printed.out
+    assert cli.main(["doctor", "--json"]) == ExitCode.UNREACHABLE
+    report = json.loads(capsys.readouterr().out)
+    assert not report["ok"]
+    unreachable = {f["subject"] for f in report["findings"] if f["level"] == "unreachable"}
+    assert unreachable == {"PostgreSQL", "Redis", "Kafka"}
+
+
+def test_dead_addresses_are_named_without_secrets(servers: Any) -> None:
+    broken = servers.settings(
+        POSTGRES_PORT="1",
+        KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1",
+        REDIS_URL="redis://:hunter2@127.0.0.1:1/0",
+    )
+    findings = doctor.examine(broken)
+    assert doctor.verdict(findings) is ExitCode.UNREACHABLE
+    text = doctor.as_text(findings)
+    for words in ("PostgreSQL at 127.0.0.1:1", "is REDIS_URL right?", "Kafka at 127.0.0.1:1"):
+        assert words in text
+    assert "hunter2" not in text
+    assert broken.postgres.password not in text
+
+
+def test_what_is_missing_comes_with_the_command_that_makes_it(
+    servers: Any, pg: Connection, settings: Settings
+) -> None:
+    pg.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    servers.fresh_broker()
+    bare = shop_settings.load({**settings.env, **servers.env, "POSTGRES_DB": settings.postgres.db})
+    seen = by_subject(doctor.examine(bare))
+    assert (seen["schema"].level, seen["schema"].advice) == ("wrong", "run `jangteo init`")
+    assert (seen["topics"].level, seen["topics"].advice) == (
+        "wrong",
+        "run `jangteo topics create`",
+    )
+    assert "jangteo generate cache" in seen["cache"].advice
+    assert doctor.verdict(list(seen.values())) is ExitCode.FAILED
+
+
+def test_a_schema_of_another_age(pg: Connection, settings: Settings) -> None:
+    pg.execute("INSERT INTO schema_migrations VALUES (99, 'later')")
+    assert "install the newer" in by_subject(probes.postgresql(settings))["schema"].advice
+    pg.execute("DELETE FROM schema_migrations")
+    assert "jangteo init" in by_subject(probes.postgresql(settings))["schema"].advice
+
+
+def test_a_failed_cache_says_why(settings: Settings, redis_client: redis.Redis) -> None:
+    cache.update_meta(redis_client, phase="failed", error="cannot reach PostgreSQL")
+    found = by_subject(probes.redis_cache(settings))["cache"]
+    assert found.level == "wrong"
+    assert "cannot reach PostgreSQL" in found.text
+
+
+def test_wrong_production_settings_are_wrong_and_not_unreachable(servers: Any) -> None:
+    production = servers.settings(DB_TYPE="production", POSTGRES_PASSWORD="password")
+    found = by_subject(probes.postgresql(production))["PostgreSQL"]
+    assert found.level == "wrong"
+    assert "DB_TYPE=production refuses" in found.text
+
+
+def test_a_full_disk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(probes.shutil, "disk_usage", lambda _: usage(100 << 30, 99 << 30, 1 << 30))
+    (found,) = probes.disk(settings)
+    assert (found.level, found.text[:17]) == ("wrong", "1.0 of 100.0 GiB ")
+
+
+def test_processes_of_a_running_stack(tmp_path: Path) -> None:
+    sleeper = subprocess.Popen(["sleep", "1000"])
+    try:
+        started = stackfile.process_started(sleeper.pid)
+        common = {"restarts": 3, "up_since": None}
+        (tmp_path / "processes.json").write_text(
+            json.dumps(
+                {
+                    "processes": [
+                        {
+                            **common,
+                            "name": "orders",
+                            "pid": sleeper.pid,
+                            "pid_started": started,
+                            "state": "running",
+                            "last_exit": None,
+                        },
+                        {
+                            **common,
+                            "name": "ingest",
+                            "pid": None,
+                            "pid_started": None,
+                            "state": "backoff",
+                            "last_exit": "exit 1",
+                        },
+                    ]
+                }
+            )
+        )
+        me = stackfile.process_started(os.getpid()) or 0.0
+        now = datetime.now(UTC).isoformat()
+        stackfile.publish(Stack(tmp_path, os.getpid(), me, now, {"REDIS_URL": "redis://s"}))
+        seen = by_subject(probes.stack(shop_settings.load({}, data_dir=tmp_path)))
+    finally:
+        stackfile.withdraw(tmp_path)
+        sleeper.kill()
+        sleeper.wait()
+    assert f"pid {os.getpid()}" in seen["stack"].text
+    assert seen["orders"].level == "ok"
+    assert seen["ingest"].level == "wrong"
+    assert str(tmp_path / "logs/ingest.log") in seen["ingest"].advice
+    assert "REDIS_* from the running stack" in seen["addresses"].text
