@@ -39,7 +39,7 @@ class Servers:
 
     def stop(self) -> None:
         for server in (self.kafka, self.redis, self.postgres):
-            server.kill()  # nothing here is worth a checkpoint
+            server.stop()  # PostgreSQL killed for good would leave a shared memory segment behind
 
     @property
     def env(self) -> dict[str, str]:

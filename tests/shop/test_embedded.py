@@ -48,7 +48,7 @@ def own_redis(tmp_path: Path) -> Iterator[Redis]:
 def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
     server = Postgres(tmp_path, durable=False)
     yield server
-    server.kill()
+    server.stop()
 
 
 def reach(server: Postgres) -> psycopg.Connection[tuple[object, ...]]:
@@ -113,7 +113,7 @@ def test_postgres_ends_a_server_that_outlived_its_parent(own_postgres: Postgres)
         assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
         assert other.alive
     finally:
-        other.kill()
+        other.stop()
 
 
 def test_postgres_makes_a_half_made_cluster_anew(own_postgres: Postgres) -> None:
@@ -158,7 +158,7 @@ def test_postgres_works_where_a_socket_path_would_be_too_long(tmp_path: Path) ->
         server.start()
         assert server.alive
     finally:
-        server.kill()
+        server.stop()
 
 
 @as_root
@@ -193,7 +193,7 @@ def test_without_user_namespaces_postgres_runs_as_nobody(
         with reach(server) as conn:
             assert conn.execute("SELECT 1").fetchone() == (1,)
     finally:
-        server.kill()
+        server.stop()
 
 
 @as_root

@@ -228,8 +228,8 @@ def test_a_killed_broker_comes_back_with_new_topics(shop: Shop) -> None:
 def test_sigterm_ends_everything_and_a_second_start_keeps_the_data(shop: Shop) -> None:
     began = shop.start("--plain", "--users", "50", "--products", "20")
     shop.wait_for(lambda: "the shop is open" in shop.out.read_text())
+    shop.wait_for(lambda: len(shop.pids()) == len(SERVERS | PROCESSES))
     pids = shop.pids()
-    assert len(pids) == len(SERVERS | PROCESSES)
     began.terminate()
     assert began.wait(60) == 0, shop.said()
     assert gone(pids)
