@@ -78,8 +78,7 @@ def get_flow() -> Dataflow:
     gc.set_threshold(200_000, 50, 100)
     lifecycle.stop_on_signals(stop)
     endpoint = metrics.start(counts, config)
-    where = {"metrics": f"{endpoint.url}/metrics"} if endpoint else {}
-    heartbeat.report(counts, config, stop, **where)
+    heartbeat.report(counts, config, stop, f"{endpoint.url}/metrics" if endpoint else "")
     return dataflow
 
 

@@ -70,9 +70,7 @@ class Positions:
         Raises:
             StoppedError: if asked to end while PostgreSQL is away.
         """
-        return self._persist(
-            self._outages[POSTGRES], lambda: self._register(log_id, partitions)
-        )
+        return self._persist(self._outages[POSTGRES], lambda: self._register(log_id, partitions))
 
     def _ask_log_id(self) -> str:
         found = kafka.describe_topics(self._admin, [self._topic])

@@ -25,7 +25,7 @@ from flows.store import OffsetGapError, RowRefusedError, Store, TooManyRejectsEr
 from flows.tally import POSTGRES, Tally
 from shop import postgres
 from shop.errors import ExitCode
-from shop.log import coordinates, get_logger
+from shop.log import bind, get_logger
 from shop.outage import Outage
 from shop.settings import PostgresSettings
 from shop.sqlstate import Verdict, judge
@@ -67,10 +67,11 @@ class Writer(threading.Thread):
         """Commit until told to finish; an error that nothing mends ends the process."""
         try:
             while (batch := self._batches.get()) is not None:
-                with coordinates(topic=batch.raw.topic, spans=_spans(batch)):
-                    if not self._commit(batch):
-                        self._lane.give_up()
-                        return
+                # An outage, a refusal, the end of the process: each is told with the batch it hit.
+                bind(topic=batch.raw.topic, spans=_spans(batch))
+                if not self._commit(batch):
+                    self._lane.give_up()
+                    return
                 self._lane.applied({p: span.next for p, span in batch.raw.spans.items()})
         except (OffsetGapError, TooManyRejectsError) as e:
             lifecycle.fail(e, what="ingest stopped")
@@ -89,7 +90,10 @@ class Writer(threading.Thread):
         """Commit a batch; False if the process is asked to end while PostgreSQL is away."""
         while True:
             try:
-                outcome = self._store.apply(self._connection(), batch)
+                connection = self._connection()
+                started = time.perf_counter()
+                outcome = self._store.apply(connection, batch)
+                seconds = time.perf_counter() - started
             except RowRefusedError as e:
                 batch = _without(batch, e)
             except psycopg.Error as e:
@@ -101,15 +105,14 @@ class Writer(threading.Thread):
             else:
                 self._outage.over()
                 break
-        self._tally.add(batch.raw.topic, outcome)
+        self._tally.add(batch.raw.topic, outcome, seconds)
         get_logger().debug(
             "batch stored",
-            topic=batch.raw.topic,
             stored=outcome.stored,
             rejected=outcome.rejected,
             ignored=outcome.ignored,
             trimmed=outcome.trimmed,
-            spans=_spans(batch),
+            seconds=round(seconds, 4),
         )
         return True
 
@@ -138,7 +141,7 @@ def _without(batch: Batch, refused: RowRefusedError) -> Batch:
     reject = refused.reject
     get_logger().warning(
         "PostgreSQL refused a record; it goes to rejected_messages",
-        topic=batch.raw.topic, partition=batch.raw.partitions[reject.index],
+        partition=batch.raw.partitions[reject.index],
         offset=batch.raw.offsets[reject.index], error=reject.detail,
     )  # fmt: skip
     return replace(

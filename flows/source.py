@@ -20,6 +20,7 @@ from flows import lifecycle
 from flows.batch import RawBatch, Span
 from flows.lane import Lane, Lanes
 from flows.positions import Positions, StoppedError
+from flows.tally import Tally
 from shop import kafka
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError
@@ -31,6 +32,7 @@ from shop.settings import KafkaSettings, PostgresSettings
 IDLE: Final = timedelta(milliseconds=20)
 """Between two polls that gave nothing: 50 a second cost no measurable CPU."""
 COMMIT_EVERY_S: Final = 0.5
+LAG_EVERY_S: Final = 1.0
 _AWAY: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT,
                           KafkaError._RESOLVE, KafkaError._TIMED_OUT})  # fmt: skip
 _REFUSED: Final = frozenset({
@@ -56,6 +58,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
         kafka_settings: where Kafka is.
         postgres_settings: where the offsets are.
         lane: shared with the sink.
+        tally: told that we poll, how far we are behind, and of outages.
         batch_size: messages that one batch takes at most.
     """
 
@@ -65,6 +68,8 @@ class Reader(StatelessSourcePartition[RawBatch]):
         kafka_settings: KafkaSettings,
         postgres_settings: PostgresSettings,
         lane: Lane,
+        tally: Tally,
+        *,
         batch_size: int,
     ) -> None:
         self._topic = topic
@@ -72,10 +77,14 @@ class Reader(StatelessSourcePartition[RawBatch]):
         self._batch_size = batch_size
         self._where = kafka_settings.where
         admin = kafka.admin(kafka_settings, f"ingest-{topic}")
-        self._positions = Positions(topic, postgres_settings, admin, lane.stop)
+        self._positions = Positions(topic, postgres_settings, admin, lane.stop, tally)
+        self._tally = tally
+        self._state = tally.reader(topic)
         self._log_id = ""
         self._next: dict[int, int] = {}
+        self._applied: dict[int, int] = {}
         self._to_commit: dict[int, int] = {}
+        self._lag_at = 0.0
         self._commit_at = 0.0
         self._told: set[int] = set()
         self._awake: datetime | None = None
@@ -89,6 +98,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
         """Return at most one batch; never blocks while servers answer."""
         self._awake = utc_now() + IDLE
         self._commit_to_kafka()
+        self._tell()
         if self._lane.stop.is_set():
             if self._lane.idle:
                 self._leave()
@@ -165,6 +175,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
         try:
             self._log_id = self._positions.log_id()
             self._next = self._positions.load(self._log_id, ids)
+            self._applied = dict(self._next)
         except StoppedError:
             self._next = {}
             consumer.assign([])
@@ -177,7 +188,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
         # What is under way is still committed, or trimmed by the offset lock if the next owner
         # was faster: no need to wait here.
         self._commit_to_kafka(now=True)
-        self._next = {}
+        self._next, self._applied = {}, {}
         consumer.unassign()
         get_logger().info("partitions revoked", topic=self._topic, partitions=len(partitions))
 
@@ -212,7 +223,9 @@ class Reader(StatelessSourcePartition[RawBatch]):
     # -- Kafka's own offsets, for monitoring ---------------------------------------------------
 
     def _commit_to_kafka(self, *, now: bool = False) -> None:
-        self._to_commit.update(self._lane.take_applied())
+        taken = self._lane.take_applied()
+        self._to_commit.update(taken)
+        self._applied.update({p: o for p, o in taken.items() if p in self._next})
         if not self._to_commit or (time.monotonic() < self._commit_at and not now):
             return
         self._commit_at = time.monotonic() + COMMIT_EVERY_S
@@ -229,9 +242,23 @@ class Reader(StatelessSourcePartition[RawBatch]):
         except KafkaException as e:  # only monitoring suffers, until the next commit
             get_logger().debug("offset commit failed", topic=self._topic, error=first_line(e))
 
+    def _tell(self) -> None:
+        """Say that we poll, and once a second how far we are behind, from what the client knows."""
+        self._state.polled_at = now = time.monotonic()
+        if now < self._lag_at and self._state.lag.keys() == self._applied.keys():
+            return
+        self._lag_at = now + LAG_EVERY_S
+        lag: dict[int, int | None] = {}
+        for partition, applied in self._applied.items():
+            where = TopicPartition(self._topic, partition)
+            ends = self._consumer.get_watermark_offsets(where, cached=True)  # asks nobody
+            lag[partition] = max(0, ends[1] - applied) if ends and ends[1] >= 0 else None
+        self._state.lag = lag
+
     def _leave(self) -> None:
         """Tell Kafka how far we came, and leave the group, so that others take over at once."""
         self._commit_to_kafka(now=True)
+        self._tally.ended(self._state)
         try:
             self._consumer.close()
         except (KafkaException, RuntimeError) as e:
@@ -247,10 +274,12 @@ class KafkaSource(DynamicSource[RawBatch]):
         kafka_settings: KafkaSettings,
         postgres_settings: PostgresSettings,
         lanes: Lanes,
+        tally: Tally,
         *,
         batch_size: int,
     ) -> None:
         self._topic = topic
+        self._tally = tally
         self._kafka = kafka_settings
         self._postgres = postgres_settings
         self._lanes = lanes
@@ -259,4 +288,11 @@ class KafkaSource(DynamicSource[RawBatch]):
     def build(self, step_id: str, worker_index: int, worker_count: int) -> Reader:  # noqa: ARG002
         """Build the worker's consumer (called by Bytewax)."""
         lane = self._lanes.get(self._topic, worker_index)
-        return Reader(self._topic, self._kafka, self._postgres, lane, self._batch_size)
+        return Reader(
+            self._topic,
+            self._kafka,
+            self._postgres,
+            lane,
+            self._tally,
+            batch_size=self._batch_size,
+        )

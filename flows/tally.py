@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from flows.store import Outcome
 
+PREFIX: Final = "jangteo_ingest"
 POSTGRES: Final = "postgresql"
 KAFKA: Final = "kafka"
 OUTCOMES: Final = ("stored", "rejected", "ignored", "trimmed")
@@ -57,27 +58,28 @@ class Tally:
         self._committed_at: dict[str, float] = {}
         self._away: dict[str, dict[object, float]] = {POSTGRES: {}, KAFKA: {}}
         self._away_since: dict[str, float] = {}
-        self._away_s: Counts[str] = Counts()
-        prefix = {"namespace": "jangteo", "subsystem": "ingest", "registry": self.registry}
+        self._away_s = dict.fromkeys(self._away, 0.0)
+        registry = self.registry
         self._messages = Counter(
-            "messages", "Messages of committed batches by what became of them; trimmed: applied"
-            " before, by whoever had the partition then", ("topic", "outcome"), **prefix,
+            f"{PREFIX}_messages",
+            "Messages of committed batches, by what became of them (trimmed: applied before)",
+            ("topic", "outcome"), registry=registry,
         )  # fmt: skip
         self._rejects = Counter(
-            "rejects", "Messages put into rejected_messages, by reason", ("topic", "reason"),
-            **prefix,
+            f"{PREFIX}_rejects", "Messages put into rejected_messages, by reason",
+            ("topic", "reason"), registry=registry,
         )  # fmt: skip
         self._sizes = Histogram(
-            "batch_messages", "Messages of a committed batch; its count is the batches",
-            ("topic",), buckets=_SIZES, **prefix,
+            f"{PREFIX}_batch_messages", "Messages of a committed batch; its count is the batches",
+            ("topic",), buckets=_SIZES, registry=registry,
         )  # fmt: skip
         self._seconds = Histogram(
-            "transaction_seconds", "Seconds from BEGIN to the answer to COMMIT of a batch",
-            ("topic",), buckets=_SECONDS, **prefix,
+            f"{PREFIX}_transaction_seconds", "Seconds from BEGIN to the answer to COMMIT",
+            ("topic",), buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._retries = Counter(
-            "retries", "Attempts that failed because a server was away or refused for a while",
-            ("server",), **prefix,
+            f"{PREFIX}_retries", "Attempts that failed because a server was away or busy",
+            ("server",), registry=registry,
         )  # fmt: skip
         for server in self._away:
             self._retries.labels(server)  # shown as 0 before the first
@@ -119,7 +121,7 @@ class Tally:
         """
         witness = object()
 
-        def changed(away: bool) -> None:  # noqa: FBT001  (the signature of a callback)
+        def changed(away: bool) -> None:
             now = self._monotonic()
             with self._lock:
                 seen_by = self._away[server]
@@ -165,7 +167,6 @@ class Tally:
 
     def collect(self) -> Iterator[Metric]:
         """Yield what is worked out when it is asked for (called by the registry)."""
-        prefix = "jangteo_ingest"
         now = self._monotonic()
         with self._lock:
             readers = [(state.topic, state.lag) for state in self._readers]
@@ -175,21 +176,21 @@ class Tally:
                 server: self._away_s[server] + (now - self._away_since[server] if lasts else 0.0)
                 for server, lasts in away.items()
             }
-        yield GaugeMetricFamily(f"{prefix}_up", "1 while the process runs", 1)
+        yield GaugeMetricFamily(f"{PREFIX}_up", "1 while the process runs", 1)
         lag = GaugeMetricFamily(
-            f"{prefix}_lag_messages", "Messages in the log not yet applied to PostgreSQL",
+            f"{PREFIX}_lag_messages", "Messages in the log not yet applied to PostgreSQL",
             labels=("topic", "partition"),
         )  # fmt: skip
         age = GaugeMetricFamily(
-            f"{prefix}_last_commit_age_seconds", "Seconds since a batch was committed",
+            f"{PREFIX}_last_commit_age_seconds", "Seconds since a batch was committed",
             labels=("topic",),
         )  # fmt: skip
         outage = CounterMetricFamily(
-            f"{prefix}_outage_seconds", "Seconds in which a server was waited for",
+            f"{PREFIX}_outage_seconds", "Seconds in which a server was waited for",
             labels=("server",),
         )  # fmt: skip
         answers = GaugeMetricFamily(
-            f"{prefix}_server_answers", "1 unless the server is being waited for",
+            f"{PREFIX}_server_answers", "1 unless the server is being waited for",
             labels=("server",),
         )  # fmt: skip
         for topic, lags in readers:

@@ -36,6 +36,7 @@ class Outage:
 
     Args:
         where: the server's address for people, such as `PostgresSettings.where`.
+        changed: told True at each failure and False when the outage is over.
         monotonic: seconds of a clock that never steps.
         rng: for the jitter.
     """
@@ -43,11 +44,13 @@ class Outage:
     def __init__(
         self,
         where: str,
+        changed: Callable[[bool], None] = lambda _: None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
         self._where = where
+        self._changed = changed
         self._monotonic = monotonic
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not cryptography)
         self._since: float | None = None
@@ -61,6 +64,7 @@ class Outage:
     def failed(self, error: BaseException) -> float:
         """Take note of a failure; return how long to wait before the next attempt, in seconds."""
         self._attempts += 1
+        self._changed(True)
         if self._since is None:
             self._since = self._monotonic()
             get_logger().warning("waiting for server", server=self._where, error=first_line(error))
@@ -69,6 +73,7 @@ class Outage:
     def over(self) -> None:
         """Take note of a success."""
         if self._since is not None:
+            self._changed(False)
             away = round(self._monotonic() - self._since, 1)
             get_logger().info(
                 "server is back", server=self._where, away_s=away, attempts=self._attempts

@@ -95,6 +95,9 @@ class Settings:
     speed: float
     seed: int
     lang: Literal["en", "ko"]
+    metrics_host: str
+    metrics_port: int
+    """Of the process's own HTTP endpoint; 0: any free port."""
     log_level: str
     log_format: Literal["logfmt", "json"]
 
@@ -216,6 +219,8 @@ def load(
         speed=_number(env, "SHOP_SPEED", 1.0, float, low=0.001, high=100_000),
         seed=_number(env, "SHOP_SEED", 1, int, low=0, high=2**63 - 1),
         lang=cast("Literal['en', 'ko']", _lang(env)),
+        metrics_host=env.get("METRICS_HOST", "").strip() or "127.0.0.1",
+        metrics_port=_number(env, "METRICS_PORT", 0, int, low=0, high=65_535),
         log_level=_choice(env, "LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         log_format=cast(
             "Literal['logfmt', 'json']", _choice(env, "LOG_FORMAT", "logfmt", ("logfmt", "json"))

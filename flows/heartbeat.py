@@ -1,0 +1,55 @@
+"""The thread that says once a second that the ingest lives, and sums up in the log."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+import redis
+
+from flows.tally import Tally
+from shop import cache
+from shop.errors import UsageError
+from shop.log import get_logger
+from shop.pulse import Pulse
+from shop.settings import Settings
+
+SUMMARY_EVERY_S: Final = 10
+
+
+def name_of(settings: Settings) -> str:
+    """Return the process's name: with the topic if it takes but one."""
+    topics = settings.ingest_topics
+    return "ingest" if len(topics) > 1 else f"ingest-{topics[0]}"
+
+
+def report(tally: Tally, settings: Settings, stop: threading.Event, url: str = "") -> None:
+    """Start the thread; the heartbeat goes to Redis, if there is one.
+
+    The ingest does not need Redis: without one, or while it is away, only the log tells.
+
+    Args:
+        tally: what to tell.
+        settings: where Redis is, and the topics.
+        stop: ends it.
+        url: where the metrics are, told with every heartbeat.
+    """
+    try:
+        client: redis.Redis | None = cache.client(settings.redis_url, timeout=1.0)
+    except UsageError:
+        client = None
+
+    def run() -> None:
+        pulse = Pulse(client, name_of(settings)) if client is not None else None
+        told: dict[str, int] = {}
+        beats = 0
+        while not stop.wait(1.0):
+            counts: dict[str, Any] = {**tally.counts()}
+            if pulse is not None:
+                pulse("running", metrics=url, **counts)
+            beats += 1
+            if beats % SUMMARY_EVERY_S == 0 and counts != told:
+                told = counts
+                get_logger().info("stored so far", **counts)
+
+    threading.Thread(target=run, name="heartbeat", daemon=True).start()
