@@ -1,0 +1,137 @@
+"""What the pages say is true: commands, links, columns, reasons, examples, dependencies."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import shlex
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from grading.policy import POLICY
+from shop import cli, command, model
+from shop.clock import UTC
+from shop.postgres import Connection
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README, TABLES, EVENTS, DEPENDENCIES = (
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/tables.md", "docs/events.md", "docs/dependencies.md")
+)
+
+
+def blocks(text: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def _command_lines() -> list[list[str]]:
+    lines = [
+        line
+        for page in PAGES
+        for block in blocks(page.read_text(encoding="utf-8"), "bash")
+        for line in block.splitlines()
+    ]
+    split = [shlex.split(part, comments=True) for line in lines for part in line.split(" && ")]
+    return [words[1:] for words in split if words[:1] == ["jangteo"]]
+
+
+@pytest.mark.parametrize("words", _command_lines(), ids=" ".join)
+def test_every_command_line_is_understood(words: list[str]) -> None:
+    table = cli.COMMANDS
+    if words[0] == "generate":
+        table, words = cli.GENERATE, words[1:]
+    chosen = table[words[0]]
+    rest = cli.hand_on(words[1:]) if chosen.foreign else words[1:]
+    parser = command.Parser()
+    importlib.import_module(chosen.module).configure(parser)
+    if "--" in rest:
+        parser.parse_args(rest)
+    else:
+        parser.parse_intermixed_args(rest)
+
+
+def test_the_readme_names_every_command() -> None:
+    rows = re.findall(r"^\| `jangteo (\w+)", README, re.MULTILINE)
+    assert set(rows) == set(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("topic", model.TOPICS)
+def test_the_example_of_each_topic_is_an_event(topic: str) -> None:
+    (example,) = blocks(EVENTS, f"json {topic}")
+    ident = re.search(rf'"{model.KEY_FIELD[topic]}": (\d+)', example)
+    assert ident
+    now = datetime(2026, 11, 23, 3, tzinfo=UTC)
+    event = model.decode(topic, ident[1].encode(), example.encode(), now=now)
+    fields = re.findall(r'^  "(\w+)":', example, re.MULTILINE)
+    assert fields == list(event.__struct_fields__)
+
+
+def test_every_reason_of_a_rejection_is_explained() -> None:
+    (tree,) = ast.parse(inspect.getsource(model.RejectReason)).body
+    assert isinstance(tree, ast.ClassDef)
+    words = [
+        node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ][1:]
+    expected = [f"| `{r.value}` | {w} |" for r, w in zip(model.RejectReason, words, strict=True)]
+    section = EVENTS.split("## What is rejected")[1]
+    assert re.findall(r"^\| `.*$", section, re.MULTILINE) == expected
+
+
+def _columns(section: str) -> set[str]:
+    rows = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+def test_every_table_and_column_is_explained(pg: Connection) -> None:
+    rows = pg.execute(
+        "SELECT table_name, column_name FROM information_schema.columns "
+        "WHERE table_schema = 'public' AND table_name <> 'schema_migrations'"
+    ).fetchall()
+    there: dict[str, set[str]] = {}
+    for table, column in rows:
+        there.setdefault(table, set()).add(column)
+    explained: set[str] = set()
+    for section in re.split(r"^## ", TABLES, flags=re.MULTILINE)[1:]:
+        tables = re.findall(r"\w+", section.splitlines()[0])
+        if not set(tables) <= set(there):
+            continue
+        explained |= set(tables)
+        assert _columns(section) == set().union(*(there[t] for t in tables)), tables
+    assert explained == set(there)
+
+
+def test_the_questions_are_answered(pg: Connection) -> None:
+    asked = [
+        q for page in (TABLES, EVENTS) for block in blocks(page, "sql") for q in block.split(";\n")
+    ]
+    assert len(asked) >= 5
+    for question in filter(str.strip, asked):
+        pg.execute(question.encode())
+
+
+def test_the_thresholds_of_the_grades_are_the_policys() -> None:
+    (sentence,) = re.findall(r"^Grades by spend.*?\n.*?\n", TABLES, re.MULTILINE)
+    for grade in POLICY.grades[1:]:
+        assert re.search(rf"{grade.name}\s+from\s+{grade.threshold:,}", sentence)
+
+
+def test_every_dependency_is_explained() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    wanted = project.split("\ndependencies = [")[1].split("[project.scripts]")[0]
+    names = {n.lower() for n in re.findall(r'"([A-Za-z][A-Za-z-]*)', wanted)}
+    rows = re.findall(r"^\| (`.+?) \|", DEPENDENCIES, re.MULTILINE)
+    explained = {n.lower() for row in rows for n in re.findall(r"`([\w-]+)`", row)}
+    assert explained == names
