@@ -8,6 +8,7 @@ shows in its heartbeat what it obeys.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -22,6 +23,8 @@ GENERATORS: Final = ("users", "products", "orders")
 RUNNABLE: Final = ("cache", "grader")
 """Processes that do a round of work every so often, and can be asked to do one now."""
 MAX_RATE: Final = 1_000.0
+_REST_S: Final = 3.0
+"""After a failure: a connection time-out must not be what a process does all day."""
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,12 +75,42 @@ def request_run(r: redis.Redis, name: str) -> int:
         UsageError: if there is no such process.
     """
     _check(name, RUNNABLE, "run")
-    return int(cast("int", r.hincrby(CONTROL + name, "run", 1)))
+    return r.hincrby(CONTROL + name, "run", 1)
+
+
+class RunRequests:
+    """Tells a process when it is asked for a run now.
+
+    What was asked before the process started is not asked of it: it makes a run then anyway.
+
+    Args:
+        r: Redis; while it is away, nothing is asked.
+        name: the process.
+    """
+
+    def __init__(self, r: redis.Redis, name: str) -> None:
+        self._redis = r
+        self._name = name
+        self._rest_until = float("-inf")
+        self.seen: int | None = None
+        """Number of the last request that was noticed; None before the first look."""
+
+    def __call__(self) -> bool:
+        """Return whether a run was asked for since the last call."""
+        if time.monotonic() < self._rest_until:
+            return False
+        try:
+            run = read(self._redis, self._name).run
+        except redis.RedisError:
+            self._rest_until = time.monotonic() + _REST_S
+            return False
+        before, self.seen = self.seen, run
+        return before is not None and run != before
 
 
 def request_restart(r: redis.Redis, name: str) -> int:
     """Ask the supervisor to restart a process; return the number of this request."""
-    return int(cast("int", r.hincrby(RESTART, name, 1)))
+    return r.hincrby(RESTART, name, 1)
 
 
 def restarts(r: redis.Redis) -> dict[str, int]:

@@ -21,7 +21,13 @@ from shop.stackfile import find_stack
 DbType = Literal["local", "production"]
 
 _DEFAULT_PASSWORDS: Final = frozenset({"", "password", "postgres", "admin", "secret", "changeme"})
-SERVER_PREFIXES: Final = ("KAFKA_", "POSTGRES_", "REDIS_")
+ADDRESSES: Final = {
+    "KAFKA_": "KAFKA_BOOTSTRAP_SERVERS",
+    "POSTGRES_": "POSTGRES_HOST",
+    "REDIS_": "REDIS_URL",
+}
+"""Each server's variables begin so; the one named says where it is."""
+SERVER_PREFIXES: Final = tuple(ADDRESSES)
 _SECRETS: Final = ("POSTGRES_PASSWORD", "KAFKA_SASL_PASSWORD", "REDIS_URL")
 _YEAR_S: Final = 366 * 86_400  # longer is a slip of the keyboard; waiting for ever is a crash
 
@@ -229,11 +235,16 @@ def load(
 
 
 def _with_stack(environ: Mapping[str, str], stack: Mapping[str, str]) -> dict[str, str]:
-    """Let the stack fill in each server that the environment does not speak of at all."""
+    """Let the stack tell of each server whose address the environment does not give.
+
+    Single variables of the environment, such as another POSTGRES_DB, still win.
+    """
     merged = dict(environ)
-    for prefix in SERVER_PREFIXES:
-        if not any(name.startswith(prefix) and value for name, value in environ.items()):
-            merged.update({n: v for n, v in stack.items() if n.startswith(prefix)})
+    for prefix, address in ADDRESSES.items():
+        if not environ.get(address):
+            merged.update(
+                {n: v for n, v in stack.items() if n.startswith(prefix) and not environ.get(n)}
+            )
     for name, value in stack.items():
         if not name.startswith(SERVER_PREFIXES):
             merged.setdefault(name, value)
