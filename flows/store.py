@@ -262,7 +262,8 @@ class Store:
                     f"rejected_messages holds {held} and would pass INGEST_MAX_REJECTS="
                     f"{self._max_rejects}; this batch of {raw.topic} has {len(rest.rejects)} more "
                     f"({', '.join(f'{n} {reason}' for reason, n in reasons)}): mend the producer "
-                    "or clear the table, then start again; nothing is lost"
+                    "and clear the table (`jangteo dlq counts`, `jangteo dlq purge`), then start "
+                    "again; nothing is lost"
                 )
         cur.executemany(
             'INSERT INTO rejected_messages (topic, partition, "offset", log_id, key, payload,'

@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "ingest": Command(
         "shop.ingest", "Kafka to PostgreSQL; arguments are bytewax.run's", foreign=True
     ),
+    "dlq": Command("flows.dlq", "dead letters: list, show, replay, purge, counts, reasons"),
     "grade": Command("grading.updater", "grade customers by six months of paid spend"),
 }
 GENERATE: Final[Mapping[str, Command]] = {

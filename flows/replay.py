@@ -1,0 +1,265 @@
+"""Publishes dead letters again, mended or as they are, each once however often it is asked.
+
+A row is marked only after Kafka has acknowledged its message, in the transaction that holds the
+row's lock. A replay that dies in between publishes some of its last chunk again the next time:
+the ingest knows an order by id and revision, a customer and a product by id, and ignores those.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Event
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from shop import deadletters, kafka
+from shop.clock import Clock, utc_now
+from shop.deadletters import DeadLetter, Filter, Place
+from shop.errors import UsageError
+from shop.model import KEY_FIELD, Rejection, decode
+from shop.postgres import Connection
+from shop.settings import KafkaSettings
+
+CHUNK: Final = 200
+"""Rows of one transaction: at most 200 MB of payloads, as a message is at most 1 MB."""
+ACKNOWLEDGED_WITHIN_S: Final = 30.0
+_PRODUCER: Final = {
+    # An unreachable broker is told, not waited for: a person is looking on.
+    "message.timeout.ms": int(ACKNOWLEDGED_WITHIN_S * 1000),
+    # Kafka's own limit. The client's is 1,000,000 with key and framing: too small for a payload
+    # of MAX_MESSAGE_BYTES.
+    "message.max.bytes": 1_048_588,
+}
+
+Fixer: TypeAlias = Callable[["dict[str, Any] | None", DeadLetter], "dict[str, Any] | None"]
+"""Given the payload (None if it is no JSON object) and the row: the payload to publish, or None
+to leave this row alone."""
+
+
+class CannotMendError(Exception):
+    """The edit does not apply to this message; says why."""
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A message that would be taken."""
+
+    key: bytes | None
+    payload: bytes | None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is done to a message before it is published again.
+
+    Attributes:
+        fix: a function of the user's, first.
+        values: members to set, then.
+        drop: members to remove, then.
+        key_from_field: take the key from the field that the contract names, last.
+    """
+
+    fix: Fixer | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    key_from_field: bool = False
+
+    def __call__(self, letter: DeadLetter) -> Mended | None:
+        """Return the message to publish, None if the function left it alone.
+
+        Raises:
+            CannotMendError: if the edit does not apply.
+        """
+        if not (self.fix or self.values or self.drop or self.key_from_field):
+            return Mended(letter.key, letter.payload)
+        payload = _object(letter.payload)
+        if self.fix is not None:
+            payload = self._fixed(payload, letter)
+            if payload is None:
+                return None
+        if payload is None:
+            raise CannotMendError("the payload is no JSON object: --fix can make one")
+        payload = {k: v for k, v in {**payload, **self.values}.items() if k not in self.drop}
+        key = letter.key
+        if self.key_from_field:
+            name = KEY_FIELD[letter.topic]
+            if name not in payload:
+                raise CannotMendError(f"there is no {name} to take the key from")
+            key = str(payload[name]).encode()
+        try:
+            return Mended(key, msgspec.json.encode(payload))
+        except (TypeError, ValueError) as e:  # what the function returned is no JSON
+            raise CannotMendError(f"the mended payload is no JSON: {e}") from None
+
+    def _fixed(self, payload: dict[str, Any] | None, letter: DeadLetter) -> dict[str, Any] | None:
+        assert self.fix is not None  # noqa: S101  (tells the type checker)
+        try:
+            fixed = self.fix(payload, letter)
+        except Exception as e:  # the user's code: its faults are the row's result
+            raise CannotMendError(f"--fix: {type(e).__name__}: {e}") from None
+        if fixed is not None and not isinstance(fixed, dict):
+            raise CannotMendError(f"--fix returned {type(fixed).__name__}, not a dict or None")
+        return fixed
+
+
+def _object(payload: bytes | None) -> dict[str, Any] | None:
+    try:
+        found = msgspec.json.decode(payload or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def load_fixer(name: str) -> Fixer:
+    """Import `module:function`; the working directory counts.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name:
+        raise UsageError(f"--fix {name!r}: expected MODULE:FUNCTION")
+    if os.getcwd() not in sys.path:  # noqa: PTH109  (sys.path holds text)
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except Exception as e:  # importing runs the user's code
+        raise UsageError(f"--fix {name!r}: {type(e).__name__}: {e}") from None
+    if not callable(function):
+        raise UsageError(f"--fix {name!r} is no function")
+    fixer: Fixer = function
+    return fixer
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one row: `done` is published, would be, left alone, still bad, not taken."""
+
+    letter: DeadLetter
+    done: str
+    why: str = ""
+    mended: Mended | None = None
+
+
+PUBLISHED: Final = "published"
+WOULD_PUBLISH: Final = "would be published"
+LEFT_ALONE: Final = "left alone"
+STILL_BAD: Final = "still bad"
+NOT_TAKEN: Final = "not acknowledged"
+
+
+def judge(letter: DeadLetter, edit: Edit, clock: Clock) -> Result:
+    """Mend a row and hold it against the contract, as the ingest will."""
+    try:
+        mended = edit(letter)
+        if mended is None:
+            return Result(letter, LEFT_ALONE)
+        decode(letter.topic, mended.key, mended.payload, now=clock())
+    except CannotMendError as e:
+        return Result(letter, STILL_BAD, str(e))
+    except Rejection as e:
+        return Result(letter, STILL_BAD, str(e))
+    return Result(letter, WOULD_PUBLISH, mended=mended)
+
+
+class Replay:
+    """One replay.
+
+    Args:
+        conn: outside a transaction.
+        chosen: which rows.
+        edit: what is done to them.
+        limit: how many rows are looked at, at most.
+        clock: for events dated in the future.
+        chunk: rows of one transaction.
+    """
+
+    def __init__(
+        self,
+        conn: Connection,
+        chosen: Filter,
+        edit: Edit,
+        *,
+        limit: int | None = None,
+        clock: Clock = utc_now,
+        chunk: int = CHUNK,
+    ) -> None:
+        self._conn = conn
+        self._chosen = chosen
+        self._edit = edit
+        self._limit = limit
+        self._clock = clock
+        self._chunk = chunk
+
+    def dry_run(self) -> Iterator[Result]:
+        """Yield what would be done, changing nothing."""
+        for letters in self._chunks(lock=False, stop=Event()):
+            yield from (judge(letter, self._edit, self._clock) for letter in letters)
+
+    def run(self, settings: KafkaSettings, stop: Event) -> Iterator[Result]:
+        """Do it; yield what was done, after it is committed.
+
+        Args:
+            settings: where Kafka is.
+            stop: set to end after the chunk in hand.
+        """
+        producer = kafka.producer(settings, "replay", **_PRODUCER)
+        for letters in self._chunks(lock=True, stop=stop):
+            judged = [judge(letter, self._edit, self._clock) for letter in letters]
+            done = _publish(producer, judged)
+            if taken := [r.letter.place for r in done if r.done == PUBLISHED]:
+                deadletters.mark_replayed(self._conn, taken)
+            self._conn.commit()
+            yield from done
+            if any(r.done == NOT_TAKEN for r in done):
+                return  # the others would not be taken either
+
+    def _chunks(self, *, lock: bool, stop: Event) -> Iterator[list[DeadLetter]]:
+        """Yield chunks, each inside a transaction that the caller commits."""
+        after: Place | None = None
+        left = self._limit
+        while not stop.is_set() and left != 0:
+            size = self._chunk if left is None else min(left, self._chunk)
+            letters = deadletters.take(self._conn, self._chosen, after=after, limit=size, lock=lock)
+            if not letters:
+                self._conn.rollback()
+                return
+            after = letters[-1].place
+            left = None if left is None else left - len(letters)
+            yield letters
+
+
+def _publish(producer: Producer, judged: Sequence[Result]) -> list[Result]:
+    """Publish those that can be, in order; wait for the broker's word on each."""
+    words: dict[int, str] = {}
+
+    def acknowledged(place: int, error: KafkaError | None, _: Message) -> None:
+        words[place] = error.str() if error else ""
+
+    for i, result in enumerate(judged):
+        if result.mended is not None:
+            try:
+                producer.produce(
+                    result.letter.topic,
+                    result.mended.payload,
+                    key=result.mended.key,
+                    on_delivery=partial(acknowledged, i),
+                )
+            except KafkaException as e:  # too large for the client
+                words[i] = e.args[0].str()
+    producer.flush(ACKNOWLEDGED_WITHIN_S + 5)
+    return [_outcome(result, words.get(i, "no answer")) for i, result in enumerate(judged)]
+
+
+def _outcome(result: Result, word: str) -> Result:
+    if result.mended is None:
+        return result
+    done = NOT_TAKEN if word else PUBLISHED
+    return Result(result.letter, done, word, result.mended)
