@@ -6,13 +6,17 @@ import importlib
 import inspect
 import json
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from shop import cli, psql
+from shop import cli, kafka, psql
+from shop.postgres import Connection
+from shop.settings import Settings
 
 EVERY = {
     **{name: c for name, c in cli.COMMANDS.items() if c.module},
@@ -221,3 +225,37 @@ def test_output_into_a_closed_pipe_is_no_fault(env: dict[str, str]) -> None:
 
 def test_json_is_json(env: dict[str, str]) -> None:
     assert json.loads(jangteo("topics", "list", "--json", env=env).stdout)[0]["partitions"] == 12
+
+
+def test_ingest_is_the_dataflow_and_stops_as_it_does(
+    env: dict[str, str], settings: Settings, pg: Connection
+) -> None:
+    user = {
+        "v": 1,
+        "user_id": 7,
+        "name": "김하늘",
+        "email": "sky@example.com",
+        "gender": "F",
+        "birth_year": 1990,
+        "city": "서울특별시 마포구",
+        "created_at": "2026-11-01T00:00:00Z",
+    }
+    producer = kafka.producer(settings.kafka, "test")
+    producer.produce("users", key="7", value=json.dumps(user).encode())
+    producer.flush()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shop.cli", "ingest", "-s", "1"],  # -s is bytewax.run's
+        env={**env, "INGEST_TOPICS": "users"},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while pg.execute("SELECT name FROM users WHERE user_id = 7").fetchone() != ("김하늘",):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
