@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,12 @@ from shop.model import Event, encode, key_of
 
 STALL_S: Final = 3.0
 """Kafka counts as away when nothing was acknowledged for so long while something waits."""
+RENEW_S: Final = 3.0
+LONGEST_RENEW_S: Final = 60.0
+"""A producer that gets nothing through for so long although a broker answers is replaced, the next
+one after twice the time. librdkafka and a broker that lost its memory can otherwise exchange
+"unknown producer id" and new epochs for ever (seen with the embedded broker, which keeps its
+log in memory)."""
 QUEUE_MESSAGES: Final = 100_000
 QUEUE_KBYTES: Final = 64 << 10
 """Bounds of the queue in memory; at the usual 250 bytes an event the first one binds."""
@@ -53,6 +60,9 @@ class Outbox:
         self._again: deque[tuple[bytes, bytes]] = deque()
         self._broken = False
         self._progress = monotonic()
+        self._renew_after = RENEW_S
+        self._next_question = 0.0
+        self._answering_since: float | None = None
         self._complaint = ""
         self.sent = 0
         self.acknowledged = 0
@@ -82,8 +92,11 @@ class Outbox:
 
     def poll(self, timeout: float = 0.0) -> None:
         """Take delivery reports, and send again what came back."""
-        self._producer.poll(timeout)
-        if self._broken:
+        try:
+            self._producer.poll(timeout)
+        except KafkaException as e:  # the producer is beyond repair
+            self._on_error(e.args[0])
+        if self._broken or self._stuck():
             self._replace_producer()
         for _ in range(len(self._again)):
             self._produce(*self._again.popleft())
@@ -104,11 +117,33 @@ class Outbox:
             }
         )
 
+    def _stuck(self) -> bool:
+        """Tell whether a broker has been answering for a while and takes nothing from us."""
+        now = self._monotonic()
+        if not self.pending or now - self._progress <= STALL_S:
+            self._answering_since = None
+            return False
+        if now < self._next_question:
+            return False
+        self._next_question = now + 1.0
+        try:
+            self._producer.list_topics(self._topic, timeout=0.5)
+        except KafkaException:
+            self._answering_since = None
+            return False
+        if self._answering_since is None:
+            self._answering_since = now
+        return now - self._answering_since >= self._renew_after
+
     def _replace_producer(self) -> None:
         get_logger().warning("new kafka producer", topic=self._topic, reason=self._complaint)
-        self._producer.purge()
-        self._producer.flush(1.0)  # the purged events come back through their delivery reports
+        self._producer.purge()  # what it holds comes back through delivery reports
+        while len(self._producer):
+            with contextlib.suppress(KafkaException):  # it says again that it is broken
+                self._producer.poll(0.1)
         self._broken = False
+        self._answering_since = None
+        self._renew_after = min(2 * self._renew_after, LONGEST_RENEW_S)
         self._producer = self._new_producer()
 
     def _produce(self, key: bytes, value: bytes) -> None:
@@ -117,18 +152,20 @@ class Outbox:
         except BufferError:
             self._again.append((key, value))
         except KafkaException as e:
-            self._again.append((key, value))
-            self._on_error(e.args[0])
+            self._failed(e.args[0], key, value)
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.acknowledged += 1
             self._progress = self._monotonic()
+            self._renew_after = RENEW_S
             self._complaint = ""
             return
+        self._failed(error, message.key() or b"", message.value() or b"")
+
+    def _failed(self, error: KafkaError, key: bytes, value: bytes) -> None:
         self._on_error(error)
-        key, value = message.key(), message.value()
-        if error.code() in _HOPELESS or key is None or value is None:
+        if error.code() in _HOPELESS:
             self.refused += 1
             get_logger().error("event refused by kafka", topic=self._topic, error=error.str())
         else:

@@ -32,6 +32,8 @@ POLL_S: Final = 0.2
 """Delivery reports are taken, and waiting is looked at again, at least this often."""
 FLUSH_S: Final = 4.0
 """At the end, how long to wait for acknowledgements: a stop ends within 5 s."""
+FLUSH_AWAY_S: Final = 1.0
+"""The same when Kafka has been silent for a while already."""
 CATCH: Final = 10_000
 """Events made at a time at most, so that a stop does not have to wait."""
 RATE_OVER_S: Final = 10.0
@@ -132,7 +134,7 @@ class Publisher:
             self._outbox.poll(POLL_S)
             self._note(self._trouble() if self._outbox.trouble else "")
             self._beat()
-        missing = self._outbox.close(FLUSH_S)
+        missing = self._outbox.close(FLUSH_AWAY_S if self._outbox.trouble else FLUSH_S)
         report = Report(self._outbox.sent, self._outbox.acknowledged)
         log = get_logger().warning if missing else get_logger().info
         log("stopped", sent=report.sent, acknowledged=report.acknowledged, missing=missing)
@@ -224,7 +226,9 @@ def publish(
     outbox = Outbox(source.topic, lambda **o: kafka.producer(settings.kafka, name, **o))
     redis_url = settings.env.get("REDIS_URL") and settings.redis_url
     pulse = Pulse(cache.client(redis_url), name) if redis_url else None
-    get_logger().info("started", topic=source.topic, law=str(law), seed=seed_of(args, settings))
+    get_logger().info(
+        "started", topic=source.topic, law=str(law), made=made, seed=seed_of(args, settings)
+    )
     publisher = Publisher(source, pacer, outbox, pulse, where=settings.kafka.where)
     report = publisher.run(stop, limit=args.limit)
     return ExitCode.OK if report.acknowledged == report.sent or stop.is_set() else ExitCode.FAILED

@@ -1,0 +1,243 @@
+"""The three generators as processes, against a real Redis and a real broker."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+from generating import ROOT, cached_product, cached_user, read_topic, wait_until
+
+from generators import outbox, users
+from generators.outbox import Outbox
+from generators.streams import stream
+from shop import cache, kafka
+from shop.clock import utc_now
+from shop.ids import NODES, IdGenerator, time_of
+from shop.model import ID_FIELD
+from shop.settings import Settings
+
+Start = Callable[..., Any]
+USERS = range(1, 301)
+PRODUCTS = range(1, 51)
+
+
+def fill_cache(r: redis.Redis, first_user: int = 1) -> None:
+    cache.swap(
+        r,
+        [cached_user(first_user + i, orders=i % 3) for i in range(len(USERS))],
+        [cached_product(i, popular=i % 3 > 0, orders=i) for i in PRODUCTS],
+        lambda version, replaced: cache.CacheMeta(
+            version=version, replaced=replaced, refreshed_at=utc_now(), users=300, products=50
+        ),
+    )
+
+
+def published(r: redis.Redis, name: str) -> int:
+    """What the generator says of itself: events that Kafka has acknowledged."""
+    fields = {h.name: h.fields for h in cache.heartbeats(r)}
+    return int(fields[name]["published"]) if name in fields else 0
+
+
+def test_orders_are_of_cached_customers_and_products(
+    settings: Settings, redis_client: redis.Redis, start: Start
+):
+    fill_cache(redis_client)
+    assert start("generators.orders", "--rate", "500", "--limit", "700").popen.wait(30) == 0
+    orders = read_topic(settings, "orders")
+    assert len(orders) == len({o.order_id for o in orders}) == 700
+    assert {o.user_id for o in orders} <= set(USERS)
+    assert {o.product_id for o in orders} <= set(PRODUCTS)
+    assert {(o.unit_price, o.status, o.rev, o.scenario) for o in orders} == {
+        (12_300, "PAID", 1, None)
+    }
+    assert all(abs((time_of(o.order_id) - o.ordered_at).total_seconds()) < 1 for o in orders)
+    # Two hundred at a time, each once: 700 orders are four rounds.
+    assert max(sum(o.user_id == u for o in orders) for u in USERS) <= 4
+
+
+def test_without_a_cache_the_orders_wait_and_then_go_on(
+    settings: Settings, redis_client: redis.Redis, start: Start
+):
+    process = start("generators.orders", "--rate", "100")
+    process.says("waiting_for=")
+    assert "no users and products" in process.log
+    assert sum(kafka.end_offsets(settings.kafka, "orders").values()) == 0
+    fill_cache(redis_client)
+    process.says("going on")
+    wait_until(lambda: published(redis_client, "orders") > 50, "orders")
+    redis_client.flushall()
+    process.says("waiting_for=", times=2)
+    fill_cache(redis_client)
+    process.says("going on", times=2)
+    assert process.stop() == 0
+    assert process.log.count("waiting_for=") == 2
+
+
+def test_redis_away_is_waited_for(
+    servers: Any, settings: Settings, redis_client: redis.Redis, start: Start
+):
+    fill_cache(redis_client)
+    process = start("generators.orders", "--rate", "100")
+    wait_until(lambda: published(redis_client, "orders") > 0, "orders")
+    servers.redis.kill()
+    process.says("waiting_for=")
+    assert "Redis" in process.log
+    servers.redis.start()
+    fill_cache(redis_client)
+    process.says("going on")
+    wait_until(lambda: published(redis_client, "orders") > 100, "more orders")
+    assert process.stop() == 0
+
+
+def test_a_new_cache_is_used(settings: Settings, redis_client: redis.Redis, start: Start):
+    fill_cache(redis_client)
+    process = start("generators.orders", "--rate", "200")
+    wait_until(lambda: published(redis_client, "orders") > 0, "orders")
+    fill_cache(redis_client, first_user=5_000)
+
+    def from_the_new_cache() -> bool:
+        return any(o.user_id >= 5_000 for o in read_topic(settings, "orders"))
+
+    wait_until(from_the_new_cache, "orders of the new customers")
+    assert process.stop() == 0
+
+
+@pytest.mark.parametrize("topic", ["users", "products", "orders"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_was_acknowledged_is_in_the_topic(
+    settings: Settings, redis_client: redis.Redis, start: Start, topic: str, number: signal.Signals
+):
+    fill_cache(redis_client)
+    process = start(f"generators.{topic}", "--rate", "2000", LOG_FORMAT="json")
+    wait_until(lambda: published(redis_client, topic) > 300, "events")
+    assert process.stop(number) == 0
+    events = read_topic(settings, topic)
+    last = cache.heartbeats(redis_client)[0]
+    assert last.state == "stopped"
+    assert len(events) == int(last.fields["published"]) == published(redis_client, topic)
+    ids = {getattr(e, ID_FIELD[topic]) for e in events}
+    assert len(ids) == len(events)
+    assert int(last.fields["last_id"]) == max(ids)
+    assert f'"acknowledged": {len(events)}' in process.log
+    assert '"missing": 0' in process.log
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize("topic", ["users", "products", "orders"])
+def test_generators_do_not_know_postgresql(
+    env: dict[str, str], redis_client: redis.Redis, topic: str
+):
+    """They run without any setting of it, and do not even load its driver."""
+    fill_cache(redis_client)
+    given = {k: v for k, v in env.items() if not k.startswith("POSTGRES_")}
+    code = (
+        f"import sys; from shop import command; from generators import {topic} as g;"
+        "code = command.main(g.configure, g.run, prog='x', description='', argv=['--limit=3',"
+        "'--rate=100']); print(code, 'psycopg' in sys.modules, 'shop.postgres' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=given, cwd=ROOT, capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.split() == ["0", "False", "False"], done.stderr
+
+
+def test_the_same_seed_signs_up_the_same_people(settings: Settings, start: Start):
+    for node in (0, 0, 1):
+        args = ("--rate", "1000", "--limit", "100", "--seed", "7", "--node", str(node))
+        assert start("generators.users", *args).popen.wait(30) == 0
+    events = sorted(read_topic(settings, "users"), key=lambda e: e.user_id)
+    names = [e.name for e in events]
+    first, second, other = names[:100], names[100:200], names[200:]
+    assert first == second != other
+    assert [e.user_id >> 8 & (NODES - 1) for e in events] == [0] * 200 + [1] * 100
+
+
+def test_the_natural_law_times_the_speed(
+    settings: Settings, redis_client: redis.Redis, start: Start
+):
+    """A restart of the sign-ups goes on with the curve: it counts what the topic holds."""
+    assert start("generators.users", "--limit", "40", "--speed", "200").popen.wait(30) == 0
+    process = start("generators.users", "--limit", "40", SHOP_SPEED="200")
+    assert process.popen.wait(30) == 0
+    assert len(read_topic(settings, "users")) == 80
+    assert "made=40" in process.log
+
+
+@pytest.mark.parametrize(
+    "args", [("--rate", "0"), ("--node", "15"), ("--speed", "x"), ("--seed", "-1")]
+)
+def test_a_wrong_option_is_one_line_and_exit_2(start: Start, args: tuple[str, ...]):
+    process = start("generators.orders", *args)
+    assert process.popen.wait(30) == 2
+    assert process.log.count("\n") == 1
+    assert args[0] in process.log
+
+
+def test_without_settings_one_line_says_what_to_do(env: dict[str, str], start: Start):
+    process = start("generators.orders", KAFKA_BOOTSTRAP_SERVERS="", REDIS_URL="")
+    assert process.popen.wait(30) == 2
+    assert "jangteo up" in process.log
+    assert process.log.count("\n") == 1
+
+
+def test_kafka_away_is_waited_for_and_nothing_acknowledged_is_lost(
+    servers: Any, settings: Settings, redis_client: redis.Redis, start: Start
+):
+    fill_cache(redis_client)
+    process = start("generators.orders", "--rate", "200")
+    wait_until(lambda: published(redis_client, "orders") > 100, "orders")
+    servers.kafka.kill()
+    process.says("waiting_for=")
+    assert "Kafka at" in process.log
+    before = published(redis_client, "orders")
+    servers.kafka.start()  # a new broker: its log is empty, and it knows no producer
+    kafka.create_topics(settings.kafka)
+    process.says("going on")
+    wait_until(lambda: published(redis_client, "orders") > before + 200, "orders again")
+    assert process.stop() == 0
+    assert published(redis_client, "orders") - before <= len(read_topic(settings, "orders"))
+    assert process.log.count("waiting_for=") == 1
+
+
+def test_sigterm_while_kafka_is_away_ends_in_time(
+    servers: Any, redis_client: redis.Redis, start: Start
+):
+    fill_cache(redis_client)
+    process = start("generators.orders", "--rate", "100", LOG_FORMAT="json")
+    wait_until(lambda: published(redis_client, "orders") > 0, "orders")
+    servers.kafka.kill()
+    process.says("waiting_for")
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait(timeout=8) == 0
+    assert '"missing": 0' not in process.log  # it says how many were not acknowledged
+    assert "missing" in process.log
+
+
+def test_an_event_that_kafka_refuses_is_counted_and_the_next_one_goes_on(settings: Settings):
+    box = Outbox("users", lambda **o: kafka.producer(settings.kafka, "test", **o))
+    source = users.SignUpSource(stream(1, "x"), IdGenerator())
+    large, good = source.make(2)
+    box.send(msgspec.structs.replace(large, name="김" * 2_000_000))
+    box.send(good)
+    assert box.close(10) == 0
+    assert (box.sent, box.acknowledged, box.refused) == (2, 1, 1)
+    assert [e.user_id for e in read_topic(settings, "users")] == [good.user_id]
+
+
+def test_a_full_queue_is_trouble(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outbox, "QUEUE_MESSAGES", 50)
+    box = Outbox("users", lambda **o: kafka.producer(settings.kafka, "test", **o))
+    assert not box.trouble
+    for event in users.SignUpSource(stream(1, "x"), IdGenerator()).make(200):
+        box.send(event)  # beyond the bound: kept and sent again
+    assert box.trouble
+    assert box.close(10) == 0
+    assert not box.trouble
+    assert len(read_topic(settings, "users")) == 200
