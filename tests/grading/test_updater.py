@@ -99,7 +99,8 @@ def test_the_process_grades_beats_and_stops_on_sigterm(
     eventually(lambda: len(shop.runs()) >= 2)
     eventually(lambda: any("last_run" in b.fields for b in cache.heartbeats(redis_client)))
     beat = next(b for b in cache.heartbeats(redis_client) if b.name == "grader")
-    assert (beat.pid, set(beat.fields)) == (process.pid, {"last_run", "changed", "duration"})
+    assert beat.pid == process.pid
+    assert {"last_run", "changed", "duration"} <= set(beat.fields)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     assert shop.history() == [(1, "BRONZE", "SILVER", 100_000)]

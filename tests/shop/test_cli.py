@@ -119,7 +119,7 @@ def test_a_bad_setting_is_one_line_for_every_command(
 ) -> None:
     monkeypatch.setenv("GRADE_INTERVAL", "soon")
     for name in EVERY:
-        words = [*name.split(), *(["list"] if name == "topics" else [])]
+        words = [*name.split(), *(["list"] if name in ("topics", "dlq") else [])]
         assert cli.main(words) == 2
         assert capsys.readouterr().err == (
             f"jangteo {name}: GRADE_INTERVAL='soon': expected a number from 0.1 to 3.16224e+07\n"
