@@ -13,10 +13,11 @@ from dataclasses import asdict
 from typing import Final
 
 import psycopg
+import redis
 
 from grading.policy import POLICY
 from grading.store import GradeRun, grade_users
-from shop import cache, command, postgres
+from shop import cache, command, control, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.log import get_logger
 from shop.outage import Outage, first_line, pause
@@ -25,6 +26,9 @@ from shop.pulse import EVERY_S, Pulse
 from shop.settings import PostgresSettings, Settings
 from shop.sqlstate import Verdict, judge
 
+NAME: Final = "grader"
+_LOOK_S: Final = 0.5
+"""How often a waiting grader looks whether the operator asks for a run now."""
 _ATTEMPTS: Final = 8
 """Tries of one run that PostgreSQL rolls back (deadlock, serialization) before --once gives up."""
 _GRACE_S: Final = 2.0
@@ -87,7 +91,9 @@ class Updater:
         self._where = settings.postgres
         self._interval = max(1.0, settings.grade_interval / settings.speed)
         self._stop = stop
-        self._pulse = _pulse(settings)
+        client = _redis(settings)
+        self._pulse = Pulse(client, NAME) if client else None
+        self._asked = control.RunRequests(client, NAME) if client else None
         self._conn: Connection | None = None
         self._state = "starting"
         self._last: GradeRun | None = None
@@ -126,7 +132,8 @@ class Updater:
         outage = Outage(self._where.where)
         rollbacks = 0
         due = time.monotonic()
-        while not self._stop.wait(max(0.0, due - time.monotonic())):
+        while self._wait(due):
+            due = min(due, time.monotonic())  # asked for early: the next one an interval from now
             self._state = "grading"
             try:
                 result = self._attempt()
@@ -154,6 +161,15 @@ class Updater:
             # After an outage or a suspended machine there is one run, not one for each missed.
             due = max(due + self._interval, time.monotonic())
 
+    def _wait(self, due: float) -> bool:
+        """Wait until a run is due or asked for; return False if stopped meanwhile."""
+        while not self._stop.is_set():
+            left = due - time.monotonic()
+            if (self._asked is not None and self._asked()) or left <= 0:
+                return True
+            self._stop.wait(min(left, _LOOK_S))
+        return False
+
     def _attempt(self) -> GradeRun | None:
         with postgres.connect(self._where, "grader", autocommit=True) as conn:
             self._conn = conn
@@ -162,21 +178,23 @@ class Updater:
     def _beat(self) -> None:
         if self._pulse is None:
             return
+        run = (self._asked.seen if self._asked else None) or 0
         if last := self._last:
             self._pulse(
                 self._state,
+                run=run,
                 last_run=last.finished_at.isoformat(),
                 changed=last.changed,
                 duration=last.seconds,
             )
         else:
-            self._pulse(self._state)
+            self._pulse(self._state, run=run)
 
 
-def _pulse(settings: Settings) -> Pulse | None:
+def _redis(settings: Settings) -> redis.Redis | None:
     if not settings.env.get("REDIS_URL"):
         return None
-    return Pulse(cache.client(settings.redis_url, timeout=1.0), "grader")
+    return cache.client(settings.redis_url, timeout=1.0)
 
 
 def _explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:

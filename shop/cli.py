@@ -26,6 +26,8 @@ class Command:
 
 COMMANDS: Final[Mapping[str, Command]] = {
     "up": Command("shop.up", "run the whole shop; Ctrl-C stops it"),
+    "console": Command("console.cli", "watch and steer the shop from a terminal or a browser"),
+    "do": Command("console.do", "steer the shop: pause, rate, refresh, grade, replay, restart"),
     "monitor": Command("shop.monitor", "the cache of the running shop, one line a second"),
     "doctor": Command("shop.doctor", "what is there, what is wrong, what to do"),
     "topics": Command("shop.topics", "list, create or describe the Kafka topics, with lag"),

@@ -12,7 +12,7 @@ import psycopg
 import redis
 from confluent_kafka import KafkaException
 
-from shop import cache, monitor, postgres
+from shop import cache, control, monitor, postgres
 from shop.clock import utc_now
 from shop.ledger import Account, Books
 from shop.model import TOPICS
@@ -38,6 +38,7 @@ class Sample:
         grades: customers per grade, as old as `rows`.
         monitor: the cache monitor line.
         away: what did not answer, in words.
+        restarts: how often the operator asked for each process to be restarted.
     """
 
     account: Account | None = None
@@ -46,6 +47,7 @@ class Sample:
     grades: Mapping[str, int] = field(default_factory=dict)
     monitor: str = ""
     away: tuple[str, ...] = ()
+    restarts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def lag(self) -> int | None:
@@ -113,7 +115,8 @@ class Observer(threading.Thread):
             self.latest = seen
 
     def _look_at_cache(self, seen: Sample) -> Sample:
-        return replace(seen, monitor=monitor.read(self._redis, utc_now(), self._settings.lang))
+        line = monitor.read(self._redis, utc_now(), self._settings.lang)
+        return replace(seen, monitor=line, restarts=control.restarts(self._redis))
 
     def _look_at_tables(self, seen: Sample) -> Sample:
         began = time.monotonic()

@@ -38,7 +38,13 @@ class State(str, Enum):
     BACKOFF = "backoff"
     """Ended by itself; will be started again."""
     STOPPING = "stopping"
+    RESTARTING = "restarting"
+    """Told to end, and started again as soon as it has."""
     STOPPED = "stopped"
+
+
+_ENDING: Final = (State.STOPPING, State.RESTARTING)
+"""Have got SIGTERM, and get SIGKILL when their grace is over."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ class Supervisor:
                 child.restarts += 1
                 self._spawn(child)
                 said.append(f"{child.spec.name} started again (pid {self._pid(child)})")
-            elif child.state is State.STOPPING and child.process and now >= child.due:
+            elif child.state in _ENDING and child.process and now >= child.due:
                 child.process.kill()
                 said.append(f"{child.spec.name} did not end in {child.spec.grace:g} s: killed")
                 child.due = float("inf")
@@ -181,6 +187,19 @@ class Supervisor:
                 child.state = State.STOPPING
                 child.due = self._monotonic() + child.spec.grace
                 child.process.terminate()
+
+    def restart(self, name: str) -> bool:
+        """Ask a process to end and start it again at once; False if there is no such process."""
+        child = self._children.get(name)
+        if child is None:
+            return False
+        if child.state is State.RUNNING and child.process:
+            child.state = State.RESTARTING
+            child.due = self._monotonic() + child.spec.grace
+            child.process.terminate()
+        elif child.state is State.BACKOFF:
+            child.due = self._monotonic()
+        return True
 
     def kill(self) -> None:
         """End all that still runs at once (SIGKILL) and wait for it."""
@@ -254,6 +273,11 @@ class Supervisor:
         if child.state is State.STOPPING:
             child.state = State.STOPPED
             return [] if code == 0 else [f"{child.spec.name} ended ({child.last_exit})"]
+        if child.state is State.RESTARTING:
+            child.restarts += 1
+            child.failures = 0
+            self._spawn(child)
+            return [f"{child.spec.name} restarted as asked (pid {self._pid(child)})"]
         child.failures = 1 if now - child.started >= HEALTHY_AFTER_S else child.failures + 1
         wait = backoff(child.failures, self._rng.random())
         child.state = State.BACKOFF

@@ -155,7 +155,7 @@ def describe(settings: Settings, names: Sequence[str] = tuple(TOPICS)) -> list[D
                 replication=info.replication,
                 log_id=info.log_id,
                 group=GROUPS[name],
-                members=_members(client, name),
+                members=members(client, name),
             )
         )
     return found
@@ -189,7 +189,8 @@ def _begins(client: AdminClient, info: kafka.TopicInfo) -> Mapping[int, int]:
     return {where.partition: future.result().offset for where, future in listed.items()}
 
 
-def _members(client: AdminClient, topic: str) -> tuple[Member, ...] | None:
+def members(client: AdminClient, topic: str) -> tuple[Member, ...] | None:
+    """Return who consumes a topic; None where the cluster does not say."""
     group = GROUPS[topic]
     try:
         futures = client.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)

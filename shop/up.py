@@ -19,7 +19,7 @@ import redis
 from confluent_kafka import KafkaException
 from rich.console import Console
 
-from shop import cache, command, consistency, kafka, options, postgres, screen
+from shop import cache, command, consistency, control, kafka, options, postgres, screen
 from shop import settings as shop_settings
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError
@@ -115,6 +115,7 @@ class Up:
         self._observer: Observer | None = None
         self._evidence: Evidence | None = None
         self._refreshes = 0
+        self._restarts: dict[str, int] = {}
 
     def run(self) -> int:
         """Start, serve, drain, stop; return the exit code."""
@@ -177,6 +178,7 @@ class Up:
             books.open(conn)
         with cache.client(settings.redis_url) as client:
             self._refreshes = cache.read_meta(client).version
+            self._restarts = control.restarts(client)
         return books
 
     def _start(self, name: str) -> None:
@@ -217,6 +219,7 @@ class Up:
             if until():
                 return True
             self._stack.poll()
+            self._obey()
             for text in self._supervisor.poll():
                 self._say(text)
             self._supervisor.write_snapshot(self._stack.statuses())
@@ -224,6 +227,15 @@ class Up:
                 self._screen.show(self._view)
             self._stop.wait(TICK_S)
         return False
+
+    def _obey(self) -> None:
+        """Restart what the operator asked to be restarted since the last look."""
+        asked = self._observer.latest.restarts if self._observer else {}
+        for name, times in asked.items():
+            if self._restarts.get(name) != times:
+                self._restarts[name] = times
+                known = self._supervisor.restart(name)
+                self._say(f"{name}: " + ("restarting, as asked" if known else "no such process"))
 
     def _view(self) -> screen.View:
         return screen.View(

@@ -1,0 +1,391 @@
+"""What an operator can do: typed, checked before anything happens, written into the journal.
+
+The same actions stand behind the console's list and behind `jangteo do`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Final, Literal, TypeVar
+
+import msgspec
+import redis
+
+from console import journal
+from console.text import printable
+from shop import cache, control
+from shop.cli import COMMANDS
+from shop.clock import Clock, utc_now
+from shop.errors import JangteoError, UsageError
+from shop.log import redact
+from shop.model import TOPICS
+from shop.outage import first_line
+from shop.settings import Settings
+from shop.supervisor import read_snapshot
+
+WAIT_S: Final = 15.0
+"""How long to wait for the effect: the cache worker and the grader look twice a second, a
+restarted process ends within 10 s."""
+_LOOK_S: Final = 0.1
+Found = TypeVar("Found")
+_COMMAND_S: Final = 120.0
+
+
+class Outcome(str, Enum):
+    """What became of an action."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that can be done.
+
+    Attributes:
+        id: as one types it.
+        parameters: names of its arguments; one in brackets may be left out.
+        help: one line, by language.
+        destructive: takes something away for a while; needs a confirmation.
+    """
+
+    id: str
+    parameters: tuple[str, ...]
+    help: Mapping[Literal["en", "ko"], str]
+    destructive: bool = False
+
+    @property
+    def usage(self) -> str:
+        """The action as one types it."""
+        return " ".join((self.id, *self.parameters))
+
+
+ACTIONS: Final[Mapping[str, Action]] = {
+    a.id: a
+    for a in (
+        Action(
+            "generator.pause",
+            ("NAME",),
+            {
+                "en": "stop making events, until resumed",
+                "ko": "다시 시작할 때까지 이벤트 생성 중지",
+            },
+        ),
+        Action("generator.resume", ("NAME",), {"en": "go on", "ko": "다시 시작"}),
+        Action(
+            "generator.rate",
+            ("NAME", "FACTOR"),
+            {"en": "multiply its own rate", "ko": "기본 속도에 배수 적용"},
+        ),
+        Action("cache.refresh", (), {"en": "refresh the cache now", "ko": "캐시 지금 갱신"}),
+        Action("grading.run", (), {"en": "grade customers now", "ko": "등급 지금 산정"}),
+        Action(
+            "scenario.start",
+            ("NAME",),
+            {"en": "start a scenario", "ko": "시나리오 시작"},
+        ),
+        Action("scenario.stop", ("NAME",), {"en": "stop a scenario", "ko": "시나리오 중지"}),
+        Action(
+            "dlq.replay",
+            ("[TOPIC]", "[REASON]"),
+            {"en": "publish rejected messages again", "ko": "거부된 메시지 다시 발행"},
+            destructive=True,
+        ),
+        Action(
+            "process.restart",
+            ("NAME",),
+            {"en": "end a supervised process and start it again", "ko": "프로세스 재시작"},
+            destructive=True,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """An action with its arguments, checked."""
+
+    action: Action
+    arguments: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """The request as one types it."""
+        return " ".join((self.action.id, *self.arguments))
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What an action came to; the fields of `journal.Entry`."""
+
+    id: str
+    at: datetime
+    who: str
+    action: str
+    outcome: str
+    result: str
+
+
+def parse(words: Sequence[str]) -> Request:
+    """Read a request.
+
+    Raises:
+        UsageError: says what is wrong and what there is.
+
+    >>> parse(["generator.rate", "orders", "2.5"]).words
+    'generator.rate orders 2.5'
+    """
+    if not words or words[0] not in ACTIONS:
+        asked = f"no action {words[0]!r}" if words else "no action given"
+        raise UsageError(f"{asked}; known: {', '.join(ACTIONS)}")
+    action, arguments = ACTIONS[words[0]], tuple(words[1:])
+    needed = sum(not p.startswith("[") for p in action.parameters)
+    if not needed <= len(arguments) <= len(action.parameters):
+        raise UsageError(f"expected: {action.usage}")
+    if action.id.startswith("generator."):
+        _member(arguments[0], control.GENERATORS, "generator")
+    if action.id == "generator.rate":
+        _factor(arguments[1])
+    if action.id == "dlq.replay" and arguments:
+        _member(arguments[0], tuple(TOPICS), "topic")
+    for argument in arguments:
+        if not re.fullmatch(r"[\w.+-]{1,64}", argument) or argument.startswith("-"):
+            raise UsageError(f"{action.id}: cannot use {printable(argument, 40)!r}")
+    return Request(action, arguments)
+
+
+def _member(name: str, known: Sequence[str], kind: str) -> None:
+    if name not in known:
+        raise UsageError(f"no {kind} {printable(name, 40)!r}; known: {', '.join(known)}")
+
+
+def _factor(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= control.MAX_RATE:
+        raise UsageError(
+            f"rate {printable(text, 20)!r}: expected a number above 0, "
+            f"up to {control.MAX_RATE:g}; to stop, generator.pause"
+        )
+    return value
+
+
+class Operator:
+    """Does what is asked.
+
+    Args:
+        settings: called for where the servers are now.
+        refuse: why nothing may be done here; empty if it may.
+        who: for the journal; user@host by default.
+        clock: UTC.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        *,
+        refuse: str = "",
+        who: str | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._settings = settings
+        self.refuse = refuse
+        self._who = who or whoami()
+        self._clock = clock
+
+    def perform(
+        self,
+        request: Request,
+        *,
+        wait: float = 0.0,
+        stop: threading.Event | None = None,
+    ) -> Result:
+        """Do it, write it down; return what it came to. Never raises for what the world does.
+
+        Args:
+            request: checked.
+            wait: seconds to wait for the effect to be seen; 0: only ask for it.
+            stop: ends the waiting.
+        """
+        stop = stop or threading.Event()
+        if self.refuse:
+            return self._result(request, Outcome.REFUSED, self.refuse)
+        try:
+            with cache.client(self._settings().redis_url) as client:
+                try:
+                    text = self._do(client, request, wait, stop)
+                    result = self._result(request, Outcome.DONE, text)
+                except JangteoError as e:
+                    result = self._result(request, Outcome.FAILED, str(e))
+                journal.write(client, journal.Entry(**msgspec.structs.asdict(result)))
+        except (redis.RedisError, JangteoError) as e:
+            reason = f"cannot reach Redis, where it would be asked for: {first_line(e)}"
+            return self._result(request, Outcome.FAILED, reason)
+        return result
+
+    def _result(self, request: Request, outcome: Outcome, text: str) -> Result:
+        return Result(
+            id=uuid.uuid4().hex[:12],
+            at=self._clock(),
+            who=self._who,
+            action=request.words,
+            outcome=outcome.value,
+            result=printable(redact(text)),
+        )
+
+    def _do(self, r: redis.Redis, request: Request, wait: float, stop: threading.Event) -> str:
+        kind, arguments = request.action.id, request.arguments
+        if kind.startswith("generator."):
+            return _generate(r, kind, arguments)
+        if kind == "cache.refresh":
+            return _refresh(r, wait, stop)
+        if kind == "grading.run":
+            return _grade(r, wait, stop)
+        if kind == "process.restart":
+            return self._restart(r, arguments[0], wait, stop)
+        return run_command(*command_of(kind, arguments))
+
+    def _restart(self, r: redis.Redis, name: str, wait: float, stop: threading.Event) -> str:
+        data_dir = self._settings().data_dir
+        before = {s.name: s for s in read_snapshot(data_dir)}
+        beats = {b.name for b in cache.heartbeats(r)}
+        if name in ("postgres", "redis", "kafka"):
+            raise UsageError(f"{name} is a server: it is not restarted from here")
+        if name not in before:
+            known = ", ".join(before) or "none is supervised on this machine"
+            odd = f" ({name} runs, but not under `jangteo up`)" if name in beats else ""
+            raise UsageError(f"no supervised process {name!r}{odd}; known: {known}")
+        control.request_restart(r, name)
+        if not wait:
+            return "asked for"
+
+        def other_pid() -> int | None:
+            found = {s.name: s for s in read_snapshot(data_dir)}.get(name)
+            return found.pid if found and found.pid not in (None, before[name].pid) else None
+
+        return f"started again, pid {_until(other_pid, wait, stop, 'it is not back')}"
+
+
+def command_of(kind: str, arguments: Sequence[str]) -> list[str]:
+    """Return the command of ours that does an action.
+
+    >>> command_of("dlq.replay", ("orders", "bad_json"))
+    ['dlq', 'replay', '--topic', 'orders', '--reason', 'bad_json']
+    >>> command_of("scenario.start", ("flash_sale",))
+    ['scenario', 'start', 'flash_sale']
+    """
+    if kind == "dlq.replay":
+        options = zip(("--topic", "--reason"), arguments, strict=False)
+        return ["dlq", "replay", *(w for pair in options for w in pair)]
+    return ["scenario", kind.rpartition(".")[2], *arguments]
+
+
+def _generate(r: redis.Redis, kind: str, arguments: Sequence[str]) -> str:
+    name = arguments[0]
+    if kind == "generator.rate":
+        control.set_rate(r, name, _factor(arguments[1]))
+        return f"{float(arguments[1]):g} times its own rate"
+    control.set_paused(r, name, paused=kind == "generator.pause")
+    return "paused" if kind == "generator.pause" else "resumed"
+
+
+def _refresh(r: redis.Redis, wait: float, stop: threading.Event) -> str:
+    before = cache.read_meta(r)
+    control.request_run(r, "cache")
+    if not wait:
+        return "asked for"
+
+    def done() -> cache.CacheMeta | None:
+        meta = cache.read_meta(r)
+        if meta.phase == "failed":
+            raise JangteoError(f"the refresh failed: {meta.error}")
+        return meta if meta.version > before.version else None
+
+    meta = _until(done, wait, stop, "no refresh was seen; does the cache worker run?")
+    return f"version {meta.version}, {meta.replaced} replaced, {meta.duration:.3f} s"
+
+
+def _grade(r: redis.Redis, wait: float, stop: threading.Event) -> str:
+    def last_run() -> str:
+        beat = next((b for b in cache.heartbeats(r) if b.name == "grader"), None)
+        return beat.fields.get("last_run", "") if beat else ""
+
+    before = last_run()
+    control.request_run(r, "grader")
+    if not wait:
+        return "asked for"
+
+    def new_run() -> str | None:
+        now = last_run()
+        return now if now != before else None
+
+    at = _until(new_run, wait, stop, "no run was seen; does the grader run?")
+    return f"run ended at {at}"
+
+
+def _until(
+    look: Callable[[], Found | None], wait: float, stop: threading.Event, otherwise: str
+) -> Found:
+    """Return what `look` finds.
+
+    Raises:
+        JangteoError: if it finds nothing in time, or the waiting was ended.
+    """
+    deadline = time.monotonic() + wait
+    while True:
+        if found := look():
+            return found
+        if time.monotonic() >= deadline or stop.wait(_LOOK_S):
+            raise JangteoError(f"asked for, but within {wait:g} s {otherwise}")
+
+
+def run_command(*words: str) -> str:
+    """Run one of our own commands; return its last line.
+
+    Raises:
+        UsageError: if this program has no such command.
+        JangteoError: if it fails; the message is what it said.
+    """
+    if words[0] not in COMMANDS:
+        raise UsageError(f"this version has no `jangteo {words[0]}`")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "shop.cli", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_COMMAND_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise JangteoError(
+            f"`jangteo {' '.join(words)}` took longer than {_COMMAND_S:g} s"
+        ) from None
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    text = said[-1] if said else f"exit {done.returncode}"
+    if done.returncode:
+        raise JangteoError(text)
+    return text
+
+
+def whoami() -> str:
+    """Return user@host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container whose uid has no name
+        user = "uid"
+    return printable(f"{user}@{socket.gethostname()}", 60)

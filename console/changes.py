@@ -1,0 +1,69 @@
+"""What is worth an event between two snapshots: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from console.model import SERVERS, Lag, Reading, Snapshot, State
+from console.text import duration
+from console.verdict import Phase, cache_phase
+
+Change = tuple[str, str, str]
+"""Level, source, text."""
+
+_BAD = (Lag.WARN, Lag.STALL, Lag.STOP, Lag.REWIND, Lag.LOST)
+
+
+def changes(before: Snapshot, after: Snapshot) -> list[Change]:
+    """Return what an operator would want to have been told."""
+    return [
+        *_servers(before, after),
+        *_lags(before, after),
+        *_processes(before, after),
+        *_cache(before, after),
+    ]
+
+
+def _servers(before: Snapshot, after: Snapshot) -> Iterator[Change]:
+    for name in SERVERS:
+        old: Reading[object] = getattr(before, name)
+        new: Reading[object] = getattr(after, name)
+        if new.state is State.DOWN and old.state is not State.DOWN:
+            yield "error", name, f"does not answer: {new.error}"
+        elif new.state is State.OK and old.state is State.DOWN and old.failing_since:
+            away = (after.at - old.failing_since).total_seconds()
+            yield "info", name, f"answers again, after {duration(away)}"
+
+
+def _lags(before: Snapshot, after: Snapshot) -> Iterator[Change]:
+    old = {t.name: t for t in before.kafka.value.topics} if before.kafka.value else {}
+    for topic in after.kafka.value.topics if after.kafka.value else ():
+        was = old[topic.name].verdict if topic.name in old else Lag.UNKNOWN
+        if topic.verdict is was:
+            continue
+        if topic.verdict in _BAD:
+            yield "warning", topic.group, f"lag {topic.lag}: {topic.verdict.value}"
+        elif was in _BAD and topic.verdict is Lag.OK:
+            yield "info", topic.group, "lag in order again"
+
+
+def _processes(before: Snapshot, after: Snapshot) -> Iterator[Change]:
+    old = {p.name: p for p in before.processes.value.processes} if before.processes.value else {}
+    for process in after.processes.value.processes if after.processes.value else ():
+        was = old.get(process.name)
+        if was is not None and process.restarts > was.restarts:
+            how = f" after {process.last_exit}" if process.last_exit else ""
+            yield "warning", process.name, f"was started again{how} (pid {process.pid})"
+
+
+def _cache(before: Snapshot, after: Snapshot) -> Iterator[Change]:
+    (was, _), (now, _) = cache_phase(before), cache_phase(after)
+    if was is now:
+        return
+    meta = after.redis.value.meta if after.redis.value else None
+    if now is Phase.FAILED and meta:
+        yield "error", "cache", f"refresh failed: {meta.error}"
+    elif now is Phase.OVERDUE:
+        yield "warning", "cache", "refresh is overdue"
+    elif was in (Phase.FAILED, Phase.OVERDUE) and now in (Phase.WAITING, Phase.REFRESHING):
+        yield "info", "cache", "refreshed again"

@@ -1,0 +1,209 @@
+"""Watch and steer the shop: in a terminal, in a browser, or as plain lines and JSON for programs.
+
+Without a terminal, or with TERM=dumb, one plain line a second is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from console import plain, poller
+from console.model import Snapshot, encode, only_new
+from console.plain import Lang
+from console.poller import Feed, Poller
+from console.record import Switch
+from console.replay import Player, Recording, moment
+from console.sources import Where
+from shop import command
+from shop.errors import ExitCode, UsageError
+from shop.settings import Settings
+
+ONCE_TIMEOUT_S: Final = 10.0
+FIRST_LINE_S: Final = 2.0
+"""How long the first line of --watch waits for something to say."""
+RECORDINGS: Final = "recordings"
+"""Folder of the data directory."""
+THEMES: Final = ("dark", "light", "colour-blind", "ansi")
+"""Made in console/tui/theme.py."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `jangteo console`."""
+    how = parser.add_argument_group("how to show it").add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="look once; the exit code says how it is")
+    how.add_argument("--watch", action="store_true", help="a line a second, until stopped")
+    how.add_argument("--plain", action="store_true", help="as --watch, with the cache monitor line")
+    how.add_argument("--serve", action="store_true", help="in a browser of this machine, read-only")
+    add = parser.add_argument
+    add("--json", action="store_true", help="with --once, --watch, --replay: JSON, a line each")
+    add("--timeout", type=command.positive, default=ONCE_TIMEOUT_S, help="of --once, in seconds")
+    add("--port", type=command.count, default=0, help="of --serve (default: a free one)")
+    add("--read-only", action="store_true", help="show, but refuse to act")
+    add("--record", type=Path, metavar="FILE", help="record what is shown into a file")
+    add("--replay", type=Path, metavar="FILE", help="show a recording")
+    add(
+        "--compare",
+        nargs=2,
+        metavar="TIME",
+        help="with --replay: the figures at two times (HH:MM:SS, Seoul, or RFC 3339)",
+    )
+    add("--lang", choices=("en", "ko"), help="language (default: the locale's)")
+    add("--theme", choices=THEMES, help="colours (default: dark)")
+    add("--ascii", action="store_true", help="no character beyond ASCII but names from outside")
+    add("--slow", type=command.positive, default=0.0, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Show the shop in the way that was asked for."""
+    args.lang = args.lang or settings.lang
+    _check(args)
+    if args.serve:
+        from console import serve  # noqa: PLC0415  (needs the extra `serve`)
+
+        return serve.run(args, settings)
+    if args.replay:
+        return _replay(args, settings)
+    _require_servers(settings)
+    source = poller.make(Where(settings, args.data_dir), slow=args.slow)
+    if args.once:
+        return once(source, args)
+    if args.watch or args.plain or args.json or not interactive():
+        return watch(source, args, settings)
+    return _tui(source, args, settings, _switch(source, args, settings))
+
+
+def _switch(source: Poller, args: argparse.Namespace, settings: Settings) -> Switch:
+    switch = Switch(settings.data_dir / RECORDINGS)
+    source.listen(switch.write)
+    if args.record:
+        switch.on(args.record)
+    return switch
+
+
+def interactive() -> bool:
+    """Tell whether a person sits at a terminal that can be drawn on."""
+    return os.isatty(0) and os.isatty(1) and os.environ.get("TERM", "dumb") not in ("", "dumb")
+
+
+def once(source: Poller, args: argparse.Namespace) -> int:
+    """Look once; print; return what the look amounts to."""
+    source.start()
+    try:
+        snapshot = source.wait_until_read(args.timeout)
+    finally:
+        source.stop()
+    print(encode(snapshot).decode() if args.json else plain.page(snapshot, args.lang))  # noqa: T201
+    return plain.exit_code(snapshot)
+
+
+def watch(source: Poller, args: argparse.Namespace, settings: Settings) -> int:
+    """Print a line a second until stopped."""
+    stop = command.stop_on_signals()
+    signal.signal(signal.SIGHUP, lambda *_: stop.set())
+    lang: Lang = args.lang
+    show = _json_lines() if args.json else _plain_lines(lang, monitor=not args.watch)
+    failed = threading.Event()
+
+    def listener(snapshot: Snapshot) -> None:
+        try:
+            show(snapshot)
+        except BrokenPipeError:
+            failed.set()
+            stop.set()
+
+    switch = _switch(source, args, settings)
+    source.start()
+    source.wait_until_read(FIRST_LINE_S)
+    source.listen(listener)
+    stop.wait()
+    source.stop()
+    switch.off()
+    if failed.is_set():
+        raise BrokenPipeError
+    return ExitCode.OK
+
+
+def _json_lines() -> Callable[[Snapshot], None]:
+    seen = 0
+
+    def show(snapshot: Snapshot) -> None:
+        nonlocal seen
+        _out(encode(only_new(snapshot, seen)).decode())
+        seen = snapshot.events[-1].n if snapshot.events else seen
+
+    return show
+
+
+def _plain_lines(lang: Lang, *, monitor: bool) -> Callable[[Snapshot], None]:
+    seen = -1
+    last = ""
+
+    def show(snapshot: Snapshot) -> None:
+        nonlocal seen, last
+        newest = snapshot.events[-1].n if snapshot.events else 0
+        for event in snapshot.events if seen >= 0 else ():
+            if event.n > seen and event.kind.value != "log":
+                _out(plain.event_line(event))
+        seen = newest
+        if monitor:
+            _out(plain.monitor_line(snapshot, lang))
+        text = plain.line(snapshot)
+        if text != last:
+            _out(text)
+        last = text
+
+    return show
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.compare and not args.replay:
+        raise UsageError("--compare goes with --replay FILE")
+    if args.replay and (args.record or args.once or args.plain or args.watch or args.serve):
+        raise UsageError("--replay goes with --json, --compare, --lang, --theme, --ascii only")
+    if args.port and not args.serve:
+        raise UsageError("--port goes with --serve")
+
+
+def _require_servers(settings: Settings) -> None:
+    """Say in one line what is missing, instead of showing three dead panels.
+
+    Raises:
+        UsageError: if no server is known at all.
+    """
+    _ = settings.redis_url, settings.postgres, settings.kafka
+
+
+def _replay(args: argparse.Namespace, settings: Settings) -> int:
+    found = Recording(args.replay)
+    if args.compare:
+        first, second = (found.find(moment(text, found)) for text in args.compare)
+        _out(plain.comparison(found.snapshot(first), found.snapshot(second)))
+        return ExitCode.OK
+    if args.json or not interactive():
+        show = _json_lines() if args.json else _plain_lines(args.lang, monitor=False)
+        for snapshot in found:
+            show(snapshot)
+        return ExitCode.OK
+    return _tui(Player(found), args, settings, Switch(settings.data_dir / RECORDINGS))
+
+
+def _tui(source: Feed, args: argparse.Namespace, settings: Settings, switch: Switch) -> int:
+    from console.tui import start  # noqa: PLC0415  (0.2 s that the plain ways do not need)
+
+    return start.run(source, args, settings, switch)
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(configure, run, prog="python -m console", description=__doc__))

@@ -1,0 +1,445 @@
+"""What the console knows at one moment: immutable, serialisable, without I/O and without a clock.
+
+A `Snapshot` is what the poller publishes once a second, what the screens draw, what `--json`
+prints and what a recording holds. Unknown is always None, never 0: a group without commits has no
+lag of 0. Times are aware UTC, durations seconds unless the name says `_ms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from shop.cache import CacheMeta
+
+SCHEMA: Final = 1
+"""Version of the JSON form; raised when a field changes its meaning or goes."""
+
+T = TypeVar("T")
+
+
+class State(str, Enum):
+    """How far a reading can be trusted."""
+
+    LOADING = "loading"
+    """Nothing was read yet."""
+    OK = "ok"
+    STALE = "stale"
+    """The last attempt failed, or one hangs; the value is an older one."""
+    DOWN = "down"
+    """Failed several times or for seconds; the value, if any, is the last that there was."""
+
+
+class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """What one source said last, and how it stands with it now.
+
+    Attributes:
+        value: the last value that was read; None if there never was one.
+        state: of the source now.
+        taken_at: when `value` was read.
+        latency_ms: how long that took.
+        error: why the last attempt failed, one line.
+        failing_since: since when attempts fail; None while they succeed.
+        attempts: failures in a row.
+        retry_at: when the next attempt is made after a failure.
+    """
+
+    value: T | None = None
+    state: State = State.LOADING
+    taken_at: datetime | None = None
+    latency_ms: float | None = None
+    error: str | None = None
+    failing_since: datetime | None = None
+    attempts: int = 0
+    retry_at: datetime | None = None
+
+    def age(self, now: datetime) -> float | None:
+        """Return seconds since the value was read; None if there is none."""
+        return None if self.taken_at is None else max(0.0, (now - self.taken_at).total_seconds())
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Events per second between two readings; a counter that fell was reset."""
+
+    per_s: float | None = None
+    reset: bool = False
+
+
+class Lag(str, Enum):
+    """What is to be thought of a partition's lag, from best to worst (Burrow's rules)."""
+
+    UNKNOWN = "unknown"
+    """No commit, or too few samples to judge."""
+    OK = "ok"
+    WARN = "warn"
+    """Commits move, but the lag has not fallen over the window."""
+    STALL = "stall"
+    """Commits are written, but stand still while there is lag."""
+    STOP = "stop"
+    """No commit for longer than the window while there is lag."""
+    REWIND = "rewind"
+    """The committed offset went back."""
+    LOST = "lost"
+    """Messages expired before they were taken."""
+
+
+class Partition(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition and its group; offsets, and messages.
+
+    Attributes:
+        partition: its number.
+        low: offset of the oldest message kept.
+        end: offset after the newest.
+        committed: the group's; written after the PostgreSQL commit.
+        lag: end - committed, never negative.
+        skew: how far the commit lay beyond the end that was read (the reading's own error).
+        lost: messages that expired before they were taken.
+        published: messages appended per second.
+        taken: messages committed per second.
+        verdict: see `Lag`.
+        drain_s: seconds until the lag is gone at these rates; None if it does not shrink.
+    """
+
+    partition: int
+    low: int | None = None
+    end: int | None = None
+    committed: int | None = None
+    lag: int | None = None
+    skew: int = 0
+    lost: int = 0
+    published: Rate = Rate()
+    taken: Rate = Rate()
+    verdict: Lag = Lag.UNKNOWN
+    drain_s: float | None = None
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer of a group."""
+
+    client_id: str
+    host: str
+    partitions: tuple[int, ...]
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic with its group; sums over what is known of its partitions.
+
+    `members` is None where the cluster does not say; `error` concerns this topic alone.
+    """
+
+    name: str
+    group: str
+    partitions: tuple[Partition, ...] = ()
+    members: tuple[Member, ...] | None = None
+    lag: int | None = None
+    published: Rate = Rate()
+    taken: Rate = Rate()
+    verdict: Lag = Lag.UNKNOWN
+    drain_s: float | None = None
+    error: str | None = None
+
+
+class Kafka(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster."""
+
+    brokers: int
+    topics: tuple[Topic, ...]
+
+
+class Refresh(msgspec.Struct, frozen=True, kw_only=True):
+    """One refresh of the cache that the console saw."""
+
+    version: int
+    at: datetime
+    duration: float
+    users: int
+    products: int
+    replaced: int
+    error: str = ""
+
+
+class Redis(msgspec.Struct, frozen=True, kw_only=True):
+    """Redis and the cache in it.
+
+    Attributes:
+        meta: what the cache worker says of the cache.
+        users: customers that are in the cache.
+        products: products that are in the cache.
+        memory: bytes.
+        memory_human: as Redis writes it.
+        max_memory: bytes; None: no limit.
+        ops: commands per second, Redis's own figure.
+        hits: since the start of Redis.
+        misses: since the start of Redis.
+        hit_rate: since the last reading, from 0 to 1; None if nothing was asked for.
+        evicted: keys since the start.
+        clients: connections.
+        version: of Redis.
+        refreshes: the last ones, oldest first.
+    """
+
+    meta: CacheMeta
+    users: int
+    products: int
+    memory: int
+    memory_human: str
+    max_memory: int | None
+    ops: int
+    hits: int
+    misses: int
+    hit_rate: float | None
+    evicted: int
+    clients: int
+    version: str
+    refreshes: tuple[Refresh, ...] = ()
+
+    @property
+    def hit_rate_ever(self) -> float | None:
+        """Hits among lookups since Redis started, from 0 to 1."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else None
+
+
+class Ingested(msgspec.Struct, frozen=True, kw_only=True):
+    """What PostgreSQL's own books say of a topic; messages since the beginning, and rates."""
+
+    topic: str
+    stored: int
+    rejected: int
+    ignored: int
+    rate: Rate = Rate()
+    """Messages per second, whatever became of them."""
+
+
+class Spender(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer by what they spent in the last minutes; KRW."""
+
+    user_id: int
+    name: str | None
+    grade: str
+    orders: int
+    spend: int
+
+
+class Shop(msgspec.Struct, frozen=True, kw_only=True):
+    """PostgreSQL's side: what arrived, and who buys.
+
+    Attributes:
+        ingested: per topic.
+        spenders: of the last `minutes`, the largest first.
+        minutes: how far back they and the next two look.
+        orders: paid in that time.
+        spend: KRW, in that time.
+        size: bytes of the database.
+        connections: clients of the server.
+    """
+
+    ingested: tuple[Ingested, ...]
+    spenders: tuple[Spender, ...]
+    minutes: int
+    orders: int
+    spend: int
+    size: int
+    connections: int
+
+
+class GradeRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of the grader."""
+
+    run_id: int
+    as_of: datetime
+    mode: str
+    changed: int
+    upgraded: int
+    downgraded: int
+    seconds: float
+
+
+class GradeCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many customers hold a grade, and how many more since the run before the last."""
+
+    grade: str
+    customers: int
+    change: int
+
+
+class Upgrade(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer who changed grade; KRW in the period that counts."""
+
+    user_id: int
+    name: str | None
+    from_grade: str
+    to_grade: str
+    spend: int
+    at: datetime
+
+
+class Grades(msgspec.Struct, frozen=True, kw_only=True):
+    """The customers' grades, most customers first."""
+
+    counts: tuple[GradeCount, ...]
+    run: GradeRun | None
+    upgrades: tuple[Upgrade, ...]
+
+    @property
+    def customers(self) -> int:
+        """All of them."""
+        return sum(c.customers for c in self.counts)
+
+
+class LetterCount(msgspec.Struct, frozen=True, kw_only=True):
+    """Rejected messages of one topic and reason; messages."""
+
+    topic: str
+    reason: str
+    total: int
+    open: int
+    """Not replayed yet."""
+    newest: datetime
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """One rejected message; `payload` is its beginning, printable."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    field: str | None
+    detail: str
+    payload: str
+    rejected_at: datetime
+    replayed_at: datetime | None
+
+
+class Letters(msgspec.Struct, frozen=True, kw_only=True):
+    """The dead letters: counts, and the newest."""
+
+    counts: tuple[LetterCount, ...]
+    newest: tuple[Letter, ...]
+
+    @property
+    def open(self) -> int:
+        """Not replayed yet."""
+        return sum(c.open for c in self.counts)
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """A process: what the supervisor knows of it, and what it says of itself.
+
+    Attributes:
+        name: the supervisor's, or else the heartbeat's.
+        pid: of the machine that it runs on.
+        state: running, waiting, stopped, ... in the process's own word.
+        beat_at: its last heartbeat; None if it has none (servers) or was silent for 15 s.
+        beats: whether it is of those that send heartbeats.
+        supervised: whether `jangteo up` keeps it running.
+        restarts: by the supervisor.
+        up_since: of this incarnation.
+        last_exit: how the one before ended.
+        rate: what it did per second: of its own counter, or its own figure.
+        paused: by the operator.
+        factor: on its rate, by the operator.
+        memory: resident bytes; None where it runs elsewhere.
+        cpu: percent of one core since the last reading.
+        fields: its own counters.
+    """
+
+    name: str
+    pid: int | None = None
+    state: str
+    beat_at: datetime | None = None
+    beats: bool = True
+    supervised: bool = False
+    restarts: int = 0
+    up_since: datetime | None = None
+    last_exit: str | None = None
+    rate: Rate = Rate()
+    paused: bool = False
+    factor: float = 1.0
+    memory: int | None = None
+    cpu: float | None = None
+    fields: Mapping[str, str] = {}
+
+
+class Processes(msgspec.Struct, frozen=True, kw_only=True):
+    """All processes, and the scenarios that run."""
+
+    processes: tuple[Process, ...]
+    scenarios: tuple[str, ...] = ()
+
+
+class Kind(str, Enum):
+    """Where an event comes from."""
+
+    LOG = "log"
+    ACTION = "action"
+    CONSOLE = "console"
+    """What the console itself noticed: a server gone or back, a verdict changed."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened; `n` numbers the events of one console from 1."""
+
+    n: int
+    at: datetime
+    kind: Kind
+    level: str
+    source: str
+    text: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything, at one moment."""
+
+    schema: int = SCHEMA
+    sequence: int
+    at: datetime
+    kafka: Reading[Kafka] = Reading()
+    redis: Reading[Redis] = Reading()
+    postgres: Reading[Shop] = Reading()
+    grades: Reading[Grades] = Reading()
+    letters: Reading[Letters] = Reading()
+    processes: Reading[Processes] = Reading()
+    events: tuple[Event, ...] = ()
+    """The newest, oldest first."""
+
+
+READINGS: Final = ("kafka", "redis", "postgres", "grades", "letters", "processes")
+SERVERS: Final = ("kafka", "redis", "postgres")
+"""Those readings that say whether a server is there."""
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """Return the snapshot as one line of JSON."""
+    return msgspec.json.encode(snapshot)
+
+
+def decode(line: bytes) -> Snapshot:
+    """Read what `encode` wrote.
+
+    Raises:
+        msgspec.DecodeError: if it is none.
+    """
+    return _DECODER.decode(line)
+
+
+def only_new(snapshot: Snapshot, after: int) -> Snapshot:
+    """Return the snapshot with the events after number `after` only.
+
+    >>> from datetime import datetime, timezone
+    >>> now = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    >>> e = Event(n=3, at=now, kind=Kind.LOG, level="info", source="orders", text="started")
+    >>> s = Snapshot(sequence=1, at=now, events=(e,))
+    >>> len(only_new(s, 2).events), len(only_new(s, 3).events)
+    (1, 0)
+    """
+    fresh = tuple(e for e in snapshot.events if e.n > after)
+    return msgspec.structs.replace(snapshot, events=fresh)
+
+
+_DECODER: Final = msgspec.json.Decoder(Snapshot)

@@ -1,0 +1,153 @@
+"""Snapshots as text: a line for people and pipes, JSON for programs. Neither colour nor codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from console import verdict
+from console.model import READINGS, Event, Redis, Snapshot, State
+from console.text import duration, number, percent
+from console.verdict import Health
+from shop import monitor
+from shop.clock import KST
+from shop.errors import ExitCode
+
+Lang = Literal["en", "ko"]
+
+EXIT = {
+    Health.OK: ExitCode.OK,
+    Health.DEGRADED: ExitCode.FAILED,
+    Health.UNREACHABLE: ExitCode.UNREACHABLE,
+    Health.LOADING: ExitCode.TIMEOUT,
+}
+
+
+def exit_code(snapshot: Snapshot) -> ExitCode:
+    """Return the exit code of `--once`: 0 healthy, 1 degraded, 3 unreachable, 4 no answer yet."""
+    return EXIT[verdict.health(snapshot)[0]]
+
+
+def pairs(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Return the figures of a snapshot by name; what is not known is `-`."""
+    health, reasons = verdict.health(snapshot)
+    found = [("at", f"{snapshot.at.astimezone(KST):%H:%M:%S}"), ("health", health.value)]
+    for name in READINGS:
+        reading = getattr(snapshot, name)
+        if reading.state is not State.OK:
+            age = reading.age(snapshot.at)
+            state = reading.state.value + (f",{duration(age)}" if age is not None else "")
+            found.append((name, state))
+    found += [*_kafka(snapshot), *_cache(snapshot), *_shop(snapshot)]
+    if reasons:
+        found.append(("why", "; ".join(reasons)))
+    return found
+
+
+def _kafka(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    view = snapshot.kafka.value
+    topics = view.topics if view else ()
+    lag = verdict.total_lag(t.lag for t in topics)
+    yield "in", f"{number(verdict.total(t.published for t in topics).per_s)}/s"
+    yield "out", f"{number(verdict.total(t.taken for t in topics).per_s)}/s"
+    yield "lag", number(lag)
+    yield "verdict", verdict.worst(t.verdict for t in topics).value
+
+
+def _cache(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    phase, left = verdict.cache_phase(snapshot)
+    yield "cache", phase.value
+    yield "due", "-" if left is None else f"{left:.0f}s"
+    if view := snapshot.redis.value:
+        yield "version", str(view.meta.version)
+        yield "mem", view.memory_human
+        yield "ops", str(view.ops)
+        yield "hit", percent(view.hit_rate)
+
+
+def _shop(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    if view := snapshot.postgres.value:
+        yield "orders", str(view.orders)
+        yield "spend", str(view.spend)
+    if grades := snapshot.grades.value:
+        yield "customers", str(grades.customers)
+        yield "grades", ",".join(f"{c.grade}:{c.customers}" for c in grades.counts)
+    if letters := snapshot.letters.value:
+        yield "dead_letters", str(letters.open)
+    if processes := snapshot.processes.value:
+        up = sum(p.state in ("running", "waiting", "grading") for p in processes.processes)
+        yield "processes", f"{up}/{len(processes.processes)}"
+
+
+def line(snapshot: Snapshot) -> str:
+    """Return a snapshot as one line of `key=value`."""
+    return " ".join(f"{k}={_quoted(v)}" for k, v in pairs(snapshot))
+
+
+def _quoted(value: str) -> str:
+    r"""Return a value as logfmt has it.
+
+    >>> print(_quoted("ok"), _quoted('a "b"'))
+    ok "a \"b\""
+    """
+    if not any(c in value for c in ' "='):
+        return value
+    escaped = value.replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def monitor_line(snapshot: Snapshot, lang: Lang) -> str:
+    """Return the cache monitor's line; in its place, what is wrong with Redis."""
+    view = snapshot.redis.value
+    if view is None or snapshot.redis.state is State.DOWN:
+        return monitor.away(OSError(snapshot.redis.error or "no answer yet"), snapshot.at, lang)
+    return monitor.line(view.meta, info(view), view.users, view.products, snapshot.at, lang=lang)
+
+
+def info(view: Redis) -> dict[str, str | int]:
+    """Return those fields of Redis's INFO that the monitor's line is made of."""
+    return {
+        "used_memory_human": view.memory_human,
+        "instantaneous_ops_per_sec": view.ops,
+        "keyspace_hits": view.hits,
+        "keyspace_misses": view.misses,
+    }
+
+
+def event_line(event: Event) -> str:
+    """Return an event as one line."""
+    return (
+        f"{event.at.astimezone(KST):%H:%M:%S} {event.level.upper():<7} "
+        f"{event.source:<9} {event.text}"
+    )
+
+
+def page(snapshot: Snapshot, lang: Lang) -> str:
+    """Return a snapshot as a short page, for `--once`."""
+    health, reasons = verdict.health(snapshot)
+    lines = [monitor_line(snapshot, lang)]
+    lines += [f"{name}: {value}" for name, value in pairs(snapshot) if name not in ("why", "at")]
+    for topic in snapshot.kafka.value.topics if snapshot.kafka.value else ():
+        drain = f", drain {duration(topic.drain_s)}" if topic.lag else ""
+        lines.append(
+            f"  {topic.group}: lag {number(topic.lag)} {topic.error or topic.verdict.value}{drain}"
+        )
+    for p in snapshot.processes.value.processes if snapshot.processes.value else ():
+        rate = f", {number(p.rate.per_s)}/s" if p.rate.per_s is not None else ""
+        lines.append(f"  {p.name}: {p.state}{rate}{', paused' if p.paused else ''}")
+    lines.append("all ok" if health is Health.OK else "; ".join(reasons) or health.value)
+    return "\n".join(lines)
+
+
+def comparison(first: Snapshot | None, second: Snapshot | None) -> str:
+    """Return the figures of two snapshots beside one another, with a mark where they differ."""
+    if first is None or second is None:
+        return "one of the two moments cannot be read"
+    before, after = dict(pairs(first)), dict(pairs(second))
+    names = list(dict.fromkeys([*before, *after]))
+    columns = [(n, before.get(n, "-"), after.get(n, "-")) for n in names]
+    left = max(len(n) for n in names)
+    middle = max(len(b) for _, b, _ in columns)
+    return "\n".join(
+        f"{'*' if b != a else ' '} {n:<{left}}  {b:<{middle}}  {a}" for n, b, a in columns
+    )

@@ -1,0 +1,300 @@
+"""One thread per source, and one that publishes what there is: nobody waits for anybody."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from console import verdict
+from console.changes import changes
+from console.model import Event, Kind, Reading, Snapshot, State
+from console.sources import READ_DEADLINE_S, AnySource, Source, Where
+from console.sources.events import EventSource, Happening
+from console.sources.kafka import KafkaSource, explain
+from console.sources.postgres import GradeSource, LetterSource, ShopSource
+from console.sources.processes import ProcessSource
+from console.sources.redis import RedisSource
+from shop.clock import Clock, utc_now
+from shop.log import redact
+
+PUBLISH_S: Final = 1.0
+EVENTS_KEPT: Final = 300
+_SOONEST_S: Final = 0.1
+"""Between two snapshots when something new came in."""
+_REST: Final = 10
+"""A source reads at most one tenth of the time, however slow its server."""
+_SLOW: Final = {"grades": 30.0, "letters": 5.0, "kafka": 2.5}
+"""Seconds that a read may take before its reading is called stale, where it is not 1.5."""
+
+Listener = Callable[[Snapshot], None]
+
+
+class Feed(Protocol):
+    """Where snapshots come from: the poller, or a recording."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End; returns soon, whatever the servers do."""
+
+    def latest(self) -> Snapshot:
+        """Return the newest snapshot at once."""
+        ...
+
+    def refresh(self) -> None:
+        """Read everything now."""
+
+
+@dataclass
+class _Slot:
+    """What is known of one source. Guarded by the poller's lock."""
+
+    value: Any = None
+    taken_at: datetime | None = None
+    latency_ms: float | None = None
+    error: str | None = None
+    failing_since: datetime | None = None
+    failures: int = 0
+    retry_at: datetime | None = None
+    reading_since: datetime | None = None
+    patience: float = READ_DEADLINE_S
+
+    def reading(self, now: datetime) -> Reading[Any]:
+        """Return what it amounts to; a read that overstays its time counts as failed."""
+        failures, since, error = self.failures, self.failing_since, self.error
+        if self.reading_since is not None:
+            waited = (now - self.reading_since).total_seconds()
+            if waited > self.patience:
+                failures += 1
+                since = since or self.reading_since
+                error = error or f"no answer for {waited:.0f} s"
+        failing_s = (now - since).total_seconds() if since else 0.0
+        return Reading(
+            value=self.value,
+            state=verdict.state_of(failures, failing_s, ever=self.value is not None),
+            taken_at=self.taken_at,
+            latency_ms=self.latency_ms,
+            error=error if failures else None,
+            failing_since=since if failures else None,
+            attempts=failures,
+            retry_at=self.retry_at if failures else None,
+        )
+
+
+class Poller:
+    """Reads all sources and publishes snapshots.
+
+    Args:
+        sources: one per field of `Snapshot`.
+        events: the source of events.
+        where: told to look again when a source fails.
+        slow: seconds that every read is made slower, to see the console wait (for developers).
+        clock: UTC.
+        monotonic: seconds of a clock that never steps.
+        rng: for the jitter.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[AnySource],
+        events: Source[list[Happening]],
+        where: Where,
+        *,
+        slow: float = 0.0,
+        clock: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._sources = sources
+        self._events = events
+        self._where = where
+        self._slow = slow
+        self._clock = clock
+        self._monotonic = monotonic
+        self._rng = rng or random.Random()  # noqa: S311  (jitter, not cryptography)
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
+        self._fresh = False
+        self._stop = threading.Event()
+        self._slots = {s.name: _Slot(patience=_SLOW.get(s.name, READ_DEADLINE_S)) for s in sources}
+        self._wakes = {s.name: threading.Event() for s in sources}
+        self._happened: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._numbers = itertools.count(1)
+        self._listeners: list[Listener] = []
+        self._threads: list[threading.Thread] = []
+        self._latest = Snapshot(sequence=0, at=clock())
+        self.interval = PUBLISH_S
+        """Seconds between two snapshots."""
+        self.pace = 1.0
+        """Factor on every source's interval."""
+
+    def listen(self, listener: Listener) -> None:
+        """Have a function called with every snapshot, in the publishing thread."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Start the threads."""
+        work: list[tuple[str, Callable[[], None]]] = [
+            *((s.name, lambda s=s: self._follow(s)) for s in self._sources),
+            ("events", self._follow_events),
+            ("publisher", self._publish_all),
+        ]
+        for name, target in work:
+            thread = threading.Thread(target=target, name=f"console-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """End the threads; one that hangs in a server's silence is left to itself."""
+        self._stop.set()
+        for wake in self._wakes.values():
+            wake.set()
+        with self._news:
+            self._news.notify_all()
+        deadline = time.monotonic() + 1.0
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def latest(self) -> Snapshot:
+        """Return the newest snapshot."""
+        return self._latest
+
+    def refresh(self) -> None:
+        """Have every source read now, a failing one too."""
+        for wake in self._wakes.values():
+            wake.set()
+
+    def wait_until_read(self, timeout: float) -> Snapshot:
+        """Return a snapshot as soon as every source has said something, or the time is over."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
+                now = self._clock()
+                states = [slot.reading(now).state for slot in self._slots.values()]
+                if State.LOADING not in states:
+                    break
+                self._news.wait(min(left, 0.2))
+        return self._publish()
+
+    def note(self, level: str, source: str, text: str, kind: Kind = Kind.CONSOLE) -> None:
+        """Add an event of the console itself."""
+        self._add([Happening(self._clock(), kind, level, source, text)])
+
+    def _follow(self, source: AnySource) -> None:
+        slot, wake = self._slots[source.name], self._wakes[source.name]
+        while not self._stop.is_set():
+            wake.clear()
+            wake.wait(self._read(source, slot))
+        with contextlib.suppress(Exception):
+            source.reset()
+
+    def _read(self, source: AnySource, slot: _Slot) -> float:
+        """Read once; return how long to wait, in seconds."""
+        began = self._monotonic()
+        with self._lock:
+            slot.reading_since = self._clock()
+        try:
+            if self._slow:
+                self._stop.wait(self._slow)
+            value = source.read()
+        except Exception as e:  # whatever a server answers, the console goes on
+            return self._failed(source, slot, e)
+        took = self._monotonic() - began
+        with self._news:
+            first = slot.value is None or slot.failures > 0
+            slot.value, slot.taken_at, slot.latency_ms = value, self._clock(), 1000 * took
+            slot.error = slot.failing_since = slot.retry_at = slot.reading_since = None
+            slot.failures = 0
+            if first:
+                self._fresh = True
+                self._news.notify_all()
+        return max(source.interval * self.pace, _REST * took) - took
+
+    def _failed(self, source: AnySource, slot: _Slot, error: Exception) -> float:
+        with contextlib.suppress(Exception):
+            source.reset()
+        self._where.look()
+        wait = verdict.backoff(slot.failures + 1, self._rng.random())
+        now = self._clock()
+        with self._news:
+            if slot.failures == 0:
+                self._fresh = True
+                self._news.notify_all()
+            slot.failures += 1
+            slot.failing_since = slot.failing_since or now
+            slot.error = redact(explain(error))
+            slot.retry_at = now + timedelta(seconds=wait)
+            slot.reading_since = None
+        return wait
+
+    def _follow_events(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(Exception):  # a log that cannot be read is not worth an end
+                self._add(self._events.read())
+            self._stop.wait(self._events.interval * self.pace)
+        with contextlib.suppress(Exception):
+            self._events.reset()
+
+    def _add(self, happened: Iterable[Happening]) -> None:
+        with self._lock:
+            for h in happened:
+                self._happened.append(
+                    Event(
+                        n=next(self._numbers),
+                        at=h.at,
+                        kind=h.kind,
+                        level=h.level,
+                        source=h.source,
+                        text=h.text,
+                    )
+                )
+
+    def _publish_all(self) -> None:
+        while not self._stop.is_set():
+            began = self._monotonic()
+            snapshot = self._publish()
+            for listener in self._listeners:
+                listener(snapshot)
+            with self._news:
+                self._news.wait_for(lambda: self._fresh or self._stop.is_set(), self.interval)
+                self._fresh = False
+            self._stop.wait(max(0.0, _SOONEST_S - (self._monotonic() - began)))
+
+    def _publish(self) -> Snapshot:
+        now = self._clock()
+        with self._lock:
+            readings = {name: slot.reading(now) for name, slot in self._slots.items()}
+            sequence = self._latest.sequence + 1
+        snapshot = msgspec.structs.replace(Snapshot(sequence=sequence, at=now), **readings)
+        self._add(
+            Happening(now, Kind.CONSOLE, level, source, text)
+            for level, source, text in changes(self._latest, snapshot)
+        )
+        with self._lock:
+            events = tuple(self._happened)
+            self._latest = msgspec.structs.replace(snapshot, events=events)
+            return self._latest
+
+
+def make(where: Where, *, slow: float = 0.0) -> Poller:
+    """Return a poller of a shop."""
+    sources: list[AnySource] = [
+        KafkaSource(where),
+        RedisSource(where),
+        ShopSource(where),
+        GradeSource(where),
+        LetterSource(where),
+        ProcessSource(where),
+    ]
+    return Poller(sources, EventSource(where), where, slow=slow)

@@ -1,0 +1,213 @@
+"""Events: the ends of the processes' logs, and what operators did."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import redis
+
+from console import journal
+from console.model import Kind
+from console.sources import READ_DEADLINE_S, Where
+from console.text import printable
+from shop import cache
+from shop.clock import UTC, Clock, utc_now
+from shop.log import redact
+
+FIRST_BYTES: Final = 4_096
+"""How far back a log is read when the console starts."""
+MOST_BYTES: Final = 64 << 10
+"""Read of one log at a time; what is beyond is skipped, and said so."""
+_REDIS_REST_S: Final = 5.0
+
+_PAIR: Final = re.compile(r'([\w.]+)=("(?:[^"\\]|\\.)*"|\S*)')
+_POSTGRES: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)? UTC \[\d+\] (?:\S+ )?([A-Z]+[0-9]?):\s+(.*)"
+)
+_POSTGRES_LEVELS: Final = {
+    "WARNING": "warning",
+    "ERROR": "error",
+    "FATAL": "error",
+    "PANIC": "error",
+}
+_REDIS: Final = re.compile(r"\d+:[A-Z] (\d+ \w{3} \d{4} [\d:]+)\.\d+ ([.*#-]) (.*)")
+_KNOWN: Final = ("timestamp", "level", "process", "event")
+
+
+@dataclass(frozen=True)
+class Happening:
+    """An event that has no number yet."""
+
+    at: datetime
+    kind: Kind
+    level: str
+    source: str
+    text: str
+
+
+class EventSource:
+    """Follows every log of a data directory, and the operators' journal.
+
+    Args:
+        where: the data directory and Redis are.
+        clock: dates lines that carry no time.
+    """
+
+    name = "events"
+
+    def __init__(self, where: Where, *, interval: float = 0.5, clock: Clock = utc_now) -> None:
+        self.interval = interval
+        self._where = where
+        self._clock = clock
+        self._tails: dict[Path, Tail] = {}
+        self._client: redis.Redis | None = None
+        self._last = "-"
+        self._rest_until = float("-inf")
+
+    def read(self) -> list[Happening]:
+        """Return what happened since the last call, by time."""
+        return sorted([*self._logs(), *self._actions()], key=lambda h: h.at)
+
+    def reset(self) -> None:
+        """Close the connection to Redis; the places in the logs are kept."""
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+    def _logs(self) -> Iterator[Happening]:
+        folder = self._where.settings.data_dir / "logs"
+        for path in sorted(folder.glob("*.log")):
+            tail = self._tails.setdefault(path, Tail(path))
+            for line in tail.read():
+                if line.strip():
+                    yield parse(line, path.stem, self._clock())
+
+    def _actions(self) -> Iterator[Happening]:
+        """Yield the journal's new entries; Redis being away is another source's story."""
+        if time.monotonic() < self._rest_until:
+            return
+        try:
+            if self._client is None:
+                url = self._where.settings.redis_url
+                self._client = cache.client(url, timeout=READ_DEADLINE_S)
+            found = journal.read(self._client, self._last)
+        except redis.RedisError:
+            self.reset()
+            self._rest_until = time.monotonic() + _REDIS_REST_S
+            return
+        for key, entry in found:
+            self._last = key
+            level = "info" if entry.outcome == "done" else "warning"
+            text = f"{entry.action}: {entry.outcome}, {entry.result} ({entry.who})"
+            yield Happening(entry.at, Kind.ACTION, level, "operator", printable(text))
+
+
+class Tail:
+    """Follows a file that grows, is moved aside and made anew, or truncated.
+
+    Args:
+        path: may not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._place: tuple[int, int] | None = None
+        self._rest = b""
+
+    def read(self) -> list[str]:
+        """Return the lines that were completed since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                return self._lines(file)
+        except OSError:
+            return []
+
+    def _lines(self, file: Any) -> list[str]:
+        end = file.seek(0, 2)
+        inode = self._path.stat().st_ino
+        skipped = ""
+        if self._place is None:
+            start = max(0, end - FIRST_BYTES)
+        elif self._place[0] != inode or self._place[1] > end:
+            start, self._rest = 0, b""
+        else:
+            start = self._place[1]
+        partial = self._place is None and start > 0
+        if end - start > MOST_BYTES:
+            skipped = f"{end - start - MOST_BYTES} bytes of log skipped"
+            start, self._rest, partial = end - MOST_BYTES, b"", True
+        file.seek(start)
+        data = self._rest + file.read(end - start)
+        self._place = (inode, end)
+        *lines, self._rest = data.split(b"\n")
+        if partial and lines:
+            lines = lines[1:]
+        texts = [line.decode(errors="replace") for line in lines]
+        return [skipped, *texts] if skipped else texts
+
+
+def parse(line: str, source: str, now: datetime) -> Happening:
+    r"""Read a line of ours (logfmt or JSON), of PostgreSQL, or of anybody.
+
+    >>> now = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> h = parse('timestamp=2026-11-23T10:55:40Z level=warning process=orders '
+    ...           'event="waiting for server" server=x', "orders", now)
+    >>> h.at.isoformat(), h.level, h.source, h.text
+    ('2026-11-23T10:55:40+00:00', 'warning', 'orders', 'waiting for server server=x')
+    >>> parse("2026-11-23 10:51:55.265 UTC [17] FATAL:  no", "postgres", now).level
+    'error'
+    >>> parse("Segmentation fault", "ingest", now).at == now
+    True
+    """
+    text = redact(line.strip())
+    fields = _fields(text)
+    if "event" in fields:
+        rest = " ".join(f"{k}={v}" for k, v in fields.items() if k not in _KNOWN)
+        return Happening(
+            at=_time(fields.get("timestamp", ""), now),
+            kind=Kind.LOG,
+            level=printable(fields.get("level", "info"), 10),
+            source=source,
+            text=printable(f"{fields['event']} {rest}".strip()),
+        )
+    if found := _POSTGRES.match(text):
+        day, fraction, severity, message = found.groups()
+        at = _time(f"{day}{fraction or ''}+00:00", now)
+        level = _POSTGRES_LEVELS.get(severity, "info")
+        return Happening(at, Kind.LOG, level, source, printable(message))
+    if found := _REDIS.match(text):
+        written, mark, message = found.groups()
+        with contextlib.suppress(ValueError):  # in local time: Redis knows no other
+            at = datetime.strptime(written, "%d %b %Y %H:%M:%S").astimezone(UTC)
+            level = "warning" if mark == "#" else "info"
+            return Happening(at, Kind.LOG, level, source, printable(message))
+    return Happening(now, Kind.LOG, "info", source, printable(text))
+
+
+def _fields(text: str) -> Mapping[str, str]:
+    if text.startswith("{"):
+        try:
+            found = msgspec.json.decode(text.encode())
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            return {}
+        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+    return {
+        key: value[1:-1].replace('\\"', '"') if value.startswith('"') else value
+        for key, value in _PAIR.findall(text)
+    }
+
+
+def _time(text: str, otherwise: datetime) -> datetime:
+    try:
+        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return otherwise
+    return at.astimezone(UTC) if at.tzinfo else otherwise

@@ -1,0 +1,271 @@
+"""Kafka: lag per partition with its verdict, rates, members."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, Final
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
+
+from console import verdict
+from console.model import Kafka, Member, Partition, Rate, Topic
+from console.sources import READ_DEADLINE_S, Where
+from shop import kafka, topics
+from shop.model import GROUPS
+from shop.outage import first_line
+
+ENDS_S: Final = 0.5
+"""How long fetching may take to confirm the ends of the logs; idle, it takes 30 ms."""
+MEMBERS_EVERY: Final = 5
+"""Reads between two looks at the groups' members, who change rarely."""
+GRACE_S: Final = 2.0
+"""Messages of so many seconds may be on their way without being a lag worth a word."""
+
+Key = tuple[str, int]
+
+
+class KafkaSource:
+    """Reads offsets of all topics in a handful of batched requests.
+
+    Commits are read before ends, so a lag is never negative because of the order of reading.
+
+    Args:
+        where: the cluster is.
+        monotonic: seconds of a clock that never steps.
+    """
+
+    name = "kafka"
+
+    def __init__(
+        self,
+        where: Where,
+        *,
+        interval: float = 2.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.interval = interval
+        self._where = where
+        self._monotonic = monotonic
+        self._admin: AdminClient | None = None
+        self._consumer: Consumer | None = None
+        self._windows: dict[Key, deque[verdict.Sample]] = defaultdict(
+            lambda: deque(maxlen=verdict.WINDOW)
+        )
+        self._log_ids: dict[str, str] = {}
+        self._members: dict[str, tuple[Member, ...] | None] = {}
+        self._reads = 0
+
+    def read(self) -> Kafka:
+        """Return offsets and verdicts.
+
+        Raises:
+            KafkaException: if the cluster does not answer.
+        """
+        if self._admin is None:
+            self._admin = kafka.admin(self._where.settings.kafka, "console")
+        admin = self._admin
+        metadata = admin.list_topics(timeout=READ_DEADLINE_S)
+        counts = {
+            name: len(metadata.topics[name].partitions)
+            for name in GROUPS
+            if name in metadata.topics and metadata.topics[name].error is None
+        }
+        if self._reads % MEMBERS_EVERY == 0:
+            self._look_at_groups(admin, counts)
+        committed, errors = self._committed(admin, counts)
+        keys = [(name, p) for name, n in counts.items() for p in range(n)]
+        low, ends = self._offsets(admin, keys)
+        now = self._monotonic()
+        for key in keys:
+            self._append(key, verdict.Sample(now, ends[key], committed.get(key), low.get(key, 0)))
+        self._reads += 1
+        found = tuple(
+            self._topic(name, counts.get(name), errors.get(name)) for name in sorted(GROUPS)
+        )
+        return Kafka(brokers=len(metadata.brokers), topics=found)
+
+    def reset(self) -> None:
+        """Close the consumer and forget the admin client, which has nothing to close."""
+        if self._consumer:
+            self._consumer.close()
+        self._admin = self._consumer = None
+        self._reads = 0  # whatever comes back may be another cluster
+
+    def _append(self, key: Key, sample: verdict.Sample) -> None:
+        window = self._windows[key]
+        if window and sample.end < window[-1].end:  # the topic was made anew
+            window.clear()
+        window.append(sample)
+
+    def _look_at_groups(self, admin: AdminClient, counts: Mapping[str, int]) -> None:
+        """See who consumes, and forget the samples of topics that were made anew."""
+        for name, info in kafka.describe_topics(admin, counts).items():
+            if self._log_ids.get(name, info.log_id) != info.log_id:
+                for key in [k for k in self._windows if k[0] == name]:
+                    del self._windows[key]
+            self._log_ids[name] = info.log_id
+        for name in counts:
+            members = topics.members(admin, name)
+            self._members[name] = (
+                None
+                if members is None
+                else tuple(
+                    Member(client_id=m.client_id, host=m.host, partitions=m.partitions)
+                    for m in members
+                )
+            )
+
+    @staticmethod
+    def _committed(
+        admin: AdminClient, names: Iterable[str]
+    ) -> tuple[dict[Key, int], dict[str, str]]:
+        """Return commits, and errors by topic: one group's error does not hide the others."""
+        futures = {
+            name: admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(GROUPS[name])], request_timeout=READ_DEADLINE_S
+            )[GROUPS[name]]
+            for name in names
+        }
+        found: dict[Key, int] = {}
+        errors: dict[str, str] = {}
+        for name, future in futures.items():
+            try:
+                for p in future.result().topic_partitions:
+                    if p.topic == name and p.offset >= 0 and p.offset != OFFSET_INVALID:
+                        found[name, p.partition] = p.offset
+            except KafkaException as e:
+                if e.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                    errors[name] = e.args[0].str()
+        return found, errors
+
+    def _offsets(
+        self, admin: AdminClient, keys: list[Key]
+    ) -> tuple[dict[Key, int], dict[Key, int]]:
+        """Return the oldest and the next offset of each partition."""
+        if not keys:
+            return {}, {}
+        low = _listed(admin, keys, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        ends = _listed(admin, keys, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return low, self._confirmed(ends)
+
+    def _confirmed(self, ends: dict[Key, int]) -> dict[Key, int]:
+        """Return the ends as fetching reports them.
+
+        The embedded broker's ListOffsets lags behind by the records of the newest batch; a fetch
+        from there on finds the rest, and elsewhere nothing.
+        """
+        if self._consumer is None:
+            self._consumer = Consumer(
+                {
+                    **kafka.client_config(self._where.settings.kafka, "console-ends"),
+                    "group.id": "jangteo-console",  # required; nothing is ever committed
+                    "enable.auto.commit": False,
+                    "enable.partition.eof": True,
+                    "fetch.wait.max.ms": 20,
+                    "queued.max.messages.kbytes": 4 << 10,
+                }
+            )
+        consumer = self._consumer
+        consumer.assign([TopicPartition(t, p, max(0, end)) for (t, p), end in ends.items()])
+        confirmed, open_ = dict(ends), set(ends)
+        deadline = self._monotonic() + ENDS_S
+        try:
+            while open_ and self._monotonic() < deadline:
+                for message in consumer.consume(1_000, 0.05):
+                    key = (str(message.topic()), int(message.partition() or 0))
+                    error = message.error()
+                    offset = int(message.offset() or 0)
+                    if error is None:
+                        confirmed[key] = max(confirmed.get(key, 0), offset + 1)
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        confirmed[key] = max(confirmed.get(key, 0), offset)
+                        open_.discard(key)
+        finally:
+            consumer.unassign()
+        for key in open_:  # not confirmed in time: it is at least what it was
+            if window := self._windows.get(key):
+                confirmed[key] = max(confirmed[key], window[-1].end)
+        return confirmed
+
+    def _topic(self, name: str, count: int | None, error: str | None) -> Topic:
+        group = GROUPS[name]
+        if count is None:
+            return Topic(name=name, group=group, error="there is no such topic")
+        partitions = tuple(partition(p, tuple(self._windows[name, p])) for p in range(count))
+        lag = verdict.total_lag(p.lag for p in partitions)
+        published = verdict.total(p.published for p in partitions)
+        taken = verdict.total(p.taken for p in partitions)
+        return Topic(
+            name=name,
+            group=group,
+            partitions=partitions,
+            members=self._members.get(name),
+            lag=lag,
+            published=published,
+            taken=taken,
+            verdict=verdict.worst(p.verdict for p in partitions),
+            drain_s=verdict.drain_s(lag, published, taken),
+            error=error,
+        )
+
+
+def partition(number: int, window: tuple[verdict.Sample, ...]) -> Partition:
+    """Return what the samples of a partition, oldest first, say of it.
+
+    >>> from console.verdict import Sample
+    >>> p = partition(0, (Sample(0.0, 10, 10), Sample(2.0, 30, 20)))
+    >>> p.lag, p.published.per_s, p.taken.per_s, p.verdict.value
+    (10, 10.0, 5.0, 'ok')
+    """
+    if not window:
+        return Partition(partition=number)
+    last = window[-1]
+    before = window[-2] if len(window) > 1 else None
+    published = taken = Rate()
+    if before is not None:
+        elapsed = last.at - before.at
+        published = verdict.rate(before.end, last.end, elapsed)
+        taken = verdict.rate(before.committed, last.committed, elapsed)
+    lag = verdict.lag_of(last.end, last.committed)
+    allowed = math.ceil(GRACE_S * (published.per_s or 0.0))
+    return Partition(
+        partition=number,
+        low=last.low,
+        end=last.end,
+        committed=last.committed,
+        lag=lag,
+        skew=max(0, (last.committed or 0) - last.end),
+        lost=verdict.lost(last.low, last.committed),
+        published=published,
+        taken=taken,
+        verdict=verdict.judge(window, allowed),
+        drain_s=verdict.drain_s(lag, published, taken),
+    )
+
+
+def _listed(admin: AdminClient, keys: list[Key], spec: OffsetSpec) -> dict[Key, int]:
+    asked = {TopicPartition(*key): spec for key in keys}
+    futures: dict[TopicPartition, Future[Any]] = admin.list_offsets(
+        asked, request_timeout=READ_DEADLINE_S
+    )
+    return {(p.topic, p.partition): int(f.result().offset) for p, f in futures.items()}
+
+
+def explain(error: Exception) -> str:
+    """Return one line on what is wrong."""
+    if isinstance(error, KafkaException) and isinstance(error.args[0], KafkaError):
+        return str(error.args[0].str())
+    return first_line(error)

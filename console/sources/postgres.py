@@ -1,0 +1,268 @@
+"""PostgreSQL: what arrived, who buys, the grades, the dead letters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from console import verdict
+from console.model import (
+    GradeCount,
+    GradeRun,
+    Grades,
+    Ingested,
+    Letter,
+    LetterCount,
+    Letters,
+    Shop,
+    Spender,
+    Upgrade,
+)
+from console.sources import Where
+from console.text import printable
+from shop import postgres
+from shop.model import TOPICS
+from shop.postgres import Connection
+
+MINUTES: Final = 10
+"""How far back spenders and takings look: two windows of the default length."""
+SHOWN: Final = 20
+"""Spenders, upgrades and letters that are read."""
+_PAYLOAD_BYTES: Final = 300
+
+_INGESTED: Final = """
+    SELECT topic, sum(stored), sum(rejected), sum(ignored) FROM ingest_offsets GROUP BY topic
+"""
+_SPENDERS: Final = """
+    SELECT w.user_id, u.name, u.grade, w.orders, w.spend
+    FROM (
+        SELECT user_id, sum(orders) AS orders, sum(spend) AS spend FROM user_spend_windows
+        WHERE window_start >= now() - %s * interval '1 minute'
+        GROUP BY user_id HAVING sum(spend) > 0 ORDER BY sum(spend) DESC, user_id LIMIT %s
+    ) w JOIN users u USING (user_id) ORDER BY w.spend DESC, w.user_id
+"""
+_TAKINGS: Final = """
+    SELECT coalesce(sum(orders), 0), coalesce(sum(spend), 0) FROM user_spend_windows
+    WHERE window_start >= now() - %s * interval '1 minute'
+"""
+_SERVER: Final = """
+    SELECT pg_database_size(datid), numbackends FROM pg_stat_database
+    WHERE datname = current_database()
+"""
+_GRADES: Final = "SELECT grade, count(*) FROM users GROUP BY grade ORDER BY 2 DESC, 1"
+_RUN: Final = """
+    SELECT run_id, as_of, mode, changed, upgraded, downgraded,
+           extract(epoch FROM finished_at - started_at)::float8
+    FROM grade_runs ORDER BY run_id DESC LIMIT 1
+"""
+_CHANGES: Final = """
+    SELECT from_grade, to_grade, count(*) FROM grade_history WHERE as_of = %s GROUP BY 1, 2
+"""
+_UPGRADES: Final = """
+    SELECT h.user_id, u.name, h.from_grade, h.to_grade, h.cumulative_spend, h.as_of
+    FROM grade_history h LEFT JOIN users u USING (user_id)
+    ORDER BY h.as_of DESC, h.cumulative_spend DESC LIMIT %s
+"""
+_LETTER_COUNTS: Final = """
+    SELECT topic, reason, count(*), count(*) FILTER (WHERE replayed_at IS NULL), max(rejected_at)
+    FROM rejected_messages GROUP BY topic, reason ORDER BY 3 DESC, 1, 2
+"""
+_LETTERS: Final = """
+    SELECT topic, partition, "offset", reason, field, detail, substring(payload FOR %s),
+           rejected_at, replayed_at
+    FROM rejected_messages ORDER BY rejected_at DESC LIMIT %s
+"""
+
+
+class _Database:
+    """A connection that is made when it is needed, with a limit on every statement."""
+
+    name = "postgres"
+
+    def __init__(self, where: Where, interval: float, limit_ms: int) -> None:
+        self.interval = interval
+        self._where = where
+        self._limit_ms = limit_ms
+        self._conn: Connection | None = None
+
+    def reset(self) -> None:
+        """Close the connection."""
+        if self._conn is not None:
+            self._conn.close()
+        self._conn = None
+
+    def _connection(self) -> Connection:
+        if self._conn is None or self._conn.closed:
+            self._conn = postgres.connect(
+                self._where.settings.postgres, "console", autocommit=True, timeout=2
+            )
+            self._conn.execute(b"SET default_transaction_read_only = on")
+            self._conn.execute(f"SET statement_timeout = {self._limit_ms:d}".encode())
+        return self._conn
+
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        return self._connection().execute(query.encode(), values).fetchall()
+
+
+class ShopSource(_Database):
+    """What arrived and who buys."""
+
+    def __init__(
+        self,
+        where: Where,
+        *,
+        interval: float = 2.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(where, interval, 2_000)
+        self._monotonic = monotonic
+        self._before: tuple[float, dict[str, int]] | None = None
+
+    def read(self) -> Shop:
+        """Return it.
+
+        Raises:
+            psycopg.Error: if PostgreSQL does not answer, or has no schema.
+        """
+        counted: dict[str, Sequence[int]] = dict.fromkeys(sorted(TOPICS), (0, 0, 0))
+        counted |= {topic: numbers for topic, *numbers in self._rows(_INGESTED)}
+        now = self._monotonic()
+        sums = {topic: sum(map(int, numbers)) for topic, numbers in counted.items()}
+        before, self._before = self._before, (now, sums)
+        ingested = tuple(
+            Ingested(
+                topic=topic,
+                stored=int(numbers[0]),
+                rejected=int(numbers[1]),
+                ignored=int(numbers[2]),
+                rate=verdict.rate(
+                    before[1].get(topic) if before else None,
+                    sums[topic],
+                    now - before[0] if before else 0.0,
+                ),
+            )
+            for topic, numbers in counted.items()
+        )
+        spenders = tuple(
+            Spender(
+                user_id=user_id,
+                name=name and printable(name),
+                grade=grade,
+                orders=int(orders),
+                spend=int(spend),
+            )
+            for user_id, name, grade, orders, spend in self._rows(_SPENDERS, (MINUTES, SHOWN))
+        )
+        ((orders, spend),) = self._rows(_TAKINGS, (MINUTES,))
+        ((size, connections),) = self._rows(_SERVER)
+        return Shop(
+            ingested=ingested,
+            spenders=spenders,
+            minutes=MINUTES,
+            orders=int(orders),
+            spend=int(spend),
+            size=int(size),
+            connections=int(connections),
+        )
+
+
+class GradeSource(_Database):
+    """The grades: reads every customer's once, so rarely."""
+
+    name = "grades"
+
+    def __init__(self, where: Where, *, interval: float = 10.0) -> None:
+        super().__init__(where, interval, 30_000)
+        self._looked: int | None = None
+
+    def read(self) -> Grades:
+        """Return them.
+
+        Raises:
+            psycopg.Error: if PostgreSQL does not answer, or has no schema.
+        """
+        counts = self._rows(_GRADES)
+        runs = self._rows(_RUN)
+        run, changes = None, {}
+        if runs:
+            run_id, as_of, mode, changed, up, down, seconds = runs[0]
+            run = GradeRun(
+                run_id=run_id,
+                as_of=as_of,
+                mode=mode,
+                changed=changed,
+                upgraded=up,
+                downgraded=down,
+                seconds=seconds,
+            )
+            changes = net(self._rows(_CHANGES, (as_of,)))
+        upgrades = tuple(
+            Upgrade(
+                user_id=user_id,
+                name=name and printable(name),
+                from_grade=from_,
+                to_grade=to,
+                spend=spend,
+                at=at,
+            )
+            for user_id, name, from_, to, spend, at in self._rows(_UPGRADES, (SHOWN,))
+        )
+        return Grades(
+            counts=tuple(
+                GradeCount(grade=grade, customers=number, change=changes.get(grade, 0))
+                for grade, number in counts
+            ),
+            run=run,
+            upgrades=upgrades,
+        )
+
+
+class LetterSource(_Database):
+    """The dead letters."""
+
+    name = "letters"
+
+    def __init__(self, where: Where, *, interval: float = 5.0) -> None:
+        super().__init__(where, interval, 5_000)
+
+    def read(self) -> Letters:
+        """Return counts and the newest.
+
+        Raises:
+            psycopg.Error: if PostgreSQL does not answer, or has no schema.
+        """
+        counts = tuple(
+            LetterCount(topic=topic, reason=reason, total=total, open=open_, newest=newest)
+            for topic, reason, total, open_, newest in self._rows(_LETTER_COUNTS)
+        )
+        newest = tuple(
+            Letter(
+                topic=topic,
+                partition=partition,
+                offset=offset,
+                reason=reason,
+                field=field,
+                detail=printable(detail),
+                payload=printable((payload or b"").decode(errors="replace"), _PAYLOAD_BYTES),
+                rejected_at=rejected,
+                replayed_at=replayed,
+            )
+            for topic, partition, offset, reason, field, detail, payload, rejected, replayed in (
+                self._rows(_LETTERS, (_PAYLOAD_BYTES, 5 * SHOWN)) if counts else ()
+            )
+        )
+        return Letters(counts=counts, newest=newest)
+
+
+def net(changes: Sequence[tuple[Any, ...]]) -> dict[str, int]:
+    """Return how many more customers hold each grade, of (from, to, customers).
+
+    >>> net([("BRONZE", "SILVER", 3), ("SILVER", "BRONZE", 1)])
+    {'BRONZE': -2, 'SILVER': 2}
+    """
+    found: dict[str, int] = {}
+    for from_, to, number in changes:
+        found[from_] = found.get(from_, 0) - number
+        found[to] = found.get(to, 0) + number
+    return found

@@ -1,0 +1,102 @@
+"""Redis: the cache with its countdown, memory, work, hits, refreshes."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, cast
+
+import redis
+
+from console import verdict
+from console.model import Redis, Refresh
+from console.sources import READ_DEADLINE_S, Where
+from shop import cache
+from shop.cache import CacheMeta
+
+KEPT: Final = 20
+"""Refreshes that are remembered."""
+
+
+class RedisSource:
+    """Reads INFO and the cache's meta data in one round trip and a half.
+
+    Args:
+        where: Redis is.
+    """
+
+    name = "redis"
+
+    def __init__(self, where: Where, *, interval: float = 1.0) -> None:
+        self.interval = interval
+        self._where = where
+        self._client: redis.Redis | None = None
+        self._counted: tuple[int, int] | None = None
+        self._refreshes: deque[Refresh] = deque(maxlen=KEPT)
+
+    def read(self) -> Redis:
+        """Return the state of Redis.
+
+        Raises:
+            redis.RedisError: if it does not answer.
+        """
+        if self._client is None:
+            self._client = cache.client(self._where.settings.redis_url, timeout=READ_DEADLINE_S)
+        client = self._client
+        pipe = client.pipeline(transaction=False)
+        pipe.info()
+        pipe.hlen(cache.USERS)
+        pipe.hlen(cache.PRODUCTS)
+        info, users, products = cast("tuple[dict[str, Any], int, int]", pipe.execute())
+        meta = cache.read_meta(client)
+        self._remember(meta)
+        hits, misses = int(info["keyspace_hits"]), int(info["keyspace_misses"])
+        before, self._counted = self._counted, (hits, misses)
+        rate = None
+        if before is not None:
+            hit, missed = hits - before[0], misses - before[1]
+            rate = verdict.share(hit, hit + missed)
+        return Redis(
+            meta=meta,
+            users=users,
+            products=products,
+            memory=int(info["used_memory"]),
+            memory_human=str(info["used_memory_human"]),
+            max_memory=int(info.get("maxmemory", 0)) or None,
+            ops=int(info["instantaneous_ops_per_sec"]),
+            hits=hits,
+            misses=misses,
+            hit_rate=rate,
+            evicted=int(info.get("evicted_keys", 0)),
+            clients=int(info["connected_clients"]),
+            version=str(info["redis_version"]),
+            refreshes=tuple(self._refreshes),
+        )
+
+    def reset(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            self._client.close()
+        self._client = self._counted = None
+
+    def _remember(self, meta: CacheMeta) -> None:
+        if meta.refreshed_at is None:
+            return
+        last = self._refreshes[-1] if self._refreshes else None
+        failed = meta.error if meta.phase == verdict.Phase.FAILED.value else ""
+        if last and (last.version, last.at, last.error) == (
+            meta.version,
+            meta.refreshed_at,
+            failed,
+        ):
+            return
+        self._refreshes.append(
+            Refresh(
+                version=meta.version,
+                at=meta.refreshed_at,
+                duration=meta.duration,
+                users=meta.users,
+                products=meta.products,
+                replaced=meta.replaced,
+                error=failed,
+            )
+        )
