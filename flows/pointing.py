@@ -109,7 +109,8 @@ def _whole_fault(reason: str, text: str) -> Fault | None:
 
 def _json_fault(detail: str, payload: bytes) -> Fault | None:
     if at := re.search(r"\(byte (\d+)\)", detail):
-        start = min(int(at[1]), len(payload))
+        # msgspec names the byte behind the first trailing one, otherwise the one at fault.
+        start = min(int(at[1]) - ("trailing characters" in detail), len(payload))
         return Fault(start, start + 1, "here it stops being JSON")
     if "truncated" in detail:
         return Fault(len(payload), len(payload), "it ends here, too early")

@@ -1,0 +1,49 @@
+"""Dead letters for tests: rejected by the real store, in a database without a broker."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from samples import NOW, Message, raw_batch
+
+from flows import dlq
+from flows.decode import decode_batch
+from flows.store import Store
+from shop import postgres
+from shop.command import Parser
+from shop.settings import Settings
+
+
+def put_aside(
+    settings: Settings,
+    messages: Sequence[Message],
+    *,
+    topic: str = "orders",
+    partition: int = 0,
+    log_id: str = "log-1",
+) -> None:
+    """Let the ingest's own store reject messages, at offsets from 0 of one partition."""
+    with postgres.connect(settings.postgres, "letters") as conn:
+        with conn.transaction():
+            conn.execute(
+                "INSERT INTO ingest_offsets (topic, partition, log_id, next_offset)"
+                " VALUES (%s, %s, %s, 0)",
+                (topic, partition, log_id),
+            )
+        store = Store(topic, window_s=300)
+        store.prepare(conn)
+        raw = raw_batch(topic, messages, partition=partition, log_id=log_id)
+        outcome = store.apply(conn, decode_batch(raw, clock=lambda: NOW))
+        assert outcome.rejected == len(messages)
+
+
+def dlq_args(*words: str) -> argparse.Namespace:
+    parser = Parser(prog="jangteo dlq")
+    dlq.configure(parser)
+    return parser.parse_intermixed_args(words)
+
+
+def call(settings: Settings, *words: str) -> int:
+    """`jangteo dlq WORDS`, in this process."""
+    return dlq.run(dlq_args(*words), settings)
