@@ -108,8 +108,10 @@ def test_a_new_cache_is_used(settings: Settings, redis_client: redis.Redis, star
     assert process.stop() == 0
 
 
-@pytest.mark.parametrize("topic", ["users", "products", "orders"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("topic", "number"),
+    [("users", signal.SIGTERM), ("products", signal.SIGINT), ("orders", signal.SIGTERM)],
+)
 def test_what_was_acknowledged_is_in_the_topic(
     settings: Settings, redis_client: redis.Redis, start: Start, topic: str, number: signal.Signals
 ):
