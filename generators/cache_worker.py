@@ -30,7 +30,8 @@ from shop.postgres import Connection
 from shop.pulse import Pulse
 from shop.settings import Settings
 
-NAME: Final = "cache_worker"
+NAME: Final = "cache"
+"""Of its heartbeat and its connections: the name that the supervisor gives it."""
 LOCK: Final = "cache:lock"
 LOCK_S: Final = 10.0
 """A worker that dies holding the lock holds up the others for so long at most; a refresh takes
