@@ -1,0 +1,503 @@
+"""Apache Kafka on this machine, without containers: one or three brokers with data on disk.
+
+    python -m shop.kafka_cluster up --brokers 3 [--detach]
+    python -m shop.kafka_cluster down
+    python -m shop.kafka_cluster tool kafka-topics --list
+
+Each broker is its own controller too (KRaft). Ports are free loopback ports, kept for the next
+start; what is stored is in `kafka-cluster/` of the data directory. See deploy/kafka/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import confluent_kafka
+import psutil
+from confluent_kafka.admin import AdminClient
+
+from shop import command, kafka, kafka_jars, stackfile
+from shop import settings as shop_settings
+from shop.errors import ExitCode, JangteoError, UsageError
+from shop.kafka_jars import TOOLS
+from shop.log import get_logger
+from shop.outage import Outage
+from shop.server import HOST, Server, StartError, environment, free_port, is_free
+from shop.settings import Settings
+from shop.spawn import end, spawn, tail
+from shop.stack import held
+
+FOLDER: Final = "kafka-cluster"
+HEAP: Final = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC")
+"""Three fit beside PostgreSQL on a small machine: about 300 MB resident each at rest."""
+STOP_GRACE_S: Final = 10.0
+"""After two of three brokers ended there is no quorum left to take leave of: the last one would
+wait for minutes. What is on disk is whole either way."""
+
+_PROPERTIES: Final = """
+process.roles=broker,controller
+node.id={node}
+controller.quorum.voters={voters}
+listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=BROKER://{host}:{port}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+log.dirs={directory}
+num.partitions=12
+auto.create.topics.enable=false
+default.replication.factor={replication}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={replication}
+offsets.topic.num.partitions=6
+transaction.state.log.replication.factor={replication}
+transaction.state.log.min.isr={in_sync}
+transaction.state.log.num.partitions=6
+share.coordinator.state.topic.replication.factor={replication}
+share.coordinator.state.topic.min.isr={in_sync}
+share.coordinator.state.topic.num.partitions=3
+# A group of one to three members need not wait three seconds for more.
+group.initial.rebalance.delay.ms=0
+# A broker that died is replaced as leader after 5 s (default 9).
+broker.session.timeout.ms=5000
+broker.heartbeat.interval.ms=1000
+"""
+_QUIET: Final = "-Dlog4j2.level=ERROR"
+_LOGGING: Final = """
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+appender.out.type = Console
+appender.out.name = out
+appender.out.target = SYSTEM_ERR
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
+"""
+
+
+@dataclass
+class Layout:
+    """Which brokers a cluster has and where; kept on disk between runs."""
+
+    cluster_id: str
+    ports: list[tuple[int, int]]
+    """(broker, controller) of node 1, 2, ..."""
+    pid: int | None = None
+    """Of the process that runs it."""
+    pid_started: float | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients are given."""
+        return ",".join(f"{HOST}:{port}" for port, _ in self.ports)
+
+
+class Broker(Server):
+    """One broker of a cluster, which is one controller too.
+
+    Args:
+        directory: of the cluster.
+        node: its number, from 1.
+        layout: of the cluster; shared by its brokers.
+        properties: more of Kafka's settings.
+        options: of the JVM.
+    """
+
+    name = "kafka"
+    title = "Apache Kafka"
+    grace = STOP_GRACE_S
+    _not_yet = (confluent_kafka.KafkaException,)
+
+    def __init__(
+        self,
+        directory: Path,
+        node: int,
+        layout: Layout,
+        *,
+        properties: Mapping[str, str],
+        options: Sequence[str],
+    ) -> None:
+        super().__init__(directory)
+        self.node = node
+        self.log = self.data_dir / "logs" / f"kafka-{node}.log"
+        self._layout = layout
+        self._extra = dict(properties)
+        self._options = tuple(options)
+        self._home = self.data_dir / f"node-{node}"
+        self.port = layout.ports[node - 1][0]
+
+    @property
+    def version(self) -> str:
+        """Version of Kafka."""
+        return kafka_jars.version()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """KAFKA_BOOTSTRAP_SERVERS, of the whole cluster."""
+        return {"KAFKA_BOOTSTRAP_SERVERS": self._layout.bootstrap}
+
+    def launch(self) -> None:
+        """Start without waiting: alone a broker of three cannot get ready."""
+        if self.alive:
+            return
+        self._prepare()
+        self._process = spawn(
+            self._argv(self.port or 0), log=self.log, env=environment(), death_signal=signal.SIGTERM
+        )
+
+    def await_ready(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            StartError: if it does not come up; has the tail of its log.
+        """
+        try:
+            self._await_ready(self.port or 0)
+        except BaseException:
+            self.kill()
+            raise
+
+    def start(self, *, move: bool = True) -> None:  # noqa: ARG002
+        """Start it again, among its running fellows, on its own port."""
+        self.launch()
+        self.await_ready()
+
+    def _prepare(self) -> None:
+        self._home.mkdir(parents=True, exist_ok=True)
+        port, controller_port = self._layout.ports[self.node - 1]
+        replication = min(3, len(self._layout.ports))
+        voters = ",".join(f"{i}@{HOST}:{c}" for i, (_, c) in enumerate(self._layout.ports, 1))
+        text = _PROPERTIES.format(
+            node=self.node, voters=voters, host=HOST, port=port, controller_port=controller_port,
+            directory=self._home / "data", replication=replication, in_sync=max(1, replication - 1),
+        )  # fmt: skip
+        text += "".join(f"{name}={value}\n" for name, value in self._extra.items())
+        self._config.write_text(text, encoding="utf-8")
+        (self._home / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
+
+    @property
+    def _config(self) -> Path:
+        return self._home / "server.properties"
+
+    def formatting(self) -> subprocess.Popen[str] | None:
+        """Begin to format its storage; None if that was done before."""
+        if (self._home / "data" / "meta.properties").is_file():
+            return None
+        self._prepare()
+        return subprocess.Popen(
+            self._java(
+                "kafka.tools.StorageTool", "format", "--cluster-id", self._layout.cluster_id,
+                "--config", str(self._config),
+            ),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, env=environment(),
+        )  # fmt: skip
+
+    def _java(self, main: str, *arguments: str) -> list[str]:
+        logging = f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}"
+        return kafka_jars.command_line(main, *arguments, options=[*HEAP, *self._options, logging])
+
+    def _argv(self, port: int) -> list[str]:  # noqa: ARG002
+        return self._java("kafka.Kafka", str(self._config))
+
+    def _probe(self) -> None:
+        env = {"KAFKA_BOOTSTRAP_SERVERS": self.where}
+        config = kafka.client_config(shop_settings.load(env, use_stack=False).kafka, "start")
+        AdminClient(config).list_topics(timeout=2.0)
+
+
+class Cluster:
+    """One or three brokers of Apache Kafka.
+
+    Args:
+        directory: where all of it is kept.
+        brokers: how many, at the first start; None: as many as there were, else 3.
+        properties: more of Kafka's settings, for every broker.
+        options: of the JVMs, after `HEAP`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        brokers: int | None = None,
+        *,
+        properties: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        self.directory = directory.absolute()
+        self._path = self.directory / "cluster.json"
+        self.layout = self._read(brokers)
+        self.brokers = [
+            Broker(self.directory, node, self.layout, properties=properties or {}, options=options)
+            for node in range(1, len(self.layout.ports) + 1)
+        ]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """KAFKA_BOOTSTRAP_SERVERS."""
+        return {"KAFKA_BOOTSTRAP_SERVERS": self.layout.bootstrap}
+
+    def start(self) -> None:
+        """Start all brokers and wait until all of them serve.
+
+        Raises:
+            StartError: if one does not come up; has the tail of its log.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._format()
+        try:
+            for broker in self.brokers:
+                broker.launch()
+            for broker in self.brokers:
+                broker.await_ready()
+            self._await_all()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """End all brokers; those that can, hand over first."""
+        for broker in self.brokers:
+            if broker.pid:
+                os.kill(broker.pid, signal.SIGTERM)
+        for broker in self.brokers:
+            broker.stop()
+
+    def kill(self) -> None:
+        """End all brokers as a crash would."""
+        for broker in self.brokers:
+            broker.kill()
+
+    def record(self, *, running: bool) -> None:
+        """Write down the layout and, while it runs, who runs it."""
+        self.layout.pid = os.getpid() if running else None
+        self.layout.pid_started = stackfile.process_started(os.getpid()) if running else None
+        self.directory.mkdir(parents=True, exist_ok=True)
+        new = self._path.with_suffix(".new")
+        new.write_text(json.dumps(vars(self.layout), indent=1) + "\n", encoding="utf-8")
+        new.replace(self._path)
+
+    def _read(self, brokers: int | None) -> Layout:
+        layout = read_layout(self.directory)
+        if layout is None:
+            ports: list[int] = []
+            while len(ports) < 2 * (brokers or 3):
+                if (port := free_port()) not in ports:
+                    ports.append(port)
+            pairs = list(zip(ports[::2], ports[1::2], strict=True))
+            return Layout(_new_cluster_id(), pairs)
+        if brokers not in (None, len(layout.ports)):
+            raise UsageError(
+                f"{self.directory} holds a cluster of {len(layout.ports)} brokers: "
+                "use another --data-dir, or remove it"
+            )
+        # The quorum's addresses are in the configuration, written anew at each start: a port
+        # that was taken meanwhile can change.
+        layout.ports = [
+            (b if is_free(b) else free_port(), c if is_free(c) else free_port())
+            for b, c in layout.ports
+        ]
+        return layout
+
+    def _format(self) -> None:
+        begun = [(broker, broker.formatting()) for broker in self.brokers]
+        for broker, process in begun:
+            if process is None:
+                continue
+            said = process.communicate()[0]
+            if process.returncode:
+                words = " / ".join(said.strip().splitlines()[-3:])[:600]
+                raise StartError(f"cannot format the storage of broker {broker.node}: {words}")
+
+    def _await_all(self) -> None:
+        """Wait until each broker knows of all: topics made earlier would miss replicas."""
+        wanted = set(range(1, len(self.brokers) + 1))
+        config = kafka.client_config(shop_settings.load(self.env, use_stack=False).kafka, "start")
+        client = AdminClient(config)
+        deadline = time.monotonic() + 60
+        while set(client.list_topics(timeout=10).brokers) != wanted:
+            if time.monotonic() > deadline:
+                raise StartError("Apache Kafka: not all brokers joined within 60 s")
+            time.sleep(0.1)
+
+
+def _new_cluster_id() -> str:
+    """Return a random id as Kafka writes them: 16 bytes in URL-safe base 64, not beginning by -."""
+    import base64  # noqa: PLC0415  (only when a cluster is made)
+
+    while True:
+        text = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
+
+
+def read_layout(directory: Path) -> Layout | None:
+    """Return the layout of a cluster that was started here before, None if there is none.
+
+    Raises:
+        UsageError: if its file cannot be read.
+    """
+    path = directory / "cluster.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record["ports"] = [(int(b), int(c)) for b, c in record["ports"]]
+        return Layout(**record)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise UsageError(f"{path} cannot be read ({e}): remove {directory}") from None
+
+
+def runner(directory: Path) -> tuple[Layout, int] | None:
+    """Return the layout of the running cluster and the pid of who runs it, None if none does."""
+    layout = read_layout(directory)
+    if layout is None or layout.pid is None or layout.pid_started is None:
+        return None
+    return (layout, layout.pid) if stackfile.same_process(layout.pid, layout.pid_started) else None
+
+
+# -- the command -----------------------------------------------------------------------------
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("action", choices=("up", "down", "tool"), help="start, stop, Kafka's tools")
+    parser.add_argument("--brokers", type=int, choices=(1, 3), help="default 3, or what there was")
+    parser.add_argument("--detach", action="store_true", help="return when it runs")
+    parser.add_argument("arguments", nargs="*", metavar="TOOL ...", help=", ".join(TOOLS))
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Do it."""
+    directory = settings.data_dir / FOLDER
+    if args.action == "tool":
+        return _tool(directory, settings, args.arguments)
+    if args.arguments:
+        raise UsageError(f"{args.action} takes no {args.arguments[0]!r} (see --help)")
+    if args.action == "down":
+        return _down(directory)
+    return _detach(directory, args) if args.detach else _up(directory, args.brokers)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+def _up(directory: Path, brokers: int | None) -> int:
+    """Run the brokers until told to stop; one that dies is started again."""
+    stop = command.stop_on_signals()
+    with held(directory):
+        cluster = Cluster(directory, brokers)
+        cluster.start()
+        cluster.record(running=True)
+        _say(f"export KAFKA_BOOTSTRAP_SERVERS={cluster.layout.bootstrap}")
+        get_logger().info("Kafka is up", version=kafka_jars.version(), brokers=len(cluster.brokers))
+        outages = [Outage(f"Kafka broker {b.node} at {b.where}") for b in cluster.brokers]
+        try:
+            while not stop.wait(0.5):
+                for broker, outage in zip(cluster.brokers, outages, strict=True):
+                    _revive(broker, outage)
+        finally:
+            cluster.stop()
+            cluster.record(running=False)
+    return ExitCode.OK
+
+
+def _revive(broker: Broker, outage: Outage) -> None:
+    if broker.alive:
+        outage.over()
+        return
+    pause = outage.failed(StartError("it ended"))
+    time.sleep(min(pause, 2.0))
+    broker.launch()
+
+
+def _detach(directory: Path, args: argparse.Namespace) -> int:
+    if found := runner(directory):
+        raise UsageError(f"{directory} runs already, by process {found[1]}; stop it with `down`")
+    words = ["up", "--data-dir", str(directory.parent)]
+    words += ["--brokers", str(args.brokers)] if args.brokers else []
+    log = directory / "logs" / "cluster.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "shop.kafka_cluster", *words],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+    while child.poll() is None:
+        found = runner(directory)
+        if found and found[1] == child.pid:
+            _say(f"export KAFKA_BOOTSTRAP_SERVERS={found[0].bootstrap}")
+            return ExitCode.OK
+        time.sleep(0.1)
+    raise JangteoError(f"Apache Kafka did not start: {tail(log)}")
+
+
+def _down(directory: Path) -> int:
+    found = runner(directory)
+    if found is None:
+        get_logger().info("no Kafka runs here", directory=str(directory))
+        return ExitCode.OK
+    try:
+        process = psutil.Process(found[1])
+        process.terminate()
+        process.wait(60)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.TimeoutExpired:
+        raise JangteoError(f"process {found[1]} did not end within 60 s") from None
+    return ExitCode.OK
+
+
+def _tool(directory: Path, settings: Settings, words: Sequence[str]) -> int:
+    """Run one of Kafka's commands on our cluster, or else on the one that the settings name."""
+    name, *arguments = words or [""]
+    name = name if name.startswith("kafka-") else f"kafka-{name}"
+    if name not in TOOLS:
+        raise UsageError(f"no tool {name!r}; there are {', '.join(TOOLS)}")
+    if "--bootstrap-server" not in arguments:
+        found = runner(directory)
+        where = found[0].bootstrap if found else settings.kafka.bootstrap_servers
+        arguments = ["--bootstrap-server", where, *arguments]
+    argv = kafka_jars.command_line(TOOLS[name], *arguments, options=["-Xmx256m", _QUIET])
+    process = subprocess.Popen(argv, env={**os.environ})
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return end(process, signal.SIGINT, 5.0)
+
+
+def separate(words: Sequence[str]) -> list[str]:
+    """Put `--` between our words and a tool's own.
+
+    >>> separate(["--data-dir", "d", "tool", "kafka-topics", "--list"])
+    ['--data-dir', 'd', 'tool', '--', 'kafka-topics', '--list']
+    >>> separate(["up", "--brokers", "1"])
+    ['up', '--brokers', '1']
+    """
+    if "tool" not in words or "--" in words:
+        return list(words)
+    at = words.index("tool") + 1
+    return [*words[:at], "--", *words[at:]]
+
+
+if __name__ == "__main__":
+    sys.exit(
+        command.main(
+            configure,
+            run,
+            prog="python -m shop.kafka_cluster",
+            description=__doc__,
+            argv=separate(sys.argv[1:]),
+        )
+    )

@@ -1,0 +1,244 @@
+"""Faults at random moments from a seed, on servers of its own; anyone can run it for longer.
+
+    python -m tests.faults.campaign --kills 50 --seed 1 [--kafka apache] [--members 3]
+
+Ingest processes work under load while they are killed, paused, stopped and joined, PostgreSQL is
+restarted, killed and locked, and (with Apache Kafka) brokers are killed. At the end every message
+that Kafka acknowledged must be accounted for. Exit code 1 if anything is not as promised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "flows")]
+
+from processes import Ingest, wait_until  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+from stage import Stage, drain_time  # noqa: E402
+
+from shop import embedded, kafka, postgres  # noqa: E402
+from shop import settings as shop_settings  # noqa: E402
+from shop.errors import ExitCode, JangteoError, UsageError  # noqa: E402
+from shop.kafka_cluster import Cluster  # noqa: E402
+
+RATE = 600
+"""Messages a second: a batch of 200 every third of a second, so that kills hit transactions."""
+FAST_JVM = ("-XX:TieredStopAtLevel=1",)
+"""Brokers that live for minutes are up sooner without the second compiler."""
+
+
+class Restartable(Protocol):
+    """A server that can be ended either way and started again."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Campaign:
+    """One run.
+
+    Args:
+        stage: processes, load and verdict.
+        database: PostgreSQL.
+        brokers: of a cluster that survives the loss of one; empty if there is only one.
+        seed: of the faults.
+        fleet: how many ingest processes there are.
+        say: takes a line about each fault.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        database: Restartable,
+        brokers: list[Restartable],
+        *,
+        seed: int,
+        fleet: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self._stage = stage
+        self._database = database
+        self._brokers = brokers
+        self._rng = random.Random(seed)
+        self._fleet = fleet
+        self._say = say
+        self.done: Counter[str] = Counter()
+        self.drains: list[float] = []
+
+    def run(self, kills: int, *, only_kills: bool = False) -> None:
+        """Do faults until so many members were killed; members that ended are replaced."""
+        others: list[Callable[[], None]] = [
+            self.pause, self.leave, self.restart_postgres, self.kill_postgres, self.hold_lock,
+            *([self.kill_broker] if self._brokers else []),
+        ]  # fmt: skip
+        self._replace()
+        while self.done["kill"] < kills:
+            self._replace()
+            self._moment()
+            if only_kills or self._rng.random() < 0.7:
+                self.kill()
+            else:
+                self._rng.choice(others)()
+        self._replace()
+
+    def _members(self) -> list[Ingest]:
+        return [m for m in self._stage.members if m.alive()]
+
+    def _replace(self) -> None:
+        for member in self._stage.members:
+            code = member.process.poll()
+            if code not in (None, 0, -signal.SIGKILL):
+                raise JangteoError(f"a member ended with {code}:\n{member.log()[-2000:]}")
+        while len(self._members()) < self._fleet:
+            self._stage.ingest()
+
+    def _moment(self) -> None:
+        """Let a random moment come: while starting and joining, or in the midst of work."""
+        if self._rng.random() < 0.3:
+            time.sleep(self._rng.uniform(0, 4))
+            return
+        self._stage.wait_taken(self._rng.randrange(1, 1_500), timeout=120)
+        time.sleep(self._rng.uniform(0, 0.3))
+
+    def _note(self, fault: str, text: str = "") -> None:
+        self.done[fault] += 1
+        self._say(f"{sum(self.done.values()):3d}  {fault}  {text}".rstrip())
+
+    def kill(self) -> None:
+        """Kill -9 of a member."""
+        member = self._rng.choice(self._members())
+        member.kill()
+        self._note("kill", f"pid {member.process.pid}")
+
+    def pause(self) -> None:
+        """SIGSTOP of a member, sometimes past its session, then SIGCONT."""
+        member = self._rng.choice(self._members())
+        seconds = self._rng.choice([1.0, 8.0])
+        member.signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        member.signal(signal.SIGCONT)
+        self._note("pause", f"pid {member.process.pid} for {seconds:g} s")
+
+    def leave(self) -> None:
+        """SIGTERM of a member."""
+        took = drain_time(self._rng.choice(self._members()))
+        self.drains.append(took)
+        self._note("leave", f"drained in {took:.2f} s")
+
+    def restart_postgres(self) -> None:
+        """Fast shutdown and start."""
+        self._database.stop()
+        self._database.start()
+        self._note("restart_postgres")
+
+    def kill_postgres(self) -> None:
+        """Kill -9 of the postmaster, some seconds away, crash recovery."""
+        seconds = self._rng.uniform(0, 5)
+        self._database.kill()
+        time.sleep(seconds)
+        self._database.start()
+        self._note("kill_postgres", f"away for {seconds:.1f} s")
+
+    def hold_lock(self) -> None:
+        """The row of a popular product locked for some seconds."""
+        seconds = self._rng.uniform(0.5, 4)
+        with self._stage.reading() as conn, conn.transaction():
+            conn.execute("SELECT 1 FROM products ORDER BY order_count DESC LIMIT 1 FOR UPDATE")
+            time.sleep(seconds)
+        self._note("hold_lock", f"{seconds:.1f} s")
+
+    def kill_broker(self) -> None:
+        """Kill -9 of one broker, some seconds away, back."""
+        number = self._rng.randrange(len(self._brokers))
+        self._brokers[number].kill()
+        time.sleep(self._rng.uniform(0, 5))
+        self._brokers[number].start()
+        self._note("kill_broker", f"broker {number + 1}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    made = argparse.ArgumentParser(prog="python -m tests.faults.campaign", description=__doc__)
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    made.add_argument("--kills", type=int, default=20, help="members killed in all (default 20)")
+    made.add_argument("--seed", type=int, default=1, help="of faults and load (default 1)")
+    made.add_argument("--kafka", choices=("tansu", "apache"), default="tansu", help="the broker")
+    made.add_argument("--members", type=int, default=3, help="ingest processes (default 3)")
+    made.add_argument("--rate", type=float, default=RATE, help=f"messages a second ({RATE})")
+    return made
+
+
+def main() -> int:
+    """Run a campaign; return 1 if anything is not as promised."""
+    args = parser().parse_args()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="jangteo-faults-") as name:
+        directory = Path(name)
+        database = embedded.Postgres(directory)  # fsync on, as in earnest
+        apache = args.kafka == "apache"
+        cluster = Cluster(directory / "kafka", 3, options=FAST_JVM) if apache else None
+        broker = cluster or embedded.Broker(directory)
+        try:
+            database.start()
+            broker.start()
+            env = {**os.environ, **database.env, **broker.env, "JANGTEO_DATA_DIR": name}
+            settings = shop_settings.load(env, use_stack=False)
+            kafka.create_topics(settings.kafka)
+            with postgres.connect(settings.postgres, "campaign") as conn:
+                postgres.migrate(conn)
+            with Stage(env, settings, directory) as stage:
+                load = stage.load(args.seed, rate=args.rate)
+                campaign = Campaign(
+                    stage,
+                    database,
+                    list(cluster.brokers) if cluster else [],
+                    seed=args.seed,
+                    fleet=args.members,
+                    say=lambda line: print(line, flush=True),
+                )
+                campaign.run(args.kills)
+                load.stop()
+                wait_until(stage.caught_up, "everything applied", 180)
+                found = stage.violations()
+        except (AssertionError, JangteoError) as e:
+            print(f"campaign: {e}", file=sys.stderr)
+            return ExitCode.USAGE if isinstance(e, UsageError) else ExitCode.FAILED
+        finally:
+            broker.kill()
+            database.kill()
+    _show(args, campaign, len(load.acknowledged), found, time.monotonic() - began)
+    return ExitCode.FAILED if found else ExitCode.OK
+
+
+def _show(
+    args: argparse.Namespace, campaign: Campaign, messages: int, found: list[str], seconds: float
+) -> None:
+    table = Table("what", "figure", title=f"Fault campaign, seed {args.seed}, {args.kafka}")
+    for fault, times in sorted(campaign.done.items()):
+        table.add_row(fault.replace("_", " "), str(times))
+    if campaign.drains:
+        table.add_row("longest drain, s", f"{max(campaign.drains):.2f}")
+    table.add_row("messages acknowledged", f"{messages:,}")
+    table.add_row("minutes", f"{seconds / 60:.1f}")
+    table.add_row("violations", str(len(found)))
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    for line in found:
+        print(line)
+    print("verdict: " + ("VIOLATED" if found else "every message stored or rejected exactly once"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""Lets the fault tests use the processes and samples of the tests of the ingest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "flows")]
+
+from stage import Stage  # noqa: E402
+
+from shop.settings import Settings  # noqa: E402
+
+
+@pytest.fixture
+def stage(env: dict[str, str], settings: Settings, tmp_path: Path) -> Iterator[Stage]:
+    """Ingest processes and a load of orders, on the test's own servers."""
+    with Stage(env, settings, tmp_path) as made:
+        yield made

@@ -1,0 +1,55 @@
+"""Faults of ingest processes: killed, paused, coming and going."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from processes import wait_until
+from stage import Stage, drain_time
+
+pytestmark = pytest.mark.fault
+
+
+def test_one_of_three_members_killed_the_others_take_over(stage: Stage) -> None:
+    fleet = [stage.ingest() for _ in range(3)]
+    stage.wait_shared(*fleet)
+    stage.load(seed=1)
+    stage.wait_taken(500)
+    fleet[0].kill()
+    stage.wait_shared(*fleet[1:])
+    stage.wait_taken(500)
+    stage.settle()
+    assert [m.alive() for m in fleet] == [False, True, True]
+
+
+def test_a_zombie_that_wakes_up_after_losing_its_partitions_changes_nothing(stage: Stage) -> None:
+    zombie, other = stage.ingest(), stage.ingest()
+    stage.wait_shared(zombie, other)
+    load = stage.load(seed=2)
+    stage.wait_taken(500)
+    zombie.signal(signal.SIGSTOP)  # with batches in hand, perhaps in a transaction
+    at = len(load.acknowledged)
+    stage.wait_shared(other)
+    # What it had locked is waited for; the rest of its partitions go on with the other.
+    wait_until(lambda: stage.taken() > at - 2 * 200, "the other has read on")
+    zombie.signal(signal.SIGCONT)
+    stage.wait_shared(zombie, other)
+    stage.settle()
+    assert zombie.alive()
+    assert other.alive()
+
+
+def test_members_join_and_leave_under_load(stage: Stage) -> None:
+    first = stage.ingest()
+    stage.wait_shared(first)
+    stage.load(seed=3)
+    stage.wait_taken(300)
+    second = stage.ingest()
+    stage.wait_shared(first, second)
+    stage.wait_taken(300)
+    print(f"drained under load in {drain_time(first):.2f} s")
+    stage.wait_shared(second)  # at once: it left the group, no session has to time out
+    stage.wait_taken(300)
+    stage.settle()
+    assert "Traceback" not in first.log() + second.log()
