@@ -25,7 +25,7 @@ from flows.sink import PostgresSink
 from flows.source import KafkaSource
 from flows.spend import fold
 from flows.tally import Tally
-from shop import log, settings
+from shop import log, settings, windows
 from shop.errors import JangteoError
 from shop.settings import Settings
 
@@ -69,6 +69,7 @@ def get_flow() -> Dataflow:
         stop = threading.Event()
         counts = Tally()
         dataflow = build(config, stop, counts)
+        windows.refuse_another(config)
     except JangteoError as e:
         print(f"flows.ingest: {log.redact(str(e))}", file=sys.stderr)  # noqa: T201
         sys.exit(e.exit_code)

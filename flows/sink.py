@@ -23,7 +23,7 @@ from flows.decode import INDEX
 from flows.lane import Lane, Lanes
 from flows.store import OffsetGapError, RowRefusedError, Store, TooManyRejectsError
 from flows.tally import POSTGRES, Tally
-from shop import postgres
+from shop import postgres, windows
 from shop.errors import ExitCode
 from shop.log import bind, get_logger
 from shop.outage import Outage
@@ -73,7 +73,7 @@ class Writer(threading.Thread):
                     self._lane.give_up()
                     return
                 self._lane.applied({p: span.next for p, span in batch.raw.spans.items()})
-        except (OffsetGapError, TooManyRejectsError) as e:
+        except (OffsetGapError, TooManyRejectsError, windows.WindowLengthError) as e:
             lifecycle.fail(e, what="ingest stopped")
         except psycopg.Error as e:
             lifecycle.fail(

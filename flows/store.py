@@ -20,6 +20,7 @@ import psycopg
 from flows import spend
 from flows.batch import Batch, Effects, Reject
 from flows.decode import INDEX
+from shop import windows
 from shop.errors import JangteoError
 from shop.model import ID_FIELD, SCHEMAS, RejectReason
 from shop.outage import first_line
@@ -90,15 +91,18 @@ class Store:
         self._max_rejects = max_rejects
 
     def prepare(self, conn: Connection) -> None:
-        """Make the session's staging tables."""
+        """Make the session's staging tables; claim the windows' length."""
         with conn.transaction(), conn.cursor() as cur:
             cur.execute("SET LOCAL client_min_messages = warning")
             cur.execute(_SESSION)
+            if self.topic == "orders":
+                windows.claim(cur, self._window_s)
 
     def apply(self, conn: Connection, batch: Batch) -> Outcome:
         """Store a batch.
 
-        1. Lock the batch's offset rows, in order: nobody else stores these partitions meanwhile.
+        1. Keep the windows' length as it is, and lock the batch's offset rows, in order: nobody
+           else stores these partitions meanwhile.
         2. Trim what lies below each partition's `next_offset`: it has been applied before.
         3. Store the rows: new ones by COPY, doubtful ones through a staging table; merge what
            they count: windows, customers, products, the hottest rows last.
@@ -108,12 +112,15 @@ class Store:
         Raises:
             OffsetGapError: if messages between the last batch and this one are missing.
             TooManyRejectsError: if the rejects do not fit.
+            WindowLengthError: if the windows were rebuilt with another length.
             RowRefusedError: if PostgreSQL refuses one row's data.
             psycopg.Error: see `shop.sqlstate` for what to do. Whatever is raised, nothing has
                 been changed.
         """
         with conn.transaction(), conn.cursor() as cur:
             # Step 1
+            if self.topic == "orders":
+                windows.hold(cur, self._window_s)
             applied = self._lock_offsets(cur, batch)
             # Step 2
             rest = _trim(batch, applied)

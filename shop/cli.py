@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "shop.ingest", "Kafka to PostgreSQL; arguments are bytewax.run's", foreign=True
     ),
     "dlq": Command("flows.dlq", "dead letters: list, show, replay, purge, counts, reasons"),
+    "windows": Command("shop.windows", "the spend windows: show their length, or rebuild them"),
     "grade": Command("grading.updater", "grade customers by six months of paid spend"),
 }
 GENERATE: Final[Mapping[str, Command]] = {
