@@ -4,17 +4,20 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# What the shop needs to run, and what its development needs besides.
+RUN := $(VENV)/.run
+DEV := $(VENV)/.dev
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: up test lint check install clean
 
-up: $(STAMP)
+up: $(RUN)
 	@$(BIN)/jangteo up $(ARGS)
 
-test: $(STAMP)
+test: $(DEV)
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -22,14 +25,21 @@ lint: $(STAMP)
 
 check: lint test
 
-install: $(STAMP)
+install: $(DEV)
 
-$(STAMP): pyproject.toml constraints.txt
+$(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Jangteo needs Python 3.10, 3.11 or 3.12 (python3 on the PATH, or make PYTHON=/path/to/python)" >&2; exit 2; }
-	@echo "installing into $(VENV) (once) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,serve,bench,dev]'
-	@touch $(STAMP)
+
+$(RUN): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) (once) ..." >&2
+	@$(PIP) -e '.[embedded,serve]'
+	@touch $(RUN)
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) for development (once) ..." >&2
+	@$(PIP) -e '.[embedded,serve,bench,dev]'
+	@touch $(RUN) $(DEV)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -66,6 +66,8 @@ def producer(settings: KafkaSettings, name: str, **overrides: Any) -> Producer:
             "enable.idempotence": True,
             "acks": "all",
             "compression.type": "lz4",
+            # As Java's clients do: whoever else produces these keys meets the same partitions.
+            "partitioner": "murmur2_random",
             "linger.ms": 5,
             # No event is given up: an order that the shop took waits for Kafka to come back.
             "message.timeout.ms": 0,
@@ -87,7 +89,8 @@ def consumer_config(settings: KafkaSettings, name: str, group: str) -> dict[str,
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
         "partition.assignment.strategy": "range,roundrobin",
-        "session.timeout.ms": 6_000,  # the least that brokers allow by default: others take over fast
+        # The least that brokers allow by default: a dead member's share is taken over soon.
+        "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 1_000,
         "max.poll.interval.ms": 300_000,
         "fetch.wait.max.ms": 50,
