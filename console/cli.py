@@ -89,6 +89,8 @@ def _switch(source: Poller, args: argparse.Namespace, settings: Settings) -> Swi
 
 def interactive() -> bool:
     """Tell whether a person sits at a terminal that can be drawn on."""
+    if "TEXTUAL_DRIVER" in os.environ:  # textual-serve: the terminal is a browser
+        return True
     return os.isatty(0) and os.isatty(1) and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 

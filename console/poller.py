@@ -31,8 +31,8 @@ PUBLISH_S: Final = 1.0
 EVENTS_KEPT: Final = 300
 _SOONEST_S: Final = 0.1
 """Between two snapshots when something new came in."""
-_REST: Final = 10
-"""A source reads at most one tenth of the time, however slow its server."""
+_REST: Final = {"grades": 20, "letters": 10, "postgres": 3}
+"""What makes a server work hard is asked for at most one in so many parts of the time."""
 _SLOW: Final = {"grades": 30.0, "letters": 5.0, "kafka": 2.5}
 """Seconds that a read may take before its reading is called stale, where it is not 1.5."""
 
@@ -219,7 +219,7 @@ class Poller:
             if first:
                 self._fresh = True
                 self._news.notify_all()
-        return max(source.interval * self.pace, _REST * took) - took
+        return max(source.interval * self.pace, _REST.get(source.name, 1) * took) - took
 
     def _failed(self, source: AnySource, slot: _Slot, error: Exception) -> float:
         with contextlib.suppress(Exception):

@@ -30,7 +30,7 @@ _REDIS_REST_S: Final = 5.0
 
 _PAIR: Final = re.compile(r'([\w.]+)=("(?:[^"\\]|\\.)*"|\S*)')
 _POSTGRES: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)? UTC \[\d+\] (?:\S+ )?([A-Z]+[0-9]?):\s+(.*)"
+    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)? UTC \[\d+\] .*?([A-Z]+[0-9]?):\s+(.*)"
 )
 _POSTGRES_LEVELS: Final = {
     "WARNING": "warning",

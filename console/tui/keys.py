@@ -1,0 +1,104 @@
+"""The keys: one table, from which bindings, help and the documentation are made."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from shop.log import get_logger
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key does.
+
+    Attributes:
+        id: by which it can be given another key.
+        keys: as Textual names them, with commas between.
+        shown: as people write it.
+        action: of the app.
+        en: what it does.
+        ko: the same in Korean.
+    """
+
+    id: str
+    keys: str
+    shown: str
+    action: str
+    en: str
+    ko: str
+
+
+TABS: Final = (
+    ("overview", "Overview"),
+    ("kafka", "Kafka"),
+    ("cache", "Cache"),
+    ("customers", "Customers"),
+    ("events", "Log"),
+    ("processes", "Procs"),
+    ("letters", "DLQ"),
+)
+
+KEYS: Final = (
+    *(
+        Key(f"tab.{name}", str(n), str(n), f"tab('{name}')", f"show {title}", f"{title} 보기")
+        for n, (name, title) in enumerate(TABS, start=1)
+    ),
+    Key("help", "question_mark,f1", "?", "help", "this help", "도움말"),
+    Key("palette", "colon,ctrl+p", ":", "command_palette", "commands", "명령 찾기"),
+    Key("actions", "A", "A", "actions", "act on the shop", "동작 목록"),
+    Key("filter", "slash", "/", "filter", "filter events (!word: without)", "이벤트 필터"),
+    Key("pause", "p", "p", "freeze", "freeze the view; reading goes on", "화면 고정"),
+    Key("refresh", "r", "r", "refresh_now", "read everything now", "지금 새로 읽기"),
+    Key("slower", "minus", "-", "interval(1)", "fewer snapshots", "간격 늘리기"),
+    Key("faster", "plus,equals_sign", "+", "interval(-1)", "more snapshots", "간격 줄이기"),
+    Key("maximise", "z", "z", "zoom", "one panel alone, and back", "패널 확대"),
+    Key("copy", "y", "y", "copy", "copy the panel (OSC 52)", "패널 복사"),
+    Key("export", "e", "e", "export", "write SVG, JSON and CSV files", "파일로 저장"),
+    Key("reset", "C", "C", "reset_view", "begin the charts anew", "차트 초기화"),
+    Key("record", "R", "R", "record", "recording on or off", "녹화 시작/중지"),
+    Key("theme", "t", "t", "theme", "next theme", "다음 테마"),
+    Key("replay.play", "space", "space", "play", "replay: play or pause", "재생: 시작/멈춤"),
+    Key("replay.back", "left_square_bracket", "[", "step(-1)", "replay: back", "재생: 뒤로"),
+    Key("replay.on", "right_square_bracket", "]", "step(1)", "replay: on", "재생: 앞으로"),
+    Key("replay.next", "n", "n", "jump(1)", "replay: next event", "재생: 다음 이벤트"),
+    Key("replay.last", "N", "N", "jump(-1)", "replay: former event", "재생: 이전 이벤트"),
+    Key("down", "j", "j", "move(1)", "scroll down", "아래로"),
+    Key("up", "k", "k", "move(-1)", "scroll up", "위로"),
+    Key("top", "g", "g", "ends(-1)", "to the top", "맨 위로"),
+    Key("bottom", "G", "G", "ends(1)", "to the bottom", "맨 아래로"),
+    Key("quit", "q,ctrl+c", "q", "quit", "quit", "종료"),
+)
+
+
+def keymap() -> dict[str, str]:
+    """Return the user's own keys, of `keys.json` in the configuration directory: id -> keys.
+
+    What cannot be read, or names no key of ours, is left out and said in the log.
+    """
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    path = Path(base) / "jangteo" / "keys.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as e:
+        get_logger().warning("keys cannot be read", file=str(path), error=str(e))
+        return {}
+    known = {k.id for k in KEYS}
+    chosen = {}
+    for name, keys in found.items() if isinstance(found, dict) else ():
+        if name in known and isinstance(keys, str):
+            chosen[name] = keys
+        else:
+            get_logger().warning("no such key", file=str(path), id=str(name))
+    return chosen
+
+
+def as_markdown() -> str:
+    """Return the table of the documentation."""
+    rows = [f"| `{k.shown}` | {k.en} | `{k.id}` |" for k in KEYS]
+    return "\n".join(["| key | what it does | id |", "|---|---|---|", *rows])

@@ -1,0 +1,57 @@
+"""What leaves the console: the clipboard, exported files, a report of a defect."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from console import plain
+from console.model import Snapshot, encode
+from shop.clock import utc_now
+from shop.log import redact
+from shop.stackfile import write_private
+
+
+def osc52(text: str, *, tmux: bool) -> str:
+    r"""Return what makes a terminal put text on the clipboard, over ssh too.
+
+    Args:
+        text: at most what terminals take: 74,994 bytes before encoding (xterm's limit).
+        tmux: whether tmux stands between, which passes it on only in an envelope.
+
+    >>> osc52("a", tmux=False)
+    '\x1b]52;c;YQ==\x07'
+    """
+    data = base64.b64encode(text.encode(errors="replace")[:74_994]).decode()
+    code = f"\x1b]52;c;{data}\a"
+    return f"\x1bPtmux;\x1b{code}\x1b\\" if tmux else code
+
+
+def export(folder: Path, picture: str, snapshot: Snapshot) -> Path:
+    """Write the screen as SVG, the snapshot as JSON and its figures as CSV; return the SVG's path.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
+    base = folder / f"console-{utc_now():%Y%m%d-%H%M%S}"
+    write_private(base.with_suffix(".svg"), picture)
+    write_private(base.with_suffix(".json"), encode(snapshot).decode() + "\n")
+    with base.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("name", "value"), *plain.pairs(snapshot)])
+    return base.with_suffix(".svg")
+
+
+def report_crash() -> Path | None:
+    """Write the current exception into a file, without local variables; None if it cannot be."""
+    text = redact("".join(traceback.format_exception(*sys.exc_info())))
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    path = Path(base) / "jangteo" / f"console-crash-{utc_now():%Y%m%d-%H%M%S}.txt"
+    try:
+        write_private(path, text)
+    except OSError:
+        return None
+    return path

@@ -1,0 +1,286 @@
+"""What is drawn of customers, processes, events and dead letters: pure functions of a view."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from console import verdict
+from console.model import Event, GradeCount, Letter, Process, State
+from console.text import duration, number, percent, size, width
+from console.tui import look
+from console.tui.view import Line, Part, View, cell, content, count, rate, table, trouble
+from shop.clock import KST
+
+
+def grades(view: View) -> Content:
+    """Draw how many customers hold each grade, and how that changed in the last run."""
+    reading = view.snapshot.grades
+    found = reading.value
+    if found is None:
+        return content(trouble(reading, view))
+    if view.height <= 1:
+        parts: list[Part] = [(f"{view('Grades').upper()} ", look.DIM)]
+        for g in found.counts:
+            parts += [
+                f"{g.grade} ",
+                (percent(verdict.share(g.customers, found.customers)), look.BOLD),
+                "  ",
+            ]
+        return content([parts])
+    lines = [] if reading.state is State.OK else trouble(reading, view)
+    label = max((len(g.grade) for g in found.counts), default=0)
+    most = max((g.customers for g in found.counts), default=0)
+    for g in found.counts:
+        lines.append(_grade(g, label, most, found.customers, view))
+    if found.run:
+        at = f"{found.run.as_of.astimezone(KST):%H:%M:%S}"
+        glyphs = view.look.glyphs
+        text = (
+            f"{view('last run')} {at} {found.run.mode} {found.run.seconds:.2f}s, "
+            f"{view('changed')} {found.run.changed}"
+            f" ({glyphs.rising}{found.run.upgraded} {glyphs.falling}{found.run.downgraded})"
+        )
+        lines.append([(cell(text, view.width, view), look.DIM)])
+    return content(lines[: view.height])
+
+
+def _grade(g: GradeCount, label: int, most: int, customers: int, view: View) -> Line:
+    share = verdict.share(g.customers, customers) or 0.0
+    change = f"{g.change:+d}" if g.change else ""
+    style = look.OK if g.change > 0 else look.DIM
+    room = max(4, view.width - label - 24)
+    return [
+        (cell(g.grade, label, view), ""),
+        " ",
+        (look.bar(g.customers / most if most else 0.0, room, view.look.glyphs), look.BAR),
+        f" {percent(share):>6} ",
+        (f"{number(g.customers):>6}", look.BOLD),
+        (f" {change}", style),
+    ]
+
+
+def spenders(view: View) -> Content:
+    """Draw who spent most in the last minutes, and what was taken in all."""
+    reading = view.snapshot.postgres
+    found = reading.value
+    lines = trouble(reading, view)
+    if found is None:
+        return content(lines)
+    lines.append(
+        [
+            (f"{found.minutes} min: ", look.DIM),
+            (f"{number(found.orders)} {view('orders')}, {found.spend:,} KRW", look.BOLD),
+        ]
+    )
+    rows: list[list[Part]] = [
+        [s.name or view("unknown"), (s.grade, look.ACCENT), str(s.orders), f"{s.spend:,}", ""]
+        for s in found.spenders
+    ]
+    header = [view("customers"), "", view("orders"), "KRW", ""]
+    return content((lines + table(header, rows, view, left=2))[: max(3, view.height)])
+
+
+def upgrades(view: View) -> Content:
+    """Draw the newest changes of grade."""
+    found = view.snapshot.grades.value
+    rows: list[list[Part]] = [
+        [
+            f"{u.at.astimezone(KST):%H:%M:%S}",
+            u.name or view("unknown"),
+            (f"{u.from_grade} > {u.to_grade}", look.ACCENT),
+            f"{u.spend:,}",
+            "",
+        ]
+        for u in (found.upgrades if found else ())
+    ]
+    header = ["at", view("customers"), "", "KRW", ""]
+    return content(table(header, rows, view, left=3)[: max(2, view.height)])
+
+
+def process_style(p: Process, view: View) -> str:
+    """Return the style of a process's state."""
+    if p.state in ("backoff", "gone", "silent"):
+        return look.BAD
+    if p.beats and p.supervised and verdict.silent(p.beat_at, view.now):
+        return look.WARN
+    if p.paused or p.state in ("stopped", "stopping", "restarting"):
+        return look.WARN
+    if p.state in ("running", "grading") or (p.state == "waiting" and not waiting_for(p)):
+        return look.OK
+    return look.WARN
+
+
+def waiting_for(p: Process) -> str:
+    """Return what a process says it waits for."""
+    return p.fields.get("waiting_for", "")
+
+
+def processes(view: View) -> Content:
+    """Draw the processes: a line each where there is room, else as many as fit in a line."""
+    reading = view.snapshot.processes
+    found = reading.value
+    lines = trouble(reading, view)
+    if found is None:
+        return content(lines)
+    glyphs = view.look.glyphs
+    if view.height < 6:
+        parts: list[Part] = []
+        used = 0
+        rows: list[Line] = []
+        for p in found.processes:
+            style = process_style(p, view)
+            text = f"{look.mark(style, glyphs)} {p.name} {rate(p.rate, view)}".removesuffix(
+                f" {glyphs.dash}"
+            )
+            text += f" {view('paused')}" if p.paused else ""
+            if used + width(text) + 2 > view.width:
+                rows.append(parts)
+                parts, used = [], 0
+            parts = [*parts, (text, style), "  "]
+            used += width(text) + 2
+        return content([*lines, *rows, parts][: view.height])
+    drawn = table(*_process_table(found.processes, view, brief=True), view)
+    scenarios = ", ".join(found.scenarios)
+    if scenarios:
+        lines.append([(f"{view('scenarios')}: ", look.DIM), (scenarios, look.ACCENT)])
+    return content((lines + drawn)[: view.height])
+
+
+def every_process(view: View) -> Content:
+    """Draw the processes with all that they say of themselves."""
+    reading = view.snapshot.processes
+    found = reading.value
+    lines = trouble(reading, view)
+    if found is None:
+        return content(lines)
+    if found.scenarios:
+        lines.append(
+            [(f"{view('scenarios')}: ", look.DIM), (", ".join(found.scenarios), look.ACCENT)]
+        )
+    return content(lines + table(*_process_table(found.processes, view, brief=False), view))
+
+
+def _process_table(
+    found: tuple[Process, ...], view: View, *, brief: bool
+) -> tuple[list[str], list[list[Part]]]:
+    rows: list[list[Part]] = []
+    dash = view.look.glyphs.dash
+    for p in found:
+        style = process_style(p, view)
+        word = view("paused") if p.paused else view(p.state)
+        factor = f" x{p.factor:g}" if p.factor != 1.0 else ""
+        beat = (view.now - p.beat_at).total_seconds() if p.beat_at else None
+        up = (view.now - p.up_since).total_seconds() if p.up_since else None
+        row: list[Part] = [
+            p.name,
+            (f"{look.mark(style, view.look.glyphs)} {word}{factor}", style),
+            rate(p.rate, view),
+            duration(None if beat is None else max(0.0, beat), dash),
+            str(p.restarts),
+        ]
+        if not brief:
+            cpu = dash if p.cpu is None else f"{p.cpu:.0f}%"
+            row += [duration(up, dash), cpu, size(p.memory, dash), str(p.pid or dash)]
+        row.append((_details(p, brief=brief), look.DIM))
+        rows.append(row)
+    header = ["", "", "", view("beat"), view("restarts")]
+    if not brief:
+        header += [view("up"), "cpu", view("memory"), "pid"]
+    return [*header, ""], rows
+
+
+def _details(p: Process, *, brief: bool) -> str:
+    said = f"{waiting_for(p)} " if waiting_for(p) else ""
+    if p.state == "backoff" and p.last_exit:
+        said += f"{p.last_exit} "
+    if brief:
+        return said.strip()
+    hidden = ("waiting_for", "rate", "last_id", "paused")
+    return said + " ".join(f"{k}={v}" for k, v in p.fields.items() if k not in hidden and v)
+
+
+_LEVELS = {"warning": look.WARN, "error": look.BAD, "critical": look.BAD, "debug": look.DIM}
+
+
+def event_line(event: Event, view: View) -> Line:
+    """Return an event as a line that fits the width."""
+    at = f"{event.at.astimezone(KST):%H:%M:%S}"
+    style = _LEVELS.get(event.level, "")
+    own = look.ACCENT if event.kind.value != "log" else look.DIM
+    source = cell(event.source, 9, view)
+    text = cell(event.text, max(4, view.width - 25), view).rstrip()
+    return [
+        (f"{at} ", look.DIM),
+        (f"{event.level[:4].upper():<4} ", style),
+        (f"{source} ", own),
+        (text, style if style != look.DIM else ""),
+    ]
+
+
+def chosen(view: View) -> list[Event]:
+    """Return the events that the filter lets through; `!word` keeps what does not have it."""
+    wanted = view.filter.casefold()
+    negated = wanted.startswith("!")
+    wanted = wanted.removeprefix("!")
+    if not wanted:
+        return list(view.snapshot.events)
+    return [
+        e
+        for e in view.snapshot.events
+        if (wanted in f"{e.level} {e.source} {e.text}".casefold()) is not negated
+    ]
+
+
+def events(view: View) -> Content:
+    """Draw the newest events, the newest at the bottom."""
+    last = chosen(view)[-max(1, view.height) :]
+    if not last:
+        return content([[(view("none"), look.DIM)]])
+    return content([event_line(e, view) for e in last])
+
+
+def every_event(view: View) -> Content:
+    """Draw all events that are kept."""
+    found = chosen(view)
+    return content([event_line(e, view) for e in found] or [[(view("none"), look.DIM)]])
+
+
+def letter_counts(view: View) -> Content:
+    """Draw the dead letters by topic and reason."""
+    reading = view.snapshot.letters
+    found = reading.value
+    lines = trouble(reading, view)
+    if found is None:
+        return content(lines)
+    if not found.counts:
+        return content([*lines, [(view("none"), look.OK)]])
+    rows: list[list[Part]] = [
+        [
+            c.topic,
+            c.reason,
+            (count(c.open, view), look.WARN if c.open else look.DIM),
+            count(c.total, view),
+            f"{c.newest.astimezone(KST):%m-%d %H:%M:%S}",
+        ]
+        for c in found.counts
+    ]
+    header = ["topic", "reason", view("open"), view("total"), "newest"]
+    return content(lines + table(header, rows, view, left=2))
+
+
+def letter(found: Letter) -> Content:
+    """Draw one dead letter."""
+    replayed = ""
+    if found.replayed_at:
+        replayed = f"  replayed {found.replayed_at.astimezone(KST):%m-%d %H:%M:%S}"
+    where = f"{found.topic} {found.partition} {found.offset}"
+    at = f"{found.rejected_at.astimezone(KST):%Y-%m-%d %H:%M:%S}"
+    field = f" {found.field}" if found.field else ""
+    return content(
+        [
+            [(where, look.BOLD), (f"  {at}{replayed}", look.DIM)],
+            [(f"{found.reason}{field}: ", look.WARN), found.detail],
+            [found.payload],
+            [(f"jangteo dlq show {where}", look.DIM)],
+        ]
+    )

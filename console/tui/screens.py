@@ -1,0 +1,143 @@
+"""What comes up over the panels: help, the list of actions, a question. Reading goes on behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from console.actions import Request
+from console.model import Snapshot
+from console.text import fit
+from console.tui.keys import KEYS
+from console.tui.look import Look
+
+
+class Help(ModalScreen[None]):
+    """The keys."""
+
+    BINDINGS = [Binding("escape,question_mark,q,f1", "dismiss", show=False)]  # noqa: RUF012
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._look = look
+
+    def compose(self) -> ComposeResult:
+        """Make the table."""
+        lines = [f"{fit(k.shown, 3)} {k.ko if self._look.lang == 'ko' else k.en}" for k in KEYS]
+        with VerticalScroll(classes="dialog", id="help") as box:
+            box.border_title = self._look("Help")
+            yield Static(Content("\n".join(lines)))
+
+
+class Choose(ModalScreen[int | None]):
+    """A list to choose from; ends with the number of the choice.
+
+    Args:
+        title: above the list.
+        items: a line each.
+    """
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape,q", "dismiss(None)", show=False),
+        Binding("j", "down", show=False),
+        Binding("k", "up", show=False),
+    ]
+
+    def __init__(self, title: str, items: Sequence[str]) -> None:
+        super().__init__()
+        self._title = title
+        self._items = items
+
+    def compose(self) -> ComposeResult:
+        """Make the list."""
+        with Vertical(classes="dialog", id="choose") as box:
+            box.border_title = self._title
+            yield OptionList(*(Option(Content(item)) for item in self._items))
+
+    def action_down(self) -> None:
+        """Move down."""
+        self.query_one(OptionList).action_cursor_down()
+
+    def action_up(self) -> None:
+        """Move up."""
+        self.query_one(OptionList).action_cursor_up()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Take the choice."""
+        event.stop()
+        self.dismiss(event.option_index)
+
+
+class Ask(ModalScreen[str | None]):
+    """A question that is answered with a line; ends with the answer, None if it was left.
+
+    Args:
+        question: what is asked.
+        wanted: the only answer that is taken; None: any that is not empty.
+        value: what stands there already.
+    """
+
+    BINDINGS = [Binding("escape", "dismiss(None)", show=False)]  # noqa: RUF012
+
+    def __init__(self, question: str, *, wanted: str | None = None, value: str = "") -> None:
+        super().__init__()
+        self._question = question
+        self._wanted = wanted
+        self._value = value
+
+    def compose(self) -> ComposeResult:
+        """Make the question."""
+        with Vertical(classes="dialog", id="ask"):
+            yield Static(Content(self._question))
+            yield Input(self._value, select_on_focus=False)
+            yield Static("", id="hint")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take the answer, or say that it is another one that is needed."""
+        event.stop()
+        answer = event.value.strip()
+        if self._wanted is not None and answer != self._wanted:
+            self.query_one("#hint", Static).update(Content(f"type {self._wanted!r}, or Escape"))
+        elif answer or self._wanted is None:
+            self.dismiss(answer)
+
+
+def offers(snapshot: Snapshot) -> list[tuple[str, list[str]]]:
+    """Return the actions that make sense now: as one types them, and the words.
+
+    A last word that is a parameter's name is still to be asked for.
+    """
+    found: list[list[str]] = []
+    view = snapshot.processes.value
+    processes = {p.name: p for p in view.processes} if view else {}
+    for name in ("users", "products", "orders"):
+        paused = name in processes and processes[name].paused
+        found.append(["generator.resume" if paused else "generator.pause", name])
+        found.append(["generator.rate", name, "FACTOR"])
+    found += [["cache.refresh"], ["grading.run"], ["scenario.start", "NAME"]]
+    found += [["scenario.stop", s.split()[0]] for s in (view.scenarios if view else ())]
+    found.append(["dlq.replay"])
+    found += [["process.restart", p.name] for p in processes.values() if p.supervised and p.beats]
+    return [(" ".join(words), words) for words in found]
+
+
+def confirmation(request: Request, snapshot: Snapshot) -> str | None:
+    """Return what must be typed before an action is done; None if nothing."""
+    if not request.action.destructive:
+        return None
+    if request.action.id == "dlq.replay":
+        letters = snapshot.letters.value
+        chosen: Any = letters.counts if letters else ()
+        for i, field in enumerate(("topic", "reason")):
+            if len(request.arguments) > i:
+                chosen = [c for c in chosen if getattr(c, field) == request.arguments[i]]
+        return f"replay {sum(c.open for c in chosen)}"
+    return request.arguments[0]

@@ -1,0 +1,63 @@
+"""Start the application, and end with its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from types import FrameType
+
+from console.actions import Operator
+from console.poller import Feed
+from console.record import Switch
+from console.replay import Player
+from console.tui.app import HANGUP, ConsoleApp
+from console.tui.look import Look
+from shop import settings as shop_settings
+from shop.errors import ExitCode, JangteoError
+from shop.settings import Settings
+
+EXPORTS = "exports"
+"""Folder of the data directory."""
+
+
+def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch) -> int:
+    """Show the feed until the user leaves or a signal ends it."""
+    refuse = "read-only" if args.read_only else ""
+    if isinstance(feed, Player):
+        refuse = "this is a recording"
+
+    def where() -> Settings:
+        try:
+            return shop_settings.load(data_dir=args.data_dir)
+        except JangteoError:
+            return settings
+
+    app = ConsoleApp(
+        feed,
+        Operator(where, refuse=refuse),
+        switch,
+        look=Look(args.lang, args.ascii),
+        colours=args.theme or "dark",
+        folder=settings.data_dir / EXPORTS,
+        guard="TEXTUAL_DRIVER" not in os.environ,  # in a browser there is no terminal
+    )
+
+    def leave(signum: int, _frame: FrameType | None) -> None:
+        code = HANGUP if signum == signal.SIGHUP else ExitCode.OK
+        app.call_later(app.exit, code, return_code=code)
+
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, leave)
+    feed.start()
+    try:
+        code = app.run()
+    finally:
+        feed.stop()
+        switch.off()
+    if app.return_code == ExitCode.CRASH:
+        where_to = f"; report: {app.crash_report}" if app.crash_report else ""
+        print(f"jangteo console: a defect of this program{where_to}", file=sys.stderr)  # noqa: T201
+        return ExitCode.CRASH
+    return int(code or app.return_code or 0)

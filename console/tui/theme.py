@@ -1,0 +1,70 @@
+"""Colours that an ssh session can show; none carries a meaning alone.
+
+Every one is of the 6x6x6 cube or the grey ramp of 256-colour terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from textual.theme import Theme
+
+_DARK: Final = {
+    "foreground": "#d7d7d7",
+    "background": "#121212",
+    "surface": "#1c1c1c",
+    "panel": "#262626",
+    "primary": "#5fafff",
+    "secondary": "#87afd7",
+    "accent": "#5fd7d7",
+    "success": "#87d75f",
+    "warning": "#ffd75f",
+    "error": "#ff5f5f",
+}
+_LIGHT: Final = {
+    "foreground": "#1c1c1c",
+    "background": "#ffffff",
+    "surface": "#eeeeee",
+    "panel": "#dadada",
+    "primary": "#005faf",
+    "secondary": "#5f5f87",
+    "accent": "#005f87",
+    "success": "#005f00",
+    "warning": "#875f00",
+    "error": "#af0000",
+}
+# Blue for what is well and orange for what is not: told apart with any of the usual defects.
+_COLOUR_BLIND: Final = {
+    **_DARK,
+    "primary": "#87afd7",
+    "success": "#5fafff",
+    "warning": "#ffd787",
+    "error": "#ff8700",
+}
+
+
+def _theme(name: str, colours: Mapping[str, str], *, dark: bool = True) -> Theme:
+    return Theme(
+        name=name,
+        dark=dark,
+        primary=colours["primary"],
+        secondary=colours["secondary"],
+        accent=colours["accent"],
+        foreground=colours["foreground"],
+        background=colours["background"],
+        surface=colours["surface"],
+        panel=colours["panel"],
+        success=colours["success"],
+        warning=colours["warning"],
+        error=colours["error"],
+    )
+
+
+THEMES: Final = (
+    _theme("dark", _DARK),
+    _theme("light", _LIGHT, dark=False),
+    _theme("colour-blind", _COLOUR_BLIND),
+)
+ANSI: Final = "ansi"
+"""The terminal's own sixteen colours."""

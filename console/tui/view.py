@@ -1,0 +1,128 @@
+"""What a panel draws from, and the small things that all panels draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from textual.content import Content
+
+from console.history import History
+from console.model import Rate, Reading, Snapshot, State
+from console.text import duration, fit, number, width
+from console.tui import look
+from console.tui.look import Look
+from shop.clock import KST
+
+Part = str | tuple[str, str]
+"""Text, or text with a style."""
+Line = Sequence[Part]
+
+
+@dataclass(frozen=True)
+class View:
+    """A snapshot, how it came about, and the room there is; cells."""
+
+    snapshot: Snapshot
+    history: History
+    now: datetime
+    look: Look
+    width: int = 80
+    height: int = 24
+    filter: str = ""
+
+    def sized(self, width: int, height: int) -> View:
+        """Return the same view for another room."""
+        return replace(self, width=width, height=height)
+
+    def __call__(self, word: str) -> str:
+        """Return a word in the chosen language."""
+        return self.look(word)
+
+
+def content(lines: Iterable[Line]) -> Content:
+    """Put lines together; nothing in them is markup."""
+    return Content("\n").join(
+        Content.assemble(*(p if isinstance(p, tuple) else Content(p) for p in line))
+        for line in lines
+    )
+
+
+def cell(text: str, cells: int, view: View, *, right: bool = False) -> str:
+    """Cut or pad to a width, with the look's own ellipsis."""
+    return fit(text, cells, right=right, more=view.look.glyphs.more)
+
+
+def state(reading: Reading[Any], view: View) -> Line:
+    """Return a reading's state with its age, as mark, word and time."""
+    style = look.style_of_state(reading.state)
+    glyph = look.mark(style, view.look.glyphs)
+    age = reading.age(view.now)
+    words = f"{glyph} {view(reading.state.value)}"
+    if reading.state is State.OK:
+        return [(words, style), (f" {duration(age)}", look.DIM)]
+    if reading.state is State.LOADING:
+        return [(words, style)]
+    old = f" {duration(age)}" if age is not None else ""
+    return [(words + old, style)]
+
+
+def trouble(reading: Reading[Any], view: View) -> list[Line]:
+    """Return lines that say what is wrong with a source; none while it is in order."""
+    if reading.state is State.OK:
+        return []
+    if reading.state is State.LOADING:
+        return [[(f"{view('connecting')}{view.look.glyphs.more}", look.DIM)]]
+    style = look.style_of_state(reading.state)
+    words = f"{look.mark(style, view.look.glyphs)} {view(reading.state.value)}"
+    if reading.failing_since:
+        words += f" {reading.failing_since.astimezone(KST):%H:%M:%S}~"
+    words += f" {view('try')} {reading.attempts}"
+    if reading.retry_at:
+        left = max(0.0, (reading.retry_at - view.now).total_seconds())
+        words += f", {view('next in')} {left:.0f}s"
+    lines: list[Line] = [[(cell(words, view.width, view), style)]]
+    if view.height > 3 and reading.error:
+        lines.append([(cell(reading.error, view.width, view), look.DIM)])
+    return lines
+
+
+def rate(value: Rate, view: View) -> str:
+    """Return a rate in words."""
+    if value.reset:
+        return view("reset")
+    return view.look.glyphs.dash if value.per_s is None else f"{number(value.per_s)}/s"
+
+
+def count(value: float | None, view: View) -> str:
+    """Return a number, or a dash for what is not known."""
+    return number(value, view.look.glyphs.dash)
+
+
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[Part]], view: View, *, left: int = 1
+) -> list[Line]:
+    """Lay rows out in columns that fit the width; the last column is cut.
+
+    Args:
+        header: one word per column.
+        rows: text, or text with a style.
+        view: for the width.
+        left: how many of the first columns are flush left; the last one always is.
+    """
+    texts = [[p[0] if isinstance(p, tuple) else p for p in row] for row in rows]
+    widths = [max(map(width, column)) for column in zip(header, *texts, strict=True)]
+    last = len(header) - 1
+    room = view.width - sum(widths[:last]) - 2 * last
+    widths[last] = max(0, min(widths[last], room)) if last else view.width
+    lines: list[Line] = []
+    for row in [[(h, look.DIM) for h in header], *rows]:
+        line: list[Part] = []
+        for i, part in enumerate(row):
+            text, style = part if isinstance(part, tuple) else (part, "")
+            padded = cell(text, widths[i], view, right=left <= i < last)
+            line += [(padded, style), "  "] if i < last else [(padded, style)]
+        lines.append(line)
+    return lines
