@@ -7,6 +7,7 @@ on whatever port. Nothing here ever disturbs the process that it reports on.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import threading
@@ -58,6 +59,10 @@ class Endpoint:
         """Stop answering, and withdraw the discovery file."""
         self.server.shutdown()
         self.server.server_close()
+        self.withdraw()
+
+    def withdraw(self) -> None:
+        """Remove the discovery file; what a killed process leaves is removed by the next one."""
         if self.record is not None:
             self.record.unlink(missing_ok=True)
 
@@ -90,6 +95,7 @@ def start(
         return None
     host, port = settings.metrics_host, server.server_address[1]
     endpoint = Endpoint(f"http://{host}:{port}", server, _publish(name, settings, port))
+    atexit.register(endpoint.withdraw)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     get_logger().info("metrics", url=f"{endpoint.url}/metrics")
     return endpoint
@@ -158,5 +164,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base's name)
-        get_logger().debug("metrics asked", line=format % args)
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: being asked every few seconds is no event."""

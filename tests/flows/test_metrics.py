@@ -1,0 +1,285 @@
+"""What the ingest says of itself over HTTP: true numbers, and health that means something."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import Ingest, publish, wait_caught_up, wait_until
+from prometheus_client.parser import text_string_to_metric_families
+from samples import message, order
+
+from flows import metrics as ingest_metrics
+from flows.store import Outcome
+from flows.tally import KAFKA, POSTGRES, Tally
+from shop import metrics, postgres
+from shop.clock import utc_now
+from shop.metrics import Health
+from shop.model import RejectReason
+from shop.outage import Outage
+from shop.postgres import Connection
+from shop.settings import Settings, load
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def get(url: str, accept: str = "*/*") -> tuple[int, str]:
+    asked = urllib.request.Request(url, headers={"Accept": accept})
+    try:
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as e:
+        return e.code, e.read().decode()
+
+
+def samples(text: str) -> Samples:
+    return {
+        (s.name.removeprefix("jangteo_ingest_"), frozenset(s.labels.items())): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+    }
+
+
+def value(found: Samples, name: str, **labels: str) -> float | None:
+    return found.get((name, frozenset(labels.items())))
+
+
+def lag(found: Samples) -> float:
+    return sum(v for (name, _), v in found.items() if name == "lag_messages")
+
+
+def discovered(data_dir: Path) -> str:
+    """The address, as Prometheus would find it."""
+    folder = data_dir / metrics.FOLDER
+    wait_until(lambda: any(folder.glob("*.json")), "the discovery file")
+    (path,) = folder.glob("*.json")
+    ((target,),) = [group["targets"] for group in json.loads(path.read_text())]
+    return f"http://{target}"
+
+
+@pytest.mark.fault
+def test_an_ingest_shows_true_numbers_and_what_an_outage_does(
+    env: dict[str, str], settings: Settings, pg: Connection, servers, tmp_path: Path
+) -> None:
+    now = utc_now()
+    good = [message("orders", order(i, user_id=i, ordered_at=now)) for i in range(1, 31)]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        # A file that a killed process left; no process has the largest pid plus one.
+        folder = settings.data_dir / metrics.FOLDER
+        folder.mkdir(parents=True)
+        (folder / "ingest-4194305.json").write_text("[]")
+        with Ingest(env, tmp_path / "i.log", INGEST_TOPICS="orders", METRICS_PORT=port) as ingest:
+            wait_until(lambda: "event=metrics" in ingest.log(), "the endpoint")
+            url = discovered(settings.data_dir)
+            assert f":{port}" not in url
+            assert "metrics: cannot listen" in ingest.log()
+            wait_until(lambda: get(f"{url}/readyz")[0] == 200, "ready")
+            publish(settings, "orders", [*good, good[0], (b"7", b"{"), (b"7", b"{{"), (b"7", b"")])
+            wait_caught_up(settings, pg)
+            wait_until(lambda: not lag(samples(get(f"{url}/metrics")[1])), "no lag")
+
+            found = samples(get(f"{url}/metrics")[1])
+            outcomes = {"stored": 30, "ignored": 1, "rejected": 3, "trimmed": 0}
+            for outcome, n in outcomes.items():
+                assert value(found, "messages_total", topic="orders", outcome=outcome) == n
+            rejects = {"bad_json": 2, "empty": 1}
+            for reason, n in rejects.items():
+                assert value(found, "rejects_total", topic="orders", reason=reason) == n
+            batches = value(found, "transaction_seconds_count", topic="orders")
+            assert batches == value(found, "batch_messages_count", topic="orders")
+            assert batches
+            assert value(found, "batch_messages_sum", topic="orders") == 34
+            assert value(found, "up") == 1
+            assert value(found, "outage_seconds_total", server=POSTGRES) == 0
+            assert value(found, "server_answers", server=POSTGRES) == 1
+            assert len([n for n, _ in found if n == "lag_messages"]) == settings.kafka.partitions
+            assert get(f"{url}/healthz")[0] == 200
+
+            servers.postgres.kill()
+            late = [message("orders", order(i, user_id=i, ordered_at=now)) for i in range(31, 41)]
+            publish(settings, "orders", late)
+            wait_until(lambda: get(f"{url}/readyz")[0] == 503, "not ready")
+            wait_until(lambda: lag(samples(get(f"{url}/metrics")[1])) == 10, "the lag shows")
+            assert get(f"{url}/healthz")[0] == 200  # a restart would mend nothing
+            found = samples(get(f"{url}/metrics")[1])
+            assert value(found, "server_answers", server=POSTGRES) == 0
+            assert (value(found, "outage_seconds_total", server=POSTGRES) or 0) > 0
+            assert (value(found, "retries_total", server=POSTGRES) or 0) >= 1
+            (said,) = [s for s in ingest.log().splitlines() if "waiting for server" in s]
+            assert "topic=orders" in said
+            assert "spans=" in said
+
+            servers.postgres.start()
+            wait_until(lambda: get(f"{url}/readyz")[0] == 200, "ready again")
+            with postgres.connect(settings.postgres, "after", autocommit=True) as again:
+                wait_caught_up(settings, again)
+            wait_until(lambda: not lag(samples(get(f"{url}/metrics")[1])), "no lag")
+            assert ingest.stop() == 0
+        assert not list(folder.iterdir())  # its own is withdrawn, the dead one's removed
+
+
+# -- the tally -------------------------------------------------------------------------------
+
+
+class Time:
+    """A monotonic clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time_() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def tally(time_: Time) -> Tally:
+    return Tally(time_)
+
+
+def sample(tally: Tally, name: str, **labels: str) -> float | None:
+    return tally.registry.get_sample_value(f"jangteo_ingest_{name}", labels)
+
+
+def test_batches_are_counted_once_for_heartbeat_and_metrics(tally: Tally, time_: Time) -> None:
+    outcome = Outcome(5, 2, 1, 3, {RejectReason.EMPTY: 2})
+    tally.add("orders", outcome, 0.2)
+    tally.add("orders", outcome, 0.02)
+    time_.now += 7
+    assert tally.counts() == {
+        "batches": 2, "orders.ignored": 2, "orders.rejected": 4, "orders.stored": 10,
+    }  # fmt: skip
+    assert sample(tally, "messages_total", topic="orders", outcome="trimmed") == 6
+    assert sample(tally, "rejects_total", topic="orders", reason="empty") == 4
+    assert sample(tally, "batch_messages_sum", topic="orders") == 22
+    assert sample(tally, "transaction_seconds_bucket", topic="orders", le="0.025") == 1
+    assert sample(tally, "last_commit_age_seconds", topic="orders") == 7
+
+
+def test_an_outage_seen_by_several_is_one(tally: Tally, time_: Time) -> None:
+    writer, reader = (Outage("db", tally.watch(POSTGRES), monotonic=time_) for _ in range(2))
+    writer.failed(OSError())
+    time_.now += 10
+    reader.failed(OSError())
+    time_.now += 10
+    writer.over()
+    time_.now += 10
+    assert tally.is_away(POSTGRES)
+    assert sample(tally, "outage_seconds_total", server=POSTGRES) == 30
+    reader.over()
+    time_.now += 100
+    assert not tally.is_away(POSTGRES)
+    assert sample(tally, "outage_seconds_total", server=POSTGRES) == 30
+    assert sample(tally, "retries_total", server=POSTGRES) == 2
+    assert sample(tally, "outage_seconds_total", server=KAFKA) == 0
+    writer.over()  # again: nothing
+    assert sample(tally, "outage_seconds_total", server=POSTGRES) == 30
+
+
+def test_a_worker_that_does_not_poll_is_ill_unless_it_waits_for_a_server(
+    tally: Tally, time_: Time
+) -> None:
+    state = tally.reader("orders")
+    tally.reader("users").polled_at = time_.now + 1_000
+    assert ingest_metrics.healthy(tally).well
+    time_.now += 9.9
+    assert ingest_metrics.healthy(tally).well
+    time_.now += 0.2
+    assert not ingest_metrics.healthy(tally).well
+    changed = tally.watch(KAFKA)
+    changed(True)
+    assert ingest_metrics.healthy(tally).well
+    changed(False)
+    assert not ingest_metrics.healthy(tally).well
+    state.polled_at = time_.now
+    assert ingest_metrics.healthy(tally).well
+    tally.ended(state)
+    assert "orders" not in ingest_metrics.healthy(tally).facts["silent_s"]
+
+
+def test_ready_means_partitions_of_every_topic_and_a_postgres_that_answers(tally: Tally) -> None:
+    topics = ("orders", "users")
+    orders, users = (tally.reader(topic) for topic in topics)
+    orders.lag = {0: 3, 5: None}
+    assert not ingest_metrics.ready(tally, topics).well
+    users.lag = {1: 0}
+    health = ingest_metrics.ready(tally, topics)
+    assert (health.well, health.facts["partitions"]) == (True, {"orders": 2, "users": 1})
+    assert sample(tally, "lag_messages", topic="orders", partition="0") == 3
+    assert sample(tally, "lag_messages", topic="orders", partition="5") is None  # not known yet
+    tally.watch(POSTGRES)(True)
+    assert not ingest_metrics.ready(tally, topics).well
+
+
+# -- the endpoint ----------------------------------------------------------------------------
+
+
+def bare(tmp_path: Path, **env: str) -> Settings:
+    return load({"JANGTEO_DATA_DIR": str(tmp_path), **env}, use_stack=False)
+
+
+def serve(tally: Tally, settings: Settings, **checks: Callable[[], Health]) -> metrics.Endpoint:
+    endpoint = metrics.start("probe", tally.registry, settings, **checks)
+    assert endpoint is not None
+    return endpoint
+
+
+def test_the_endpoint_answers_what_it_knows_and_nothing_else(tally: Tally, tmp_path: Path) -> None:
+    facts: dict[str, Any] = {"why": "널"}
+    endpoint = serve(tally, bare(tmp_path), ready=lambda: Health(well=False, facts=facts))
+    try:
+        with socket.create_connection(endpoint.server.server_address[:2]):  # says nothing
+            assert get(f"{endpoint.url}/healthz") == (200, f'{{"pid": {os.getpid()}}}\n')
+        assert get(f"{endpoint.url}/readyz?verbose=1")[0] == 503
+        assert json.loads(get(f"{endpoint.url}/readyz")[1]) == facts
+        assert get(f"{endpoint.url}/")[0] == 404
+        assert get(f"{endpoint.url}/../etc/passwd")[0] == 404
+        assert "jangteo_ingest_up 1.0" in get(f"{endpoint.url}/metrics")[1]
+        assert get(f"{endpoint.url}/metrics", "application/openmetrics-text")[1].endswith("# EOF\n")
+    finally:
+        endpoint.close()
+    with pytest.raises(urllib.error.URLError):
+        get(f"{endpoint.url}/healthz")
+    assert not list((tmp_path / metrics.FOLDER).iterdir())
+
+
+def test_an_endpoint_that_cannot_be_disturbs_nobody(tally: Tally, tmp_path: Path) -> None:
+    nowhere = bare(tmp_path, METRICS_HOST="192.0.2.1")  # of nobody: RFC 5737
+    assert metrics.start("probe", tally.registry, nowhere) is None
+    (tmp_path / "file").write_text("in the way")
+    endpoint = serve(tally, bare(tmp_path / "file"))
+    try:
+        assert endpoint.record is None
+        assert get(f"{endpoint.url}/healthz")[0] == 200
+    finally:
+        endpoint.close()
+
+
+def test_asking_all_the_time_does_not_stop_the_counting(tally: Tally, tmp_path: Path) -> None:
+    endpoint = serve(tally, bare(tmp_path))
+    try:
+        deadline = time.monotonic() + 0.5
+        n = 0
+        while time.monotonic() < deadline or n < 10:
+            tally.add("orders", Outcome(stored=1), 0.001)
+            n += 1
+            text = get(f"{endpoint.url}/metrics")[1]
+            found = samples(text)
+            assert value(found, "messages_total", topic="orders", outcome="stored") == n
+    finally:
+        endpoint.close()
