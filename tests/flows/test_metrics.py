@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 import urllib.error
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Ingest, publish, wait_caught_up, wait_until
+from processes import ROOT, Ingest, publish, wait_caught_up, wait_until
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from samples import message, order
 
@@ -224,6 +226,25 @@ def test_ready_means_partitions_of_every_topic_and_a_postgres_that_answers(tally
     assert sample(tally, "lag_messages", topic="orders", partition="5") is None  # not known yet
     tally.watch(POSTGRES)(True)
     assert not ingest_metrics.ready(tally, topics).well
+
+
+def test_the_guide_names_exactly_what_is_shown(tally: Tally) -> None:
+    guide = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| `(jangteo_\w+)` \| (\w+) \| ([\w, ]*)\|", guide, re.MULTILINE)
+    documented = {
+        (name, kind): set(labels.replace(",", " ").split()) for name, kind, labels in table
+    }
+    tally.add("orders", Outcome(1, 1, 1, 1, {RejectReason.EMPTY: 1}), 0.1)
+    tally.reader("orders").lag = {0: 1}
+    text = generate_latest(tally.registry).decode()
+    shown = {
+        (family.name + "_total" * (family.type == "counter"), family.type): {
+            label for s in family.samples for label in s.labels if label != "le"
+        }
+        for family in text_string_to_metric_families(text)
+        if not family.name.endswith("_created")
+    }
+    assert documented == shown
 
 
 # -- the endpoint ----------------------------------------------------------------------------
