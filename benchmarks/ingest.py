@@ -1,10 +1,11 @@
-"""How fast orders get from Kafka into PostgreSQL, against raw COPY of the same rows.
+"""How fast orders get from Kafka into PostgreSQL: ours, the limit, what a user would do instead.
 
-    python -m benchmarks.ingest [--orders 1000000] [--users 50000] [--json FILE]
+    python -m benchmarks.ingest [--orders 1000000] [--users 50000] [--peers] [--json FILE]
 
-Preloads the orders into a broker, runs the real dataflow as a process, and loads the same rows
-by plain COPY into the same table of the same server: the limit of what one connection can do.
-Servers are the embedded ones, fsync on, everything on this machine.
+Preloads the orders into a broker and lets each contestant store them in a fresh database of the
+same server, one after the other. The limit is plain COPY of the same rows into the same table.
+Servers are the embedded ones, fsync on, everything on this machine. The peers store fewer orders
+(--peer-orders): they are slower, and their rate does not depend on the number.
 """
 
 from __future__ import annotations
@@ -61,39 +62,126 @@ def raw_copy(rig: common.Rig, frame: pl.DataFrame) -> Figure:
                   note="the limit: no Kafka, no decoding, no spend")  # fmt: skip
 
 
-def our_flow(rig: common.Rig, n: int, *, batch: int) -> Figure:
-    """Run `flows.ingest` over the preloaded topic; timed from the partition assignment on."""
-    env = rig.database()
+def our_flow(
+    rig: common.Rig, n: int, *, batch: int, processes: int = 1, lean: bool = False
+) -> Figure:
+    """Run the dataflow over the preloaded topic; timed from the partition assignment on.
+
+    Args:
+        rig: the servers.
+        n: orders in the topic.
+        batch: INGEST_BATCH_SIZE.
+        processes: members of the group.
+        lean: only orders and offsets, as the peers do.
+    """
+    env = {
+        **rig.database(),
+        "INGEST_TOPICS": "orders",
+        "INGEST_BATCH_SIZE": str(batch),
+        "JANGTEO_DATA_DIR": str(rig.directory),
+    }
     settings = rig.settings(env)
-    log = rig.directory / "ingest.log"
+    name = "benchmarks.peers.orders_only:get_flow()" if lean else "flows.ingest"
     rig.checkpoint()
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bytewax.run", "flows.ingest"],
-            env={**os.environ, **env, "INGEST_TOPICS": "orders", "INGEST_BATCH_SIZE": str(batch)},
-            stderr=out,
-        )
+    running = []
+    for i in range(processes):
+        with (rig.directory / f"ingest-{i}.log").open("wb") as out:
+            argv = [sys.executable, "-m", "bytewax.run", name]
+            running.append(subprocess.Popen(argv, env={**os.environ, **env}, stderr=out))
     try:
-        started = None
         with postgres.connect(settings.postgres, "bench", autocommit=True) as conn:
-            done = 0
-            while done < n:
-                time.sleep(0.01)
-                if started is None and b"partitions assigned" in log.read_bytes():
-                    started = time.perf_counter()
-                row = conn.execute("SELECT sum(next_offset) FROM ingest_offsets").fetchone()
-                done = int(row[0] or 0) if row else 0
-                if process.poll() is not None:
-                    raise RuntimeError(f"the ingest ended:\n{log.read_text()[-2000:]}")
-            seconds = time.perf_counter() - (started or 0.0)
-            peak, cpu = common.peak_memory_mb(process.pid), common.cpu_s(process.pid)
-            if differences := check(conn):
+            seconds = _time_until_applied(rig, conn, running, n)
+            peak = max(common.peak_memory_mb(p.pid) for p in running)
+            cpu = sum(common.cpu_s(p.pid) for p in running)
+            if not lean and (differences := check(conn)):
                 raise RuntimeError(f"spend does not agree: {differences[:3]}")
+        drain = _drain(running)
     finally:
+        for p in running:
+            p.kill()
+    of = f", {processes} processes" if processes > 1 else ""
+    if lean:
+        name, note = "flows.ingest, orders only", "orders and offsets, exactly once"
+    else:
+        name, note = f"flows.ingest, full path{of}", "and windows, customers, products; checked"
+    return Figure(name, n / seconds, seconds, peak, cpu, note=f"{note}; SIGTERM took {drain:.2f} s")
+
+
+def _time_until_applied(
+    rig: common.Rig, conn: postgres.Connection, running: list[subprocess.Popen[bytes]], n: int
+) -> float:
+    logs = [rig.directory / f"ingest-{i}.log" for i in range(len(running))]
+    started = None
+    done = 0
+    while done < n:
+        time.sleep(0.01)
+        if started is None and any(b"partitions assigned" in log.read_bytes() for log in logs):
+            started = time.perf_counter()
+        row = conn.execute("SELECT sum(next_offset) FROM ingest_offsets").fetchone()
+        done = int(row[0] or 0) if row else 0
+        for process, log in zip(running, logs, strict=True):
+            if process.poll() is not None:
+                raise RuntimeError(f"the ingest ended:\n{log.read_text()[-2000:]}")
+    return time.perf_counter() - (started or 0.0)
+
+
+def _drain(running: list[subprocess.Popen[bytes]]) -> float:
+    """Return the seconds from SIGTERM to the last end."""
+    started = time.perf_counter()
+    for process in running:
         process.terminate()
-        process.wait(20)
-    return Figure("flows.ingest, full path", n / seconds, seconds, peak, cpu,
-                  note="windows, customers, products, offsets; spend checked")  # fmt: skip
+    for process in running:
+        if process.wait(20):
+            raise RuntimeError(f"the ingest ended with {process.returncode}")
+    return time.perf_counter() - started
+
+
+def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figure:
+    """Run a peer until it has stored `n` orders; timed from its first message on."""
+    env = {**os.environ, **rig.database(), "PYTHONPATH": str(Path.cwd())}
+    settings = rig.settings(env)
+    rig.checkpoint()
+    with subprocess.Popen([*argv, str(n)], env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            stamps = {}
+            assert process.stdout is not None
+            for line in process.stdout:
+                stamps[line.strip()] = time.perf_counter()
+                if "done" in stamps:
+                    break
+            if "done" not in stamps:
+                raise RuntimeError(f"{name} ended with {process.wait()} before it was done")
+            seconds = stamps["done"] - stamps["started"]
+            peak, cpu = common.peak_memory_mb(process.pid), common.cpu_s(process.pid)
+        finally:
+            process.kill()
+    with postgres.connect(settings.postgres, "bench") as conn:
+        (stored,) = conn.execute("SELECT count(*) FROM orders").fetchone() or (0,)
+    if stored < n:
+        raise RuntimeError(f"{name} says it is done, but stored {stored} of {n}")
+    return Figure(name, n / seconds, seconds, peak, cpu, note=note)
+
+
+def peers(rig: common.Rig, frame: pl.DataFrame, quix: Path | None) -> list[Figure]:
+    """Run the peers on a topic of their own size."""
+    settings = rig.settings({**rig.postgres.env, **rig.broker.env})
+    rig.broker.kill()
+    rig.broker.start()
+    kafka.create_topics(settings.kafka)
+    orders.preload(settings, frame)
+    n = frame.height
+    python = [sys.executable, "-m"]
+    note = "orders only, at least once"
+    found = [
+        peer(rig, "plain loop, executemany", [*python, "benchmarks.peers.plain_loop"], n, note),
+        peer(
+            rig, "Bytewax stock KafkaSource", [*python, "benchmarks.peers.stock_bytewax"], n, note
+        ),
+    ]
+    if quix:
+        argv = [str(quix), "-m", "benchmarks.peers.quix"]
+        found.append(peer(rig, "Quix Streams PostgreSQL sink", argv, n, note))
+    return found
 
 
 def show(figures: list[Figure]) -> None:
@@ -131,17 +219,33 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=50_000)
     parser.add_argument("--products", type=int, default=2_000)
-    parser.add_argument("--batch", type=int, default=50_000, help="INGEST_BATCH_SIZE")
+    parser.add_argument("--days", type=float, default=0.0, help="spread the event times over days")
+    parser.add_argument("--batch", type=int, nargs="+", default=[50_000], help="INGEST_BATCH_SIZE")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1])
+    parser.add_argument("--lean", action="store_true", help="also ours without the sums")
+    parser.add_argument("--peers", action="store_true", help="also what a user would do instead")
+    parser.add_argument("--peer-orders", type=int, default=200_000)
+    parser.add_argument(
+        "--quix", type=Path, metavar="PYTHON",
+        help="interpreter of an environment with quixstreams and psycopg2-binary",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     print(common.machine())
-    frame = orders.frame(args.orders, users=args.users, products=args.products)
+    frame = orders.frame(args.orders, users=args.users, products=args.products, days=args.days)
     with common.rig() as rig:
         settings = rig.settings({**rig.postgres.env, **rig.broker.env})
         kafka.create_topics(settings.kafka)
         seconds = orders.preload(settings, frame)
         print(f"preloaded {args.orders:,} orders of {args.users:,} customers in {seconds:.1f} s")
-        figures = [raw_copy(rig, frame), our_flow(rig, args.orders, batch=args.batch)]
+        figures = [raw_copy(rig, frame)]
+        if args.lean:
+            figures.append(our_flow(rig, args.orders, batch=args.batch[0], lean=True))
+        for batch in args.batch:
+            for processes in args.processes:
+                figures.append(our_flow(rig, args.orders, batch=batch, processes=processes))
+        if args.peers:
+            figures += peers(rig, frame.head(args.peer_orders), args.quix)
     show(figures)
     if args.json:
         common.save(args.json, {"figures": [asdict(f) for f in figures]})

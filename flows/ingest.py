@@ -11,7 +11,6 @@ more of these processes: Kafka gives each its share of the partitions.
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 
@@ -24,6 +23,7 @@ from flows.lane import Lanes
 from flows.sink import PostgresSink
 from flows.source import KafkaSource
 from flows.spend import fold
+from flows.store import Store
 from flows.tally import Tally
 from shop import log, settings, windows
 from shop.errors import JangteoError
@@ -45,14 +45,8 @@ def build(config: Settings, stop: threading.Event, counts: Tally) -> Dataflow:
         source = KafkaSource(
             topic, kafka, postgres, lanes, counts, batch_size=config.ingest_batch_size
         )
-        sink = PostgresSink(
-            topic,
-            postgres,
-            lanes,
-            counts,
-            window_s=config.spend_window,
-            max_rejects=config.ingest_max_rejects,
-        )
+        store = Store(topic, window_s=config.spend_window, max_rejects=config.ingest_max_rejects)
+        sink = PostgresSink(store, postgres, lanes, counts)
         messages = op.input(f"{topic}-kafka", dataflow, source)
         batch = op.map(f"{topic}-decode", messages, decode_batch)
         if topic == "orders":
@@ -73,10 +67,7 @@ def get_flow() -> Dataflow:
     except JangteoError as e:
         print(f"flows.ingest: {log.redact(str(e))}", file=sys.stderr)  # noqa: T201
         sys.exit(e.exit_code)
-    # A poll makes tens of thousands of message objects, none of them in a cycle: with the default
-    # thresholds the collector walks all of them again and again, a fifth of the reading thread.
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
+    lifecycle.calm_collector()
     lifecycle.stop_on_signals(stop)
     endpoint = metrics.start(counts, config)
     heartbeat.report(counts, config, stop, f"{endpoint.url}/metrics" if endpoint else "")

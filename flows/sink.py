@@ -175,33 +175,21 @@ class PostgresSink(DynamicSink[Batch]):
     """Stores batches of one topic, exactly once (see `flows.store`).
 
     Args:
-        topic: users, products or orders.
+        store: what one transaction does; shared by the workers, it has no state.
         settings: where PostgreSQL is.
         lanes: shared with the source.
         tally: counts what was committed.
-        window_s: length of a spend window, seconds.
-        max_rejects: see `Store`.
     """
 
     def __init__(
-        self,
-        topic: str,
-        settings: PostgresSettings,
-        lanes: Lanes,
-        tally: Tally,
-        *,
-        window_s: int,
-        max_rejects: int,
+        self, store: Store, settings: PostgresSettings, lanes: Lanes, tally: Tally
     ) -> None:
-        self._topic = topic
+        self._store = store
         self._settings = settings
         self._lanes = lanes
         self._tally = tally
-        self._window_s = window_s
-        self._max_rejects = max_rejects
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:  # noqa: ARG002
         """Build the worker's writer (called by Bytewax)."""
-        store = Store(self._topic, window_s=self._window_s, max_rejects=self._max_rejects)
-        lane = self._lanes.get(self._topic, worker_index)
-        return _Partition(Writer(store, self._settings, lane, self._tally))
+        lane = self._lanes.get(self._store.topic, worker_index)
+        return _Partition(Writer(self._store, self._settings, lane, self._tally))

@@ -151,7 +151,7 @@ class Store:
                 )
         return applied
 
-    def _advance(self, cur: Cursor, rest: _Rest, stored: Places) -> Outcome:
+    def _advance(self, cur: Cursor, rest: Rest, stored: Places) -> Outcome:
         raw = rest.batch.raw
         partitions = np.asarray(raw.partitions, dtype=np.int64)
         size = max(raw.spans) + 1
@@ -188,13 +188,13 @@ class Store:
 
     # -- step 3: the rows --------------------------------------------------------------------
 
-    def _store(self, cur: Cursor, rest: _Rest) -> Places:
+    def _store(self, cur: Cursor, rest: Rest) -> Places:
         """Store the rows; return the places (in the raw batch) of those that changed something."""
         if self.topic == "orders":
             return self._store_orders(cur, rest)
         return self._store_profiles(cur, rest.rows)
 
-    def _store_orders(self, cur: Cursor, rest: _Rest) -> Places:
+    def _store_orders(self, cur: Cursor, rest: Rest) -> Places:
         rows = rest.rows
         is_first = spend.first_revisions(rows)
         fresh, doubtful = rows.filter(is_first), rows.filter(~is_first)
@@ -258,7 +258,7 @@ class Store:
 
     # -- step 4: the rejects -----------------------------------------------------------------
 
-    def _put_aside(self, cur: Cursor, rest: _Rest) -> None:
+    def _put_aside(self, cur: Cursor, rest: Rest) -> None:
         raw = rest.batch.raw
         if self._max_rejects:
             cur.execute("SELECT count(*) FROM rejected_messages")
@@ -376,7 +376,7 @@ def _copy_rows(cur: Cursor, table: str, rows: pl.DataFrame) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rest:
+class Rest:
     """What is left of a batch after trimming; `kept` are its places in the raw batch."""
 
     batch: Batch
@@ -386,16 +386,16 @@ class _Rest:
     whole: bool
 
 
-def _trim(batch: Batch, applied: Mapping[int, int]) -> _Rest:
+def _trim(batch: Batch, applied: Mapping[int, int]) -> Rest:
     raw = batch.raw
     if all(span.start >= applied[p] for p, span in raw.spans.items()):
-        return _Rest(batch, batch.rows, batch.rejects, slice(None), whole=True)
+        return Rest(batch, batch.rows, batch.rejects, slice(None), whole=True)
     partitions = np.asarray(raw.partitions, dtype=np.int64)
     below = np.zeros(max(raw.spans) + 1, dtype=np.int64)
     for partition, next_offset in applied.items():
         below[partition] = next_offset
     keep = np.asarray(raw.offsets, dtype=np.int64) >= below[partitions]
-    return _Rest(
+    return Rest(
         batch,
         batch.rows.filter(pl.Series(keep[batch.rows[INDEX].to_numpy()])),
         [r for r in batch.rejects if keep[r.index]],

@@ -81,7 +81,7 @@ def consumer_config(settings: KafkaSettings, name: str, group: str) -> dict[str,
 
     Fetching is tuned for batches: librdkafka's default of 500 ms fetch wait costs a factor of
     seven in throughput on a small cluster. An offset that the log no longer has is an error,
-    never a silent jump. Bytes in flight are bounded at 64 MiB per consumer.
+    never a silent jump. Bytes in flight are bounded at 32 MiB per consumer.
     """
     return {
         **client_config(settings, name),
@@ -93,10 +93,12 @@ def consumer_config(settings: KafkaSettings, name: str, group: str) -> dict[str,
         "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 1_000,
         "max.poll.interval.ms": 300_000,
+        # Partitions that are added to the topic are read from then on (default: after 5 minutes).
+        "topic.metadata.refresh.interval.ms": 10_000,
         "fetch.wait.max.ms": 50,
         "fetch.message.max.bytes": 4 << 20,
-        "queued.min.messages": 200_000,
-        "queued.max.messages.kbytes": 64 << 10,
+        "queued.min.messages": 100_000,
+        "queued.max.messages.kbytes": 32 << 10,
     }
 
 

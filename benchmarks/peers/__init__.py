@@ -1,0 +1,1 @@
+"""What a user would do instead, each as the script that would be written for it."""

@@ -1,0 +1,48 @@
+"""Our dataflow without what it does beyond the others: orders and offsets, no sums.
+
+python -m bytewax.run 'benchmarks.peers.orders_only:get_flow()'
+"""
+
+from __future__ import annotations
+
+import threading
+
+from bytewax import operators as op
+from bytewax.dataflow import Dataflow
+
+from flows import lifecycle
+from flows.decode import INDEX, decode_batch
+from flows.lane import Lanes
+from flows.sink import PostgresSink
+from flows.source import KafkaSource
+from flows.store import Places, Store, Rest
+from flows.tally import Tally
+from shop import log, settings
+from shop.postgres import Cursor
+
+
+class OrdersOnly(Store):
+    """Stores new orders and advances the offsets."""
+
+    def _store_orders(self, cur: Cursor, rest: Rest) -> Places:
+        if not self._copy_optimistically(cur, rest.rows):
+            raise RuntimeError("the preloaded orders are new ones")
+        return rest.rows[INDEX].to_numpy()
+
+
+def get_flow() -> Dataflow:
+    """Build the narrowed dataflow from the environment."""
+    config = settings.load()
+    log.configure("ingest", level=config.log_level, fmt=config.log_format)
+    stop, counts = threading.Event(), Tally()
+    lanes = Lanes(stop)
+    flow = Dataflow("orders_only")
+    size = config.ingest_batch_size
+    source = KafkaSource("orders", config.kafka, config.postgres, lanes, counts, batch_size=size)
+    messages = op.input("kafka", flow, source)
+    batch = op.map("decode", messages, decode_batch)
+    store = OrdersOnly("orders", window_s=config.spend_window)
+    op.output("postgres", batch, PostgresSink(store, config.postgres, lanes, counts))
+    lifecycle.calm_collector()
+    lifecycle.stop_on_signals(stop)
+    return flow
