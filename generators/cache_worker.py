@@ -23,6 +23,7 @@ from generators.segments import POPULAR_SHARE, PURCHASER_SHARE, fill
 from shop import cache, command, postgres
 from shop.cache import CachedProduct, CachedUser, CacheMeta
 from shop.clock import Clock, utc_now
+from shop.control import RunRequests
 from shop.errors import ExitCode, JangteoError, UnreachableError
 from shop.log import get_logger
 from shop.outage import Outage, first_line
@@ -39,8 +40,8 @@ well under a second. Should one take longer, the swap is one step all the same."
 SHORTEST_S: Final = 1.0
 EMPTY_S: Final = 2.0
 """While there is nothing to put in, the shop is just opening: look again soon."""
-LOOK_S: Final = 1.0
-"""How often the worker looks whether the cache is still there."""
+LOOK_S: Final = 0.5
+"""How often the worker looks whether the cache is still there, and what the operator wants."""
 
 _USERS: Final = sql.SQL(
     "SELECT user_id, last_ordered_at IS NOT NULL AS purchaser, gender, birth_year, city, grade,"
@@ -212,14 +213,20 @@ def explain(error: psycopg.Error) -> str:
     return first_line(error)
 
 
-def serve(worker: CacheWorker, settings: Settings, pulse: Pulse, stop: threading.Event) -> None:
-    """Refresh the cache whenever it is due, until `stop`; outlast any outage."""
+def serve(
+    worker: CacheWorker,
+    settings: Settings,
+    pulse: Pulse,
+    stop: threading.Event,
+    asked: Callable[[], bool] = lambda: False,
+) -> None:
+    """Refresh the cache whenever it is due or `asked`, until `stop`; outlast any outage."""
     away_postgres = Outage(settings.postgres.where)
     away_redis = Outage("Redis")
     while not stop.is_set():
         wait, waiting_for = LOOK_S, ""
         try:
-            wait = worker.due_in()
+            wait = 0.0 if asked() else worker.due_in()
             if wait == 0.0:
                 wait = 0.0 if worker.refresh() else LOOK_S
                 away_postgres.over()
@@ -280,7 +287,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return ExitCode.OK
     where = settings.postgres.where  # a missing setting is said before anything is started
     get_logger().info("started", interval=interval, size=settings.cache_batch_size, reads=where)
-    serve(worker, settings, Pulse(r, NAME), command.stop_on_signals())
+    stop = command.stop_on_signals()
+    serve(worker, settings, Pulse(r, NAME), stop, RunRequests(r, NAME))
     return ExitCode.OK
 
 

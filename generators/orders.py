@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+import polars as pl
 import redis
 
 from generators import arrivals, baskets, publisher
@@ -20,7 +21,7 @@ from generators.streams import stream
 from shop import cache, command
 from shop.clock import Clock, utc_now
 from shop.ids import IdGenerator
-from shop.model import Event, Order
+from shop.model import SCHEMAS, Order, as_row
 from shop.outage import first_line
 from shop.settings import Settings
 
@@ -28,7 +29,7 @@ LOOK_EVERY_S: Final = 1.0
 """How often the generator looks whether the cache has changed, seconds."""
 
 
-class OrderSource:
+class OrderSource(publisher.Source):
     """Makes orders of what the cache holds.
 
     Args:
@@ -89,9 +90,10 @@ class OrderSource:
         self._read = filled
         return ""
 
-    def make(self, n: int) -> Sequence[Event]:
+    def make(self, n: int) -> pl.DataFrame:
         """Return the next `n` orders."""
-        return [self._order(basket) for basket in self._baskets.next(n)]
+        rows = [as_row(self._order(basket)) for basket in self._baskets.next(n)]
+        return pl.DataFrame(rows, schema=SCHEMAS["orders"])
 
     def _order(self, basket: baskets.Basket) -> Order:
         now = self._clock()

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -32,6 +33,9 @@ REMEDY: Final = {
 _HOPELESS: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG})
 
 MakeProducer: TypeAlias = Callable[..., Producer]
+Done: TypeAlias = Callable[[Message], None]
+"""Called with what Kafka acknowledged: it knows its partition and offset."""
+_Letter: TypeAlias = tuple["bytes | None", bytes, "Done | None"]
 
 
 class Outbox:
@@ -57,7 +61,7 @@ class Outbox:
         self._topic = topic
         self._make_producer = make_producer
         self._monotonic = monotonic
-        self._again: deque[tuple[bytes, bytes]] = deque()
+        self._again: deque[_Letter] = deque()
         self._broken = False
         self._progress = monotonic()
         self._renew_after = RENEW_S
@@ -75,20 +79,27 @@ class Outbox:
         return self.sent - self.acknowledged - self.refused
 
     @property
+    def full(self) -> bool:
+        """Whether Kafka is behind by as much as may wait in memory."""
+        return self.pending >= QUEUE_MESSAGES
+
+    @property
     def trouble(self) -> str:
-        """Why no more events should be sent now; empty if all is well."""
+        """Why Kafka counts as away; empty if all is well."""
         if self.pending and self._monotonic() - self._progress > STALL_S:
             return self._complaint or "no acknowledgement"
-        if self.pending >= QUEUE_MESSAGES:
-            return "the queue is full"
         return ""
 
-    def send(self, event: Event) -> None:
+    def send(self, event: Event, done: Done | None = None) -> None:
         """Hand an event over; it is published in the background."""
+        self.post(key_of(self._topic, event), encode(event), done)
+
+    def post(self, key: bytes | None, value: bytes, done: Done | None = None) -> None:
+        """Hand a message over; `done` is called when Kafka has acknowledged it."""
         if not self.pending:
             self._progress = self._monotonic()
         self.sent += 1
-        self._produce(key_of(self._topic, event), encode(event))
+        self._produce((key, value, done))
 
     def poll(self, timeout: float = 0.0) -> None:
         """Take delivery reports, and send again what came back."""
@@ -99,7 +110,7 @@ class Outbox:
         if self._broken or self._stuck():
             self._replace_producer()
         for _ in range(len(self._again)):
-            self._produce(*self._again.popleft())
+            self._produce(self._again.popleft())
 
     def close(self, timeout: float) -> int:
         """Wait up to `timeout` seconds for acknowledgements; return how many are missing."""
@@ -146,30 +157,37 @@ class Outbox:
         self._renew_after = min(2 * self._renew_after, LONGEST_RENEW_S)
         self._producer = self._new_producer()
 
-    def _produce(self, key: bytes, value: bytes) -> None:
+    def _produce(self, letter: _Letter) -> None:
+        key, value, done = letter
+        # The usual letter, of which nobody wants to know, costs no object of its own.
+        report = self._on_delivery if done is None else partial(self._on_delivery, done=done)
         try:
-            self._producer.produce(self._topic, value, key, on_delivery=self._on_delivery)
+            self._producer.produce(self._topic, value, key, on_delivery=report)
         except BufferError:
-            self._again.append((key, value))
+            self._again.append(letter)
         except KafkaException as e:
-            self._failed(e.args[0], key, value)
+            self._failed(e.args[0], letter)
 
-    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+    def _on_delivery(
+        self, error: KafkaError | None, message: Message, done: Done | None = None
+    ) -> None:
         if error is None:
             self.acknowledged += 1
             self._progress = self._monotonic()
             self._renew_after = RENEW_S
             self._complaint = ""
+            if done is not None:
+                done(message)
             return
-        self._failed(error, message.key() or b"", message.value() or b"")
+        self._failed(error, (message.key(), message.value() or b"", done))
 
-    def _failed(self, error: KafkaError, key: bytes, value: bytes) -> None:
+    def _failed(self, error: KafkaError, letter: _Letter) -> None:
         self._on_error(error)
         if error.code() in _HOPELESS:
             self.refused += 1
             get_logger().error("event refused by kafka", topic=self._topic, error=error.str())
         else:
-            self._again.append((key, value))
+            self._again.append(letter)
 
     def _on_error(self, error: KafkaError) -> None:
         remedy = REMEDY.get(error.code())

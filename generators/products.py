@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 
 from generators import arrivals, population, publisher
 from generators.streams import stream
 from shop import command
 from shop.ids import IdGenerator
-from shop.model import Event, Product
 from shop.settings import Settings
 
 
-class ListingSource:
+class ListingSource(publisher.Source):
     """Makes products that are listed now.
 
     Args:
@@ -30,15 +29,10 @@ class ListingSource:
         self._rng = rng
         self._ids = ids
 
-    def lacks(self) -> str:
-        """Return what is missing: nothing ever is."""
-        return ""
-
-    def make(self, n: int) -> Sequence[Event]:
+    def make(self, n: int) -> pl.DataFrame:
         """Return `n` new products."""
         ids = np.array([self._ids() for _ in range(n)], dtype=np.int64)
-        frame = population.products(self._rng.random((n, population.PRODUCT_DRAWS)), ids)
-        return [Product(v=1, **row) for row in frame.iter_rows(named=True)]
+        return population.products(self._rng.random((n, population.PRODUCT_DRAWS)), ids)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish products until stopped."""
+    stop = command.stop_on_signals()
     name = publisher.process_name(ListingSource.topic, args.node)
     source = ListingSource(stream(publisher.seed_of(args, settings), name), IdGenerator(args.node))
-    return publisher.publish(args, settings, source, arrivals.PRODUCTS)
+    made = publisher.already_published(settings, source.topic, stop) if args.rate is None else 0
+    return publisher.publish(args, settings, source, arrivals.PRODUCTS, made=made, stop=stop)
 
 
 if __name__ == "__main__":

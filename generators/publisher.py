@@ -6,16 +6,20 @@ import argparse
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import polars as pl
 from confluent_kafka import KafkaException
 
-from generators.arrivals import Law, Pacer, law_for
-from generators.outbox import Outbox
+from generators.arrivals import Law, Pacer, Poisson, law_for
+from generators.encoding import encode_frame
+from generators.outbox import Done, Outbox
+from generators.steering import Steering
 from generators.streams import stream
-from shop import cache, command, kafka
+from shop import cache, command, control, kafka
+from shop.control import Control
 from shop.errors import ExitCode
 from shop.ids import NODES
 from shop.log import get_logger
@@ -37,20 +41,34 @@ FLUSH_AWAY_S: Final = 1.0
 CATCH: Final = 10_000
 """Events made at a time at most, so that a stop does not have to wait."""
 RATE_OVER_S: Final = 10.0
+SHORT_PERCENT: Final = 2.0
+"""A rate that is missed by more is said to be missed."""
 
 
 class Source(Protocol):
-    """Makes the events of one topic."""
+    """Makes the events of one topic. Only `make` must be written."""
 
     topic: str
 
     def lacks(self) -> str:
         """Return what is missing before events can be made, for people; empty if nothing."""
+        return ""
+
+    def pace(self) -> float:
+        """Return by how much the rate is multiplied at this moment."""
+        return 1.0
+
+    def make(self, n: int) -> pl.DataFrame:
+        """Return the next `n` events as columns; called only when nothing is lacking."""
         ...
 
-    def make(self, n: int) -> Sequence[Event]:
-        """Return the next `n` events; called only when nothing is lacking."""
-        ...
+    def later(self) -> Iterable[tuple[Event, Done]]:
+        """Return what has become of earlier events, and whom to tell that it is published."""
+        return ()
+
+    def status(self) -> Mapping[str, str | float]:
+        """Return what else the heartbeat should say."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,13 @@ class Report:
 
     sent: int
     acknowledged: int
+    seconds: float
+    """From the start to the last acknowledgement."""
+
+    @property
+    def rate(self) -> float:
+        """Acknowledged events per second."""
+        return self.acknowledged / max(self.seconds, 1e-9)
 
 
 class Publisher:
@@ -69,6 +94,8 @@ class Publisher:
         pacer: says when.
         outbox: takes them to Kafka.
         pulse: told once a second how it goes; None: nobody is.
+        steering: what the operator wants; None: there is no operator.
+        where: Kafka's address, for people.
         monotonic: seconds of a clock that never steps.
     """
 
@@ -79,6 +106,7 @@ class Publisher:
         outbox: Outbox,
         pulse: Pulse | None = None,
         *,
+        steering: Steering | None = None,
         where: str = "Kafka",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -86,25 +114,50 @@ class Publisher:
         self._pacer = pacer
         self._outbox = outbox
         self._pulse = pulse
+        self._steering = steering
         self._where = where
         self._monotonic = monotonic
+        self._control = Control()
         self._waiting_for = ""
         self._last_id = 0
+        self._made = 0
         self._history: deque[tuple[float, int]] = deque()
 
-    def run(self, stop: threading.Event, *, limit: int | None = None) -> Report:
-        """Publish until `stop` is set or `limit` events were sent; wait for acknowledgements."""
-        while not stop.is_set() and (limit is None or self._outbox.sent < limit):
+    def run(
+        self, stop: threading.Event, *, limit: int | None = None, seconds: float | None = None
+    ) -> Report:
+        """Publish until `stop`, `limit` events or the end of `seconds`; wait for the rest."""
+        began = self._monotonic()
+        ends = began + seconds if seconds else float("inf")
+        while not stop.is_set() and (limit is None or self._made < limit):
+            if self._monotonic() >= ends:
+                break
             self._outbox.poll()
+            self._steer()
             self._note(self._trouble())
             self._beat()
-            if self._waiting_for:
+            if self._waiting_for or self._control.paused:
                 stop.wait(POLL_S)
                 continue
-            room = CATCH if limit is None else min(CATCH, limit - self._outbox.sent)
-            self._publish(self._pacer.due(room))
+            if not self._outbox.full:
+                self._publish(self._pacer.due(min(CATCH, limit - self._made if limit else CATCH)))
             stop.wait(min(max(self._pacer.wait(), TICK_S), POLL_S))
-        return self._finish(stop)
+        return self._finish(stop, began)
+
+    def _steer(self) -> None:
+        """Obey the operator: pause, go on, faster, slower."""
+        if self._steering is not None:
+            before, self._control = self._control, self._steering()
+            if before.paused != self._control.paused:
+                get_logger().info("paused" if self._control.paused else "resumed")
+                self._pacer.restart()
+        self._pacer.factor = self._rate_factor * self._source.pace()
+
+    @property
+    def _rate_factor(self) -> float:
+        """The operator's factor, where it is one."""
+        factor = self._control.rate
+        return factor if 0 < factor <= control.MAX_RATE else 1.0
 
     def _trouble(self) -> str:
         if trouble := self._outbox.trouble:
@@ -121,21 +174,25 @@ class Publisher:
         self._waiting_for = waiting_for
 
     def _publish(self, n: int) -> None:
+        for event, done in self._source.later():
+            self._outbox.send(event, done)
         if not n:
             return
-        events = self._source.make(n)
-        for event in events:
-            self._outbox.send(event)
-        self._last_id = int(getattr(events[-1], ID_FIELD[self._source.topic]))
+        frame = self._source.make(n)
+        for key, value in encode_frame(self._source.topic, frame):
+            self._outbox.post(key, value)
+        self._made += n
+        self._last_id = int(frame[ID_FIELD[self._source.topic]][-1])
 
-    def _finish(self, stop: threading.Event) -> Report:
+    def _finish(self, stop: threading.Event, began: float) -> Report:
         """Take the outstanding acknowledgements; without a time limit while nobody says stop."""
         while self._outbox.pending and not stop.is_set():
             self._outbox.poll(POLL_S)
             self._note(self._trouble() if self._outbox.trouble else "")
             self._beat()
         missing = self._outbox.close(FLUSH_AWAY_S if self._outbox.trouble else FLUSH_S)
-        report = Report(self._outbox.sent, self._outbox.acknowledged)
+        seconds = self._monotonic() - began
+        report = Report(self._outbox.sent, self._outbox.acknowledged, seconds)
         log = get_logger().warning if missing else get_logger().info
         log("stopped", sent=report.sent, acknowledged=report.acknowledged, missing=missing)
         self._beat("stopped")
@@ -144,7 +201,8 @@ class Publisher:
     def _beat(self, state: str = "") -> None:
         if self._pulse is None:
             return
-        state = state or ("waiting" if self._waiting_for else "running")
+        at_work = "paused" if self._control.paused else "running"
+        state = state or ("waiting" if self._waiting_for else at_work)
         self._pulse(
             state,
             force=state == "stopped",
@@ -152,6 +210,10 @@ class Publisher:
             rate=round(self._rate(), 2),
             last_id=self._last_id,
             waiting_for=self._waiting_for,
+            paused=str(self._control.paused).lower(),
+            factor=self._rate_factor,
+            pace=round(self._pacer.factor, 3),
+            **self._source.status(),
         )
 
     def _rate(self) -> float:
@@ -174,7 +236,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--rate", type=command.positive, help="events per second, instead of the shop's own law"
     )
     parser.add_argument("--seed", type=command.count, help="default: SHOP_SEED, 1")
+    parser.add_argument(
+        "--arrivals",
+        choices=("seed", "poisson"),
+        help="even gaps, or a Poisson process with the hours of a shop (default: SHOP_ARRIVALS)",
+    )
     parser.add_argument("--limit", type=command.count, help="stop after so many events")
+    parser.add_argument(
+        "--for", dest="seconds", type=command.positive, metavar="SECONDS", help="stop after that"
+    )
     parser.add_argument(
         "--node",
         type=int,
@@ -221,17 +291,40 @@ def publish(
     stop = stop or command.stop_on_signals()
     name = process_name(source.topic, args.node)
     speed = settings.speed if args.speed is None else args.speed
+    if arrivals_of(args, settings) == "poisson":
+        natural = Poisson(natural)
     law = law_for(natural, speed=speed, rate=args.rate)
     pacer = Pacer(law, stream(seed_of(args, settings), f"arrivals/{name}"), made=made)
     outbox = Outbox(source.topic, lambda **o: kafka.producer(settings.kafka, name, **o))
-    redis_url = settings.env.get("REDIS_URL") and settings.redis_url
-    pulse = Pulse(cache.client(redis_url), name) if redis_url else None
+    r = cache.client(settings.redis_url, timeout=1.0) if settings.env.get("REDIS_URL") else None
     get_logger().info(
         "started", topic=source.topic, law=str(law), made=made, seed=seed_of(args, settings)
     )
-    publisher = Publisher(source, pacer, outbox, pulse, where=settings.kafka.where)
-    report = publisher.run(stop, limit=args.limit)
+    publisher = Publisher(
+        source,
+        pacer,
+        outbox,
+        Pulse(r, name) if r else None,
+        steering=Steering(r, name) if r else None,
+        where=settings.kafka.where,
+    )
+    report = publisher.run(stop, limit=args.limit, seconds=args.seconds)
+    if args.rate is not None and args.seconds is not None:
+        say_rate(report, args.rate)
     return ExitCode.OK if report.acknowledged == report.sent or stop.is_set() else ExitCode.FAILED
+
+
+def say_rate(report: Report, target: float) -> None:
+    """Say what was sustained, and by how much it falls short of what was asked."""
+    short = round(100 * (1 - report.rate / target), 1)
+    log = get_logger().warning if short > SHORT_PERCENT else get_logger().info
+    said = "the rate was met" if short <= SHORT_PERCENT else "the rate was not met"
+    log(said, target=target, sustained=round(report.rate), short_percent=max(0.0, short))
+
+
+def arrivals_of(args: argparse.Namespace, settings: Settings) -> str:
+    """Return the law of arrivals that the command line or the settings give."""
+    return str(args.arrivals or settings.arrivals)
 
 
 def already_published(settings: Settings, topic: str, stop: threading.Event) -> int:

@@ -80,3 +80,26 @@ def gumbel(u: Floats) -> Floats:
     tiny = np.finfo(np.float64).tiny  # u = 0 would be the logarithm of 0
     result: Floats = -np.log(np.maximum(exponential(u), tiny))
     return result
+
+
+def hashed(ids: Ints, salt: str) -> Floats:
+    """Return a uniform number in [0, 1) for each id: a trait that need not be stored.
+
+    The same id and salt give the same number everywhere; other salts give independent ones.
+
+    Args:
+        ids: shape (n,).
+        salt: what the trait is, e.g. ``appeal``.
+
+    >>> a, b = hashed(np.array([1, 2]), "x")
+    >>> bool(0 <= a < 1 and a != b and a == hashed(np.array([1]), "x")[0])
+    True
+    """
+    seed = int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], "big")
+    # SplitMix64 (Steele, Lea and Flood, 2014); unsigned arithmetic wraps by design.
+    z = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    result: Floats = (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return result

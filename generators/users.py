@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 
 from generators import arrivals, population, publisher
 from generators.streams import stream
 from shop import command
 from shop.ids import IdGenerator
-from shop.model import Event, User
 from shop.settings import Settings
 
 
-class SignUpSource:
+class SignUpSource(publisher.Source):
     """Makes customers who sign up now.
 
     Args:
@@ -30,15 +29,10 @@ class SignUpSource:
         self._rng = rng
         self._ids = ids
 
-    def lacks(self) -> str:
-        """Return what is missing: nothing ever is."""
-        return ""
-
-    def make(self, n: int) -> Sequence[Event]:
+    def make(self, n: int) -> pl.DataFrame:
         """Return `n` new customers."""
         ids = np.array([self._ids() for _ in range(n)], dtype=np.int64)
-        frame = population.users(self._rng.random((n, population.USER_DRAWS)), ids)
-        return [User(v=1, **row) for row in frame.iter_rows(named=True)]
+        return population.users(self._rng.random((n, population.USER_DRAWS)), ids)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -36,6 +36,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "init": Command("shop.init", "bring schema and topics up to date"),
     "seed": Command("generators.seed", "put a start population into PostgreSQL"),
     "generate": Command("", "publish events: users, products, orders; or refresh the cache"),
+    "scenario": Command(
+        "generators.scenario_command", "scenarios: list, start, stop, what runs now"
+    ),
     "ingest": Command(
         "shop.ingest", "Kafka to PostgreSQL; arguments are bytewax.run's", foreign=True
     ),

@@ -100,6 +100,8 @@ class Settings:
     spend_window: int
     speed: float
     seed: int
+    arrivals: Literal["seed", "poisson"]
+    """The law of arrivals: even gaps all day, or a Poisson process with the shop's hours."""
     lang: Literal["en", "ko"]
     metrics_host: str
     metrics_port: int
@@ -224,6 +226,10 @@ def load(
         spend_window=_seconds(env, "SPEND_WINDOW", "5m"),
         speed=_number(env, "SHOP_SPEED", 1.0, float, low=0.001, high=100_000),
         seed=_number(env, "SHOP_SEED", 1, int, low=0, high=2**63 - 1),
+        arrivals=cast(
+            "Literal['seed', 'poisson']",
+            _choice(env, "SHOP_ARRIVALS", "seed", ("seed", "poisson")),
+        ),
         lang=cast("Literal['en', 'ko']", _lang(env)),
         metrics_host=env.get("METRICS_HOST", "").strip() or "127.0.0.1",
         metrics_port=_number(env, "METRICS_PORT", 0, int, low=0, high=65_535),

@@ -71,7 +71,9 @@ def test_a_constant_rate_is_met(rate: float):
 
 
 @given(
-    st.sampled_from([arrivals.ORDERS, arrivals.PRODUCTS, arrivals.SIGN_UPS]),
+    st.sampled_from(
+        [arrivals.ORDERS, arrivals.PRODUCTS, arrivals.SIGN_UPS, arrivals.Poisson(arrivals.ORDERS)]
+    ),
     st.floats(0.01, 1_000),
     st.floats(0, 1, exclude_max=True),
     st.integers(0, 10**7),

@@ -1,0 +1,162 @@
+"""Scenarios: what there is, what runs, start one now, stop it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import redis
+
+from generators import scenario_control, scenarios
+from generators.scenario_table import (
+    BY_NAME,
+    SCENARIOS,
+    Around,
+    Chance,
+    Dates,
+    FourthFriday,
+    MonthDays,
+    Scenario,
+    When,
+)
+from shop import cache, command
+from shop.clock import KST, UTC, Clock, utc_now
+from shop.errors import ExitCode, UnreachableError, UsageError
+from shop.outage import first_line
+from shop.settings import Settings
+
+
+def schedule(when: When) -> str:
+    """Return when a scenario runs, in words.
+
+    >>> schedule(BY_NAME["black_friday"].when)
+    '4th Friday of month 11, 4 days'
+    """
+    if isinstance(when, MonthDays):
+        return "days " + ", ".join(map(str, when.rates)) + " of a month"
+    if isinstance(when, Dates):
+        parts = [(when.first, when.last), *([when.also] if when.also else [])]
+        return ", ".join(f"{a[0]}/{a[1]} to {b[0]}/{b[1]}" for a, b in parts)
+    if isinstance(when, Around):
+        return f"D{when.first:+d} to D{when.last:+d} of {when.holiday}"
+    if isinstance(when, FourthFriday):
+        return f"4th Friday of month {when.month}, {when.days} days"
+    return f"by chance, {when.per_year:g} a year"
+
+
+def lasting(scenario: Scenario) -> str:
+    """Return how long a run lasts when the operator does not say.
+
+    >>> lasting(BY_NAME["flash_sale"]), lasting(BY_NAME["win_back"])
+    ('30m', '5d')
+    """
+    minutes = round(scenario.lasts_s / 60)
+    if minutes % 1_440 == 0:
+        return f"{minutes // 1_440}d"
+    return f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m"
+
+
+def active(r: redis.Redis, seed: int, now: datetime) -> list[dict[str, Any]]:
+    """Return what runs at a moment, by schedule and by the operator.
+
+    Raises:
+        redis.RedisError: if Redis does not answer.
+    """
+    at = now.timestamp()
+    spans = scenarios.between(seed, at, at + 1)
+    spans += scenario_control.spans(scenario_control.started(r, now))
+    return [
+        {
+            "scenario": s.name,
+            "by": "operator" if s.manual else _by(BY_NAME[s.name]),
+            "rate": round(s.rate, 3),
+            "intensity": s.intensity,
+            "until": datetime.fromtimestamp(_ends(spans, s), UTC).isoformat(),
+        }
+        for s in spans
+        if s.start <= at < s.end
+    ]
+
+
+def _by(scenario: Scenario) -> str:
+    return "seed" if isinstance(scenario.when, Chance) else "calendar"
+
+
+def _ends(spans: Sequence[scenarios.Span], span: scenarios.Span) -> float:
+    """When the run ends of which this span is a part."""
+    return max(s.end for s in spans if (s.name, s.manual) == (span.name, span.manual))
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("action", choices=("list", "start", "stop", "status"))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="for start and stop")
+    parser.add_argument(
+        "--duration", type=scenario_control.seconds, metavar="TIME", help="90, 30m, 2h, 3d"
+    )
+    parser.add_argument("--intensity", type=float, metavar="X", help="1 as in the table (default)")
+    parser.add_argument("--json", action="store_true", help="for list and status")
+
+
+def run(args: argparse.Namespace, settings: Settings, *, clock: Clock = utc_now) -> int:
+    """Do what is asked."""
+    if args.action != "start" and (args.duration is not None or args.intensity is not None):
+        raise UsageError("--duration and --intensity go with start")
+    if args.action in ("list", "status"):
+        if args.name:
+            raise UsageError(f"{args.action} takes no name")
+    elif not args.name:
+        raise UsageError(f"which scenario? `scenario list` names them: {', '.join(BY_NAME)}")
+    if args.action == "list":
+        _list(as_json=args.json)
+        return ExitCode.OK
+    try:
+        with cache.client(settings.redis_url) as r:
+            return _act(args, r, settings.seed, clock())
+    except redis.RedisError as e:
+        raise UnreachableError(f"cannot reach Redis: {first_line(e)}") from None
+
+
+def _act(args: argparse.Namespace, r: redis.Redis, seed: int, now: datetime) -> int:
+    if args.action == "start":
+        intensity = 1.0 if args.intensity is None else args.intensity
+        started = scenario_control.start(
+            r, args.name, now, duration=args.duration, intensity=intensity
+        )
+        until = started.until.astimezone(KST)
+        print(f"{args.name} runs until {until:%Y-%m-%d %H:%M:%S} (Seoul)")  # noqa: T201
+    elif args.action == "stop":
+        scenario_control.stop(r, args.name)
+        print(f"{args.name} stopped")  # noqa: T201
+    else:
+        running = active(r, seed, now)
+        if args.json:
+            print(json.dumps(running))  # noqa: T201
+        elif not running:
+            print("no scenario runs")  # noqa: T201
+        for s in [] if args.json else running:
+            text = f"{s['scenario']:<16} x{s['rate']:<6g} by {s['by']:<9} until {s['until']}"
+            print(text)  # noqa: T201
+    return ExitCode.OK
+
+
+def _list(*, as_json: bool) -> None:
+    rows = [(s.name, lasting(s), f"x{s.rate:g}", schedule(s.when), s.title) for s in SCENARIOS]
+    if as_json:
+        keys = ("scenario", "lasts", "rate", "when", "title")
+        print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))  # noqa: T201
+        return
+    for name, lasts, rate, when, title in rows:
+        print(f"{name:<16} {lasts:>4} {rate:>6}  {when:<38} {title}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(
+        command.main(
+            configure, run, prog="python -m generators.scenario_command", description=__doc__
+        )
+    )
