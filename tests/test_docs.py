@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
-import inspect
 import re
 import shlex
 from datetime import datetime
@@ -19,9 +17,15 @@ from shop.postgres import Connection
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-README, TABLES, EVENTS, DEPENDENCIES = (
+README, TABLES, EVENTS, WINDOWS, DEPENDENCIES = (
     (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "docs/tables.md", "docs/events.md", "docs/dependencies.md")
+    for name in (
+        "README.md",
+        "docs/tables.md",
+        "docs/events.md",
+        "docs/windows.md",
+        "docs/dependencies.md",
+    )
 )
 
 
@@ -77,19 +81,6 @@ def test_the_example_of_each_topic_is_an_event(topic: str) -> None:
     assert fields == list(event.__struct_fields__)
 
 
-def test_every_reason_of_a_rejection_is_explained() -> None:
-    (tree,) = ast.parse(inspect.getsource(model.RejectReason)).body
-    assert isinstance(tree, ast.ClassDef)
-    words = [
-        node.value.value
-        for node in tree.body
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    ][1:]
-    expected = [f"| `{r.value}` | {w} |" for r, w in zip(model.RejectReason, words, strict=True)]
-    section = EVENTS.split("## What is rejected")[1]
-    assert re.findall(r"^\| `.*$", section, re.MULTILINE) == expected
-
-
 def _columns(section: str) -> set[str]:
     rows = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
@@ -115,7 +106,10 @@ def test_every_table_and_column_is_explained(pg: Connection) -> None:
 
 def test_the_questions_are_answered(pg: Connection) -> None:
     asked = [
-        q for page in (TABLES, EVENTS) for block in blocks(page, "sql") for q in block.split(";\n")
+        question
+        for page in (TABLES, EVENTS, WINDOWS)
+        for block in blocks(page, "sql")
+        for question in block.split(";\n")
     ]
     assert len(asked) >= 5
     for question in filter(str.strip, asked):
