@@ -15,7 +15,7 @@ from flows.decode import INDEX, decode_batch
 from flows.lane import Lanes
 from flows.sink import PostgresSink
 from flows.source import KafkaSource
-from flows.store import Places, Store, Rest
+from flows.store import Places, Rest, Store
 from flows.tally import Tally
 from shop import log, settings
 from shop.postgres import Cursor
