@@ -92,9 +92,11 @@ class Reader(StatelessSourcePartition[RawBatch]):
         self._lag_at = 0.0
         self._commit_at = 0.0
         self._told: set[int] = set()
+        self._turn = 0
+        self._doubt = False
         self._awake: datetime | None = None
         config = kafka.consumer_config(kafka_settings, f"ingest-{topic}", GROUPS[topic])
-        self._consumer = Consumer(config)
+        self._consumer = Consumer({**config, "error_cb": self._on_client_error})
         self._consumer.subscribe(
             [topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
@@ -115,6 +117,8 @@ class Reader(StatelessSourcePartition[RawBatch]):
             return []
         try:
             raw = self._poll()
+        except StoppedError:
+            return []
         except (LostOffsetsError, KafkaRefusesError, KafkaException) as e:
             lifecycle.fail(e, what="ingest stopped")
         except psycopg.Error as e:
@@ -139,6 +143,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
     # -- reading -----------------------------------------------------------------------------
 
     def _poll(self) -> RawBatch | None:
+        turn = self._turn
         messages = []
         for message in self._consumer.consume(self._batch_size, 0):
             error = message.error()
@@ -147,6 +152,13 @@ class Reader(StatelessSourcePartition[RawBatch]):
             else:
                 self._on_error(error, message)
         if not messages:
+            return None
+        if self._doubt:
+            self._check_identity()
+        if self._turn != turn:
+            # Assigned anew meanwhile: these may be from before. Read again from where we are to.
+            if self._next:
+                self._seek()
             return None
         if self._told:
             self._told.clear()
@@ -176,9 +188,30 @@ class Reader(StatelessSourcePartition[RawBatch]):
             payloads=cast("list[bytes | None]", [m.value() for m in messages]),
         )
 
+    def _on_client_error(self, error: KafkaError) -> None:
+        """Take note of a lost connection: what answers next may be another log of that name."""
+        self._doubt = True
+        get_logger().debug("kafka client", error=error.str(), code=error.name())
+
+    def _check_identity(self) -> None:
+        """Begin anew if the topic is another one; asked after a fetch that may be from it.
+
+        A broker that lost its memory, or a topic made anew, may already have more messages than
+        the old one had: our position exists there, and nothing but the identity tells.
+        """
+        self._doubt = False
+        if self._positions.log_id() != self._log_id:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        get_logger().warning("the topic was made anew: reading it from its beginning",
+                             topic=self._topic, was=self._log_id)  # fmt: skip
+        self._on_assign(self._consumer, self._consumer.assignment())
+
     # -- membership --------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._turn += 1
         ids = [p.partition for p in partitions]
         try:
             self._log_id = self._positions.log_id()
@@ -188,11 +221,16 @@ class Reader(StatelessSourcePartition[RawBatch]):
             self._next = {}
             consumer.assign([])
             return
-        consumer.assign([TopicPartition(self._topic, p, self._next[p]) for p in ids])
+        self._seek()
         get_logger().info("partitions assigned", topic=self._topic, partitions=len(ids),
                           log_id=self._log_id, resume_at=sum(self._next.values()))  # fmt: skip
 
+    def _seek(self) -> None:
+        """Read on from `_next`; what the client has fetched before is dropped."""
+        self._consumer.assign([TopicPartition(self._topic, p, o) for p, o in self._next.items()])
+
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._turn += 1
         # What is under way is still committed, or trimmed by the offset lock if the next owner
         # was faster: no need to wait here.
         self._commit_to_kafka(now=True)
@@ -214,9 +252,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
     def _on_offset_out_of_range(self, message: Message) -> None:
         """Begin anew if the topic is a new one; otherwise messages are lost: stop and say so."""
         if self._positions.log_id() != self._log_id:
-            get_logger().warning("the topic was made anew: reading it from its beginning",
-                                 topic=self._topic, was=self._log_id)  # fmt: skip
-            self._on_assign(self._consumer, self._consumer.assignment())
+            self._begin_anew()
             return
         partition = int(message.partition() or 0)
         wanted = self._next.get(partition, 0)

@@ -252,7 +252,7 @@ class Cluster:
         Raises:
             StartError: if one does not come up; has the tail of its log.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.record(running=False)
         self._format()
         try:
             for broker in self.brokers:

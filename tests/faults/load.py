@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+from confluent_kafka import KafkaError, KafkaException
 from samples import Message, message, order, poison
 
 from shop import kafka
@@ -128,7 +129,9 @@ class Load(threading.Thread):
         while True:
             try:
                 producer.produce("orders", payload, key=key, on_delivery=delivered)
-            except BufferError:
+            except (BufferError, KafkaException) as e:
+                if isinstance(e, KafkaException) and e.args[0].code() != KafkaError._UNKNOWN_TOPIC:
+                    raise  # a topic just made is not known everywhere at once
                 producer.poll(0.1)
             else:
                 producer.poll(0)

@@ -1,0 +1,74 @@
+"""One Apache Kafka of three brokers for all tests of this folder; skipped where it cannot run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS / "faults"), str(TESTS / "flows")]
+
+from campaign import FAST_JVM  # noqa: E402
+from processes import wait_until  # noqa: E402
+from stage import Stage  # noqa: E402
+
+from shop import kafka, kafka_jars  # noqa: E402
+from shop import settings as shop_settings  # noqa: E402
+from shop.kafka_cluster import Cluster  # noqa: E402
+from shop.model import TOPICS  # noqa: E402
+from shop.settings import Settings  # noqa: E402
+
+# Retention is looked at every half second instead of every five minutes.
+QUICK_RETENTION = {"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if reason := kafka_jars.missing():
+        pytest.skip(reason)
+    made = Cluster(
+        tmp_path_factory.mktemp("kafka"), 3, properties=QUICK_RETENTION, options=FAST_JVM
+    )
+    made.start()
+    try:
+        yield made
+    finally:
+        made.kill()
+
+
+@pytest.fixture
+def kafka_env(cluster: Cluster, env: dict[str, str]) -> dict[str, str]:
+    """The environment of subprocesses, with Apache Kafka as the broker and empty topics."""
+    cluster.start()
+    given = {**env, **cluster.env}
+    settings = shop_settings.load(given, use_stack=False).kafka
+    client = kafka.admin(settings)
+    if old := list(kafka.describe_topics(client)):
+        for future in client.delete_topics(old).values():
+            future.result()
+        wait_until(lambda: not kafka.describe_topics(client), "the old topics are gone")
+    kafka.create_topics(settings)
+    wait_until(lambda: len(kafka.describe_topics(client)) == len(TOPICS), "topics everywhere")
+    return given
+
+
+@pytest.fixture
+def kafka_settings(kafka_env: dict[str, str]) -> Settings:
+    """The settings of `kafka_env`."""
+    return shop_settings.load(kafka_env, use_stack=False)
+
+
+@pytest.fixture
+def stage(kafka_env: dict[str, str], kafka_settings: Settings, tmp_path: Path) -> Iterator[Stage]:
+    """Ingest processes and a load of orders, on Apache Kafka."""
+    with Stage(kafka_env, kafka_settings, tmp_path) as made:
+        yield made

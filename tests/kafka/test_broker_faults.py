@@ -1,0 +1,107 @@
+"""Faults of Kafka: brokers killed and restarted, partitions added, retention too short."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
+from processes import wait_until
+from stage import Stage
+
+from shop import kafka
+from shop.errors import ExitCode
+from shop.kafka_cluster import Cluster
+
+pytestmark = pytest.mark.fault
+
+
+def test_one_broker_of_three_killed(cluster: Cluster, stage: Stage) -> None:
+    fleet = [stage.ingest() for _ in range(2)]
+    stage.load(seed=51, rate=500)
+    stage.wait_taken(500)
+    cluster.brokers[0].kill()
+    stage.wait_taken(2_500)  # five seconds of load: leaders have moved
+    cluster.brokers[0].start()
+    stage.wait_taken(500)
+    stage.settle()
+    assert all(member.alive() for member in fleet)
+
+
+def test_all_brokers_restarted_in_turn(cluster: Cluster, stage: Stage) -> None:
+    fleet = [stage.ingest() for _ in range(2)]
+    stage.load(seed=52, rate=500)
+    stage.wait_taken(500)
+    for broker in cluster.brokers:
+        broker.stop()
+        broker.start()
+        stage.wait_taken(200)
+    stage.settle()
+    assert all(member.alive() for member in fleet)
+
+
+def test_partitions_added_while_running_are_read(stage: Stage) -> None:
+    member = stage.ingest()
+    stage.load(seed=53, rate=500)
+    stage.wait_taken(300)
+    client = kafka.admin(stage.settings.kafka)
+    client.create_partitions([NewPartitions("orders", 16)])["orders"].result()
+    # A producer that starts now knows of them, and every fourth customer or so moves to one.
+    stage.loads[0].stop()
+    stage.load(seed=54, rate=500)
+
+    def read() -> bool:
+        with stage.reading() as conn:
+            query = "SELECT count(*) FROM ingest_offsets WHERE partition >= 12 AND stored > 0"
+            return (conn.execute(query).fetchone() or (0,))[0] > 0
+
+    wait_until(read, "orders of a new partition are stored")
+    stage.settle()
+    assert member.alive()
+
+
+def test_retention_that_passes_a_slow_consumer_is_an_alarm_with_numbers(stage: Stage) -> None:
+    first = stage.ingest()
+    stage.load(seed=55, limit=400)
+    stage.settle()
+    assert first.stop() == 0
+    stage.load(seed=56, limit=400)  # nobody reads them in time
+    _expire(stage)
+    late = stage.ingest()
+    assert late.process.wait(60) == ExitCode.FAILED
+    alarm = next(line for line in late.log().splitlines() if "ingest stopped" in line)
+    assert "LostOffsetsError" in alarm
+    assert "messages were removed before they were read" in alarm
+    assert "Traceback" not in late.log()
+    with stage.reading() as conn:  # and nothing was skipped in silence
+        taken = conn.execute("SELECT sum(next_offset) FROM ingest_offsets").fetchone()
+    assert taken == (400,)
+
+
+def _expire(stage: Stage) -> None:
+    """Let retention remove all that is there."""
+    settings = stage.settings.kafka
+    resource = ConfigResource(
+        ConfigResource.Type.TOPIC,
+        "orders",
+        incremental_configs=[
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in (("retention.ms", "1"), ("segment.ms", "1"))
+        ],
+    )
+    client = kafka.admin(settings)  # held: a collected client never answers
+    for future in client.incremental_alter_configs([resource]).values():
+        future.result()
+    ends = {p: end for p, end in kafka.end_offsets(settings, "orders").items() if end}
+    consumer = kafka.Consumer({**kafka.client_config(settings, "low"), "group.id": "jangteo-low"})
+
+    def removed() -> bool:
+        lows = {
+            p: consumer.get_watermark_offsets(TopicPartition("orders", p), timeout=10)[0]
+            for p in ends
+        }
+        return lows == ends
+
+    try:
+        wait_until(removed, "retention has removed everything")
+    finally:
+        consumer.close()
