@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,8 +16,10 @@ from typing import Any
 
 import psutil
 
-from shop import embedded, postgres
+from shop import embedded, kafka, postgres
 from shop import settings as shop_settings
+from shop.kafka_cluster import Cluster
+from shop.model import TOPICS
 from shop.settings import Settings
 
 
@@ -39,11 +43,28 @@ def machine() -> str:
 class Rig:
     """Private servers in a temporary directory, as `jangteo up` starts them; fsync is on."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, apache: bool = False) -> None:
         self.postgres = embedded.Postgres(directory)
-        self.broker = embedded.Broker(directory)
+        self.apache = apache
+        self.broker: embedded.Broker | Cluster = (
+            Cluster(directory / "kafka", 1) if apache else embedded.Broker(directory)
+        )
         self.directory = directory
         self._databases = 0
+
+    def empty_topics(self) -> None:
+        """Make the topics anew."""
+        settings = self.settings({**self.postgres.env, **self.broker.env}).kafka
+        client = kafka.admin(settings)
+        if old := list(kafka.describe_topics(client)):
+            for future in client.delete_topics(old).values():
+                future.result()
+        deadline = time.monotonic() + 60
+        while len(kafka.describe_topics(client)) < len(TOPICS):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the topics are not made anew")
+            time.sleep(0.5)
+            kafka.create_topics(settings)
 
     def database(self) -> dict[str, str]:
         """Return the environment of a fresh, migrated database."""
@@ -70,10 +91,14 @@ class Rig:
 
 
 @contextmanager
-def rig() -> Iterator[Rig]:
-    """Start the servers, and end them."""
+def rig(*, apache: bool = False) -> Iterator[Rig]:
+    """Start the servers, and end them.
+
+    Args:
+        apache: one broker of Apache Kafka instead of the embedded one.
+    """
     with tempfile.TemporaryDirectory(prefix="jangteo-bench-") as name:
-        made = Rig(Path(name))
+        made = Rig(Path(name), apache=apache)
         try:
             made.postgres.start()
             made.broker.start()
@@ -89,6 +114,19 @@ def peak_memory_mb(pid: int) -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise RuntimeError(f"no VmHWM for {pid}")
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of everything a process started."""
+    return [p.pid for p in psutil.Process(pid).children(recursive=True)]
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill a process and what it started."""
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
 
 
 def cpu_s(pid: int) -> float:

@@ -141,7 +141,9 @@ def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figu
     env = {**os.environ, **rig.database(), "PYTHONPATH": str(Path.cwd())}
     settings = rig.settings(env)
     rig.checkpoint()
-    with subprocess.Popen([*argv, str(n)], env=env, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*argv, str(n)], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             stamps = {}
             assert process.stdout is not None
@@ -152,9 +154,11 @@ def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figu
             if "done" not in stamps:
                 raise RuntimeError(f"{name} ended with {process.wait()} before it was done")
             seconds = stamps["done"] - stamps["started"]
-            peak, cpu = common.peak_memory_mb(process.pid), common.cpu_s(process.pid)
+            family = [process.pid, *common.children(process.pid)]
+            peak = max(common.peak_memory_mb(pid) for pid in family)
+            cpu = sum(common.cpu_s(pid) for pid in family)
         finally:
-            process.kill()
+            common.end(process)
     with postgres.connect(settings.postgres, "bench") as conn:
         (stored,) = conn.execute("SELECT count(*) FROM orders").fetchone() or (0,)
     if stored < n:
@@ -165,9 +169,7 @@ def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figu
 def peers(rig: common.Rig, frame: pl.DataFrame, quix: Path | None) -> list[Figure]:
     """Run the peers on a topic of their own size."""
     settings = rig.settings({**rig.postgres.env, **rig.broker.env})
-    rig.broker.kill()
-    rig.broker.start()
-    kafka.create_topics(settings.kafka)
+    rig.empty_topics()
     orders.preload(settings, frame)
     n = frame.height
     python = [sys.executable, "-m"]
@@ -178,6 +180,9 @@ def peers(rig: common.Rig, frame: pl.DataFrame, quix: Path | None) -> list[Figur
             rig, "Bytewax stock KafkaSource", [*python, "benchmarks.peers.stock_bytewax"], n, note
         ),
     ]
+    if rig.apache:
+        argv = [*python, "benchmarks.peers.kafka_connect"]
+        found.append(peer(rig, "Kafka Connect, Debezium JDBC", argv, n, note))
     if quix:
         argv = [str(quix), "-m", "benchmarks.peers.quix"]
         found.append(peer(rig, "Quix Streams PostgreSQL sink", argv, n, note))
@@ -224,6 +229,10 @@ def main() -> int:
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
     parser.add_argument("--lean", action="store_true", help="also ours without the sums")
     parser.add_argument("--peers", action="store_true", help="also what a user would do instead")
+    parser.add_argument(
+        "--kafka", choices=("embedded", "apache"), default="embedded",
+        help="apache: one broker of Apache Kafka (Java, Maven); Kafka Connect joins the peers",
+    )  # fmt: skip
     parser.add_argument("--peer-orders", type=int, default=200_000)
     parser.add_argument(
         "--quix", type=Path, metavar="PYTHON",
@@ -233,7 +242,7 @@ def main() -> int:
     args = parser.parse_args()
     print(common.machine())
     frame = orders.frame(args.orders, users=args.users, products=args.products, days=args.days)
-    with common.rig() as rig:
+    with common.rig(apache=args.kafka == "apache") as rig:
         settings = rig.settings({**rig.postgres.env, **rig.broker.env})
         kafka.create_topics(settings.kafka)
         seconds = orders.preload(settings, frame)
