@@ -157,6 +157,11 @@ class Stack:
         return any(isinstance(server, Broker) for server in self.servers)
 
     @property
+    def embeds_postgres(self) -> bool:
+        """Whether PostgreSQL is ours: nobody but this stack writes to it."""
+        return any(isinstance(server, Postgres) for server in self.servers)
+
+    @property
     def settings(self) -> Settings:
         """The settings of every process of the stack."""
         return shop_settings.load(self.env, use_stack=False)

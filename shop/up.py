@@ -19,7 +19,7 @@ import redis
 from confluent_kafka import KafkaException
 from rich.console import Console
 
-from shop import cache, command, consistency, control, kafka, options, postgres, screen
+from shop import cache, command, consistency, control, kafka, options, postgres, screen, windows
 from shop import settings as shop_settings
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError
@@ -170,6 +170,9 @@ class Up:
         with postgres.connection(settings.postgres, "up") as conn:
             if applied := postgres.migrate(conn):
                 self._say(f"schema: applied {', '.join(applied)}")
+            alone = self._stack.embeds_postgres
+            if rebuilt := windows.fit(conn, settings.spend_window, alone=alone):
+                self._say(windows.in_words(rebuilt))
         if created := kafka.create_topics(settings.kafka):
             self._say(f"topics: created {', '.join(created)}")
         self._stack.publish()

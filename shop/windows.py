@@ -133,6 +133,25 @@ def rebuild(conn: Connection, length_s: int) -> Rebuilt:
     return Rebuilt(was, length_s, removed, windows)
 
 
+def fit(conn: Connection, length_s: int, *, alone: bool) -> Rebuilt | None:
+    """Make the windows fit a length before anybody writes; None if they do.
+
+    Args:
+        conn: where the windows are.
+        length_s: seconds wanted.
+        alone: whether nobody else can be writing windows, so that they may be folded anew unasked.
+
+    Raises:
+        WindowLengthError: if they have another length, and others may depend on it.
+    """
+    held = length(conn)
+    if held in (None, length_s):
+        return None
+    if not alone:
+        raise WindowLengthError(held, length_s)
+    return rebuild(conn, length_s)
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo windows`."""
     parser.add_argument("action", choices=("show", "rebuild"))

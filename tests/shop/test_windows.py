@@ -154,6 +154,18 @@ def test_a_rebuild_that_fails_leaves_everything(conn: Connection) -> None:
     assert windows.length(conn) == 300
 
 
+def test_a_stack_of_its_own_folds_them_anew_and_others_are_asked(conn: Connection) -> None:
+    put_orders(conn, *ORDERS)
+    assert windows.fit(conn, 600, alone=False) is None  # no windows yet
+    windows.rebuild(conn, 300)
+    assert windows.fit(conn, 300, alone=False) is None
+    with pytest.raises(WindowLengthError):
+        windows.fit(conn, 600, alone=False)
+    assert windows.length(conn) == 300
+    assert windows.fit(conn, 600, alone=True) == windows.Rebuilt(300, 600, 4, 3)
+    assert check(conn) == []
+
+
 def test_the_command_shows_and_rebuilds(
     env: dict[str, str], pg: Connection, tmp_path: Path
 ) -> None:
