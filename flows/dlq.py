@@ -354,7 +354,7 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
-        table.add_column(name, no_wrap=name != "detail", overflow="fold")
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*map(Text, row))
     if sys.stdout.isatty():
