@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 
 from generators import propensity
+from generators.behaviour import Customers
+from generators.scenarios import NONE, Effects
 from generators.segments import PURCHASER_SHARE
 from shop.cache import CachedUser
 from shop.clock import utc_now
@@ -42,36 +44,56 @@ class Buyers:
         self._rng = rng
         self._new_buyer_share = new_buyer_share
         self._candidates = propensity.candidates((), utc_now())
+        self._people = people(())
         self._queue: list[int] = []
         self._placed: list[int] = []
         self._recent: OrderedDict[int, datetime] = OrderedDict()
+        self._soured: OrderedDict[int, None] = OrderedDict()
         self._correction = 0.0
         self._target = 1.0
         self._seen = self._seen_first = 0
         self.first_orders = 0
 
-    def load(self, users: Sequence[CachedUser], now: datetime) -> None:
-        """Take the customers of a new cache."""
-        self._candidates = propensity.candidates([self._brought_up(u) for u in users], now)
+    def load(self, users: Sequence[CachedUser], now: datetime, effects: Effects = NONE) -> None:
+        """Take the customers of a new cache, or the effects of other scenarios."""
+        users = [self._brought_up(u) for u in users]
+        self._candidates = propensity.candidates(users, now, effects.segments, self._soured)
+        self._people = people(users)
         self._queue, self._placed = [], []
 
     def next(self, now: datetime) -> int:
-        """Return the id of the customer who buys now.
+        """Return the id of the customer who buys now; see `take`."""
+        return int(self.take(1, now).ids[0])
+
+    def take(self, n: int, now: datetime) -> Customers:
+        """Return the `n` customers who buy now.
 
         Raises:
             IndexError: if no customer is loaded.
         """
-        if not self._queue:
-            self._draw()
-        index = self._queue.pop()
-        self._placed.append(index)
-        first = not self._candidates.buyer[index]
-        self.first_orders += int(first)
-        self._seen += 1
-        self._seen_first += int(first)
-        user_id = int(self._candidates.ids[index])
-        self._remember(user_id, now)
-        return user_id
+        chosen: list[int] = []
+        while len(chosen) < n:
+            if not self._queue:
+                self._draw()
+            part = self._queue[: n - len(chosen)]
+            if not part:
+                raise IndexError("no customer is loaded")
+            del self._queue[: len(part)]
+            first = len(part) - int(self._candidates.buyer[part].sum())
+            self.first_orders += first
+            self._seen += len(part)
+            self._seen_first += first
+            self._placed += part
+            chosen += part
+        customers = self._people.take(np.array(chosen, dtype=np.int64))
+        self._remember(customers.ids.tolist(), now)
+        return customers
+
+    def disappointed(self, user_id: int) -> None:
+        """Take note that a customer's last order was cancelled."""
+        self._soured[user_id] = None
+        if len(self._soured) > REMEMBERED:
+            self._soured.popitem(last=False)
 
     def _draw(self) -> None:
         """Begin a round, with the last round's orders counted in."""
@@ -82,7 +104,7 @@ class Buyers:
         self._target = propensity.target_share(int(c.buyer.sum()), full, self._new_buyer_share)
         level = propensity.balance(propensity.scores(c), c.buyer, self._target)
         chosen = propensity.top(c, self._rng, intercept=level + self._correction)
-        self._queue = chosen[::-1].tolist()  # the most inclined is at the end, where pop takes it
+        self._queue = chosen.tolist()
 
     def _steer(self, *, mixed: bool) -> None:
         if self._seen < STEER_EVERY:
@@ -92,10 +114,12 @@ class Buyers:
             self._correction = propensity.steer(self._correction, self._target, observed)
         self._seen = self._seen_first = 0
 
-    def _remember(self, user_id: int, now: datetime) -> None:
-        self._recent[user_id] = now
-        self._recent.move_to_end(user_id)
-        if len(self._recent) > REMEMBERED:
+    def _remember(self, user_ids: Sequence[int], now: datetime) -> None:
+        for user_id in user_ids:
+            self._recent[user_id] = now
+            self._recent.move_to_end(user_id)
+            self._soured.pop(user_id, None)
+        while len(self._recent) > REMEMBERED:
             self._recent.popitem(last=False)
 
     def _brought_up(self, user: CachedUser) -> CachedUser:
@@ -109,3 +133,15 @@ class Buyers:
         return msgspec.structs.replace(
             user, purchaser=True, last_ordered_at=ordered, order_count=user.order_count + 1
         )
+
+
+_GENDERS: Final = {"F": 0, "M": 1}
+
+
+def people(users: Sequence[CachedUser]) -> Customers:
+    """Return what the choice of goods needs to know of cached customers, as columns."""
+    return Customers(
+        ids=np.array([u.user_id for u in users], dtype=np.int64),
+        gender=np.array([_GENDERS.get(u.gender or "", 2) for u in users], dtype=np.int64),
+        birth_year=np.array([u.birth_year or 0 for u in users], dtype=np.int64),
+    )

@@ -122,3 +122,27 @@ CHEAPEST: Final = 1_000
 DEAREST: Final = 5_000_000
 """Prices are kept between these, KRW; beyond lie about 1 in 100,000."""
 PRICE_STEP: Final = 100
+
+AFFINITY: Final = {
+    "fashion": (0.20, -0.25, 0.20, 0.10, -0.05, -0.10, -0.20),
+    "beauty": (0.30, -0.30, 0.25, 0.10, -0.05, -0.10, -0.20),
+    "food": (0.10, -0.10, -0.20, 0.00, 0.10, 0.10, 0.15),
+    "living": (0.10, -0.10, -0.15, 0.10, 0.10, 0.05, 0.00),
+    "electronics": (-0.30, 0.30, 0.10, 0.10, 0.00, -0.10, -0.20),
+    "kids": (0.20, -0.20, -0.30, 0.30, 0.25, -0.25, -0.10),
+    "sports": (-0.20, 0.25, 0.05, 0.05, 0.10, 0.00, -0.20),
+    "health": (0.05, -0.05, -0.30, -0.15, 0.05, 0.25, 0.30),
+    "stationery": (0.05, -0.05, 0.10, 0.00, 0.15, -0.15, -0.25),
+    "pets": (0.10, -0.10, 0.15, 0.10, 0.00, -0.05, -0.15),
+}
+"""Category key -> logarithm of the factor on its weight for women, men, and customers in their
+twenties, thirties, forties, fifties and above; ours, within +-.3 each."""
+
+CANCELLED: Final = 0.035
+"""Share of orders that are cancelled before they are sent; ours."""
+REFUNDED: Final = {
+    "fashion": 0.18, "beauty": 0.03, "food": 0.015, "living": 0.06, "electronics": 0.05,
+    "kids": 0.07, "sports": 0.10, "health": 0.03, "stationery": 0.03, "pets": 0.03,
+}  # fmt: skip
+"""Category key -> share of orders that are sent back, .07 overall. Fashion is below the 25 to 30 %
+that fashion malls report (Brandi, StyleShare), because theirs are single-item returns."""

@@ -1,6 +1,7 @@
 """Publish orders to Kafka, one every 3 to 5 seconds, by customers and of products in the cache.
 
-Only Redis and Kafka are used. Without them, or with an empty cache, the generator waits.
+Only Redis and Kafka are used. Without them, or with an empty cache, the generator waits. Some
+orders are cancelled or sent back later; scenarios change who buys what, and how often.
 """
 
 from __future__ import annotations
@@ -8,25 +9,29 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
+import numpy as np
 import polars as pl
 import redis
 
-from generators import arrivals, baskets, publisher
+from generators import arrivals, behaviour, curves, publisher, scenario_control, scenarios
 from generators.buyers import Buyers
+from generators.life import Life
+from generators.outbox import Done
+from generators.scenarios import NONE, Effects
 from generators.streams import stream
 from shop import cache, command
-from shop.clock import Clock, utc_now
+from shop.clock import KST, Clock, utc_now
 from shop.ids import IdGenerator
-from shop.model import SCHEMAS, Order, as_row
+from shop.model import Event
 from shop.outage import first_line
 from shop.settings import Settings
 
-LOOK_EVERY_S: Final = 1.0
-"""How often the generator looks whether the cache has changed, seconds."""
+LOOK_EVERY_S: Final = 0.5
+"""How often the generator looks whether the cache or the scenarios have changed, seconds."""
 
 
 class OrderSource(publisher.Source):
@@ -37,6 +42,8 @@ class OrderSource(publisher.Source):
         seed: of the streams.
         name: of this process, for its streams.
         ids: order ids.
+        speed: factor on the pace of the shop; delays of cancellations are divided by it.
+        curved: whether the calendar's scenarios and the hours of a shop change the pace.
         clock: UTC; dates the orders.
         monotonic: seconds of a clock that never steps.
     """
@@ -50,21 +57,37 @@ class OrderSource(publisher.Source):
         name: str,
         ids: IdGenerator,
         *,
+        speed: float = 1.0,
+        curved: bool = False,
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = r
+        self._seed = seed
         self._ids = ids
+        self._curved = curved
         self._clock = clock
         self._monotonic = monotonic
         self._buyers = Buyers(stream(seed, f"{name}/buyers"))
-        self._baskets = baskets.Baskets(stream(seed, f"{name}/baskets"))
+        self._baskets = stream(seed, f"{name}/baskets")
+        self._life = Life(
+            r,
+            stream(seed, f"{name}/life"),
+            speed=speed,
+            clock=clock,
+            monotonic=monotonic,
+            cancelled=self._buyers.disappointed,
+        )
+        self._goods = behaviour.goods(())
+        self._menu: behaviour.Menu | None = None
+        self._effects = NONE
+        self._users: list[cache.CachedUser] = []
         self._read: tuple[int, datetime | None] | None = None
         self._next_look = float("-inf")
         self._lacks = ""
 
     def lacks(self) -> str:
-        """Return what is missing; looks at Redis at most once a second."""
+        """Return what is missing; looks at Redis at most twice a second."""
         now = self._monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY_S
@@ -75,44 +98,79 @@ class OrderSource(publisher.Source):
         return self._lacks
 
     def _look(self) -> str:
-        """Read the cache if it has changed."""
+        """Read the cache and the scenarios where they have changed."""
+        effects = self._running()
         meta = cache.read_meta(self._redis)
         filled = (meta.version, meta.refreshed_at)
-        if self._read == filled and self._redis.exists(cache.USERS, cache.PRODUCTS) == 2:
+        there = self._redis.exists(cache.USERS, cache.PRODUCTS) == 2
+        if self._read == filled and there and effects == self._effects:
             return ""
-        users, products = cache.read_users(self._redis), cache.read_products(self._redis)
-        if not users or not products:
-            self._read = None
-            empty = " and ".join(k for k, v in (("users", users), ("products", products)) if not v)
-            return f"the cache (no {empty} in it yet)"
-        self._buyers.load(users, self._clock())
-        self._baskets.load(products)
+        if self._read != filled or not there:
+            self._users = cache.read_users(self._redis)
+            products = cache.read_products(self._redis)
+            if not self._users or not products:
+                self._read = None
+                held = (("users", self._users), ("products", products))
+                empty = " and ".join(k for k, v in held if not v)
+                return f"the cache (no {empty} in it yet)"
+            self._goods = behaviour.goods(products)
+        self._effects = effects
+        self._buyers.load(self._users, self._clock(), effects)
+        self._menu = behaviour.menu(self._goods, effects)
         self._read = filled
         return ""
 
+    def _running(self) -> Effects:
+        """Return what the scenarios of this moment do."""
+        now = self._clock()
+        at = now.timestamp()
+        spans = scenarios.between(self._seed, at, at + 1)
+        spans += scenario_control.spans(scenario_control.started(self._redis, now))
+        return scenarios.compose(s for s in spans if s.start <= at < s.end)
+
+    def pace(self) -> float:
+        """Return the factor of the scenarios, and of the hour where the pace is curved.
+
+        At the seed's law the calendar changes what is bought, not how often: an order every 3
+        to 5 s. What the operator starts is felt at any law.
+        """
+        if not self._curved:
+            return self._effects.manual_rate
+        hour = float(curves.multiplier(np.array([self._clock().timestamp()]))[0])
+        return min(hour * self._effects.rate, scenarios.MAX_RATE)
+
     def make(self, n: int) -> pl.DataFrame:
         """Return the next `n` orders."""
-        rows = [as_row(self._order(basket)) for basket in self._baskets.next(n)]
-        return pl.DataFrame(rows, schema=SCHEMAS["orders"])
-
-    def _order(self, basket: baskets.Basket) -> Order:
+        if self._menu is None:
+            raise RuntimeError("nothing to sell yet: `lacks` says so")
         now = self._clock()
-        return Order(
-            v=1,
-            order_id=self._ids(),
-            rev=1,
-            user_id=self._buyers.next(now),
-            product_id=basket.product.product_id,
-            quantity=basket.quantity,
-            unit_price=basket.product.price,
-            discount=basket.discount,
-            amount=basket.amount,
-            payment_method=basket.payment_method,
-            status="PAID",
-            scenario=None,
-            ordered_at=now,
-            updated_at=now,
+        who = self._buyers.take(n, now)
+        orders = behaviour.orders(
+            self._baskets.random((n, behaviour.DRAWS)),
+            np.array([self._ids() for _ in range(n)], dtype=np.int64),
+            who,
+            self._menu,
+            at_us=np.full(n, round(now.timestamp() * 1e6), dtype=np.int64),
+            year=now.astimezone(KST).year,
         )
+        self._life.plan(orders, self._goods, self._effects)
+        return orders
+
+    def later(self) -> Iterable[tuple[Event, Done]]:
+        """Return the cancellations and refunds that are due."""
+        return self._life.due()
+
+    def close(self) -> None:
+        """Leave nothing half done."""
+        self._life.close()
+
+    def status(self) -> Mapping[str, str | float]:
+        """Return what the heartbeat should say of scenarios and first-time buyers."""
+        return {
+            "scenarios": ",".join(self._effects.running),
+            "first_orders": self._buyers.first_orders,
+            "life_waiting": self._life.waiting,
+        }
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +185,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         publisher.seed_of(args, settings),
         publisher.process_name(OrderSource.topic, args.node),
         IdGenerator(args.node),
+        speed=settings.speed if args.speed is None else args.speed,
+        curved=args.rate is None and publisher.arrivals_of(args, settings) == "poisson",
     )
     return publisher.publish(args, settings, source, arrivals.ORDERS)
 

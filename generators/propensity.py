@@ -17,7 +17,7 @@ sign-up (`created_at`), for T and for t_x alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -25,8 +25,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from generators.streams import Floats, Ints, gumbel
+from generators.scenario_table import Segment
+from generators.streams import Floats, Ints, gumbel, hashed
 from shop.cache import CachedUser
+from shop.clock import KST
 
 CHOSEN: Final = 200
 """How many of the cached customers are chosen at a time."""
@@ -54,10 +56,18 @@ class Multipliers:
     Attributes:
         grade: better grades buy more often.
         fresh: (younger than so many weeks, logarithm), the first that applies.
+        spend: half of the range over the ranks by spend of the cached buyers.
+        cart: for those who have something in the cart.
+        cart_share: of the customers of any day.
+        soured: for those whose last order was cancelled.
     """
 
     grade: Mapping[str, float]
     fresh: tuple[tuple[float, float], ...]
+    spend: float = 0.2
+    cart: float = 0.5
+    cart_share: float = 0.08
+    soured: float = -0.5
 
 
 CDNOW: Final = BgNbd()
@@ -65,6 +75,7 @@ MULTIPLIERS: Final = Multipliers(
     grade={"BRONZE": 0.0, "SILVER": 0.15, "GOLD": 0.35, "VIP": 0.60, "VVIP": 0.60},
     fresh=((1.0, 0.7), (30 / 7, 0.3)),
 )
+METRO: Final = ("서울", "인천", "경기")
 
 
 @dataclass(frozen=True)
@@ -89,27 +100,96 @@ class Candidates:
 
 
 def candidates(
-    users: Sequence[CachedUser], now: datetime, multipliers: Multipliers = MULTIPLIERS
+    users: Sequence[CachedUser],
+    now: datetime,
+    segments: Sequence[Segment] = (),
+    soured: Container[int] = frozenset(),
+    multipliers: Multipliers = MULTIPLIERS,
 ) -> Candidates:
-    """Return cached customers as columns, as of `now`."""
-    moment = now.timestamp()
-    signed_up = np.array([u.created_at.timestamp() if u.created_at else moment for u in users])
-    last = np.array([u.last_ordered_at.timestamp() if u.last_ordered_at else 0.0 for u in users])
-    buyer = np.array([u.last_ordered_at is not None for u in users], dtype=np.bool_)
-    # A clock that stepped must not give negative times.
-    age = np.maximum(moment - signed_up, 0.0) / _WEEK_S
-    since = np.clip((last - signed_up) / _WEEK_S, 0.0, age)
-    bonus = np.array([multipliers.grade.get(u.grade, 0.0) for u in users], dtype=np.float64)
-    fresh = sorted(multipliers.fresh)
-    bonus += np.select([age < weeks for weeks, _ in fresh], [value for _, value in fresh], 0.0)
+    """Return cached customers as columns.
+
+    Args:
+        users: of the cache.
+        now: as of when.
+        segments: whose inclination a scenario lifts.
+        soured: ids of those whose last order was cancelled.
+        multipliers: everything else that changes inclination.
+    """
+    age, since, buyer = _times(users, now)
+    parts = terms(users, now, segments, soured, multipliers)
     return Candidates(
         ids=np.array([u.user_id for u in users], dtype=np.int64),
         orders=np.array([u.order_count for u in users], dtype=np.int64),
         buyer=buyer,
         age=age,
         last=np.where(buyer, since, 0.0),
-        bonus=bonus,
+        bonus=np.sum([np.zeros(len(users)), *parts.values()], axis=0),
     )
+
+
+def _times(
+    users: Sequence[CachedUser], now: datetime
+) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Return T and t_x in weeks, and who has bought."""
+    moment = now.timestamp()
+    signed_up = np.array([u.created_at.timestamp() if u.created_at else moment for u in users])
+    last = np.array([u.last_ordered_at.timestamp() if u.last_ordered_at else 0.0 for u in users])
+    # A clock that stepped must not give negative times.
+    age = np.maximum(moment - signed_up, 0.0) / _WEEK_S
+    since = np.clip((last - signed_up) / _WEEK_S, 0.0, age)
+    return age, since, np.array([u.last_ordered_at is not None for u in users], dtype=np.bool_)
+
+
+def terms(
+    users: Sequence[CachedUser],
+    now: datetime,
+    segments: Sequence[Segment] = (),
+    soured: Container[int] = frozenset(),
+    m: Multipliers = MULTIPLIERS,
+) -> dict[str, Floats]:
+    """Return each part of the customers' scores beside the rate, by name; see `candidates`."""
+    age, _, buyer = _times(users, now)
+    ids = np.array([u.user_id for u in users], dtype=np.int64)
+    fresh = sorted(m.fresh)
+    # All that a buyer ever ordered was cancelled, or we saw the last one being cancelled.
+    sour = [u.user_id in soured or (u.purchaser and not u.order_count) for u in users]
+    cart = hashed(ids, f"cart/{now.astimezone(KST):%Y-%m-%d}") < m.cart_share
+    return {
+        "grade": np.array([m.grade.get(u.grade, 0.0) for u in users], dtype=np.float64),
+        "fresh": np.select([age < w for w, _ in fresh], [v for _, v in fresh], 0.0),
+        "spend": _spend_term(users, buyer, m.spend),
+        "cart": np.where(cart, m.cart, 0.0),
+        "soured": np.where(np.array(sour, dtype=np.bool_), m.soured, 0.0),
+        "scenario": np.sum(
+            [np.zeros(len(users)), *(s.lift * _in_segment(users, now, s) for s in segments)], axis=0
+        ),
+    }
+
+
+def _spend_term(users: Sequence[CachedUser], buyer: npt.NDArray[np.bool_], half: float) -> Floats:
+    """From -half for the least to +half for the most spend among the buyers."""
+    spent = np.array([u.total_spent for u in users], dtype=np.int64)
+    known = np.sort(spent[buyer])
+    if len(known) < 2:
+        return np.zeros(len(users))
+    rank = np.searchsorted(known, spent, "left") + np.searchsorted(known, spent, "right")
+    result: Floats = np.where(buyer, half * (rank / len(known) - 1), 0.0)
+    return result
+
+
+def _in_segment(users: Sequence[CachedUser], now: datetime, s: Segment) -> Floats:
+    def belongs(u: CachedUser) -> bool:
+        age = now.year - u.birth_year if u.birth_year else None
+        idle = (now - u.last_ordered_at).days if u.last_ordered_at else None
+        return (
+            (not s.genders or (u.gender or "?") in s.genders)
+            and (s.ages is None or (age is not None and s.ages[0] <= age <= s.ages[1]))
+            and (not s.grades or u.grade in s.grades)
+            and (not s.idle_days or (idle is not None and idle >= s.idle_days))
+            and (not s.metro or (u.city or "").startswith(METRO))
+        )
+
+    return np.array([belongs(u) for u in users], dtype=np.float64)
 
 
 def after_orders(c: Candidates, who: Ints) -> Candidates:

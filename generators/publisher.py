@@ -66,6 +66,10 @@ class Source(Protocol):
         """Return what has become of earlier events, and whom to tell that it is published."""
         return ()
 
+    def close(self) -> None:
+        """Called at the end, when everything published is acknowledged or given up."""
+        return
+
     def status(self) -> Mapping[str, str | float]:
         """Return what else the heartbeat should say."""
         return {}
@@ -191,6 +195,7 @@ class Publisher:
             self._note(self._trouble() if self._outbox.trouble else "")
             self._beat()
         missing = self._outbox.close(FLUSH_AWAY_S if self._outbox.trouble else FLUSH_S)
+        self._source.close()
         seconds = self._monotonic() - began
         report = Report(self._outbox.sent, self._outbox.acknowledged, seconds)
         log = get_logger().warning if missing else get_logger().info

@@ -55,7 +55,9 @@ def test_customers_become_columns_in_weeks():
     assert c.buyer.tolist() == [True, False, False]
     assert c.age.tolist() == pytest.approx([10, 3 / 7, 20 / 7])
     assert c.last.tolist() == pytest.approx([5, 0, 0])
-    assert c.bonus.tolist() == pytest.approx([0.35, 0.7, 0.3])
+    parts = propensity.terms(users, NOW)
+    assert (parts["grade"] + parts["fresh"]).tolist() == pytest.approx([0.35, 0.7, 0.3])
+    assert c.bonus.tolist() == pytest.approx(sum(parts.values()).tolist())
 
 
 def test_a_clock_that_was_set_back_does_no_harm():

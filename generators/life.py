@@ -1,0 +1,146 @@
+"""What becomes of orders later: cancellations and refunds, kept in Redis until they are due.
+
+`life:pending` is a sorted set of order events (JSON, revision 2) by the second at which they are
+due, so it outlives the generator; `jangteo generate orders` publishes what is due, whoever made
+it. An entry is removed when Kafka has acknowledged it: a crash between the two publishes it
+again, and the ingest ignores the second one. If Redis loses its data, those orders stay paid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Final, cast
+
+import msgspec
+import numpy as np
+import polars as pl
+import redis
+
+from generators import behaviour
+from generators.behaviour import Goods
+from generators.outbox import Done
+from generators.scenarios import Effects
+from shop.clock import Clock, utc_now
+from shop.log import get_logger
+from shop.model import Event, Order, encode
+
+PENDING: Final = "life:pending"
+MOST: Final = 200_000
+"""Revisions that may wait; 100 MB of Redis. Beyond, orders simply stay paid."""
+LOOK_EVERY_S: Final = 0.5
+AT_ONCE: Final = 2_000
+_REST_S: Final = 3.0
+
+_decoder: Final = msgspec.json.Decoder(Order)
+
+
+class Life:
+    """Decides what becomes of orders, remembers it, and says when it is due.
+
+    Args:
+        r: Redis.
+        rng: the stream of these decisions, apart from all others.
+        speed: delays are divided by it.
+        clock: UTC.
+        monotonic: seconds of a clock that never steps.
+        cancelled: told the customer of each order that is cancelled.
+    """
+
+    def __init__(
+        self,
+        r: redis.Redis,
+        rng: np.random.Generator,
+        *,
+        speed: float = 1.0,
+        clock: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+        cancelled: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._redis = r
+        self._rng = rng
+        self._speed = speed
+        self._clock = clock
+        self._monotonic = monotonic
+        self._cancelled = cancelled
+        self._next = float("-inf")
+        self._in_flight: set[str] = set()
+        self._done: list[str] = []
+        self._full = False
+        self.waiting = 0
+        """Revisions in the set at the last look."""
+
+    def plan(self, orders: pl.DataFrame, goods: Goods, effects: Effects) -> None:
+        """Decide what becomes of new orders, and remember it."""
+        u = self._rng.random((len(orders), behaviour.LIFE_DRAWS))
+        category = behaviour.categories_of(goods, orders["product_id"].to_numpy())
+        fate = behaviour.fate(u, category, effects)
+        rows = np.flatnonzero(fate.cancelled | fate.refunded)
+        if not len(rows) or self._no_room():
+            return
+        later: dict[str, float] = {}
+        for i in rows.tolist():
+            row = orders.row(i, named=True)
+            status = "CANCELLED" if fate.cancelled[i] else "REFUNDED"
+            event = Order(v=1, **{**row, "rev": 2, "status": status})
+            due = row["ordered_at"].timestamp() + fate.after_s[i] / self._speed
+            later[encode(event).decode()] = round(due, 3)
+        try:
+            self._redis.zadd(PENDING, cast("dict[Any, Any]", later))
+        except redis.RedisError:
+            get_logger().debug("cancellations lost", orders=len(later))
+
+    def _no_room(self) -> bool:
+        full = self.waiting >= MOST
+        if full and not self._full:
+            get_logger().warning("no room for more cancellations", waiting=self.waiting)
+        self._full = full
+        return full
+
+    def due(self) -> Iterator[tuple[Event, Done]]:
+        """Return the revisions that are due, and whom to tell when they are published."""
+        now = self._monotonic()
+        if now < self._next:
+            return
+        self._next = now + LOOK_EVERY_S
+        moment = self._clock()
+        try:
+            members = self._look(moment)
+        except redis.RedisError:
+            self._next = now + _REST_S
+            return
+        for text in members:
+            if text in self._in_flight:
+                continue
+            self._in_flight.add(text)
+            event = _decoder.decode(text)
+            if event.status == "CANCELLED":
+                self._cancelled(event.user_id)
+            yield self._as_of(event, moment), self._told(text)
+
+    def _look(self, moment: datetime) -> list[str]:
+        pipe = self._redis.pipeline(transaction=False)
+        if self._done:
+            pipe.zrem(PENDING, *self._done)
+        pipe.zrangebyscore(PENDING, "-inf", moment.timestamp(), start=0, num=AT_ONCE)
+        pipe.zcard(PENDING)
+        *_, members, waiting = pipe.execute()
+        self._in_flight.difference_update(self._done)
+        self._done.clear()
+        self.waiting = int(waiting)
+        return cast("list[str]", members)
+
+    def _as_of(self, event: Order, moment: datetime) -> Order:
+        return msgspec.structs.replace(event, updated_at=max(moment, event.ordered_at))
+
+    def _told(self, text: str) -> Done:
+        return lambda _: self._done.append(text)
+
+    def close(self) -> None:
+        """Remove what was published since the last look."""
+        if self._done:
+            try:
+                self._redis.zrem(PENDING, *self._done)
+            except redis.RedisError:
+                get_logger().debug("published revisions not removed", orders=len(self._done))
