@@ -5,6 +5,7 @@ Nothing here waits for a server: snapshots come ready from a feed, and actions r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any, ClassVar, Final
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
+from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static
@@ -88,7 +90,7 @@ class ConsoleApp(App[int]):
         Binding(k.keys, k.action, k.en, id=k.id, show=False, priority=k.id == "quit.now")
         for k in keys.KEYS
     ]
-    ENABLE_COMMAND_PALETTE = True
+    AUTO_FOCUS = ""
 
     def __init__(
         self,
@@ -170,7 +172,7 @@ class ConsoleApp(App[int]):
             self.register_theme(each)
         self.theme = self._theme_name(self._colours)
         self.set_keymap(keys.keymap())
-        self.screen.set_class(self._look.ascii, "-ascii")
+        self.set_class(self._look.ascii, "-ascii")
 
     def on_ready(self) -> None:
         """Begin to tick, now that all widgets are there."""
@@ -197,6 +199,10 @@ class ConsoleApp(App[int]):
             self.exit(HANGUP, return_code=HANGUP)
 
     def _tick(self) -> None:
+        with contextlib.suppress(NoMatches):  # while the widgets are being taken away, at the end
+            self._look_for_news()
+
+    def _look_for_news(self) -> None:
         snapshot = self._feed.latest()
         if snapshot.sequence != self._snapshot.sequence:
             self.post_message(SnapshotReady(snapshot))

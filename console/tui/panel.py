@@ -12,6 +12,7 @@ from console.tui import look
 from console.tui.view import View
 
 Draw = Callable[[View], Content]
+_ANY_HEIGHT = 10_000
 
 
 class Panel(Static, can_focus=True):
@@ -54,8 +55,8 @@ class Panel(Static, can_focus=True):
         """Draw the view, if it looks different from what is there."""
         self.border_title = view(self._title)
         wide, high = self.content_size
-        if self._tall and self.parent is not None:
-            wide = max(1, wide)
+        if self._tall:
+            high = _ANY_HEIGHT
         rule = self._rule and self.bare
         drawn = self._draw(view.sized(wide, max(1, high - rule)))
         if rule:

@@ -23,6 +23,7 @@ from console.tui.look import Look
 class Help(ModalScreen[None]):
     """The keys."""
 
+    AUTO_FOCUS = "VerticalScroll"
     BINDINGS = [Binding("escape,question_mark,q,f1", "dismiss", show=False)]  # noqa: RUF012
 
     def __init__(self, look: Look) -> None:
@@ -45,6 +46,7 @@ class Choose(ModalScreen[int | None]):
         items: a line each.
     """
 
+    AUTO_FOCUS = "OptionList"
     BINDINGS = [  # noqa: RUF012
         Binding("escape,q", "dismiss(None)", show=False),
         Binding("j", "down", show=False),
@@ -85,6 +87,7 @@ class Ask(ModalScreen[str | None]):
         value: what stands there already.
     """
 
+    AUTO_FOCUS = "Input"
     BINDINGS = [Binding("escape", "dismiss(None)", show=False)]  # noqa: RUF012
 
     def __init__(self, question: str, *, wanted: str | None = None, value: str = "") -> None:

@@ -1,0 +1,128 @@
+"""The headless side: text, JSON, exit codes, and no terminal library."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import console_samples as samples
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console import plain, text
+from console.model import Snapshot, encode
+from shop.errors import ExitCode
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "code"),
+    [
+        (samples.well(), ExitCode.OK),
+        (samples.fine(), ExitCode.FAILED),
+        (samples.redis_stale(), ExitCode.FAILED),
+        (samples.kafka_down(), ExitCode.UNREACHABLE),
+        (samples.all_down(), ExitCode.UNREACHABLE),
+        (Snapshot(sequence=0, at=samples.NOW), ExitCode.TIMEOUT),
+    ],
+)
+def test_the_exit_code_says_how_it_is(snapshot: Snapshot, code: ExitCode) -> None:
+    assert plain.exit_code(snapshot) == code
+
+
+def test_the_line_names_every_figure() -> None:
+    line = plain.line(samples.fine())
+    for part in (
+        *("health=degraded", "in=180/s", "lag=191", "verdict=warn", "due=31s", "hit=75.0%"),
+        *("dead_letters=37", "processes=9/9", 'why="orders_group: warn"', "orders=2500"),
+    ):
+        assert part in line
+    assert "\n" not in line
+    down = plain.line(samples.all_down())
+    for part in ("kafka=down", "lag=-", "in=-/s", "cache=unknown"):
+        assert part in down
+
+
+def test_the_monitor_line_is_the_monitors_own() -> None:
+    line = plain.monitor_line(samples.fine(), "en")
+    assert line == (
+        "[12:03:41] [18/50s #######-------------] | MEM: 50.00M | OPS/s: 3100 | HIT: 98.7% |"
+        " CACHE: users=1000, products=1000 | replaced: 128"
+    )
+    assert "connection refused" in plain.monitor_line(samples.all_down(), "en")
+    assert "다시 시도함" in plain.monitor_line(samples.all_down(), "ko")
+
+
+def test_json_holds_what_was_seen() -> None:
+    found = json.loads(encode(samples.kafka_down()))
+    assert found["schema"] == 1
+    assert found["kafka"]["state"] == "down"
+    assert found["kafka"]["value"]["topics"][0]["lag"] == 184
+    assert found["kafka"]["value"]["topics"][1]["partitions"][1]["lag"] is None
+
+
+def test_two_moments_are_compared() -> None:
+    lines = plain.comparison(samples.well(), samples.kafka_down()).splitlines()
+    assert any(line.startswith("* health") and "unreachable" in line for line in lines)
+    assert any(line.startswith("  mem ") for line in lines)
+
+
+@given(st.text(max_size=200), st.integers(0, 40))
+def test_text_is_cut_and_padded_to_the_cell(value: str, cells: int) -> None:
+    shown = text.printable(value)
+    assert text.width(text.fit(shown, cells)) == cells
+    assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in shown)
+
+
+@given(st.floats(0, 9e14))
+def test_numbers_are_short(value: float) -> None:
+    assert len(text.number(value)) <= 5
+    assert len(text.size(value)) <= 7
+
+
+WITHOUT = """
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("textual", "rich", "textual_serve", "aiohttp"):
+            raise ImportError(f"{name} is not there")
+
+sys.meta_path.insert(0, Missing())
+import console.cli, console.plain, console.poller, console.actions, console.do
+import console.record, console.replay
+print("imported")
+"""
+
+
+def test_the_core_does_where_no_terminal_library_is_installed() -> None:
+    """structlog takes rich where it finds it; nothing of ours does."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "imported\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--once", "--watch"], "not allowed with argument"),
+        (["--compare", "1", "2"], "--compare goes with --replay"),
+        (["--port", "1"], "--port goes with --serve"),
+        (["--replay", "/nonexistent"], "no recording /nonexistent"),
+        (["--once"], "no Redis: REDIS_URL is not set"),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_2(args: list[str], words: str, tmp_path: object) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "console", *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=str(tmp_path),
+        env={"PATH": "/usr/bin", "XDG_STATE_HOME": str(tmp_path), "LANG": "C.UTF-8"},
+    )
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,200 @@
+"""The poller among sources that hang, refuse, answer slowly or answer garbage."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import console_samples as samples
+import pytest
+
+from console import verdict
+from console.model import Kind, State
+from console.poller import Poller
+from console.sources import Where
+from console.sources.events import Happening
+from shop.clock import utc_now
+from shop.settings import load
+
+SETTINGS = load({}, use_stack=False)
+
+
+class Fake:
+    """A source that does what it is told."""
+
+    def __init__(self, name: str, read: Callable[[], Any], interval: float = 0.02) -> None:
+        self.name = name
+        self.interval = interval
+        self._read = read
+        self.reads = 0
+        self.resets = 0
+
+    def read(self) -> Any:
+        self.reads += 1
+        return self._read()
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+class NoEvents:
+    name = "events"
+    interval = 0.02
+
+    def __init__(self) -> None:
+        self.waiting: list[Happening] = []
+
+    def read(self) -> list[Happening]:
+        found, self.waiting = self.waiting, []
+        return found
+
+    def reset(self) -> None: ...
+
+
+def poller(*sources: Fake, events: NoEvents | None = None) -> Poller:
+    where = Where(SETTINGS, follow=False)
+    made = Poller(sources, events or NoEvents(), where, rng=random.Random(1))
+    made.interval = 0.05
+    return made
+
+
+def wait_for(condition: Callable[[], Any], timeout: float = 20) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries soon."""
+    monkeypatch.setattr(verdict, "BACKOFF_S", (0.02,))
+
+
+def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:
+    release = threading.Event()
+    hanging = Fake("kafka", lambda: release.wait(60) and samples.kafka())
+    good = Fake("redis", samples.redis)
+    p = poller(hanging, good)
+    p._slots["kafka"].patience = 0.1
+    p.start()
+    try:
+        wait_for(lambda: p.latest().redis.state is State.OK and good.reads > 3)
+        wait_for(lambda: p.latest().kafka.state is State.DOWN)
+        assert "no answer for" in str(p.latest().kafka.error)
+        began = time.monotonic()
+        p.latest()
+        p.refresh()
+        assert time.monotonic() - began < 1
+        release.set()
+        wait_for(lambda: p.latest().kafka.state is State.OK)
+    finally:
+        release.set()
+        p.stop()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_refusing_source_keeps_its_last_value_and_comes_back() -> None:
+    broken = threading.Event()
+
+    def read() -> Any:
+        if broken.is_set():
+            raise ConnectionError("redis://:hunter2@host refused\nsecond line")
+        return samples.redis()
+
+    p = poller(Fake("redis", read))
+    p.start()
+    try:
+        wait_for(lambda: p.latest().redis.state is State.OK)
+        broken.set()
+        wait_for(lambda: p.latest().redis.state is State.DOWN)
+        down = p.latest().redis
+        assert down.value == samples.redis()
+        assert down.error == "redis://:********@host refused"
+        assert down.failing_since is not None
+        assert down.attempts >= 1
+        broken.clear()
+        wait_for(lambda: p.latest().redis.state is State.OK)
+        texts = [(e.source, e.text) for e in p.latest().events if e.source == "redis"]
+        assert texts[0] == ("redis", "does not answer: redis://:********@host refused")
+        assert texts[1][1].startswith("answers again")
+    finally:
+        p.stop()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("garbage", [ValueError("odd"), KeyError("used_memory"), RecursionError()])
+def test_garbage_is_a_failed_read_and_nothing_more(garbage: Exception) -> None:
+    def read() -> None:
+        raise garbage
+
+    source = Fake("postgres", read)
+    p = poller(source)
+    p.start()
+    try:
+        wait_for(lambda: source.reads > 3)
+        wait_for(lambda: p.latest().postgres.state is State.DOWN)
+        assert source.resets >= 3
+        assert p.latest().postgres.value is None
+    finally:
+        p.stop()
+
+
+def test_a_new_value_is_published_at_once() -> None:
+    ready = threading.Event()
+    p = poller(Fake("grades", lambda: ready.wait(30) and 5, interval=60))
+    p.interval = 60
+    p.start()
+    try:
+        wait_for(lambda: p.latest().sequence >= 1)
+        assert p.latest().grades.state is State.LOADING
+        ready.set()
+        wait_for(lambda: p.latest().grades.value == 5)
+    finally:
+        p.stop()
+
+
+def test_refresh_reads_before_the_time() -> None:
+    source = Fake("grades", lambda: 1, interval=600)
+    p = poller(source)
+    p.start()
+    try:
+        wait_for(lambda: source.reads == 1 and p.latest().grades.value == 1)
+        p.refresh()
+        wait_for(lambda: source.reads == 2)
+    finally:
+        p.stop()
+
+
+def test_events_are_numbered_in_order_and_kept_in_bounds() -> None:
+    events = NoEvents()
+    p = poller(Fake("grades", lambda: 1), events=events)
+    p.start()
+    try:
+        events.waiting = [
+            Happening(utc_now(), Kind.LOG, "info", "orders", f"line {n}") for n in range(1000)
+        ]
+        wait_for(lambda: p.latest().events and p.latest().events[-1].n == 1000)
+        numbers = [e.n for e in p.latest().events]
+        assert numbers == list(range(701, 1001))
+    finally:
+        p.stop()
+    assert not [t for t in p._threads if t.is_alive()]
+
+
+def test_waiting_for_the_first_look_ends_when_the_time_is_over() -> None:
+    release = threading.Event()
+    p = poller(
+        Fake("kafka", lambda: release.wait(60) and samples.kafka()), Fake("redis", samples.redis)
+    )
+    p.start()
+    try:
+        found = p.wait_until_read(0.3)
+        assert found.kafka.state is State.LOADING
+        assert found.redis.value == samples.redis()
+    finally:
+        release.set()
+        p.stop()

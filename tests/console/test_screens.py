@@ -1,0 +1,377 @@
+"""The screens: what is seen at every size, in both languages, whatever is broken."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import console_samples as samples
+import msgspec
+import pytest
+from console_samples import StillFeed
+from pictures import check
+from textual.filter import Monochrome
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList
+
+from console import actions, journal
+from console.actions import Operator, Outcome, Request, Result
+from console.model import Snapshot
+from console.record import Switch
+from console.replay import Player, Recording
+from console.text import width
+from console.tui import keys
+from console.tui.app import ConsoleApp
+from console.tui.look import Look
+from console.tui.panel import Panel
+from shop.settings import load
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+STATES: dict[str, Callable[[], Snapshot]] = {
+    "fine": samples.fine,
+    "kafka-down": samples.kafka_down,
+    "redis-stale": samples.redis_stale,
+    "all-down": samples.all_down,
+}
+
+
+class Quiet(Operator):
+    """Remembers what it was asked for."""
+
+    def __init__(self, refuse: str = "") -> None:
+        super().__init__(lambda: load({}, use_stack=False), refuse=refuse, who="me@here")
+        self.asked: list[str] = []
+
+    def perform(
+        self, request: Request, *, wait: float = 0.0, stop: threading.Event | None = None
+    ) -> Result:
+        self.asked.append(request.words)
+        return self._result(request, Outcome.DONE, "as asked")
+
+
+def app_of(
+    feed: Any, tmp_path: Path, *, look: Look | None = None, operator: Operator | None = None
+) -> ConsoleApp:
+    return ConsoleApp(
+        feed,
+        operator or Quiet(),
+        Switch(tmp_path),
+        look=look or Look(),
+        folder=tmp_path,
+        clock=lambda: samples.NOW,
+    )
+
+
+def lines(app: ConsoleApp) -> list[str]:
+    """What stands on the screen, a line each."""
+    return [strip.text for strip in app.screen._compositor.render_strips()]
+
+
+async def settle(pilot: Pilot[Any]) -> None:
+    """Wait until nothing is left to do."""
+    await pilot.pause()
+    if isinstance(pilot.app, ConsoleApp):
+        pilot.app.redraw()
+    await pilot.pause()
+
+
+@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("state", STATES)
+async def test_every_state_at_every_size(state: str, size: tuple[int, int], tmp_path: Path) -> None:
+    app = app_of(StillFeed(STATES[state]()), tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        text = "\n".join(lines(app))
+        assert all(width(line) == size[0] for line in lines(app))
+        if state == "all-down":
+            assert text.count("down") >= 4
+            assert "try 3, next in 4s" in text
+        else:
+            assert "BRONZE" in text
+            assert "orders-0" in text, "the last values stay"
+            assert "ingest" in text
+        if state == "kafka-down":
+            assert "kafka: Local: Broker transport" in text
+            assert "12:02:37~" in text or size[1] == 24, "since when"
+        check(app, f"{state}-{size[0]}x{size[1]}")
+
+
+async def test_no_color_needs_no_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = app_of(StillFeed(samples.kafka_down()), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert any(isinstance(f, Monochrome) for f in app._filters)
+        text = "\n".join(lines(app))
+        assert "■ down" in text
+        assert "▲ warn" in text
+        check(app, "no-color-120x40")
+
+
+@pytest.mark.parametrize("tab", [name for name, _ in keys.TABS])
+@pytest.mark.parametrize("lang", ["en", "ko"])
+async def test_every_tab_in_both_languages(tab: str, lang: Any, tmp_path: Path) -> None:
+    app = app_of(StillFeed(samples.fine()), tmp_path, look=Look(lang))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press(str([n for n, _ in keys.TABS].index(tab) + 1))
+        await settle(pilot)
+        assert all(width(line) == 120 for line in lines(app)), "double width is counted double"
+        expected = {
+            "overview": "flash_sale x2",
+            "kafka": "users_group",
+            "cache": "#128",
+            "customers": "남궁하늘별",
+            "events": "[bold]not markup[/bold]",
+            "processes": "batches=7",
+            "letters": "trailing characters",
+        }[tab]
+        assert expected in "\n".join(lines(app))
+        check(app, f"tab-{tab}-{lang}")
+
+
+async def test_ascii_is_ascii(tmp_path: Path) -> None:
+    plain = msgspec.structs.replace(samples.fine(), events=(), postgres=samples.ok(None))
+    app = app_of(StillFeed(plain), tmp_path, look=Look("en", ascii=True))
+    async with app.run_test(size=(120, 40)) as pilot:
+        for key in "12356":
+            await pilot.press(key)
+            await settle(pilot)
+            assert "".join(lines(app)).isascii(), [x for x in lines(app) if not x.isascii()]
+        await pilot.press("question_mark")
+        await settle(pilot)
+        assert "".join(lines(app)).isascii()
+
+
+async def test_a_terminal_too_small_says_so_and_recovers(tmp_path: Path) -> None:
+    app = app_of(StillFeed(samples.fine()), tmp_path)
+    async with app.run_test(size=(79, 24)) as pilot:
+        await settle(pilot)
+        assert "The console needs 80x24; this terminal is 79x24." in "\n".join(lines(app))
+        await pilot.resize_terminal(80, 24)
+        await settle(pilot)
+        assert "BRONZE" in "\n".join(lines(app))
+        await pilot.resize_terminal(80, 20)
+        await settle(pilot)
+        assert "this terminal is 80x20" in "\n".join(lines(app))
+
+
+async def test_new_snapshots_are_drawn_and_nothing_else_is(tmp_path: Path) -> None:
+    first, second = samples.fine(1), samples.fine(2)
+    changed = msgspec.structs.replace(samples.redis(), ops=4_321)
+    feed = StillFeed(first, msgspec.structs.replace(second, redis=samples.ok(changed, 0.2)))
+    app = app_of(feed, tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        before = {p.id: p.draws for p in app.query(Panel)}
+        feed.advance()
+        app._tick()
+        await settle(pilot)
+        assert "4.32k/s" in "\n".join(lines(app))
+        drawn = {p.id for p in app.query(Panel) if p.draws > before[p.id]}
+        assert "redis" in drawn
+        assert not drawn & {"grades", "process-list", "partitions", "events-tail"}
+
+
+async def test_frozen_means_frozen(tmp_path: Path) -> None:
+    second = msgspec.structs.replace(samples.well(), sequence=2)
+    feed = StillFeed(samples.fine(1), second)
+    app = app_of(feed, tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("p")
+        feed.advance()
+        app._tick()
+        await settle(pilot)
+        assert "PAUSED 00:0" in lines(app)[0]
+        assert "orders_group: warn" in lines(app)[0]
+        await pilot.press("p")
+        await settle(pilot)
+        assert "all ok" in lines(app)[0]
+
+
+async def test_the_filter_keeps_and_drops(tmp_path: Path) -> None:
+    app = app_of(StillFeed(samples.fine()), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("slash", *"!cache", "enter")
+        await settle(pilot)
+        text = "\n".join(lines(app)[2:-2])
+        assert "orders" in text
+        assert "INFO cache" not in text
+        await pilot.press("slash")
+        assert app.query_one("#filter", Input).has_focus
+        await pilot.press("escape")
+        await settle(pilot)
+        assert "INFO cache" in "\n".join(lines(app))
+        assert app.focused is None
+
+
+async def test_keys_do_what_the_help_says(tmp_path: Path) -> None:
+    feed = StillFeed(samples.fine())
+    app = app_of(feed, tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("question_mark")
+        await settle(pilot)
+        shown = "\n".join(lines(app))
+        assert all(k.en in shown for k in keys.KEYS[:20])
+        await pilot.press("escape", "r")
+        assert feed.refreshed == 1
+        theme = app.theme
+        await pilot.press("t")
+        assert app.theme != theme
+        await pilot.press("z")
+        assert app.screen.maximized is not None
+        await pilot.press("z")
+        assert app.screen.maximized is None
+        await pilot.press("R")
+        assert app._switch.path is not None
+        await pilot.press("R")
+        assert app._switch.path is None
+        await pilot.press("e")
+        await settle(pilot)
+        assert {p.suffix for p in tmp_path.glob("console-*")} == {".svg", ".json", ".csv"}
+        await pilot.press("5", "G", "g", "j", "k", "y", "colon")
+        await settle(pilot)
+        assert len(app.screen_stack) == 2, "the palette"
+        await pilot.press("escape", "q")
+    assert app.return_code == 0
+
+
+async def test_every_binding_has_an_id_and_an_action(tmp_path: Path) -> None:
+    app = app_of(StillFeed(samples.fine()), tmp_path)
+    ids = [k.id for k in keys.KEYS]
+    assert len(set(ids)) == len(ids)
+    for key in keys.KEYS:
+        name = key.action.partition("(")[0]
+        assert hasattr(app, f"action_{name}"), key
+
+
+def test_keys_can_be_changed_and_bad_ones_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert keys.keymap() == {}
+    path = tmp_path / "jangteo" / "keys.json"
+    path.parent.mkdir()
+    path.write_text('{"quit": "ctrl+q", "nonsense": "x", "help": 3}')
+    assert keys.keymap() == {"quit": "ctrl+q"}
+    path.write_text("{")
+    assert keys.keymap() == {}
+
+
+async def test_an_action_from_the_list_is_done(tmp_path: Path) -> None:
+    operator = Quiet()
+    app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("A")
+        options = app.screen.query_one(OptionList)
+        texts = [str(options.get_option_at_index(i).prompt) for i in range(options.option_count)]
+        assert "generator.resume products" in texts, "it is paused"
+        assert "generator.pause orders" in texts
+        await pilot.press("enter")
+        await settle(pilot)
+        assert operator.asked == ["generator.pause users"]
+        await choose(pilot, "generator.rate orders FACTOR")
+        await pilot.press(*"2.5", "enter")
+        await settle(pilot)
+        assert operator.asked[-1] == "generator.rate orders 2.5"
+        await choose(pilot, "generator.rate orders FACTOR")
+        await pilot.press(*"-1", "enter")
+        await settle(pilot)
+        assert len(operator.asked) == 2, "a rate that cannot be meant is refused"
+
+
+async def choose(pilot: Pilot[Any], text: str) -> None:
+    await pilot.press("A")
+    await settle(pilot)
+    options = pilot.app.screen.query_one(OptionList)
+    texts = [str(options.get_option_at_index(i).prompt) for i in range(options.option_count)]
+    options.highlighted = texts.index(text)
+    await pilot.press("enter")
+    await settle(pilot)
+
+
+async def test_what_destroys_must_be_typed(tmp_path: Path) -> None:
+    operator = Quiet()
+    app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose(pilot, "dlq.replay")
+        assert "replay 37" in "\n".join(lines(app))
+        await pilot.press(*"yes", "enter")
+        await settle(pilot)
+        assert operator.asked == []
+        assert "type 'replay 37', or Escape" in "\n".join(lines(app))
+        for _ in "yes":
+            await pilot.press("backspace")
+        await pilot.press(*"replay", "space", *"37", "enter")
+        await settle(pilot)
+        assert operator.asked == ["dlq.replay"]
+        await choose(pilot, "process.restart ingest")
+        await pilot.press("escape")
+        await settle(pilot)
+        assert operator.asked == ["dlq.replay"]
+
+
+async def test_read_only_refuses(tmp_path: Path) -> None:
+    operator = Quiet(refuse="read-only")
+    app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("A")
+        await settle(pilot)
+        assert len(app.screen_stack) == 1
+        assert "READ-ONLY" in lines(app)[0]
+    refused = Operator(lambda: load({}, use_stack=False), refuse="read-only").perform(
+        actions.parse(["cache.refresh"])
+    )
+    assert (refused.outcome, refused.result) == ("refused", "read-only")
+    assert isinstance(journal.Entry(**msgspec.structs.asdict(refused)), journal.Entry)
+
+
+async def test_a_recording_plays_steps_and_jumps(tmp_path: Path) -> None:
+    switch = Switch(tmp_path)
+    path = switch.on(tmp_path / "a.rec")
+    for n in range(10):
+        s = samples.fine(n + 1, seconds=n)
+        switch.write(msgspec.structs.replace(s, events=samples.events(n * 3)))
+    switch.off()
+    app = app_of(Player(Recording(path)), tmp_path, operator=Quiet("this is a recording"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("right_square_bracket", "right_square_bracket")
+        await settle(pilot)
+        assert "REPLAY || 3/10" in lines(app)[0]
+        assert "12:03:43" in lines(app)[0]
+        await pilot.press("n")
+        await settle(pilot)
+        assert "5/10" in lines(app)[0], "where event 10, an action, was first seen"
+        await pilot.press("left_square_bracket", "A")
+        await settle(pilot)
+        assert "4/10" in lines(app)[0]
+        assert len(app.screen_stack) == 1
+
+
+async def test_a_defect_leaves_a_report_without_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    app = app_of(StillFeed(samples.fine()), tmp_path)
+
+    def broken() -> None:
+        secret_value = "hunter2"
+        raise RuntimeError(f"broken {len(secret_value)}")
+
+    async def run() -> None:
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.call_later(broken)
+            await settle(pilot)
+
+    with pytest.raises(RuntimeError):
+        await run()
+    assert app.return_code == 70
+    (report,) = (tmp_path / "jangteo").glob("console-crash-*.txt")
+    assert "RuntimeError: broken 7" in report.read_text()
+    assert app.crash_report == report
+
+
+def test_the_keys_table_of_the_documentation_is_the_programs() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "console.md"
+    assert keys.as_markdown() in guide.read_text(encoding="utf-8")

@@ -1,0 +1,154 @@
+"""Verdicts hold for any offsets, not only for those that come to mind."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import console_samples as samples
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console import verdict
+from console.changes import changes
+from console.model import Lag, Rate, State, decode, encode
+from console.sources.kafka import partition
+from console.verdict import Health, Phase, Sample
+
+OFFSETS = st.integers(0, 10**12)
+SAMPLES = st.lists(
+    st.builds(
+        Sample,
+        at=st.floats(0, 1e6),
+        end=OFFSETS,
+        committed=st.none() | OFFSETS,
+        low=OFFSETS,
+    ),
+    min_size=1,
+    max_size=verdict.WINDOW,
+)
+
+
+@given(OFFSETS, st.none() | OFFSETS)
+def test_a_lag_is_never_negative_and_unknown_is_not_zero(end: int, committed: int | None) -> None:
+    lag = verdict.lag_of(end, committed)
+    assert (lag is None) == (committed is None)
+    assert lag is None or lag >= 0
+
+
+@given(SAMPLES, st.integers(0, 1000))
+def test_every_window_has_a_verdict_that_fits(window: list[Sample], allowed: int) -> None:
+    found = verdict.judge(window, allowed)
+    known = [s for s in window if s.committed is not None]
+    if not known:
+        assert found is Lag.UNKNOWN
+        return
+    newest = known[-1]
+    breached = newest.low > (newest.committed or 0)
+    assert (found is Lag.LOST) == breached
+    commits = [s.committed or 0 for s in known]
+    if not breached:
+        assert (found is Lag.REWIND) == (commits != sorted(commits))
+    if found in (Lag.WARN, Lag.STALL, Lag.STOP):
+        assert all(s.end - (s.committed or 0) > allowed for s in known)
+
+
+@given(SAMPLES)
+def test_a_group_that_had_caught_up_in_the_window_is_in_order(window: list[Sample]) -> None:
+    level = [msgspec_replace(s, committed=s.end, low=0) for s in window]
+    ordered = sorted(level, key=lambda s: s.end)
+    assert verdict.judge(ordered) is Lag.OK
+
+
+def msgspec_replace(sample: Sample, **changes: int) -> Sample:
+    return Sample(**{**sample.__dict__, **changes})
+
+
+@given(st.none() | OFFSETS, st.none() | OFFSETS, st.floats(-1, 1e6))
+def test_a_rate_is_never_negative(before: int | None, after: int | None, elapsed: float) -> None:
+    rate = verdict.rate(before, after, elapsed)
+    assert rate.per_s is None or rate.per_s >= 0
+    if before is not None and after is not None and elapsed > 0:
+        assert rate.reset == (after < before)
+
+
+@given(SAMPLES)
+def test_a_partition_can_be_drawn_from_any_samples(window: list[Sample]) -> None:
+    found = partition(3, tuple(window))
+    assert found.lag is None or found.lag >= 0
+    assert found.drain_s is None or found.drain_s >= 0
+    assert found.skew == max(0, (window[-1].committed or 0) - window[-1].end)
+
+
+@given(st.integers(1, 100), st.floats(0, 1))
+def test_backoff_is_capped_and_never_nothing(failures: int, jitter: float) -> None:
+    assert 0.8 <= verdict.backoff(failures, jitter) <= 15.0
+
+
+def test_health_names_what_is_wrong() -> None:
+    assert verdict.health(samples.well()) == (Health.OK, ())
+    level, reasons = verdict.health(samples.fine())
+    assert level is Health.DEGRADED
+    assert reasons == ("orders_group: warn",)
+    level, reasons = verdict.health(samples.kafka_down())
+    assert level is Health.UNREACHABLE
+    assert reasons[0] == "kafka: Local: Broker transport failure"
+    level, reasons = verdict.health(samples.redis_stale())
+    assert level is Health.DEGRADED
+    assert any(r.startswith("redis stale") for r in reasons)
+
+
+def test_a_silent_process_is_noticed_unless_redis_is_the_reason() -> None:
+    silent = samples.processes()
+    old = tuple(
+        msgspec.structs.replace(p, beat_at=None) if p.name == "orders" else p
+        for p in silent.processes
+    )
+    s = msgspec.structs.replace(
+        samples.well(), processes=samples.ok(msgspec.structs.replace(silent, processes=old))
+    )
+    assert verdict.health(s) == (Health.DEGRADED, ("orders is silent",))
+    away = samples.failing(s.redis, State.DOWN, "refused", since=9)
+    _, reasons = verdict.health(msgspec.structs.replace(s, redis=away))
+    assert reasons == ("redis: refused",)
+
+
+@pytest.mark.parametrize(
+    ("phase", "left", "expected"),
+    [
+        ("waiting", 31.4, Phase.WAITING),
+        ("waiting", -0.5, Phase.WAITING),
+        ("waiting", -3.2, Phase.OVERDUE),
+        ("refreshing", -1.0, Phase.REFRESHING),
+        ("failed", -8.0, Phase.FAILED),
+    ],
+)
+def test_phases_of_the_cache(phase: str, left: float, expected: Phase) -> None:
+    s = msgspec.structs.replace(samples.fine(), redis=samples.ok(samples.redis(phase, left)))
+    found, seconds = verdict.cache_phase(s)
+    assert found is expected
+    assert seconds == pytest.approx(left)
+
+
+def test_the_cache_is_unknown_while_redis_is_down() -> None:
+    assert verdict.cache_phase(samples.all_down()) == (Phase.UNKNOWN, None)
+
+
+def test_what_changed_is_said_once() -> None:
+    before, after = samples.well(), samples.kafka_down()
+    assert ("error", "kafka", "does not answer: Local: Broker transport failure") in changes(
+        before, after
+    )
+    assert not [c for c in changes(after, after) if c[1] == "kafka"]
+    later = msgspec.structs.replace(samples.well(), at=after.at + timedelta(seconds=6))
+    assert ("info", "kafka", "answers again, after 1m10s") in changes(after, later)
+    assert ("warning", "orders_group", "lag 184: warn") in changes(before, samples.fine())
+    assert ("info", "orders_group", "lag in order again") in changes(samples.fine(), before)
+
+
+def test_a_snapshot_survives_its_json() -> None:
+    for make in (samples.fine, samples.kafka_down, samples.all_down):
+        s = make()
+        assert decode(encode(s)) == s
+    assert Rate(per_s=None, reset=True) != Rate()
