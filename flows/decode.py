@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Final, TypeVar, cast
 
@@ -22,7 +22,7 @@ from msgspec import inspect
 
 from flows.batch import Batch, RawBatch, Reject
 from shop.clock import Clock, utc_now
-from shop.ids import EPOCH
+from shop.ids import EPOCH, EPOCH_MS, IDS_PER_MS
 from shop.model import (
     KEY_FIELD,
     MAX_FUTURE,
@@ -41,6 +41,7 @@ INDEX: Final = "_i"
 _KEY: Final = "_key"
 _QUOTE: Final = ord('"')
 _COLON: Final = ord(":")
+_MAX_EARLY_MS: Final = MAX_FUTURE // timedelta(milliseconds=1)
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S%.fZ"
 _LONGEST_TIME: Final = len("2026-03-04T05:06:07.123456Z")
 
@@ -243,6 +244,8 @@ def _model_check(topic: str) -> pl.Expr:
     if topic == "orders":
         list_price = pl.col("quantity") * pl.col("unit_price")
         check &= pl.col("amount") == list_price - pl.col("discount")
+        signed_up_ms = pl.col("user_id") // IDS_PER_MS + EPOCH_MS
+        check &= pl.col("ordered_at").dt.timestamp("ms") >= signed_up_ms - _MAX_EARLY_MS
     return check
 
 

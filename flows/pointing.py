@@ -134,6 +134,7 @@ _SAYS: Final = {
     RejectReason.OUT_OF_RANGE.value: "{field} is out of range",
     RejectReason.NUL_CHARACTER.value: "{field} holds U+0000",
     RejectReason.WRONG_AMOUNT.value: "{field} is not quantity * unit_price - discount",
+    RejectReason.BEFORE_SIGN_UP.value: "{field} is before the customer's sign-up",
     RejectReason.KEY_MISMATCH.value: "{field} is not the key",
     RejectReason.UNKNOWN_VERSION.value: "{field} is not known",
     RejectReason.REFUSED_BY_DATABASE.value: "{field} was refused by PostgreSQL",

@@ -30,6 +30,8 @@ MAX_ID: Final = (1 << (TIME_BITS + NODE_BITS + SEQUENCE_BITS)) - 1
 NODES: Final = 1 << NODE_BITS
 PER_MS: Final = 1 << SEQUENCE_BITS
 _SHIFT: Final = NODE_BITS + SEQUENCE_BITS
+IDS_PER_MS: Final = 1 << _SHIFT
+"""Of all nodes together: an id divided by it is its milliseconds."""
 
 
 def make_id(ms: int, node: int = 0, sequence: int = 0) -> int:

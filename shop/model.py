@@ -19,14 +19,15 @@ import polars as pl
 from msgspec import Meta, inspect
 
 from shop.clock import UTC
-from shop.ids import EPOCH, MAX_ID
+from shop.ids import EPOCH, MAX_ID, time_of
 
 VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 1_000_000
 """A larger message is rejected; Kafka's own default limit for a record batch is 1,048,588."""
 MAX_KRW: Final = 1_000_000_000_000
 MAX_FUTURE: Final = timedelta(hours=24)
-"""How far ahead of the clock an event may be dated (a wrong time zone is at most 14 h off)."""
+"""How far ahead of the clock an event may be dated (a wrong time zone is at most 14 h off), and
+how long before its customer's sign-up an order."""
 
 Id: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Krw: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_KRW)]
@@ -125,6 +126,8 @@ class RejectReason(str, Enum):
     r"""A string holds U+0000, which PostgreSQL cannot store."""
     WRONG_AMOUNT = "wrong_amount"
     """`amount` is not quantity * unit_price - discount."""
+    BEFORE_SIGN_UP = "before_sign_up"
+    """An order dated more than 24 hours before the time that its `user_id` carries."""
     NULL_KEY = "null_key"
     """The message has no key, so nothing orders it among its user's events."""
     KEY_MISMATCH = "key_mismatch"
@@ -324,6 +327,11 @@ def _decode_values(event: Event, now: datetime) -> Event:
         if event.amount != expected:
             detail = f"amount is {event.amount}, quantity * unit_price - discount is {expected}"
             raise Rejection(RejectReason.WRONG_AMOUNT, "amount", detail)
+        signed_up = time_of(event.user_id)
+        if changes["ordered_at"] < signed_up - MAX_FUTURE:
+            detail = f"ordered_at is {changes['ordered_at'].isoformat()}, the customer's id is of "
+            detail += signed_up.isoformat()
+            raise Rejection(RejectReason.BEFORE_SIGN_UP, "ordered_at", detail)
     return msgspec.structs.replace(event, **changes)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from flows.batch import RawBatch, Span
 from shop.clock import UTC
+from shop.ids import EPOCH, make_id
 from shop.model import Event, Order, Product, User, encode, key_of
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890_123, tzinfo=UTC)
@@ -53,6 +54,9 @@ def product(product_id: int = 70, **changes: Any) -> Product:
 SAMPLE: dict[str, Event] = {"users": user(), "products": product(), "orders": order()}
 
 Message = tuple[bytes | None, bytes | None]
+
+_LATER = make_id(int((NOW - EPOCH + timedelta(hours=24, milliseconds=2)).total_seconds() * 1000))
+"""The id of a customer who signed up a day and a moment after the sample's order."""
 
 
 def message(topic: str, event: Event) -> Message:
@@ -124,6 +128,7 @@ def poison(event: Order, now: datetime = NOW) -> dict[str, Message]:
         "out_of_range.slug": (key, changed(event, scenario="Not A Slug")),
         "out_of_range.slug_newline": (key, changed(event, scenario="slug\n")),
         "wrong_amount": (key, changed(event, amount=1)),
+        "before_sign_up": (b"%d" % _LATER, changed(event, user_id=_LATER)),
         "null_key": (None, good),
         "key_mismatch": (b"8", good),
         "key_mismatch.text": (b"\xff", good),

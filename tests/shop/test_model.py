@@ -216,6 +216,13 @@ WRONG: list[tuple[RejectReason, str | None, str, bytes | None, bytes | None]] = 
     (RejectReason.OUT_OF_RANGE, "name", "users", b"7", _USER.replace("김하늘".encode(), b"")),
     (RejectReason.NUL_CHARACTER, "name", "users", b"7", _USER.replace("김".encode(), b"\\u0000")),
     (RejectReason.WRONG_AMOUNT, "amount", "orders", b"7", _order(amount=20_000)),
+    (
+        RejectReason.BEFORE_SIGN_UP,
+        "ordered_at",
+        "orders",
+        b"9000000000000000",
+        _order(user_id=9_000_000_000_000_000),
+    ),
 ]
 
 
