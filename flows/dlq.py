@@ -354,9 +354,10 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+        # Only the last one gives way; `show` has the whole of it.
+        table.add_column(name, no_wrap=name != header[-1])
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
     if sys.stdout.isatty():
         Console(highlight=False).print(table)
         return

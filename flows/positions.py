@@ -52,8 +52,8 @@ class Positions:
         self._admin = admin
         self._stop = stop
         self._outages = {
-            KAFKA: Outage("Kafka", tally.watch(KAFKA)),
-            POSTGRES: Outage(settings.where, tally.watch(POSTGRES)),
+            KAFKA: Outage("Kafka", tally.watch(KAFKA), topic=topic),
+            POSTGRES: Outage(settings.where, tally.watch(POSTGRES), topic=topic),
         }
 
     def log_id(self) -> str:

@@ -39,6 +39,7 @@ class Outage:
         changed: told True at each failure and False when the outage is over.
         monotonic: seconds of a clock that never steps.
         rng: for the jitter.
+        fields: what else its lines in the log say, e.g. for which topic.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class Outage:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        **fields: str,
     ) -> None:
         self._where = where
         self._changed = changed
+        self._fields = fields
         self._monotonic = monotonic
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not cryptography)
         self._since: float | None = None
@@ -67,7 +70,9 @@ class Outage:
         self._changed(True)
         if self._since is None:
             self._since = self._monotonic()
-            get_logger().warning("waiting for server", server=self._where, error=first_line(error))
+            get_logger().warning(
+                "waiting for server", server=self._where, error=first_line(error), **self._fields
+            )
         return pause(self._attempts, self._rng)
 
     def over(self) -> None:
@@ -76,6 +81,10 @@ class Outage:
             self._changed(False)
             away = round(self._monotonic() - self._since, 1)
             get_logger().info(
-                "server is back", server=self._where, away_s=away, attempts=self._attempts
+                "server is back",
+                server=self._where,
+                away_s=away,
+                attempts=self._attempts,
+                **self._fields,
             )
         self._since, self._attempts = None, 0
