@@ -132,7 +132,6 @@ _SAYS: Final = {
     RejectReason.WRONG_TYPE.value: "{field} has the wrong type",
     RejectReason.UNKNOWN_VALUE.value: "{field} has no such value",
     RejectReason.OUT_OF_RANGE.value: "{field} is out of range",
-    RejectReason.BEFORE_SIGN_UP.value: "{field} is before the sign-up",
     RejectReason.NUL_CHARACTER.value: "{field} holds U+0000",
     RejectReason.WRONG_AMOUNT.value: "{field} is not quantity * unit_price - discount",
     RejectReason.BEFORE_SIGN_UP.value: "{field} is before the customer's sign-up",
