@@ -40,10 +40,6 @@ from shop.errors import ExitCode, JangteoError
 
 TICK_S: Final = 0.25
 """How often a new snapshot is looked for and the countdown moves."""
-GUARD_S: Final = 2.0
-"""How often it is looked whether the terminal is still there."""
-HANGUP: Final = 129
-"""Exit code when it is not: 128 + SIGHUP."""
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -74,7 +70,6 @@ class ConsoleApp(App[int]):
         colours: name of the theme.
         folder: where exports go.
         clock: UTC; what ages are measured against.
-        guard: whether to end when the terminal is gone.
     """
 
     CSS_PATH = "console.tcss"
@@ -102,7 +97,6 @@ class ConsoleApp(App[int]):
         colours: str = "dark",
         folder: Path,
         clock: Clock = utc_now,
-        guard: bool = True,
     ) -> None:
         super().__init__()
         self._feed = feed
@@ -112,7 +106,6 @@ class ConsoleApp(App[int]):
         self._colours = colours
         self._folder = folder
         self._clock = clock
-        self._guard = guard
         self._history = History()
         self._snapshot = feed.latest()
         self._frozen_at: float | None = None
@@ -177,8 +170,6 @@ class ConsoleApp(App[int]):
     def on_ready(self) -> None:
         """Begin to tick, now that all widgets are there."""
         self.set_interval(TICK_S, self._tick)
-        if self._guard:
-            self.set_interval(GUARD_S, self._check_terminal)
         self._history.push(self._snapshot)
         self._apply(self._snapshot)
 
@@ -192,11 +183,6 @@ class ConsoleApp(App[int]):
         self._ended.set()
 
     # ---- what happens by itself ----
-
-    def _check_terminal(self) -> None:
-        """End if the terminal is gone: the driver would read its end for ever, at full speed."""
-        if not self.is_headless and not os.isatty(0):
-            self.exit(HANGUP, return_code=HANGUP)
 
     def _tick(self) -> None:
         with contextlib.suppress(NoMatches):  # while the widgets are being taken away, at the end

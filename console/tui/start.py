@@ -6,20 +6,27 @@ import argparse
 import os
 import signal
 import sys
+import threading
+import time
 from types import FrameType
+from typing import Final
 
 from console.actions import Operator
 from console.poller import Feed
 from console.record import Switch
 from console.replay import Player
-from console.tui.app import HANGUP, ConsoleApp
+from console.tui.app import ConsoleApp
 from console.tui.look import Look
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError
 from shop.settings import Settings
 
-EXPORTS = "exports"
+EXPORTS: Final = "exports"
 """Folder of the data directory."""
+GUARD_S: Final = 2.0
+"""How often it is looked whether the terminal is still there."""
+HANGUP: Final = 129
+"""Exit code when it is not: 128 + SIGHUP."""
 
 
 def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch) -> int:
@@ -41,7 +48,6 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
         look=Look(args.lang, args.ascii),
         colours=args.theme or "dark",
         folder=settings.data_dir / EXPORTS,
-        guard="TEXTUAL_DRIVER" not in os.environ,  # in a browser there is no terminal
     )
 
     def leave(signum: int, _frame: FrameType | None) -> None:
@@ -50,6 +56,8 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
 
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, leave)
+    if "TEXTUAL_DRIVER" not in os.environ:  # in a browser there is no terminal
+        threading.Thread(target=_guard, args=(switch,), name="guard", daemon=True).start()
     feed.start()
     try:
         code = app.run()
@@ -61,3 +69,15 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
         print(f"jangteo console: a defect of this program{where_to}", file=sys.stderr)  # noqa: T201
         return ExitCode.CRASH
     return int(code or app.return_code or 0)
+
+
+def _guard(switch: Switch) -> None:
+    """End the process when its terminal is gone, as where hangups are ignored (nohup).
+
+    Textual's input thread would read the terminal's end for ever, at full speed, while its main
+    thread waits for ever for a writer that died: nothing but leaving at once helps.
+    """
+    while os.isatty(0):
+        time.sleep(GUARD_S)
+    switch.off()
+    os._exit(HANGUP)

@@ -59,7 +59,7 @@ def test_keys_work_while_every_server_is_down(
     t.forget()
     t.press("?")
     t.wait_for("next theme")
-    t.press("\x1b")
+    t.press("?")
     t.forget()
     t.press("2")
     t.wait_for("committed")
