@@ -43,8 +43,9 @@ class Buyers:
     ) -> None:
         self._rng = rng
         self._new_buyer_share = new_buyer_share
-        self._candidates = propensity.candidates((), utc_now())
-        self._people = people(())
+        nobody = propensity.traits((), utc_now())
+        self._candidates = propensity.candidates(nobody, utc_now())
+        self._people = people(nobody)
         self._queue: list[int] = []
         self._placed: list[int] = []
         self._recent: OrderedDict[int, datetime] = OrderedDict()
@@ -56,9 +57,9 @@ class Buyers:
 
     def load(self, users: Sequence[CachedUser], now: datetime, effects: Effects = NONE) -> None:
         """Take the customers of a new cache, or the effects of other scenarios."""
-        users = [self._brought_up(u) for u in users]
-        self._candidates = propensity.candidates(users, now, effects.segments, self._soured)
-        self._people = people(users)
+        known = propensity.traits([self._brought_up(u) for u in users], now, self._soured)
+        self._candidates = propensity.candidates(known, now, effects.segments)
+        self._people = people(known)
         self._queue, self._placed = [], []
 
     def next(self, now: datetime) -> int:
@@ -135,13 +136,6 @@ class Buyers:
         )
 
 
-_GENDERS: Final = {"F": 0, "M": 1}
-
-
-def people(users: Sequence[CachedUser]) -> Customers:
-    """Return what the choice of goods needs to know of cached customers, as columns."""
-    return Customers(
-        ids=np.array([u.user_id for u in users], dtype=np.int64),
-        gender=np.array([_GENDERS.get(u.gender or "", 2) for u in users], dtype=np.int64),
-        birth_year=np.array([u.birth_year or 0 for u in users], dtype=np.int64),
-    )
+def people(t: propensity.Traits) -> Customers:
+    """Return what the choice of goods needs to know of customers."""
+    return Customers(ids=t.ids, gender=t.gender, birth_year=t.birth_year)

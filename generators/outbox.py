@@ -122,6 +122,8 @@ class Outbox:
     def _new_producer(self) -> Producer:
         return self._make_producer(
             **{
+                # Kafka's own limit for a batch: what is too large is for the ingest to say.
+                "message.max.bytes": 1_048_588,
                 "queue.buffering.max.messages": QUEUE_MESSAGES,
                 "queue.buffering.max.kbytes": QUEUE_KBYTES,
                 "error_cb": self._on_error,

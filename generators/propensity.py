@@ -75,6 +75,8 @@ MULTIPLIERS: Final = Multipliers(
     grade={"BRONZE": 0.0, "SILVER": 0.15, "GOLD": 0.35, "VIP": 0.60, "VVIP": 0.60},
     fresh=((1.0, 0.7), (30 / 7, 0.3)),
 )
+GRADES: Final = tuple(MULTIPLIERS.grade)
+_RANK: Final = {name: i for i, name in enumerate(GRADES)}
 METRO: Final = ("서울", "인천", "경기")
 
 
@@ -99,97 +101,134 @@ class Candidates:
     bonus: Floats
 
 
-def candidates(
-    users: Sequence[CachedUser],
-    now: datetime,
-    segments: Sequence[Segment] = (),
-    soured: Container[int] = frozenset(),
-    multipliers: Multipliers = MULTIPLIERS,
-) -> Candidates:
-    """Return cached customers as columns.
+@dataclass(frozen=True)
+class Traits:
+    """What is known of customers, as columns of equal length; times in seconds since the epoch.
 
-    Args:
-        users: of the cache.
-        now: as of when.
-        segments: whose inclination a scenario lifts.
-        soured: ids of those whose last order was cancelled.
-        multipliers: everything else that changes inclination.
+    Attributes:
+        ids: user ids.
+        gender: 0 women, 1 men, 2 unknown.
+        birth_year: 0 if unknown.
+        metro: whether they live in the capital area.
+        grade: index into `GRADES`.
+        created: when they signed up; the last moment for a stub.
+        last: when they last ordered; NaN if never.
+        orders: paid orders.
+        spent: KRW.
+        soured: whether their last order was cancelled.
     """
-    age, since, buyer = _times(users, now)
-    parts = terms(users, now, segments, soured, multipliers)
-    return Candidates(
+
+    ids: Ints
+    gender: Ints
+    birth_year: Ints
+    metro: npt.NDArray[np.bool_]
+    grade: Ints
+    created: Floats
+    last: Floats
+    orders: Ints
+    spent: Ints
+    soured: npt.NDArray[np.bool_]
+
+
+_GENDERS: Final = {"F": 0, "M": 1}
+
+
+def traits(
+    users: Sequence[CachedUser], now: datetime, soured: Container[int] = frozenset()
+) -> Traits:
+    """Return cached customers as columns; `soured` are ids of those with a cancelled last order."""
+    moment = now.timestamp()
+    # All that a buyer ever ordered was cancelled, or we saw the last one being cancelled.
+    sour = [u.user_id in soured or (u.purchaser and not u.order_count) for u in users]
+    return Traits(
         ids=np.array([u.user_id for u in users], dtype=np.int64),
+        gender=np.array([_GENDERS.get(u.gender or "", 2) for u in users], dtype=np.int64),
+        birth_year=np.array([u.birth_year or 0 for u in users], dtype=np.int64),
+        metro=np.array([(u.city or "").startswith(METRO) for u in users], dtype=np.bool_),
+        grade=np.array([_RANK.get(u.grade, 0) for u in users], dtype=np.int64),
+        created=np.array([u.created_at.timestamp() if u.created_at else moment for u in users]),
+        last=np.array(
+            [u.last_ordered_at.timestamp() if u.last_ordered_at else np.nan for u in users]
+        ),
         orders=np.array([u.order_count for u in users], dtype=np.int64),
-        buyer=buyer,
-        age=age,
-        last=np.where(buyer, since, 0.0),
-        bonus=np.sum([np.zeros(len(users)), *parts.values()], axis=0),
+        spent=np.array([u.total_spent for u in users], dtype=np.int64),
+        soured=np.array(sour, dtype=np.bool_),
     )
 
 
-def _times(
-    users: Sequence[CachedUser], now: datetime
-) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """Return T and t_x in weeks, and who has bought."""
-    moment = now.timestamp()
-    signed_up = np.array([u.created_at.timestamp() if u.created_at else moment for u in users])
-    last = np.array([u.last_ordered_at.timestamp() if u.last_ordered_at else 0.0 for u in users])
+def candidates(
+    t: Traits,
+    now: datetime,
+    segments: Sequence[Segment] = (),
+    multipliers: Multipliers = MULTIPLIERS,
+) -> Candidates:
+    """Return customers as candidates.
+
+    Args:
+        t: of the cache.
+        now: as of when.
+        segments: whose inclination a scenario lifts.
+        multipliers: everything else that changes inclination.
+    """
+    age, buyer = _age(t, now), ~np.isnan(t.last)
+    parts = terms(t, now, segments, multipliers)
+    since = np.clip(np.where(buyer, (t.last - t.created) / _WEEK_S, 0.0), 0.0, age)
+    bonus = np.sum([np.zeros(len(t.ids)), *parts.values()], axis=0)
+    return Candidates(ids=t.ids, orders=t.orders, buyer=buyer, age=age, last=since, bonus=bonus)
+
+
+def _age(t: Traits, now: datetime) -> Floats:
     # A clock that stepped must not give negative times.
-    age = np.maximum(moment - signed_up, 0.0) / _WEEK_S
-    since = np.clip((last - signed_up) / _WEEK_S, 0.0, age)
-    return age, since, np.array([u.last_ordered_at is not None for u in users], dtype=np.bool_)
+    result: Floats = np.maximum(now.timestamp() - t.created, 0.0) / _WEEK_S
+    return result
 
 
 def terms(
-    users: Sequence[CachedUser],
+    t: Traits,
     now: datetime,
     segments: Sequence[Segment] = (),
-    soured: Container[int] = frozenset(),
     m: Multipliers = MULTIPLIERS,
 ) -> dict[str, Floats]:
     """Return each part of the customers' scores beside the rate, by name; see `candidates`."""
-    age, _, buyer = _times(users, now)
-    ids = np.array([u.user_id for u in users], dtype=np.int64)
+    age = _age(t, now)
     fresh = sorted(m.fresh)
-    # All that a buyer ever ordered was cancelled, or we saw the last one being cancelled.
-    sour = [u.user_id in soured or (u.purchaser and not u.order_count) for u in users]
-    cart = hashed(ids, f"cart/{now.astimezone(KST):%Y-%m-%d}") < m.cart_share
+    cart = hashed(t.ids, f"cart/{now.astimezone(KST):%Y-%m-%d}") < m.cart_share
+    lifts = [s.lift * _in_segment(t, now, s) for s in segments]
     return {
-        "grade": np.array([m.grade.get(u.grade, 0.0) for u in users], dtype=np.float64),
+        "grade": np.array([m.grade[g] for g in GRADES])[t.grade],
         "fresh": np.select([age < w for w, _ in fresh], [v for _, v in fresh], 0.0),
-        "spend": _spend_term(users, buyer, m.spend),
+        "spend": _spend_term(t, m.spend),
         "cart": np.where(cart, m.cart, 0.0),
-        "soured": np.where(np.array(sour, dtype=np.bool_), m.soured, 0.0),
-        "scenario": np.sum(
-            [np.zeros(len(users)), *(s.lift * _in_segment(users, now, s) for s in segments)], axis=0
-        ),
+        "soured": np.where(t.soured, m.soured, 0.0),
+        "scenario": np.sum([np.zeros(len(t.ids)), *lifts], axis=0),
     }
 
 
-def _spend_term(users: Sequence[CachedUser], buyer: npt.NDArray[np.bool_], half: float) -> Floats:
+def _spend_term(t: Traits, half: float) -> Floats:
     """From -half for the least to +half for the most spend among the buyers."""
-    spent = np.array([u.total_spent for u in users], dtype=np.int64)
-    known = np.sort(spent[buyer])
+    buyer = ~np.isnan(t.last)
+    known = np.sort(t.spent[buyer])
     if len(known) < 2:
-        return np.zeros(len(users))
-    rank = np.searchsorted(known, spent, "left") + np.searchsorted(known, spent, "right")
+        return np.zeros(len(t.ids))
+    rank = np.searchsorted(known, t.spent, "left") + np.searchsorted(known, t.spent, "right")
     result: Floats = np.where(buyer, half * (rank / len(known) - 1), 0.0)
     return result
 
 
-def _in_segment(users: Sequence[CachedUser], now: datetime, s: Segment) -> Floats:
-    def belongs(u: CachedUser) -> bool:
-        age = now.year - u.birth_year if u.birth_year else None
-        idle = (now - u.last_ordered_at).days if u.last_ordered_at else None
-        return (
-            (not s.genders or (u.gender or "?") in s.genders)
-            and (s.ages is None or (age is not None and s.ages[0] <= age <= s.ages[1]))
-            and (not s.grades or u.grade in s.grades)
-            and (not s.idle_days or (idle is not None and idle >= s.idle_days))
-            and (not s.metro or (u.city or "").startswith(METRO))
-        )
-
-    return np.array([belongs(u) for u in users], dtype=np.float64)
+def _in_segment(t: Traits, now: datetime, s: Segment) -> Floats:
+    inside = np.ones(len(t.ids), dtype=np.bool_)
+    if s.genders:
+        inside &= t.gender == _GENDERS[s.genders]
+    if s.ages is not None:
+        age = now.year - t.birth_year
+        inside &= (t.birth_year > 0) & (age >= s.ages[0]) & (age <= s.ages[1])
+    if s.grades:
+        inside &= np.isin(t.grade, [_RANK[g] for g in s.grades])
+    if s.idle_days:  # comparing with NaN, of those who never bought, is false
+        inside &= now.timestamp() - t.last >= s.idle_days * 86_400
+    if s.metro:
+        inside &= t.metro
+    return inside.astype(np.float64)
 
 
 def after_orders(c: Candidates, who: Ints) -> Candidates:

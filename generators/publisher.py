@@ -6,30 +6,35 @@ import argparse
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Final, Protocol
 
+import msgspec
 import polars as pl
 from confluent_kafka import KafkaException
+from confluent_kafka import Message as KafkaMessage
 
 from generators.arrivals import Law, Pacer, Poisson, law_for
-from generators.encoding import encode_frame
+from generators.encoding import Message, encode_frame
+from generators.faults import DEFAULT_RATE, FAULT_NODE, Faults, Kind
+from generators.ledger import Entry, Ledger, default_path
 from generators.outbox import Done, Outbox
 from generators.steering import Steering
 from generators.streams import stream
 from shop import cache, command, control, kafka
 from shop.control import Control
 from shop.errors import ExitCode
-from shop.ids import NODES
 from shop.log import get_logger
-from shop.model import ID_FIELD, Event
+from shop.model import ID_FIELD, TOPICS, Event
 from shop.outage import Outage
 from shop.pulse import Pulse
 from shop.settings import Settings
 
-SEED_NODE: Final = NODES - 1
-"""The id node of the start population; generators use the others."""
+SEED_NODE: Final = FAULT_NODE + 1
+"""The id node of the start population, the last one; generators use those below the faults'."""
 TICK_S: Final = 0.01
 """Events are made at most this often; at high rates many at a time."""
 POLL_S: Final = 0.2
@@ -99,6 +104,7 @@ class Publisher:
         outbox: takes them to Kafka.
         pulse: told once a second how it goes; None: nobody is.
         steering: what the operator wants; None: there is no operator.
+        spoil: called with the good messages just sent, adds faulty ones; None: no faults.
         where: Kafka's address, for people.
         monotonic: seconds of a clock that never steps.
     """
@@ -111,9 +117,11 @@ class Publisher:
         pulse: Pulse | None = None,
         *,
         steering: Steering | None = None,
+        spoil: Callable[[Sequence[Message]], None] | None = None,
         where: str = "Kafka",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._spoil = spoil
         self._source = source
         self._pacer = pacer
         self._outbox = outbox
@@ -183,8 +191,11 @@ class Publisher:
         if not n:
             return
         frame = self._source.make(n)
-        for key, value in encode_frame(self._source.topic, frame):
+        messages = encode_frame(self._source.topic, frame)
+        for key, value in messages:
             self._outbox.post(key, value)
+        if self._spoil is not None:
+            self._spoil(messages)
         self._made += n
         self._last_id = int(frame[ID_FIELD[self._source.topic]][-1])
 
@@ -246,6 +257,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("seed", "poisson"),
         help="even gaps, or a Poisson process with the hours of a shop (default: SHOP_ARRIVALS)",
     )
+    parser.add_argument(
+        "--faults",
+        type=share,
+        metavar="RATE",
+        help=f"faulty messages beside good ones, per good one, e.g. {DEFAULT_RATE}",
+    )
+    parser.add_argument(
+        "--ledger", type=Path, help="where faults are entered (default: in DATA_DIR/faults)"
+    )
     parser.add_argument("--limit", type=command.count, help="stop after so many events")
     parser.add_argument(
         "--for", dest="seconds", type=command.positive, metavar="SECONDS", help="stop after that"
@@ -253,11 +273,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--node",
         type=int,
-        choices=range(SEED_NODE),
+        choices=range(FAULT_NODE),
         default=0,
-        metavar=f"0..{SEED_NODE - 1}",
+        metavar=f"0..{FAULT_NODE - 1}",
         help="for a second generator of the same kind: its own number (default: 0)",
     )
+
+
+def share(text: str) -> float:
+    """Read a number from 0 to 1, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
+    return value
 
 
 def seed_of(args: argparse.Namespace, settings: Settings) -> int:
@@ -311,12 +339,38 @@ def publish(
         outbox,
         Pulse(r, name) if r else None,
         steering=Steering(r, name) if r else None,
+        spoil=spoiler(args, settings, source.topic, outbox) if args.faults else None,
         where=settings.kafka.where,
     )
     report = publisher.run(stop, limit=args.limit, seconds=args.seconds)
     if args.rate is not None and args.seconds is not None:
         say_rate(report, args.rate)
     return ExitCode.OK if report.acknowledged == report.sent or stop.is_set() else ExitCode.FAILED
+
+
+def spoiler(
+    args: argparse.Namespace, settings: Settings, topic: str, outbox: Outbox
+) -> Callable[[Sequence[Message]], None]:
+    """Return what adds faulty messages beside good ones, and enters them in the ledger.
+
+    Raises:
+        UsageError: if the ledger cannot be written.
+    """
+    name = process_name(topic, args.node)
+    faults = Faults(topic, args.faults, stream(seed_of(args, settings), f"faults/{name}"))
+    book = Ledger(args.ledger or default_path(settings.data_dir, name))
+
+    def enter(message: KafkaMessage, kind: Kind, id_: int) -> None:
+        where = {"partition": int(message.partition() or 0), "offset": int(message.offset() or 0)}
+        book.add(Entry(topic=topic, kind=kind.name, route=kind.route, id=id_, **where))
+
+    def spoil(messages: Sequence[Message]) -> None:
+        for place, kind in faults.beside(len(messages)):
+            event = msgspec.json.decode(messages[place][1], type=TOPICS[topic])
+            for (key, value), id_ in faults.letters(kind, topic, event):
+                outbox.post(key, value, partial(enter, kind=kind, id_=id_))
+
+    return spoil
 
 
 def say_rate(report: Report, target: float) -> None:

@@ -39,6 +39,8 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "scenario": Command(
         "generators.scenario_command", "scenarios: list, start, stop, what runs now"
     ),
+    "faults": Command("generators.fault_command", "faults on purpose: compare ledger and shop"),
+    "explain": Command("generators.explain", "why a customer buys: the score, term by term"),
     "ingest": Command(
         "shop.ingest", "Kafka to PostgreSQL; arguments are bytewax.run's", foreign=True
     ),

@@ -70,6 +70,12 @@ def wait_until(condition: Callable[[], object], what: str, timeout: float = 30.0
 
 def read_topic(settings: Settings, topic: str) -> list[model.Event]:
     """Return every event of a topic, each checked against the contract."""
+    letters = read_topic_raw(settings, topic)
+    return [model.decode(topic, key, value, now=utc_now()) for key, value in letters]
+
+
+def read_topic_raw(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes]]:
+    """Return every message of a topic."""
     ends = {p: end for p, end in kafka.end_offsets(settings.kafka, topic).items() if end}
     consumer = confluent_kafka.Consumer(
         {
@@ -79,19 +85,18 @@ def read_topic(settings: Settings, topic: str) -> list[model.Event]:
             "auto.offset.reset": "earliest",
         }
     )
-    events = []
+    letters: list[tuple[bytes | None, bytes]] = []
     try:
         consumer.assign([confluent_kafka.TopicPartition(topic, p, 0) for p in ends])
         deadline = time.monotonic() + 30
-        while len(events) < sum(ends.values()):
+        while len(letters) < sum(ends.values()):
             assert time.monotonic() < deadline, "the topic does not give what it holds"
             for message in consumer.consume(10_000, 0.2):
                 assert message.error() is None
-                key, value = message.key(), message.value()
-                events.append(model.decode(topic, key, value, now=utc_now()))
+                letters.append((message.key(), message.value()))
     finally:
         consumer.close()
-    return events
+    return letters
 
 
 class Process:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -21,6 +21,10 @@ from generators.streams import stream
 from shop.cache import CachedUser
 
 M = propensity.CDNOW
+
+
+def candidates(users: Sequence[CachedUser], now: datetime) -> propensity.Candidates:
+    return propensity.candidates(propensity.traits(users, now), now)
 
 
 def plain_rate(x: int, t_x: float, age: float) -> float:
@@ -50,18 +54,18 @@ def test_customers_become_columns_in_weeks():
         cached_user(2, days=3),
         cached_user(3, days=20),
     ]
-    c = propensity.candidates(users, NOW)
+    c = candidates(users, NOW)
     assert c.ids.tolist() == [1, 2, 3]
     assert c.buyer.tolist() == [True, False, False]
     assert c.age.tolist() == pytest.approx([10, 3 / 7, 20 / 7])
     assert c.last.tolist() == pytest.approx([5, 0, 0])
-    parts = propensity.terms(users, NOW)
+    parts = propensity.terms(propensity.traits(users, NOW), NOW)
     assert (parts["grade"] + parts["fresh"]).tolist() == pytest.approx([0.35, 0.7, 0.3])
     assert c.bonus.tolist() == pytest.approx(sum(parts.values()).tolist())
 
 
 def test_a_clock_that_was_set_back_does_no_harm():
-    c = propensity.candidates([cached_user(1, orders=2)], NOW - timedelta(days=300))
+    c = candidates([cached_user(1, orders=2)], NOW - timedelta(days=300))
     assert c.age.tolist() == [0]
     assert np.isfinite(propensity.scores(c)).all()
 
@@ -69,7 +73,7 @@ def test_a_clock_that_was_set_back_does_no_harm():
 def test_top_is_a_weighted_sample_without_replacement():
     """The first of the sample falls on each customer in proportion to the weight."""
     users = [cached_user(i, orders=i, days=200, last_days=20) for i in range(1, 9)]
-    c = propensity.candidates(users, NOW)
+    c = candidates(users, NOW)
     weights = np.exp(propensity.scores(c))
     rng, n = stream(1, "top"), 20_000
     samples = [propensity.top(c, rng, intercept=0.0, k=3) for _ in range(n)]
@@ -85,7 +89,7 @@ def test_top_is_a_weighted_sample_without_replacement():
 
 
 def test_top_takes_fewer_where_there_are_fewer():
-    c = propensity.candidates([cached_user(1), cached_user(2)], NOW)
+    c = candidates([cached_user(1), cached_user(2)], NOW)
     assert sorted(propensity.top(c, stream(1, "x"), intercept=0.0).tolist()) == [0, 1]
 
 
@@ -164,7 +168,7 @@ def ours(seed: int = 1) -> Callable[[list[CachedUser], datetime], list[int]]:
 
 def naive(users: list[CachedUser], now: datetime) -> list[int]:
     """The rule read plainly: highest expected rate first; without a purchase there is none."""
-    c = propensity.candidates(users, now)
+    c = candidates(users, now)
     score = np.where(c.buyer, propensity.log_rate(c.orders, c.age, c.last), -np.inf)
     return c.ids[np.argsort(-score, kind="stable")[: propensity.CHOSEN]].tolist()[:50]
 

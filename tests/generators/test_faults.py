@@ -1,0 +1,173 @@
+"""Faults on purpose: the good events stay as they are, and the ledger reconciles exactly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from generating import NOW, ROOT, cached_product, cached_user, read_topic_raw
+from hypothesis import given
+from hypothesis import strategies as st
+
+from generators import fault_command, faults, ledger
+from generators.faults import IGNORED, KINDS, STORED, Faults
+from generators.ledger import Entry
+from generators.streams import stream
+from shop import cache, ids
+from shop.clock import utc_now
+from shop.errors import JangteoError, UsageError
+from shop.model import Order, Product, Rejection, User, decode
+from shop.settings import Settings
+
+Start = Callable[..., Any]
+BORN = ids.make_id(1_000)
+EVENTS = {
+    "users": User(
+        v=1, user_id=BORN, name="김민준", email="a@example.com", gender="M", birth_year=1990,
+        city="서울 노원구", created_at=NOW,
+    ),
+    "products": Product(
+        v=1, product_id=BORN, name="셔츠", category="패션", brand="하루핏", price=9_900,
+        created_at=NOW,
+    ),
+    "orders": Order(
+        v=1, order_id=8, rev=1, user_id=BORN, product_id=9, quantity=2, unit_price=9_900,
+        discount=0, amount=19_800, payment_method="CARD", status="PAID", ordered_at=NOW,
+        updated_at=NOW,
+    ),
+}  # fmt: skip
+
+
+def test_the_shares_are_those_of_the_specification():
+    assert sum(k.share for k in KINDS[:14]) == pytest.approx(0.62)
+    assert len(KINDS) == 19
+
+
+@pytest.mark.parametrize(
+    ("kind", "topic"),
+    [(k, t) for k in KINDS for t in k.topics],
+    ids=lambda v: getattr(v, "name", v),
+)
+def test_the_contract_decides_as_the_table_says(kind: faults.Kind, topic: str):
+    made = Faults(topic, 0.5, stream(1, "f"), clock=lambda: NOW)
+    letters = list(made.letters(kind, topic, EVENTS[topic]))
+    assert letters
+    for (key, value), _ in letters:
+        try:
+            decode(topic, key, value, now=NOW + timedelta(seconds=1))
+            decided = None
+        except Rejection as r:
+            decided = r.reason.value
+        assert decided == (None if kind.route in (STORED, IGNORED) else kind.route)
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=8))
+def test_faults_do_not_depend_on_how_many_are_made_at_a_time(sizes: list[int]):
+    parts, whole = (Faults("orders", 0.1, stream(3, "f")) for _ in range(2))
+    before, found = 0, []
+    for n in sizes:
+        found += [(before + i, k.name) for i, k in parts.beside(n)]
+        before += n
+    assert found == [(i, k.name) for i, k in whole.beside(before)]
+
+
+def test_the_rate_is_kept():
+    n = 200_000
+    names = [k.name for _, k in Faults("orders", 0.0062, stream(1, "f")).beside(n)]
+    for kind in KINDS:
+        assert names.count(kind.name) / n * 100 == pytest.approx(kind.share, rel=0.5, abs=0.01)
+
+
+def entry(kind: str, route: str, offset: int, id_: int = 1) -> Entry:
+    return Entry(topic="orders", partition=0, offset=offset, kind=kind, route=route, id=id_)
+
+
+def test_every_difference_is_named():
+    entries = [
+        entry("null_key", "null_key", 1),
+        entry("oversize", "oversize", 2),
+        entry("late", STORED, 3, 33),
+        entry("duplicate", IGNORED, 4, 44),
+    ]
+    rejected = {
+        ("orders", 0, 1): "null_key",
+        ("orders", 0, 4): "bad_json",
+        ("orders", 0, 9): "empty",
+    }
+    result = fault_command.compare(entries, rejected, frozenset())
+    assert (result.expected, result.found, result.recall) == (2, 1, 0.5)
+    assert [line.split(":")[0] for line in result.differences] == [
+        "orders[0]@2 oversize", "orders[0]@3 late", "orders[0]@4 duplicate", "orders[0]@9",
+    ]  # fmt: skip
+
+
+def test_a_ledger_that_is_not_there_or_broken_is_said(tmp_path: Path):
+    with pytest.raises(UsageError, match="--faults"):
+        list(ledger.read(tmp_path))
+    (tmp_path / "x.ndjson").write_text("{}\n")
+    with pytest.raises(JangteoError, match=r"x.ndjson:1"):
+        list(ledger.read(tmp_path))
+
+
+def test_ledger_and_shop_reconcile(
+    env: dict[str, str], settings: Settings, redis_client: redis.Redis, start: Start
+):
+    """Generators with faults, the real ingest, then the comparison; and a difference is found."""
+    cache.swap(
+        redis_client,
+        [cached_user(i, orders=i % 3) for i in range(1, 301)],
+        [cached_product(i, popular=i % 3 > 0, orders=i) for i in range(1, 51)],
+        lambda version, replaced: cache.CacheMeta(version=version, refreshed_at=utc_now()),
+    )
+    common = ("--rate", "3000", "--limit", "1500", "--faults", "0.06")
+    makers = [start(f"generators.{t}", *common) for t in ("users", "orders")]
+    assert [m.popen.wait(60) for m in makers] == [0, 0]
+    ingest = start("shop.ingest")
+
+    def reconcile() -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "generators.fault_command", "reconcile", "--wait", "60"]
+        return subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    done = reconcile()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "recall 1.000" in done.stdout
+    assert "; 0 differences" in done.stdout
+    book = settings.data_dir / "faults" / "orders.ndjson"
+    lines = book.read_text().splitlines()
+    assert len({json.loads(line)["kind"] for line in lines}) > 8
+    rejected = [line for line in lines if json.loads(line)["route"] not in (STORED, IGNORED)]
+    book.write_text("\n".join(line for line in lines if line != rejected[0]) + "\n")
+    done = reconcile()
+    assert done.returncode == 1
+    assert "no fault of the ledger" in done.stdout
+    assert ingest.stop() == 0
+
+
+def test_good_events_are_the_same_with_and_without_faults(settings: Settings, start: Start):
+    common = ("--rate", "3000", "--limit", "400", "--seed", "5")
+    assert start("generators.users", *common).popen.wait(60) == 0
+    plain = [e.email.rsplit(".", 2)[0] for e in good_events(settings)]
+    assert start("generators.users", *common, "--faults", "0.5").popen.wait(60) == 0
+    both = [e.email.rsplit(".", 2)[0] for e in good_events(settings)]
+    assert len(plain) == 400
+    assert both == plain + plain
+
+
+def good_events(settings: Settings) -> list[User]:
+    """What the contract takes, each id once, by id."""
+    found: dict[int, User] = {}
+    for key, value in read_topic_raw(settings, "users"):
+        try:
+            event = decode("users", key, value, now=utc_now())
+        except Rejection:
+            continue
+        assert isinstance(event, User)
+        found[event.user_id] = event
+    return [found[i] for i in sorted(found)]
