@@ -1,0 +1,193 @@
+"""The console over a whole running shop: three sizes, servers killed under it, actions, a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from terminal import Terminal
+
+from shop import stackfile, supervisor
+
+OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "CACHE_", "INGEST_", "SHOP_", "GRADE_")
+
+
+class Shop:
+    """A `jangteo up` of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.data_dir = directory / ".jangteo"
+        self.out = directory / "out"
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(OURS)},
+            "XDG_STATE_HOME": str(directory / "state"),
+            "JANGTEO_DATA_DIR": str(self.data_dir),
+            "JANGTEO_LANG": "en",
+            "GRADE_INTERVAL": "600",
+        }
+        with self.out.open("w") as out:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "shop.cli", "up", "--plain"),
+                    *("--users", "500", "--products", "100"),
+                ],
+                env=self.env,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_for(self, condition: Callable[[], Any], timeout: float = 90) -> Any:
+        deadline = time.monotonic() + timeout
+        while not (found := condition()):
+            assert time.monotonic() < deadline, self.out.read_text()[-3000:]
+            assert self.process.poll() is None, self.out.read_text()[-3000:]
+            time.sleep(0.05)
+        return found
+
+    def pid(self, name: str) -> int:
+        found = {s.name: s.pid for s in supervisor.read_snapshot(self.data_dir)}
+        return int(found.get(name) or 0)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "shop.cli", *words],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=90,
+            check=False,
+        )
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    made = Shop(tmp_path_factory.mktemp("live"))
+    try:
+        made.wait_for(lambda: "the shop is open" in made.out.read_text())
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.mark.slow
+def test_three_sizes_over_a_running_shop(shop: Shop) -> None:
+    assert stackfile.read_stack(shop.data_dir)
+    for size, last in (((80, 24), "Processes"), ((120, 40), "memory"), ((200, 60), "Refreshes")):
+        t = Terminal(env={**shop.env, "TERM": "xterm-256color"}, size=size)
+        try:
+            t.wait_for("BRONZE")
+            t.wait_for(last)
+            t.wait_for("grader")
+            t.press("3")
+            t.wait_for("ops")
+            t.press("q")
+            assert t.exit_code() == 0
+        finally:
+            t.end()
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_servers_are_killed_under_it_and_come_back(shop: Shop) -> None:
+    t = Terminal(env={**shop.env, "TERM": "xterm-256color"}, size=(160, 48))
+    try:
+        t.wait_for("BRONZE")
+        for name in ("redis", "postgres", "kafka"):
+            pid = shop.pid(name)
+            os.kill(pid, signal.SIGSTOP)  # away, but not yet found out by who restarts it
+            t.press("r")
+            try:
+                t.wait_for(name)
+                t.wait_for("does not answer")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+                os.kill(pid, signal.SIGKILL)
+            shop.wait_for(lambda p=pid, n=name: shop.pid(n) not in (0, p))
+            t.press("r")
+            t.wait_for("answers again")
+            t.forget()
+        t.press("q")
+        assert t.exit_code() == 0
+    finally:
+        t.end()
+
+
+@pytest.mark.slow
+def test_actions_take_effect(shop: Shop) -> None:
+    before = shop.pid("orders")
+    done = shop.run("do", "process.restart", "orders", "--yes", "--wait", "--json")
+    result = json.loads(done.stdout)
+    assert result["outcome"] == "done", done
+    assert shop.pid("orders") not in (0, before)
+    assert "orders restarted as asked" in shop.out.read_text()
+    graded = shop.run("do", "grading.run", "--wait", "--timeout", "40")
+    assert graded.returncode == 0, graded.stdout
+    refused = shop.run("do", "process.restart", "kafka", "--yes")
+    assert refused.returncode == 1
+    assert "is a server" in refused.stdout
+    once = shop.run("console", "--once", "--json")
+    seen = json.loads(once.stdout)
+    texts = [e["text"] for e in seen["events"] if e["kind"] == "action"]
+    assert any(t.startswith("process.restart orders: done") for t in texts)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_browser_shows_it(shop: Shop, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not browser:
+        pytest.skip("no chromium on the PATH")
+    pytest.importorskip("textual_serve")
+    served = subprocess.Popen(
+        [sys.executable, "-m", "console", "--serve"],
+        env=shop.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert served.stderr
+        url = served.stderr.readline().split()[0]
+        assert url.startswith("http://127.0.0.1:")
+        picture = tmp_path / "browser.png"
+        subprocess.run(
+            [
+                *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+                *(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,800"),
+                *("--timeout=12000", f"--screenshot={picture}", url),
+            ],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+        with Image.open(picture) as image:
+            colours = image.convert("RGB").getcolors(1 << 24)
+        # An empty page or the dialog "connecting" has few colours; the panels have many letters.
+        assert colours
+        assert len(colours) > 200, len(colours)
+        children = subprocess.run(
+            ["ps", "-eo", "args"], capture_output=True, text=True, check=True
+        ).stdout
+        assert "--read-only" in children or served.poll() is None
+    finally:
+        served.send_signal(signal.SIGINT)
+        served.wait(30)

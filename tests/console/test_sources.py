@@ -1,0 +1,403 @@
+"""Sources, actions and recordings on real servers."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import console_samples as samples
+import msgspec
+import psycopg
+import pytest
+import redis
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from console import actions, journal, poller
+from console.actions import Operator
+from console.model import Kind, Lag, Snapshot, State
+from console.record import Recorder, Switch
+from console.replay import Player, Recording, moment
+from console.sources import Where
+from console.sources.events import EventSource, Tail
+from console.sources.kafka import KafkaSource
+from console.sources.postgres import GradeSource, LetterSource, ShopSource
+from console.sources.processes import ProcessSource
+from console.sources.redis import RedisSource
+from grading.updater import Updater
+from shop import cache, control, kafka
+from shop.cache import CacheMeta
+from shop.clock import utc_now
+from shop.errors import UsageError
+from shop.postgres import Connection
+from shop.settings import Settings
+
+
+def wait_for(condition: Callable[[], Any], timeout: float = 40) -> Any:
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def commit(settings: Settings, topic: str, offsets: dict[int, int]) -> None:
+    """Commit as the topic's group does."""
+    config = kafka.consumer_config(settings.kafka, "test", f"{topic}_group")
+    consumer = Consumer(config)
+    places = [TopicPartition(topic, p, o) for p, o in offsets.items()]
+    try:
+        wait_for(lambda: try_commit(consumer, places))
+    finally:
+        consumer.close()
+
+
+def try_commit(consumer: Any, places: list[Any]) -> bool:
+    try:
+        consumer.commit(offsets=places, asynchronous=False)
+    except KafkaException:
+        return False
+    return True
+
+
+def test_kafka_lag_counts_every_message_and_unknown_is_unknown(settings: Settings) -> None:
+    producer = kafka.producer(settings.kafka, "test")
+    for n in range(50):
+        producer.produce("orders", b"x", key=b"1", partition=n % 2)
+    assert producer.flush(30) == 0
+    commit(settings, "orders", {0: 25, 1: 5})
+    source = KafkaSource(Where(settings, follow=False))
+    for _ in range(3):
+        found = source.read()
+    source.reset()
+    topics = {t.name: t for t in found.topics}
+    assert set(topics) == {"orders", "products", "users"}
+    first, second, third = topics["orders"].partitions[:3]
+    assert (first.end, first.committed, first.lag, first.verdict) == (25, 25, 0, Lag.OK)
+    assert (second.end, second.committed, second.lag, second.verdict) == (25, 5, 20, Lag.STALL)
+    assert (third.end, third.committed, third.lag, third.verdict) == (0, None, None, Lag.UNKNOWN)
+    assert topics["orders"].lag == 20
+    assert topics["orders"].verdict is Lag.STALL
+    assert topics["users"].lag is None, "never committed: not known, not 0"
+    assert second.published.per_s == 0
+
+
+def test_redis_rates_and_refreshes(settings: Settings, redis_client: redis.Redis) -> None:
+    source = RedisSource(Where(settings, follow=False))
+    assert source.read().hit_rate is None
+    cache.swap(redis_client, [], [], lambda v, n: CacheMeta(version=v, refreshed_at=utc_now()))
+    redis_client.set("known", 1)
+    source.read()
+    redis_client.get("known")
+    redis_client.get("unknown")
+    found = source.read()
+    source.reset()
+    assert found.hit_rate is not None
+    assert 0 < found.hit_rate < 1
+    assert [r.version for r in found.refreshes] == [1]
+    assert found.memory > 0
+    assert found.version
+
+
+def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection) -> None:
+    now = utc_now()
+    for user_id, name, grade in ((1, "김민지", "GOLD"), (2, "이\x07하나", "BRONZE")):
+        pg.execute(
+            "INSERT INTO users (user_id, name, grade) VALUES (%s, %s, %s)", (user_id, name, grade)
+        )
+        pg.execute(
+            "INSERT INTO user_spend_windows VALUES (%s, %s, 2, %s)", (user_id, now, user_id * 500)
+        )
+    pg.execute(
+        "INSERT INTO user_spend_windows VALUES (1, %s, 9, 999999)", (now - timedelta(hours=1),)
+    )
+    pg.execute(
+        "INSERT INTO grade_runs (as_of, mode, users, changed, upgraded, downgraded, started_at,"
+        " finished_at) VALUES (%s, 'full', 2, 1, 1, 0, %s, %s)",
+        (now, now, now + timedelta(seconds=2)),
+    )
+    pg.execute("INSERT INTO grade_history VALUES (1, 'SILVER', 'GOLD', 450000, %s)", (now,))
+    for offset, replayed in ((7, None), (8, now)):
+        pg.execute(
+            "INSERT INTO rejected_messages VALUES ('orders', 3, %s, 'log', NULL, %s, 'bad_json',"
+            " NULL, 'malformed', now(), %s)",
+            (offset, b"\x1b[31m{\xff", replayed),
+        )
+    where = Where(settings, follow=False)
+    shop = ShopSource(where).read()
+    assert [(s.name, s.spend, s.orders) for s in shop.spenders] == [
+        ("이\N{REPLACEMENT CHARACTER}하나", 1000, 2),
+        ("김민지", 500, 2),
+    ]
+    assert (shop.orders, shop.spend) == (4, 1500)
+    grades = GradeSource(where).read()
+    assert {(c.grade, c.customers, c.change) for c in grades.counts} == {
+        ("GOLD", 1, 1),
+        ("BRONZE", 1, 0),
+    }
+    assert grades.run
+    assert grades.run.seconds == 2.0
+    assert grades.upgrades[0].name == "김민지"
+    letters = LetterSource(where).read()
+    assert [(c.reason, c.total, c.open) for c in letters.counts] == [("bad_json", 2, 1)]
+    assert "\x1b" not in letters.newest[0].payload
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        ShopSource(where)._connection().execute("DELETE FROM users")
+
+
+def test_processes_say_what_they_do(settings: Settings, redis_client: redis.Redis) -> None:
+    cache.beat(redis_client, "orders", "running", {"published": 10, "rate": 4.5})
+    cache.beat(redis_client, "ingest", "running", {"orders.stored": 5, "orders.rejected": 1})
+    control.set_paused(redis_client, "orders", paused=True)
+    control.set_rate(redis_client, "orders", 3)
+    redis_client.hset("control:scenarios", "flash_sale", json.dumps({"intensity": 2.0}))
+    source = ProcessSource(Where(settings, follow=False))
+    found = source.read()
+    source.reset()
+    ingest, orders = found.processes
+    assert (orders.rate.per_s, orders.paused, orders.factor) == (4.5, True, 3.0)
+    assert ingest.rate.per_s is None
+    assert found.scenarios == ("flash_sale x2",)
+
+
+def test_a_server_that_dies_is_said_and_comes_back(
+    servers: Any, settings: Settings, redis_client: redis.Redis
+) -> None:
+    cache.beat(redis_client, "orders", "running")
+    p = poller.make(Where(settings, follow=False))
+    p.start()
+    try:
+        seen = p.wait_until_read(20)
+        assert {getattr(seen, n).state for n in ("kafka", "redis", "postgres")} == {State.OK}
+        servers.redis.kill()
+        down = wait_for(lambda: (s := p.latest()).redis.state is State.DOWN and s)
+        assert down.redis.value is not None, "the last values stay"
+        assert down.postgres.state is State.OK, "nobody else is held up"
+        servers.redis.start()
+        p.refresh()
+        wait_for(lambda: p.latest().redis.state is State.OK)
+        texts = [e.text for e in p.latest().events if e.source == "redis"]
+        assert any(t.startswith("does not answer") for t in texts)
+        assert any(t.startswith("answers again") for t in texts)
+    finally:
+        p.stop()
+
+
+def test_actions_change_what_they_say_and_are_written_down(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    operator = Operator(lambda: settings, who="kim@shop")
+    for words in (["generator.pause", "orders"], ["generator.rate", "users", "2.5"]):
+        assert operator.perform(actions.parse(words)).outcome == "done"
+    assert control.read(redis_client, "orders").paused
+    assert control.read(redis_client, "users").rate == 2.5
+    assert operator.perform(actions.parse(["generator.resume", "orders"])).outcome == "done"
+    assert not control.read(redis_client, "orders").paused
+    failed = operator.perform(actions.parse(["cache.refresh"]), wait=0.2)
+    assert failed.outcome == "failed"
+    assert "does the cache worker run?" in failed.result
+    assert control.read(redis_client, "cache").run == 1
+    assert operator.perform(actions.parse(["process.restart", "nobody"])).outcome == "failed"
+    entries = [e for _, e in journal.read(redis_client)]
+    assert [e.action for e in entries] == [
+        *("generator.pause orders", "generator.rate users 2.5", "generator.resume orders"),
+        *("cache.refresh", "process.restart nobody"),
+    ]
+    assert {e.who for e in entries} == {"kim@shop"}
+    events = EventSource(Where(settings, follow=False))
+    assert [h.kind for h in events.read()] == [Kind.ACTION] * 5
+    assert events.read() == [], "once"
+    events.reset()
+
+
+def test_the_grader_obeys(settings: Settings, redis_client: redis.Redis, pg: Connection) -> None:
+    stop = threading.Event()
+    slow = changed(settings, grade_interval=600.0)
+    thread = threading.Thread(target=Updater(slow, stop).run, daemon=True)
+    thread.start()
+    try:
+        runs = b"SELECT count(*) FROM grade_runs"
+        wait_for(lambda: pg.execute(runs).fetchone() == (1,))
+        wait_for(lambda: any(b.fields.get("last_run") for b in cache.heartbeats(redis_client)))
+        done = Operator(lambda: settings).perform(actions.parse(["grading.run"]), wait=30)
+        assert done.outcome == "done", done.result
+        assert pg.execute(runs).fetchone() == (2,)
+    finally:
+        stop.set()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def changed(settings: Settings, **changes: Any) -> Settings:
+    return replace(settings, **changes)
+
+
+def test_without_redis_an_action_says_so(settings: Settings) -> None:
+    nowhere = changed(settings, env={**settings.env, "REDIS_URL": "redis://127.0.0.1:1/0"})
+    result = Operator(lambda: nowhere).perform(actions.parse(["cache.refresh"]))
+    assert result.outcome == "failed"
+    assert "cannot reach Redis" in result.result
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no action given"),
+        (["nonsense"], "no action 'nonsense'"),
+        (["generator.pause"], "expected: generator.pause NAME"),
+        (["generator.pause", "nobody"], "no generator 'nobody'"),
+        (["generator.rate", "orders", "0"], "rate '0'"),
+        (["generator.rate", "orders", "nan"], "rate 'nan'"),
+        (["dlq.replay", "nonsense"], "no topic 'nonsense'"),
+        (["process.restart", "--help"], "cannot use"),
+        (["scenario.start", "a b; rm"], "cannot use"),
+    ],
+)
+def test_actions_that_cannot_be_meant(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said.replace("(", r"\(")):
+        actions.parse(words)
+
+
+def do(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shop.cli", "do", *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_the_same_from_the_shell(env: dict[str, str], redis_client: redis.Redis) -> None:
+    done = do("generator.rate", "orders", "4", "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "done"
+    assert control.read(redis_client, "orders").rate == 4.0
+    refused = do("generator.pause", "orders", "--read-only", env=env)
+    assert refused.returncode == 1
+    assert "refused" in refused.stdout
+    assert not control.read(redis_client, "orders").paused
+    nobody = do("process.restart", "orders", env=env)
+    assert nobody.returncode == 2
+    assert "add --yes" in nobody.stderr
+    assert "cache.refresh" in do(env=env).stdout
+
+
+def test_a_log_that_grows_turns_over_and_holds_anything(tmp_path: Path) -> None:
+    log = tmp_path / "orders.log"
+    tail = Tail(log)
+    assert tail.read() == []
+    log.write_bytes(b"one\ntw")
+    assert tail.read() == ["one"]
+    with log.open("ab") as file:
+        file.write(b"o\n\xff\xfe\x1b[31m\n")
+    assert tail.read() == ["two", "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}\x1b[31m"]
+    log.rename(tmp_path / "orders.log.1")
+    log.write_bytes(b"new\n")
+    assert tail.read() == ["new"]
+    log.write_bytes(b"")
+    assert tail.read() == []
+    log.write_bytes(b"x" * 200_000 + b"\nlast\n")
+    found = tail.read()
+    assert found[-1] == "last"
+    assert "skipped" in found[0]
+
+
+def recorded(path: Path, count: int) -> list[Snapshot]:
+    recorder = Recorder(path)
+    made = []
+    for n in range(count):
+        s = samples.fine(n + 1, seconds=n)
+        s = msgspec.structs.replace(s, events=samples.events(n))
+        made.append(s)
+        recorder.write(s)
+    recorder.close()
+    return made
+
+
+def test_a_recording_gives_back_what_was_seen(tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    made = recorded(path, 130)
+    assert path.stat().st_mode & 0o777 in (0o640, 0o600, 0o660)
+    found = list(Recording(path))
+    assert len(found) == 130
+    for before, after in zip(made, found, strict=True):
+        bare = {"events": (), "sequence": 0}
+        assert msgspec.structs.replace(before, **bare) == msgspec.structs.replace(after, **bare)
+    assert [e.text for e in found[20].events] == [e.text for e in made[20].events]
+    with sqlite3.connect(path) as db:
+        (size,) = db.execute("SELECT avg(length(data)) FROM snapshots WHERE key_id > 0").fetchone()
+    assert size < 1_000, "a difference, not a snapshot"
+
+
+def test_a_damaged_row_is_stepped_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    recorded(path, 5)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE snapshots SET data = x'00' WHERE id = 3")
+    player = Player(Recording(path))
+    player.step(2)
+    assert player.latest().at == samples.NOW + timedelta(seconds=3)
+    player.step(100)
+    assert player.position == 4
+    player.step(-100)
+    assert player.position == 0
+
+
+def test_a_recording_plays_in_its_own_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    recorded(path, 5)
+    now = [0.0]
+    player = Player(Recording(path), monotonic=lambda: now[0])
+    player.start()
+    assert player.latest().sequence == 1
+    now[0] = 2.1
+    assert player.latest().sequence == 3
+    player.toggle()
+    now[0] = 9.0
+    assert player.latest().sequence == 3
+    player.toggle()
+    now[0] = 10.1
+    assert player.latest().sequence == 4
+
+
+def test_recordings_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database at all, only text " * 100)
+    for path, said in ((tmp_path / "text", "is no recording"), (tmp_path / "none", "no recording")):
+        with pytest.raises(UsageError, match=said):
+            Recording(path)
+    switch = Switch(tmp_path)
+    switch.on(tmp_path / "empty.rec")
+    switch.off()
+    with pytest.raises(UsageError, match="holds no snapshot"):
+        Recording(tmp_path / "empty.rec")
+    with pytest.raises(UsageError, match="cannot record into"):
+        Recorder(tmp_path / "text" / "below.rec")
+    recorded(tmp_path / "a.rec", 1)
+    with pytest.raises(UsageError, match="expected HH:MM:SS"):
+        moment("noon", Recording(tmp_path / "a.rec"))
+
+
+def test_compare_and_replay_from_the_shell(tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    recorded(path, 5)
+
+    def console(*args: str) -> str:
+        words = [sys.executable, "-m", "console", "--replay", str(path), *args]
+        return subprocess.run(
+            words, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
+        ).stdout
+
+    assert len(console("--json").splitlines()) == 5
+    compared = console("--compare", "12:03:41", "12:03:43")
+    assert "* at" in compared
+    assert "12:03:43" in compared
