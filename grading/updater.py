@@ -15,9 +15,10 @@ from typing import Final
 import psycopg
 import redis
 
+from grading.metrics import GraderMetrics
 from grading.policy import POLICY
 from grading.store import GradeRun, grade_users
-from shop import cache, command, control, postgres
+from shop import cache, command, control, metrics, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.log import get_logger
 from shop.outage import Outage, first_line, pause
@@ -89,6 +90,8 @@ class Updater:
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self._where = settings.postgres
+        self._settings = settings
+        self._metrics = GraderMetrics()
         self._interval = max(1.0, settings.grade_interval / settings.speed)
         self._stop = stop
         client = _redis(settings)
@@ -106,6 +109,7 @@ class Updater:
             JangteoError: if PostgreSQL refuses in a way that time does not mend.
         """
         get_logger().info("grading", every_s=self._interval, database=self._where.where)
+        metrics.start(NAME, self._metrics.registry, self._settings)
         worker = threading.Thread(target=self._guarded, daemon=True)
         worker.start()
         while worker.is_alive():
@@ -156,6 +160,7 @@ class Updater:
                 get_logger().warning("another grader is at work, leaving it alone")
             else:
                 self._last = result
+                self._metrics.add(result)
                 _log(result)
             self._state = "waiting"
             # After an outage or a suspended machine there is one run, not one for each missed.

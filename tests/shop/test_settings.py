@@ -39,6 +39,8 @@ def bare(**env: str) -> Settings:
         ("SPEND_WINDOW", "7m", "divides a day"),
         ("SPEND_WINDOW", "0", "divides a day"),
         ("SPEND_WINDOW", "5 minutes", "divides a day"),
+        ("METRICS_PORT", "65536", "a whole number from 0 to 65535"),
+        ("METRICS_PORT", "http", "a whole number"),
         ("SHOP_SPEED", "0", "a number from 0.001"),
         ("SHOP_SPEED", "fast", "a number"),
         ("SHOP_SEED", "1.5", "a whole number"),
