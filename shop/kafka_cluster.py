@@ -115,6 +115,7 @@ class Broker(Server):
     name = "kafka"
     title = "Apache Kafka"
     grace = STOP_GRACE_S
+    start_timeout = 120.0  # three JVMs that start at once on two busy cores
     _not_yet = (confluent_kafka.KafkaException,)
 
     def __init__(

@@ -98,6 +98,7 @@ class Load(threading.Thread):
         self._rate = rate
         self._limit = limit
         self._ended = threading.Event()
+        self._abandoned = False
         self.acknowledged: dict[tuple[int, int], Sent] = {}
         """(partition, offset) -> what was sent there."""
         self.refused: list[str] = []
@@ -115,7 +116,7 @@ class Load(threading.Thread):
                 continue
             self._publish(producer, next(self._stream))
             sent += 1
-        while producer.flush(1):
+        while producer.flush(1) and not self._abandoned:
             pass
 
     def _publish(self, producer: Any, sent: Sent) -> None:
@@ -132,6 +133,8 @@ class Load(threading.Thread):
             except (BufferError, KafkaException) as e:
                 if isinstance(e, KafkaException) and e.args[0].code() != KafkaError._UNKNOWN_TOPIC:
                     raise  # a topic just made is not known everywhere at once
+                if self._abandoned:
+                    return
                 producer.poll(0.1)
             else:
                 producer.poll(0)
@@ -141,3 +144,8 @@ class Load(threading.Thread):
         """Publish no more; return when everything published is acknowledged."""
         self._ended.set()
         self.join()
+
+    def abandon(self) -> None:
+        """End, whatever is not acknowledged yet."""
+        self._abandoned = True
+        self.stop()

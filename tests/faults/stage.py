@@ -49,6 +49,8 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for load in self.loads:
+            load.abandon()
         for member in self.members:
             member.__exit__(kind, error, trace)
 

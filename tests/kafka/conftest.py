@@ -17,6 +17,7 @@ from stage import Stage  # noqa: E402
 
 from shop import kafka, kafka_jars  # noqa: E402
 from shop import settings as shop_settings  # noqa: E402
+from shop.errors import JangteoError  # noqa: E402
 from shop.kafka_cluster import Cluster  # noqa: E402
 from shop.model import TOPICS  # noqa: E402
 from shop.settings import Settings  # noqa: E402
@@ -35,6 +36,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if reason := kafka_jars.missing():
         pytest.skip(reason)
+    try:
+        kafka_jars.fetch()
+    except JangteoError as e:
+        pytest.skip(str(e))
     made = Cluster(
         tmp_path_factory.mktemp("kafka"), 3, properties=QUICK_RETENTION, options=FAST_JVM
     )

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.fault
 
 def test_one_broker_of_three_killed(cluster: Cluster, stage: Stage) -> None:
     fleet = [stage.ingest() for _ in range(2)]
-    stage.load(seed=51, rate=500)
+    stage.load(seed=51, rate=300)
     stage.wait_taken(500)
     cluster.brokers[0].kill()
-    stage.wait_taken(2_500)  # five seconds of load: leaders have moved
+    stage.wait_taken(1_500)  # five seconds of load: leaders have moved
     cluster.brokers[0].start()
     stage.wait_taken(500)
     stage.settle()
@@ -29,7 +29,7 @@ def test_one_broker_of_three_killed(cluster: Cluster, stage: Stage) -> None:
 
 def test_all_brokers_restarted_in_turn(cluster: Cluster, stage: Stage) -> None:
     fleet = [stage.ingest() for _ in range(2)]
-    stage.load(seed=52, rate=500)
+    stage.load(seed=52, rate=300)
     stage.wait_taken(500)
     for broker in cluster.brokers:
         broker.stop()
