@@ -199,9 +199,10 @@ class ConsoleApp(App[int]):
 
     def on_snapshot_ready(self, message: SnapshotReady) -> None:
         """Take a snapshot; while the view is frozen, only the history grows."""
-        self._snapshot_seen(message.snapshot)
+        self.take(message.snapshot)
 
-    def _snapshot_seen(self, snapshot: Snapshot) -> None:
+    def take(self, snapshot: Snapshot) -> None:
+        """Add a snapshot to the history, and show it unless the view is frozen."""
         if snapshot.sequence == self._snapshot.sequence:
             return
         self._history.push(snapshot)

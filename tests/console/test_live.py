@@ -1,4 +1,4 @@
-"""The console over a whole running shop: three sizes, servers killed under it, actions, a browser."""
+"""The console over a running shop: three sizes, servers killed under it, actions, a browser."""
 
 from __future__ import annotations
 

@@ -1,0 +1,261 @@
+"""What the console costs: CPU, bytes to the terminal, latency of keys, start, memory.
+
+    python -m benchmarks.console [--seconds 20] [--json FILE]
+
+The real program at a pseudo-terminal of 120x40: over a shop of its own at 20 times the ordinary
+rates, then with every server out of reach. kaskade and dolphie are measured beside it where they
+are installed. Goals are printed with the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import os
+import pty
+import select
+import shutil
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from benchmarks.common import cpu_s, machine, peak_memory_mb, save
+from console import poller
+from console.actions import Operator
+from console.record import Switch
+from console.sources import Where
+from console.tui.app import ConsoleApp
+from console.tui.look import Look
+from shop import settings, stackfile
+
+SIZE = (120, 40)
+DEAD = {
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "POSTGRES_HOST": "127.0.0.1",
+    "POSTGRES_PORT": "1",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+}
+GOALS: Mapping[str, float] = {
+    "live: CPU, % of a core": 10.0,
+    "live: KiB/s to the terminal": 80.0,
+    "live: memory, MB": 80.0,
+    "live: loop lag p95, ms": 30.0,
+    "live: loop lag p99, ms": 100.0,
+    "live: first paint, s": 0.6,
+    "frozen: CPU, % of a core": 10.0,
+    "down: CPU, % of a core": 10.0,
+    "down: key to paint, ms": 100.0,
+}
+
+
+class Pty:
+    """A program at a pseudo-terminal that counts what it writes."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", SIZE[1], SIZE[0], 0, 0))
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            argv, stdin=slave, stdout=slave, stderr=slave, env=dict(env), start_new_session=True
+        )
+        os.close(slave)
+        self.written = 0
+        self.tail = b""
+
+    def pump(self, seconds: float) -> int:
+        """Take what is written for some time; return how many bytes."""
+        before, deadline = self.written, time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([self.master], [], [], left)
+            if ready:
+                data = os.read(self.master, 65_536)
+                self.written += len(data)
+                self.tail = (self.tail + data)[-200_000:]
+        return self.written - before
+
+    def wait_for(self, text: bytes, timeout: float = 60.0) -> float:
+        """Wait until a text was written; return seconds since the call."""
+        began = time.monotonic()
+        while text not in self.tail:
+            if time.monotonic() - began > timeout:
+                raise TimeoutError(f"no {text!r}")
+            self.pump(0.002)
+        return time.monotonic() - began
+
+    def cost(self, seconds: float) -> tuple[float, float]:
+        """Return percent of a core and KiB/s over some time."""
+        before, began = cpu_s(self.process.pid), time.monotonic()
+        written = self.pump(seconds)
+        took = time.monotonic() - began
+        return 100 * (cpu_s(self.process.pid) - before) / took, written / 1024 / took
+
+    def press(self, key: str) -> None:
+        """Press a key."""
+        os.write(self.master, key.encode())
+
+    def end(self) -> None:
+        """End the program."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.master)
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """Return an environment that knows no other shop."""
+    ours = (*settings.SERVER_PREFIXES, "JANGTEO_")
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith(ours)},
+        "TERM": "xterm-256color",
+        "XDG_STATE_HOME": str(folder / "state"),
+        "JANGTEO_DATA_DIR": str(folder / "data"),
+        "JANGTEO_LANG": "en",
+        **more,
+    }
+
+
+def live(env: Mapping[str, str], seconds: float) -> dict[str, float]:
+    """Measure over a running shop."""
+    console = Pty([sys.executable, "-m", "console"], env)
+    try:
+        paint = console.wait_for(b"JANGTEO")
+        console.wait_for(b"BRONZE")
+        console.pump(5)
+        cpu, written = console.cost(seconds)
+        memory = peak_memory_mb(console.process.pid)
+        console.press("p")
+        console.pump(1)
+        frozen, frozen_written = console.cost(seconds / 2)
+    finally:
+        console.end()
+    return {
+        "live: first paint, s": paint,
+        "live: CPU, % of a core": cpu,
+        "live: KiB/s to the terminal": written,
+        "live: memory, MB": memory,
+        "frozen: CPU, % of a core": frozen,
+        "frozen: KiB/s to the terminal": frozen_written,
+    }
+
+
+def down(env: Mapping[str, str], seconds: float) -> dict[str, float]:
+    """Measure with every server out of reach."""
+    console = Pty([sys.executable, "-m", "console"], {**env, **DEAD})
+    try:
+        console.wait_for(b"unreachable")
+        console.pump(5)
+        cpu, written = console.cost(seconds)
+        times = []
+        for _ in range(10):
+            for key, text in (("2", b"committed"), ("4", b"Top spenders")):
+                console.tail = b""
+                console.press(key)
+                times.append(1000 * console.wait_for(text))
+                console.pump(0.1)
+    finally:
+        console.end()
+    return {
+        "down: CPU, % of a core": cpu,
+        "down: KiB/s to the terminal": written,
+        "down: key to paint, ms": statistics.median(times),
+        "down: key to paint, worst of 20, ms": max(times),
+    }
+
+
+async def lag(folder: Path, seconds: float) -> dict[str, float]:
+    """Measure how late the event loop is, in the program itself without a terminal."""
+    found = settings.load(data_dir=folder / "data")
+    feed = poller.make(Where(found, follow=False))
+    feed.start()
+    late: list[float] = []
+    app = ConsoleApp(
+        feed, Operator(lambda: found, refuse="-"), Switch(folder), look=Look(), folder=folder
+    )
+    async with app.run_test(size=SIZE):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            due = time.monotonic() + 0.02
+            await asyncio.sleep(0.02)
+            late.append(1000 * (time.monotonic() - due))
+    feed.stop()
+    cuts = statistics.quantiles(late, n=100)
+    return {"live: loop lag p95, ms": cuts[94], "live: loop lag p99, ms": cuts[98]}
+
+
+def others(env: Mapping[str, str], seconds: float) -> dict[str, float]:
+    """Measure other consoles with their server out of reach, where they are installed."""
+    found = {}
+    commands = {
+        "kaskade": ["kaskade", "admin", "-b", "127.0.0.1:1"],
+        "dolphie": ["dolphie", "-h", "127.0.0.1", "-P", "1", "-u", "nobody"],
+    }
+    for name, argv in commands.items():
+        path = shutil.which(argv[0])
+        if path is None:
+            continue
+        console = Pty([path, *argv[1:]], env)
+        try:
+            console.pump(3)
+            if psutil.pid_exists(console.process.pid) and console.process.poll() is None:
+                cpu, written = console.cost(seconds)
+                found[f"{name}, down: CPU, % of a core"] = cpu
+                found[f"{name}, down: KiB/s to the terminal"] = written
+        finally:
+            console.end()
+    return found
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="jangteo-bench-") as name:
+        folder = Path(name)
+        env = environment(folder)
+        with (folder / "up.log").open("wb") as log:
+            up = subprocess.Popen(
+                [sys.executable, "-m", "shop.up", "--plain", "--speed", "20"],
+                env=env,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            while b"the shop is open" not in (folder / "up.log").read_bytes():
+                if up.poll() is not None:
+                    sys.exit((folder / "up.log").read_text())
+                time.sleep(0.2)
+            assert stackfile.read_stack(folder / "data")
+            figures = live(env, args.seconds)
+            figures |= asyncio.run(lag(folder, args.seconds))
+        finally:
+            up.send_signal(signal.SIGINT)
+            up.wait(60)
+        figures |= down(env, args.seconds)
+        figures |= others({**env, **DEAD}, args.seconds)
+    print(machine())
+    width = max(map(len, figures))
+    for name_, value in figures.items():
+        goal = GOALS.get(name_)
+        verdict = "" if goal is None else f"goal {goal:g}: {'met' if value <= goal else 'MISSED'}"
+        print(f"{name_:<{width}} {value:>8.1f}  {verdict}".rstrip())
+    if args.json:
+        save(args.json, {"figures": figures})
+
+
+if __name__ == "__main__":
+    main()
