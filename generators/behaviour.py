@@ -48,9 +48,13 @@ PAYMENTS: Final = {
 """After the Bank of Korea's payment statistics of 2023 and 2024."""
 LEVELS: Final = (-1.40, -0.53, 0.0, 0.53, 1.40)
 """Means of the fifths of a standard normal distribution: how dearly a customer buys."""
-TASTE: Final = 0.75
-"""A product's weight is its appeal times price^(taste * level): about a third of the variance of
-order values is then between customers, as measured on CDNOW (.36)."""
+TASTE: Final = 1.05
+TASTE_WIDTH: Final = 0.35
+TASTE_CENTRE: Final = 0.3
+"""With x = ln(price / mean price), a product's weight is its appeal times
+exp((1.05 level + 0.3) x - 0.35 x^2): each customer keeps to a level of prices, so that about a
+quarter of the variance of log order values is between customers (CDNOW: .36), and the sd of all
+stays below 1 (.8 to 1.0 for a mall)."""
 CANCEL_AFTER_S: Final = (2_400.0, 1.1)
 REFUND_AFTER_S: Final = (5.5 * 86_400.0, 0.45)
 """Median and log-sd of the delay: cancelled within hours, sent back within days; ours."""
@@ -197,7 +201,8 @@ def menu(sold: Goods, effects: Effects = NONE) -> Menu:
     categories = np.empty((len(LEVELS), _GROUPS, _OTHER + 1))
     within = np.empty((len(LEVELS), len(order)))
     for i, z in enumerate(LEVELS):
-        weight = base * np.exp((TASTE * z + effects.value) * log_price)
+        slope = TASTE * z + TASTE_CENTRE + effects.value
+        weight = base * np.exp(slope * log_price - TASTE_WIDTH * log_price**2)
         total = np.bincount(category, weight, _OTHER + 1)
         raw = total * np.exp(_AFFINITY + tilt)
         sums = np.cumsum(raw, axis=1)

@@ -261,13 +261,15 @@ def log_rate(orders: Ints, age: Floats, last: Floats, model: BgNbd = CDNOW) -> F
     return rate
 
 
-def scores(c: Candidates, model: BgNbd = CDNOW) -> Floats:
+def scores(c: Candidates, model: BgNbd = CDNOW, *, rate_weight: float = 1.0) -> Floats:
     """Return the candidates' scores without intercept and noise, ln(orders per week).
+
+    With a `rate_weight` below 1 the rate counts less: for pools that were chosen by it already.
 
     Those who have not bought have no rate; their intercept is added by `top`.
     """
     bought: Floats = np.where(c.buyer, log_rate(c.orders, c.age, c.last, model), 0.0)
-    return bought + c.bonus
+    return rate_weight * bought + c.bonus
 
 
 def balance(score: Floats, buyer: npt.NDArray[np.bool_], share: float) -> float:
@@ -307,7 +309,14 @@ def steer(intercept: float, target: float, observed: float) -> float:
     return min(CLIP, max(-CLIP, intercept + STEP * (target - observed)))
 
 
-def top(c: Candidates, rng: np.random.Generator, *, intercept: float, k: int = CHOSEN) -> Ints:
+def top(
+    c: Candidates,
+    rng: np.random.Generator,
+    *,
+    intercept: float,
+    k: int = CHOSEN,
+    score: Floats | None = None,
+) -> Ints:
     """Return the indices of the k most inclined candidates, the most inclined first.
 
     Gumbel noise makes this a weighted sample without replacement in the order of its draws: the
@@ -318,7 +327,9 @@ def top(c: Candidates, rng: np.random.Generator, *, intercept: float, k: int = C
         rng: one number per candidate is taken.
         intercept: added to the score of those who have not bought.
         k: how many, fewer if there are not as many candidates.
+        score: of each candidate; `scores(c)` by default.
     """
-    utility = scores(c) + np.where(c.buyer, 0.0, intercept) + gumbel(rng.random(len(c.ids)))
+    score = scores(c) if score is None else score
+    utility = score + np.where(c.buyer, 0.0, intercept) + gumbel(rng.random(len(c.ids)))
     order: Ints = np.argsort(-utility, kind="stable")[:k]
     return order

@@ -60,6 +60,22 @@ def lasting(scenario: Scenario) -> str:
     return f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m"
 
 
+def page_rows() -> list[str]:
+    """Return the rows of the table in docs/scenarios.md; a test holds the page to them."""
+    rows = []
+    for s in SCENARIOS:
+        goods = ", ".join(f"{k} x{f:g}" for k, f in s.categories.items())
+        goods += f"{'; ' * bool(goods)}{s.focus:.0%} on {s.focus_products}" * bool(s.focus)
+        off = f"{s.discount[0]}-{s.discount[1]} % on {s.discount_share:.0%}" if s.discount else ""
+        pay = ", ".join(f"{m} x{f:g}" for m, f in s.payments.items())
+        life = ", ".join(
+            f"{word} x{f:g}" for word, f in (("cancel", s.cancel), ("refund", s.refund)) if f != 1
+        )
+        cells = (f"`{s.name}`", schedule(s.when), lasting(s), f"x{s.rate:g}", goods, off, pay, life)
+        rows.append("| " + " | ".join((*cells, s.source)) + " |")
+    return rows
+
+
 def active(r: redis.Redis, seed: int, now: datetime) -> list[dict[str, Any]]:
     """Return what runs at a moment, by schedule and by the operator.
 

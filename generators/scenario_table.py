@@ -32,7 +32,7 @@ class Dates:
     last: tuple[int, int]
     peaks: Mapping[tuple[int, int], float] = field(default_factory=dict)
     peak_hour: int | None = None
-    """On a day of `peaks`: the hour (Seoul) with 1.6 times the day's rate."""
+    """On a day of `peaks`: the hour (Seoul) with 1.75 times the day's rate."""
     also: tuple[tuple[int, int], tuple[int, int]] | None = None
     """A second part of the year, first and last day."""
 

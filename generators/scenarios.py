@@ -31,8 +31,8 @@ from shop.clock import KST
 
 MAX_RATE: Final = 8.0
 """However many scenarios run: a shop that is ten times as busy is another shop."""
-PEAK_HOUR: Final = 1.6
-"""6.5 % of a day at 21 h become 10 %."""
+PEAK_HOUR: Final = 1.75
+"""6.5 % of a day at 21 h become 10 to 11 %."""
 _DAY: Final = timedelta(days=1)
 _WEEKEND: Final = 5  # datetime.weekday() of Saturday
 

@@ -1,0 +1,248 @@
+"""Statistics of orders, each with the range in which a real shop's lies (docs/realism.md)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from generators import behaviour
+from generators.behaviour import Goods
+from generators.curves import HOURS, WEEKDAYS
+from generators.streams import Floats, stream
+
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number and the range it should lie in."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it lies within its range."""
+        return self.low <= self.value <= self.high
+
+    @property
+    def verdict(self) -> str:
+        """In one word."""
+        return "met" if self.met else "MISSED"
+
+
+def gini(values: npt.NDArray[np.int64] | Numbers) -> float:
+    """Return the Gini coefficient.
+
+    >>> gini(np.array([1.0, 1.0, 1.0])), round(gini(np.array([0.0, 0.0, 1.0])), 3)
+    (0.0, 0.667)
+    """
+    x = np.sort(values.astype(np.float64))
+    n = len(x)
+    return round(float(2 * (np.arange(1, n + 1) * x).sum() / (n * x.sum()) - (n + 1) / n), 12)
+
+
+def top_share(values: npt.NDArray[np.int64], part: float) -> float:
+    """Return the share of the sum that the largest `part` of the values hold."""
+    x = np.sort(values)[::-1]
+    return float(x[: max(1, round(part * len(x)))].sum() / x.sum())
+
+
+def autocorrelation(counts: npt.NDArray[np.int64], lag: int) -> float:
+    """Return the correlation of a series with itself, `lag` steps later."""
+    return float(np.corrcoef(counts[:-lag], counts[lag:])[0, 1])
+
+
+def ks_exponential(gaps: Floats) -> float:
+    """Return the p-value that gaps are exponential of mean 1 (Kolmogorov and Smirnov)."""
+    x = 1 - np.exp(-np.sort(gaps))
+    n = len(x)
+    d = max((np.arange(1, n + 1) / n - x).max(), (x - np.arange(n) / n).max())
+    k = np.arange(1, 101)
+    return float(np.clip(2 * ((-1.0) ** (k - 1) * np.exp(-2 * k**2 * n * d**2)).sum(), 0, 1))
+
+
+def gaps_days(orders: pl.DataFrame) -> Numbers:
+    """Return the gaps between orders of the same customer, in days."""
+    gap = pl.col("ordered_at").diff().over("user_id").dt.total_seconds() / 86_400
+    found = orders.sort("user_id", "ordered_at").select(gap).to_series().drop_nulls()
+    return found.to_numpy().astype(np.float64)
+
+
+def loyalty(orders: pl.DataFrame) -> list[Statistic]:
+    """Return how orders and spend spread over customers and time."""
+    per_user = orders.group_by("user_id").agg(
+        pl.len().alias("n"),
+        pl.col("amount").filter(pl.col("status") == "PAID").sum().alias("spend"),
+    )
+    n, spend = per_user["n"].to_numpy(), per_user["spend"].to_numpy()
+    gaps = gaps_days(orders)
+    per_day = orders.group_by("user_id", pl.col("ordered_at").dt.date().alias("day")).len()
+    return [
+        Statistic("one-time buyers", float((n == 1).mean()), 0.40, 0.55),
+        Statistic("Gini of orders", gini(n), 0.45, 0.62),
+        Statistic("Gini of spend", gini(spend), 0.58, 0.70),
+        Statistic("spend of the top 20 %", top_share(spend, 0.2), 0.60, 0.75),
+        Statistic("gap between orders, median days", float(np.median(gaps)), 10, 40),
+        Statistic("gap between orders, CV", float(gaps.std() / gaps.mean()), 1.1, 1.6),
+        Statistic("orders a day and customer, most", float(per_day["len"].to_numpy().max()), 1, 10),
+        *_repeats(orders),
+    ]
+
+
+def _repeats(orders: pl.DataFrame) -> list[Statistic]:
+    """Return the share of buyers who bought again within so many days, of those watched so long."""
+    ranked = orders.sort("user_id", "ordered_at").group_by("user_id", maintain_order=True)
+    first_two = ranked.agg(
+        pl.col("ordered_at").first().alias("first"),
+        pl.col("ordered_at").get(1, null_on_oob=True).alias("second"),
+    )
+    end = orders["ordered_at"].max()
+    found = []
+    for days, target in ((30, 0.175), (90, 0.292), (180, 0.375)):
+        within = pl.duration(days=days)
+        watched = first_two.filter(pl.col("first") + within <= end)
+        again = (watched["second"] - watched["first"]) <= pl.select(within).item()
+        share = float(again.fill_null(value=False).to_numpy().mean())
+        found.append(
+            Statistic(f"bought again within {days} days", share, target - 0.05, target + 0.05)
+        )
+    return found
+
+
+def values(orders: pl.DataFrame) -> list[Statistic]:
+    """Return what an order is worth and holds."""
+    amount = orders["amount"].to_numpy().astype(np.float64)
+    log = orders.select("user_id", pl.col("amount").clip(1).log().alias("v"))
+    several = log.filter(pl.len().over("user_id") >= 2)
+    within = several.select(
+        (pl.col("v") - pl.col("v").mean().over("user_id")).alias("d"), "user_id"
+    )
+    free = several.height - several["user_id"].n_unique()
+    inside = float((within["d"].to_numpy() ** 2).sum() / free)
+    total = float(several["v"].to_numpy().var())
+    quantity = orders["quantity"].to_numpy()
+    pay = orders["payment_method"].value_counts(normalize=True)
+    simple = float(pay.filter(pl.col("payment_method") == "SIMPLE_PAY")["proportion"][0])
+    return [
+        Statistic("order value, mean KRW", float(amount.mean()), 56_500, 76_500),
+        Statistic("order value, median KRW", float(np.median(amount)), 35_000, 52_000),
+        Statistic("order value, log-sd", float(log["v"].to_numpy().std()), 0.8, 1.0),
+        Statistic("customers' share of log-variance", 1 - inside / total, 0.25, 0.45),
+        Statistic("quantity 1", float((quantity == 1).mean()), 0.65, 0.75),
+        Statistic("quantity 5 and more", float((quantity >= 5).mean()), 0.01, 0.05),
+        Statistic("simple pay", simple, 0.38, 0.47),
+    ]
+
+
+def goods(orders: pl.DataFrame, sold: Goods) -> list[Statistic]:
+    """Return how sales spread over products."""
+    units = orders.group_by("product_id").agg(pl.col("quantity").sum())["quantity"].to_numpy()
+    all_units = np.concatenate([units, np.zeros(len(sold.ids) - len(units), np.int64)])
+    ranked = np.sort(units)[::-1].astype(np.float64)
+    head, tail = _slope(ranked, 3, 100), _slope(ranked, 700, len(ranked))
+    return [
+        Statistic("units of the top 20 % products", top_share(all_units, 0.2), 0.65, 0.85),
+        Statistic("slope of sales by rank, 3 to 100", head, -1.1, -0.3),
+        Statistic("slope beyond rank 700, steeper by", head - tail, 0.1, 20),
+    ]
+
+
+def _slope(ranked: Numbers, first: int, last: int) -> float:
+    rank = np.arange(first, last)
+    return float(np.polyfit(np.log(rank), np.log(ranked[first:last]), 1)[0])
+
+
+def fates(orders: pl.DataFrame) -> list[Statistic]:
+    """Return what became of orders."""
+    status = orders["status"].to_numpy()
+    return [
+        Statistic("cancelled", float((status == "CANCELLED").mean()), 0.03, 0.05),
+        Statistic("sent back", float((status == "REFUNDED").mean()), 0.05, 0.09),
+    ]
+
+
+def shares(orders: pl.DataFrame) -> tuple[Numbers, Numbers]:
+    """Return the share of orders per hour and per weekday, in Seoul."""
+    local = orders["ordered_at"].dt.convert_time_zone("Asia/Seoul")
+    hour = np.bincount(local.dt.hour().to_numpy(), minlength=24) / orders.height
+    day = np.bincount(local.dt.weekday().to_numpy() - 1, minlength=7) / orders.height
+    return hour, day
+
+
+def rhythm(orders: pl.DataFrame) -> list[Statistic]:
+    """Return how far hours and weekdays are from their curves, without scenarios."""
+    hour, day = shares(orders)
+    by_hour = np.abs(hour - np.array(HOURS) / sum(HOURS)).max()
+    by_day = np.abs(day / day.mean() * 100 - np.array(WEEKDAYS) / np.mean(WEEKDAYS) * 100).max()
+    return [
+        Statistic("hours, largest deviation, points", float(by_hour * 100), 0, 0.5),
+        Statistic("night, 0 to 8 h, share", float(hour[:8].sum()), 0.08, 0.11),
+        Statistic("weekdays, largest deviation, points", float(by_day), 0, 5),
+    ]
+
+
+def calendar(orders: pl.DataFrame) -> list[Statistic]:
+    """Return what paydays and 11.11 do; holidays of a year that begins in November 2025."""
+    local = orders["ordered_at"].dt.convert_time_zone("Asia/Seoul")
+    day = local.dt.date()
+    eleven = orders.filter((local.dt.month() == 11) & (local.dt.day() == 11))
+    hours = eleven["ordered_at"].dt.convert_time_zone("Asia/Seoul").dt.hour().to_numpy()
+    daily = orders.height / max(1, day.n_unique())
+    paydays = local.dt.day().is_in([11, 12, 26, 27]).to_numpy().mean()
+    return [
+        Statistic("11.11, times a mean day", eleven.height / daily, 3, 7),
+        Statistic(
+            "11.11, share of its peak hour",
+            float(np.bincount(hours).max() / len(hours)),
+            0.09,
+            0.115,
+        ),
+        Statistic("orders on days 11, 12, 26, 27", float(paydays), 0.15, 0.21),
+    ]
+
+
+def speeds(seed: int) -> dict[str, float]:
+    """Return orders per second: columns of 10,000, columns of one, and Faker row by row."""
+    from faker import Faker  # noqa: PLC0415
+
+    n = 10_000
+    ids = np.arange(1, 1_001)
+    rng = stream(seed, "benchmark/speed")
+    sold = Goods(ids, ids % 10, ids * 100, ids < 700)
+    menu = behaviour.menu(sold)
+
+    def rate(size: int, total: int) -> float:
+        began = time.perf_counter()
+        for _ in range(total // size):
+            who = behaviour.Customers(
+                rng.integers(1, 9_999, size), ids[:1].repeat(size) * 0, ids[:1].repeat(size) + 1_990
+            )
+            behaviour.orders(
+                rng.random((size, behaviour.DRAWS)), rng.integers(1, 2**50, size), who, menu,
+                at_us=np.zeros(size, np.int64), year=2026,
+            )  # fmt: skip
+        return total / (time.perf_counter() - began)
+
+    faker = Faker("ko_KR")
+    began = time.perf_counter()
+    for _ in range(500):
+        _ = (
+            faker.uuid4(),
+            faker.name(),
+            faker.address(),
+            faker.date_time_this_year(),
+            faker.pyint(),
+        )
+    by_faker = 500 / (time.perf_counter() - began)
+    return {
+        "columns of 10,000": rate(n, 20 * n),
+        "one by one": rate(1, 500),
+        "Faker, row by row": by_faker,
+    }

@@ -1,0 +1,347 @@
+"""The shop on a virtual clock: the same behaviour as the live generators, days in milliseconds.
+
+Sequential only where state forces it: who buys is drawn in blocks of 200, as live; all columns of
+a day's orders are made at once. The pools are those of the cache: 600 purchasers, least recently
+ordered first, and 400 others, newest first.
+
+Two things the live cache cannot know make the pools truer here. A purchaser stands in the queue
+only when due: at each purchase the next gap is drawn from the model (Lomax, as the gamma-mixed
+Poisson customer of BG/NBD shows to an observer), and the demand of a day takes those due first.
+And after each repeat a customer may be gone for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from generators import arrivals, behaviour, catalogue, curves, population, propensity, scenarios
+from generators.behaviour import Customers, Goods
+from generators.propensity import BgNbd, Traits
+from generators.scenarios import Effects
+from generators.segments import POPULAR_SHARE, PURCHASER_SHARE
+from generators.streams import Floats, Ints, normal, stream
+from shop.clock import KST
+from shop.ids import EPOCH_MS, ids_at
+from shop.model import SCHEMAS
+
+CACHE: Final = 1_000
+OPENING: Final = timedelta(days=7)
+"""At first the buyers are a seeded random pool, as nobody has bought yet."""
+OPENING_POOL: Final = 1_000
+BLUR_S: Final = 20 * 86_400.0
+"""Standard deviation by which the order of the newest sign-ups is blurred, seconds."""
+BEFORE: Final = 0.4
+"""Share of the customers, and of the products, that are there at the beginning; ours."""
+REACTIVATED: Final = 0.01
+"""Of the customers that are gone for 90 days: share that a day of a win-back brings back."""
+GRADE_WEEKS: Final = 26
+BUSY: Final = BgNbd(r=0.55, alpha=4.414, a=0.55, b=3.0)
+"""Of the gaps. CDNOW's customers made one repeat in 39 weeks; at 3 to 4 orders a customer its r
+(.243) and a / (a + b) (.246) would give half of all orders to a few: measured, the Gini of orders
+is .65 with them and .56 with these."""
+RATE_WEIGHT: Final = 0.3
+"""Of the expected rate in the score: the due gate has chosen by it already."""
+_DAY_S: Final = 86_400.0
+_WEEK_S: Final = 7 * _DAY_S
+_CATEGORIES: Final = {c.label: i for i, c in enumerate(catalogue.CATEGORIES)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to simulate.
+
+    Attributes:
+        start: first moment, a midnight in Seoul.
+        days: how many.
+        users: customers by the end.
+        products: by the end.
+        orders: expected over the whole time.
+        seed: of all streams.
+        new_share: share of orders that should be a customer's first.
+        thresholds: spend of 26 weeks from which each grade after the first is held, KRW.
+        with_scenarios: whether scenarios run.
+        model: of the gaps between purchases.
+    """
+
+    start: datetime
+    days: int
+    users: int
+    products: int
+    orders: int
+    seed: int = 1
+    new_share: float = 0.25
+    thresholds: Sequence[int] = ()
+    with_scenarios: bool = True
+    model: BgNbd = BUSY
+
+
+class Simulation:
+    """Simulates day after day; what is known at the end of each is in its attributes.
+
+    Attributes:
+        who: customers, for the choice of goods.
+        goods: products.
+        orders_of: orders of each customer so far.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._start = plan.start.timestamp()
+        self._end = self._start + plan.days * _DAY_S
+        u_times = stream(plan.seed, "simulate/times")
+        user_ids, self._created = self._births(u_times.random(plan.users))
+        product_ids, self._listed = self._births(u_times.random(plan.products))
+        draws = stream(plan.seed, "simulate/users").random((plan.users, population.USER_DRAWS))
+        people = population.users(draws, user_ids)
+        gender = (people["gender"] == "M").to_numpy().astype(np.int64)
+        self.who = Customers(user_ids, gender, people["birth_year"].to_numpy().astype(np.int64))
+        self._metro = people["city"].str.slice(0, 2).is_in(list(propensity.METRO)).to_numpy()
+        draws = stream(plan.seed, "simulate/products").random(
+            (plan.products, population.PRODUCT_DRAWS)
+        )
+        listed = population.products(draws, product_ids)
+        category = np.array([_CATEGORIES[c] for c in listed["category"].to_list()])
+        none = np.zeros(plan.products, np.bool_)
+        self.goods = Goods(product_ids, category, listed["price"].to_numpy(), none)
+        n = plan.users
+        self.orders_of = np.zeros(n, np.int64)
+        self._first, self._last = np.full(n, np.nan), np.full(n, np.nan)
+        self._due = np.full(n, np.inf)
+        self._gone = np.zeros(n, np.bool_)
+        self._spent = np.zeros(n, np.int64)
+        self._ring = np.zeros((GRADE_WEEKS, n), np.int64)
+        self._grade = np.zeros(n, np.int64)
+        self._soured = np.zeros(n, np.bool_)
+        blur = stream(plan.seed, "simulate/blur").random((n, 2))
+        self._freshness = self._created + BLUR_S * normal(blur[:, 0], blur[:, 1])
+        self._sold = np.zeros(plan.products, np.int64)
+        self._correction = 0.0
+        self._seen = self._seen_first = 0
+        self._base = self._base_rate()
+
+    def _births(self, u: Floats) -> tuple[Ints, Floats]:
+        """Return ids and moments: some in the two years before, the others as it goes on."""
+        span = self._end - self._start
+        late = (u - BEFORE) / (1 - BEFORE) * span
+        early = (u / BEFORE - 1) * 2 * 365 * _DAY_S
+        at = np.sort(self._start + np.where(u < BEFORE, early, late))
+        ids = ids_at((at * 1000).astype(np.int64) - EPOCH_MS, 0)
+        return ids, at
+
+    def _base_rate(self) -> float:
+        """Return orders per second at factor 1, such that the whole time has the plan's number."""
+        mass = 0.0
+        for day in range(self.plan.days):
+            edges, rates, _ = self._rates(day)
+            mass += float((np.diff(edges) * rates).sum())
+        return self.plan.orders / mass
+
+    def _rates(self, day: int) -> tuple[Floats, Floats, list[tuple[float, float, Effects]]]:
+        """Return edges, relative rates between them, and the stretches of a day."""
+        start = self._start + day * _DAY_S
+        end = start + _DAY_S
+        spans = scenarios.between(self.plan.seed, start, end) if self.plan.with_scenarios else []
+        stretches = scenarios.timeline(spans, start, end)
+        edges = np.union1d(curves.grid(start, end), [a for a, _, _ in stretches])
+        which = np.searchsorted([a for a, _, _ in stretches], edges[:-1], side="right") - 1
+        factor = np.array([e.rate for _, _, e in stretches])[which]
+        return edges, curves.multiplier(edges[:-1], self._start) * factor, stretches
+
+    def run(self) -> Iterator[pl.DataFrame]:
+        """Return the orders of each day, in the order of their times, as they stand at its end.
+
+        Cancelled and returned ones carry revision 2 and the time of it.
+        """
+        for day in range(self.plan.days):
+            yield self._day(day)
+
+    def _day(self, day: int) -> pl.DataFrame:
+        rng = stream(self.plan.seed, f"simulate/{day}")
+        edges, rates, stretches = self._rates(day)
+        at = arrivals.poisson_times(edges, rates * self._base, rng)
+        now = self._start + day * _DAY_S
+        effects = [e for _, _, e in stretches]
+        self._win_back(now, effects, rng)
+        self._regrade(day)
+        which = np.searchsorted([a for a, _, _ in stretches], at, side="right") - 1
+        chosen = self._buyers(now, at, which, effects, rng)
+        ids = ids_at((at * 1000).astype(np.int64) - EPOCH_MS, 0)
+        u = rng.random((len(at), behaviour.DRAWS))
+        fates = rng.random((len(at), behaviour.LIFE_DRAWS))
+        sold = self._shelf(now)
+        year = datetime.fromtimestamp(now, KST).year
+        frames = []
+        for i in np.unique(which).tolist():
+            rows = np.flatnonzero(which == i)
+            frame = behaviour.orders(
+                u[rows], ids[rows], self.who.take(chosen[rows]), behaviour.menu(sold, effects[i]),
+                at_us=np.rint(at[rows] * 1e6).astype(np.int64), year=year,
+            )  # fmt: skip
+            frames.append(self._with_fate(frame, fates[rows], sold, effects[i]))
+        orders = pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMAS["orders"])
+        self._book(day, chosen, orders)
+        return orders
+
+    def _with_fate(
+        self, orders: pl.DataFrame, u: Floats, sold: Goods, effects: Effects
+    ) -> pl.DataFrame:
+        category = behaviour.categories_of(sold, orders["product_id"].to_numpy())
+        fate = behaviour.fate(u, category, effects)
+        later = pl.col("ordered_at") + pl.Series(
+            (np.where(fate.cancelled | fate.refunded, fate.after_s, 0) * 1e6).astype(np.int64)
+        ).cast(pl.Duration("us"))
+        changed = pl.Series(fate.cancelled | fate.refunded)
+        status = np.where(fate.cancelled, "CANCELLED", np.where(fate.refunded, "REFUNDED", "PAID"))
+        return orders.with_columns(
+            pl.Series("status", status, dtype=pl.String),
+            pl.when(changed).then(2).otherwise(1).cast(pl.Int64).alias("rev"),
+            later.alias("updated_at"),
+        )
+
+    # -- who buys --------------------------------------------------------------------------------
+
+    def _buyers(
+        self, now: float, at: Floats, which: Ints, effects: list[Effects], rng: np.random.Generator
+    ) -> Ints:
+        """Return the customer of each order, block by block."""
+        if now < self._start + OPENING.total_seconds():
+            return self._opening(at, rng)
+        there = np.searchsorted(self._created, now)
+        buyers = np.flatnonzero(~np.isnan(self._last[:there]) & ~self._gone[:there])
+        others = np.flatnonzero(np.isnan(self._last[:there]))
+        wanted = len(at) + CACHE
+        buyers = buyers[_least(self._due[buyers], wanted)]
+        queue = buyers[np.argsort(self._last[buyers], kind="stable")]
+        fresh = others[_least(-self._freshness[others], wanted)]
+        fresh = fresh[np.argsort(-self._freshness[fresh], kind="stable")]
+        chosen = np.empty(len(at), np.int64)
+        for begin in range(0, len(at), propensity.CHOSEN):
+            size = min(propensity.CHOSEN, len(at) - begin)
+            old = queue[: round(CACHE * PURCHASER_SHARE)]
+            new = fresh[: CACHE - len(old)]
+            block = self._block(old, new, at[begin], effects[which[begin]], rng)[:size]
+            chosen[begin : begin + len(block)] = block
+            if len(block) < size:  # fewer customers than orders: some buy twice
+                chosen[begin + len(block) : begin + size] = np.resize(block, size - len(block))
+            taken = chosen[begin : begin + size]
+            self._bought(taken, at[begin : begin + size], rng)
+            queue = queue[~np.isin(queue, taken, assume_unique=False)] if size else queue
+            fresh = fresh[~np.isin(fresh, taken)] if size else fresh
+        return chosen
+
+    def _opening(self, at: Floats, rng: np.random.Generator) -> Ints:
+        pool = stream(self.plan.seed, "simulate/opening")
+        there = int(np.searchsorted(self._created, self._start))
+        first = np.argsort(pool.random(there), kind="stable")[:OPENING_POOL]
+        chosen = first[(rng.random(len(at)) * len(first)).astype(np.int64)]
+        for i in range(len(at)):
+            self._bought(chosen[i : i + 1], at[i : i + 1], rng)
+        return chosen
+
+    def _block(
+        self, old: Ints, new: Ints, at: float, effects: Effects, rng: np.random.Generator
+    ) -> Ints:
+        pool = np.concatenate([old, new])
+        moment = datetime.fromtimestamp(at, KST)
+        c = propensity.candidates(self._traits(pool), moment, effects.segments)
+        full = round(CACHE * PURCHASER_SHARE)
+        target = propensity.target_share(len(old), full, self.plan.new_share)
+        if self._seen >= propensity.CHOSEN and len(old) and len(new):
+            observed = self._seen_first / self._seen
+            self._correction = propensity.steer(self._correction, target, observed)
+            self._seen = self._seen_first = 0
+        score = propensity.scores(c, rate_weight=RATE_WEIGHT)
+        level = propensity.balance(score, c.buyer, target) + self._correction
+        chosen = pool[propensity.top(c, rng, intercept=level, score=score)]
+        self._seen += len(chosen)
+        self._seen_first += int(np.isnan(self._last[chosen]).sum())
+        return chosen
+
+    def _traits(self, pool: Ints) -> Traits:
+        return Traits(
+            ids=self.who.ids[pool],
+            gender=self.who.gender[pool],
+            birth_year=self.who.birth_year[pool],
+            metro=self._metro[pool],
+            grade=self._grade[pool],
+            created=self._created[pool],
+            last=self._last[pool],
+            orders=self.orders_of[pool],
+            spent=self._spent[pool],
+            soured=self._soured[pool],
+        )
+
+    def _bought(self, who: Ints, at: Floats, rng: np.random.Generator) -> None:
+        """Each has placed an order: draw the gap to the next one, and whether there will be one."""
+        m = self.plan.model
+        u = rng.random((len(who), 2))
+        self._first[who] = np.where(np.isnan(self._first[who]), at, self._first[who])
+        self._last[who] = at
+        self.orders_of[who] += 1
+        repeats = self.orders_of[who] - 1
+        age = (at - self._first[who]) / _WEEK_S
+        gap = lomax(u[:, 0], m.r + repeats, m.alpha + age)
+        self._due[who] = at + np.minimum(gap, 1e6) * _WEEK_S
+        self._gone[who] = (repeats > 0) & (u[:, 1] < m.a / (m.a + m.b + repeats - 1))
+
+    def _win_back(self, now: float, effects: list[Effects], rng: np.random.Generator) -> None:
+        if any("win_back" in e.running for e in effects):
+            idle = np.flatnonzero(self._gone & (now - self._last > 90 * _DAY_S))
+            back = idle[rng.random(len(idle)) < REACTIVATED]
+            self._gone[back] = False
+            self._due[back] = now
+
+    # -- what follows from the orders ------------------------------------------------------------
+
+    def _shelf(self, now: float) -> Goods:
+        """Return the products of the cache: those ordered most, then the newest others."""
+        there = int(np.searchsorted(self._listed, now))
+        popular = _least(-self._sold[:there].astype(np.float64), round(CACHE * POPULAR_SHARE))
+        is_popular = np.zeros(there, np.bool_)
+        is_popular[popular] = True
+        new = np.flatnonzero(~is_popular)[-(CACHE - len(popular)) :]
+        rows = np.concatenate([popular, new])
+        g = self.goods
+        return Goods(g.ids[rows], g.category[rows], g.price[rows], is_popular[rows])
+
+    def _book(self, day: int, chosen: Ints, orders: pl.DataFrame) -> None:
+        paid = (orders["status"] == "PAID").to_numpy()
+        amount = orders["amount"].to_numpy()[paid]
+        spent = np.bincount(chosen[paid], amount, self.plan.users).astype(np.int64)
+        self._spent += spent
+        self._ring[day // 7 % GRADE_WEEKS] += spent
+        self._soured[chosen] = (orders["status"] == "CANCELLED").to_numpy()
+        place = np.searchsorted(self.goods.ids, orders["product_id"].to_numpy())
+        self._sold += np.bincount(place, minlength=self.plan.products)
+
+    def _regrade(self, day: int) -> None:
+        """Once a week: grades by the spend of 26 weeks; the week that begins takes a free place."""
+        if day % 7 == 0:
+            total = self._ring.sum(axis=0)
+            self._grade = np.searchsorted(np.array(self.plan.thresholds), total, side="right")
+            self._ring[day // 7 % GRADE_WEEKS] = 0
+
+
+def lomax(u: Floats, shape: npt.NDArray[Any], scale: npt.NDArray[Any]) -> Floats:
+    """Return gaps of a Poisson customer whose rate is gamma distributed: scale (U^(-1/shape) - 1).
+
+    >>> lomax(np.array([0.75]), np.array([1.0]), np.array([2.0])).tolist()
+    [6.0]
+    """
+    result: Floats = scale * np.expm1(-np.log1p(-u) / shape)
+    return result
+
+
+def _least(keys: Floats, k: int) -> Ints:
+    """Return the places of the k least keys, ascending; all if there are not as many."""
+    if k >= len(keys):
+        return np.arange(len(keys), dtype=np.int64)
+    order: Ints = np.sort(np.argpartition(keys, k)[:k]).astype(np.int64)
+    return order
