@@ -93,7 +93,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
         Action("grading.run", (), {"en": "grade customers now", "ko": "등급 지금 산정"}),
         Action(
             "scenario.start",
-            ("NAME",),
+            ("NAME", "[DURATION]"),
             {"en": "start a scenario", "ko": "시나리오 시작"},
         ),
         Action("scenario.stop", ("NAME",), {"en": "stop a scenario", "ko": "시나리오 중지"}),
@@ -286,11 +286,14 @@ def command_of(kind: str, arguments: Sequence[str]) -> list[str]:
     ['dlq', 'replay', '--topic', 'orders', '--reason', 'bad_json']
     >>> command_of("scenario.start", ("flash_sale",))
     ['scenario', 'start', 'flash_sale']
+    >>> command_of("scenario.start", ("flash_sale", "30m"))[-1]
+    '--duration=30m'
     """
     if kind == "dlq.replay":
         options = zip(("--topic", "--reason"), arguments, strict=False)
         return ["dlq", "replay", *(w for pair in options for w in pair)]
-    return ["scenario", kind.rpartition(".")[2], *arguments]
+    name, *duration = arguments
+    return ["scenario", kind.rpartition(".")[2], name, *(f"--duration={d}" for d in duration)]
 
 
 def _generate(r: redis.Redis, kind: str, arguments: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from console.model import (
 )
 from console.sources import Where
 from console.text import printable
-from shop import postgres
+from shop import deadletters, postgres
 from shop.model import TOPICS
 from shop.postgres import Connection
 
@@ -34,17 +34,9 @@ _PAYLOAD_BYTES: Final = 300
 _INGESTED: Final = """
     SELECT topic, sum(stored), sum(rejected), sum(ignored) FROM ingest_offsets GROUP BY topic
 """
-_SPENDERS: Final = """
-    SELECT w.user_id, u.name, u.grade, w.orders, w.spend
-    FROM (
-        SELECT user_id, sum(orders) AS orders, sum(spend) AS spend FROM user_spend_windows
-        WHERE window_start >= now() - %s * interval '1 minute'
-        GROUP BY user_id HAVING sum(spend) > 0 ORDER BY sum(spend) DESC, user_id LIMIT %s
-    ) w JOIN users u USING (user_id) ORDER BY w.spend DESC, w.user_id
-"""
+_SPENDERS: Final = "SELECT user_id, name, grade, orders, spend FROM top_spenders(%s, %s)"
 _TAKINGS: Final = """
-    SELECT coalesce(sum(orders), 0), coalesce(sum(spend), 0) FROM user_spend_windows
-    WHERE window_start >= now() - %s * interval '1 minute'
+    SELECT coalesce(sum(orders), 0), coalesce(sum(spend), 0) FROM spend_of_last(%s)
 """
 _SERVER: Final = """
     SELECT pg_database_size(datid), numbackends FROM pg_stat_database
@@ -63,10 +55,6 @@ _UPGRADES: Final = """
     SELECT h.user_id, u.name, h.from_grade, h.to_grade, h.cumulative_spend, h.as_of
     FROM grade_history h LEFT JOIN users u USING (user_id)
     ORDER BY h.as_of DESC, h.cumulative_spend DESC LIMIT %s
-"""
-_LETTER_COUNTS: Final = """
-    SELECT topic, reason, count(*), count(*) FILTER (WHERE replayed_at IS NULL), max(rejected_at)
-    FROM rejected_messages GROUP BY topic, reason ORDER BY 3 DESC, 1, 2
 """
 _LETTERS: Final = """
     SELECT topic, partition, "offset", reason, field, detail, substring(payload FOR %s),
@@ -233,8 +221,10 @@ class LetterSource(_Database):
             psycopg.Error: if PostgreSQL does not answer, or has no schema.
         """
         counts = tuple(
-            LetterCount(topic=topic, reason=reason, total=total, open=open_, newest=newest)
-            for topic, reason, total, open_, newest in self._rows(_LETTER_COUNTS)
+            LetterCount(
+                topic=c.topic, reason=c.reason, total=c.messages, open=c.waiting, newest=c.newest
+            )
+            for c in deadletters.counts(self._connection())
         )
         newest = tuple(
             Letter(

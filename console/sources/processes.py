@@ -18,14 +18,13 @@ from console.sources import READ_DEADLINE_S, Where
 from console.text import printable
 from shop import cache, control
 from shop.cache import Heartbeat
+from shop.clock import utc_now
 from shop.stackfile import same_process
 from shop.supervisor import State, Status, read_snapshot
 
 SCENARIOS: Final = control.CONTROL + "scenarios"
 SERVERS: Final = ("postgres", "redis", "kafka")
 """Supervised, but without heartbeats."""
-_SAME: Final = {"cache": "cache_worker"}
-"""Where supervisor and heartbeat call a process differently."""
 _COUNTERS: Final = ("published", "refreshes")
 
 
@@ -62,7 +61,7 @@ class ProcessSource:
             client = self._connection()
             self._beats = {b.name: b for b in cache.heartbeats(client)}
             settings = {name: control.read(client, name) for name in control.GENERATORS}
-            scenarios = read_scenarios(client)
+            scenarios = read_scenarios(client, utc_now())
         except redis.RedisError:
             self.reset()
             if not statuses:
@@ -70,7 +69,7 @@ class ProcessSource:
         beats = dict(self._beats)
         found = []
         for status in statuses:
-            beat = beats.pop(_SAME.get(status.name, status.name), None)
+            beat = beats.pop(status.name, None)
             found.append(self._process(status.name, status, beat, settings.get(status.name)))
         for name, beat in sorted(beats.items()):
             found.append(self._process(name, None, beat, settings.get(name)))
@@ -172,12 +171,13 @@ def counted(fields: Mapping[str, str]) -> int | None:
     return sum(done) if done else None
 
 
-def read_scenarios(r: redis.Redis) -> tuple[str, ...]:
+def read_scenarios(r: redis.Redis, now: datetime) -> tuple[str, ...]:
     """Return what `control:scenarios` says is running, in words; it may be a hash or JSON."""
     kind = cast("str", r.type(SCENARIOS))
     if kind == "hash":
         values = cast("dict[str, str]", r.hgetall(SCENARIOS))
-        return tuple(printable(f"{k} {_brief(v)}".strip(), 60) for k, v in sorted(values.items()))
+        running = {k: v for k, v in sorted(values.items()) if not _over(v, now)}
+        return tuple(printable(f"{k} {_brief(v)}".strip(), 60) for k, v in running.items())
     if kind == "string":
         try:
             found: Any = json.loads(cast("str", r.get(SCENARIOS)))
@@ -186,6 +186,25 @@ def read_scenarios(r: redis.Redis) -> tuple[str, ...]:
         names = found if isinstance(found, list | dict) else [found]
         return tuple(printable(str(n), 60) for n in names)
     return ()
+
+
+def _over(text: str, now: datetime) -> bool:
+    """Tell whether a scenario's JSON says that it has ended.
+
+    >>> from datetime import timezone
+    >>> now = datetime(2026, 11, 23, tzinfo=timezone.utc)
+    >>> _over('{"until": "2026-11-22T00:00:00Z"}', now), _over('{"until": null}', now)
+    (True, False)
+    """
+    try:
+        until = msgspec.json.decode(text.encode(), type=_Until).until
+    except msgspec.DecodeError:
+        return False
+    return until is not None and until <= now
+
+
+class _Until(msgspec.Struct, frozen=True):
+    until: datetime | None = None
 
 
 def _brief(text: str) -> str:
