@@ -28,7 +28,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from stage import Stage, drain_time  # noqa: E402
 
-from shop import embedded, kafka, postgres  # noqa: E402
+from shop import embedded, kafka, log, postgres  # noqa: E402
 from shop import settings as shop_settings  # noqa: E402
 from shop.errors import ExitCode, JangteoError, UsageError  # noqa: E402
 from shop.kafka_cluster import Cluster  # noqa: E402
@@ -184,6 +184,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run a campaign; return 1 if anything is not as promised."""
     args = parser().parse_args()
+    log.configure("campaign", level="warning")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="jangteo-faults-") as name:
         directory = Path(name)

@@ -98,3 +98,21 @@ def test_poison_of_every_kind_is_put_aside_with_its_reason(stage: Stage, pg: Con
     kept = {p for (p,) in pg.execute("SELECT payload FROM rejected_messages").fetchall()}
     assert kept == {payload for _, payload in bad.values()}  # the bytes as they came
     assert pg.execute("SELECT count(*) FROM orders").fetchone() == (10,)
+
+
+def test_a_partitioned_table_of_orders_takes_the_same_stream(stage: Stage, pg: Connection) -> None:
+    """Partitioning is the operator's choice (docs/scaling.md): nothing of the ingest changes."""
+    pg.execute("ALTER TABLE orders RENAME TO whole")
+    pg.execute(
+        "CREATE TABLE orders (LIKE whole INCLUDING DEFAULTS INCLUDING CONSTRAINTS,"
+        " PRIMARY KEY (order_id)) PARTITION BY HASH (order_id)"
+    )
+    for i in range(4):
+        pg.execute(
+            f"CREATE TABLE orders_{i} PARTITION OF orders FOR VALUES"
+            f" WITH (MODULUS 4, REMAINDER {i})"
+        )
+    pg.execute("DROP TABLE whole")
+    stage.ingest()
+    stage.load(seed=33, limit=1_500)
+    stage.settle()
