@@ -48,11 +48,11 @@ PAYMENTS: Final = {
 """After the Bank of Korea's payment statistics of 2023 and 2024."""
 LEVELS: Final = (-1.40, -0.53, 0.0, 0.53, 1.40)
 """Means of the fifths of a standard normal distribution: how dearly a customer buys."""
-TASTE: Final = 1.05
-TASTE_WIDTH: Final = 0.35
+TASTE: Final = 1.2
+TASTE_WIDTH: Final = 0.6
 TASTE_CENTRE: Final = 0.3
 """With x = ln(price / mean price), a product's weight is its appeal times
-exp((1.05 level + 0.3) x - 0.35 x^2): each customer keeps to a level of prices, so that about a
+exp((1.2 level + 0.3) x - 0.6 x^2): each customer keeps to a level of prices, so that about a
 quarter of the variance of log order values is between customers (CDNOW: .36), and the sd of all
 stays below 1 (.8 to 1.0 for a mall)."""
 CANCEL_AFTER_S: Final = (2_400.0, 1.1)

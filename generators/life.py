@@ -20,11 +20,12 @@ import redis
 
 from generators import behaviour
 from generators.behaviour import Goods
+from generators.encoding import encode_frame
 from generators.outbox import Done
 from generators.scenarios import Effects
 from shop.clock import Clock, utc_now
 from shop.log import get_logger
-from shop.model import Event, Order, encode
+from shop.model import Event, Order
 
 PENDING: Final = "life:pending"
 MOST: Final = 200_000
@@ -79,13 +80,14 @@ class Life:
         rows = np.flatnonzero(fate.cancelled | fate.refunded)
         if not len(rows) or self._no_room():
             return
-        later: dict[str, float] = {}
-        for i in rows.tolist():
-            row = orders.row(i, named=True)
-            status = "CANCELLED" if fate.cancelled[i] else "REFUNDED"
-            event = Order(v=1, **{**row, "rev": 2, "status": status})
-            due = row["ordered_at"].timestamp() + fate.after_s[i] / self._speed
-            later[encode(event).decode()] = round(due, 3)
+        status = np.where(fate.cancelled[rows], "CANCELLED", "REFUNDED")
+        second = orders[rows].with_columns(
+            pl.lit(2, pl.Int64).alias("rev"), pl.Series("status", status, dtype=pl.String)
+        )
+        ordered = second["ordered_at"].dt.timestamp("ms").to_numpy() / 1_000
+        due = np.round(ordered + fate.after_s[rows] / self._speed, 3).tolist()
+        values = (value.decode() for _, value in encode_frame("orders", second))
+        later = dict(zip(values, due, strict=True))
         try:
             self._redis.zadd(PENDING, cast("dict[Any, Any]", later))
         except redis.RedisError:
