@@ -12,14 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
-import polars as pl
 from msgspec import Meta, inspect
 
 from shop.clock import UTC
 from shop.ids import EPOCH, MAX_ID, time_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    SCHEMAS: Mapping[str, dict[str, pl.DataType]]
+    """Topic -> polars schema: names, order and types of its table's columns."""
 
 VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 1_000_000
@@ -152,18 +158,18 @@ class Rejection(Exception):
         self.detail = detail
 
 
-_POLARS: Final[Mapping[type[inspect.Type], pl.DataType]] = {
-    inspect.IntType: pl.Int64(),
-    inspect.StrType: pl.String(),
-    inspect.LiteralType: pl.String(),
-    inspect.DateTimeType: pl.Datetime("us", "UTC"),
-}
-
-
 def _column_type(type_: inspect.Type) -> pl.DataType:
+    import polars as pl  # noqa: PLC0415  (see __getattr__)
+
+    columns: Mapping[type[inspect.Type], pl.DataType] = {
+        inspect.IntType: pl.Int64(),
+        inspect.StrType: pl.String(),
+        inspect.LiteralType: pl.String(),
+        inspect.DateTimeType: pl.Datetime("us", "UTC"),
+    }
     if isinstance(type_, inspect.UnionType):  # `X | None`
         type_ = next(t for t in type_.types if not isinstance(t, inspect.NoneType))
-    return _POLARS[type(type_)]
+    return columns[type(type_)]
 
 
 def schema(event: type[Event]) -> dict[str, pl.DataType]:
@@ -179,7 +185,20 @@ def schema(event: type[Event]) -> dict[str, pl.DataType]:
     return {f.name: _column_type(f.type) for f in info.fields if f.name != "v"}
 
 
-SCHEMAS: Final[Mapping[str, dict[str, pl.DataType]]] = {t: schema(e) for t, e in TOPICS.items()}
+@cache
+def _schemas() -> Mapping[str, dict[str, pl.DataType]]:
+    return {topic: schema(event) for topic, event in TOPICS.items()}
+
+
+def __getattr__(name: str) -> Any:
+    """Make `SCHEMAS` when it is asked for.
+
+    polars takes 0.2 s and 40 MB; a command that only reads the settings, which need the topics'
+    names, does without.
+    """
+    if name == "SCHEMAS":
+        return _schemas()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def nullable(event: type[Event]) -> frozenset[str]:

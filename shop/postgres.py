@@ -7,14 +7,16 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import polars as pl
 import psycopg
 from psycopg import sql
 
 from shop.errors import JangteoError, UnreachableError
 from shop.settings import PostgresSettings
+
+if TYPE_CHECKING:
+    import polars as pl
 
 CONNECT_TIMEOUT_S: Final = 5
 _MIGRATION_LOCK: Final = 0x6A616E67  # "jang": one migration at a time per database
