@@ -18,7 +18,7 @@ from generators import behaviour, propensity, scenario_control, scenarios
 from generators.segments import PURCHASER_SHARE
 from shop import cache, command, postgres
 from shop.cache import CachedUser
-from shop.clock import Clock, utc_now
+from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError
 from shop.outage import first_line
 from shop.settings import Settings
@@ -87,9 +87,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
-def run(args: argparse.Namespace, settings: Settings, *, clock: Clock = utc_now) -> int:
+def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print one customer's score."""
-    now = clock()
+    now = utc_now()
     try:
         with postgres.connection(settings.postgres, "explain") as conn:
             user = conn.cursor(row_factory=class_row(CachedUser)).execute(

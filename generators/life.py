@@ -90,8 +90,8 @@ class Life:
         later = dict(zip(values, due, strict=True))
         try:
             self._redis.zadd(PENDING, cast("dict[Any, Any]", later))
-        except redis.RedisError:
-            get_logger().debug("cancellations lost", orders=len(later))
+        except (redis.ConnectionError, redis.TimeoutError):
+            get_logger().warning("orders stay paid: Redis is away", orders=len(later))
 
     def _no_room(self) -> bool:
         full = self.waiting >= MOST

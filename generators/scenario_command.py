@@ -118,8 +118,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for list and status")
 
 
-def run(args: argparse.Namespace, settings: Settings, *, clock: Clock = utc_now) -> int:
-    """Do what is asked."""
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Do what is asked, now."""
+    return answer(args, settings, utc_now)
+
+
+def answer(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
+    """Do what is asked.
+
+    Raises:
+        UsageError: if it cannot be meant.
+        UnreachableError: if Redis does not answer.
+    """
     if args.action != "start" and (args.duration is not None or args.intensity is not None):
         raise UsageError("--duration and --intensity go with start")
     if args.action in ("list", "status"):

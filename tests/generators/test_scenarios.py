@@ -14,7 +14,7 @@ from generating import NOW, cached_user
 
 from generators import behaviour, catalogue, propensity, scenario_control, scenarios
 from generators.behaviour import Customers, Goods
-from generators.scenario_command import configure, page_rows, run
+from generators.scenario_command import answer, configure, page_rows
 from generators.scenario_table import BY_NAME, SCENARIOS, Scenario
 from generators.scenarios import NONE, Effects, Span, compose
 from generators.streams import stream
@@ -210,7 +210,7 @@ def test_the_command(
     def call(*words: str) -> str:
         parser = command.Parser()
         configure(parser)
-        assert run(parser.parse_intermixed_args(words), settings, clock=lambda: NOW) == 0
+        assert answer(parser.parse_intermixed_args(words), settings, lambda: NOW) == 0
         return capsys.readouterr().out
 
     assert len(json.loads(call("list", "--json"))) == 20

@@ -23,7 +23,14 @@ EVERY = {
     **{f"generate {name}": c for name, c in cli.GENERATE.items()},
 }
 # The word without which a command does not get as far as its settings.
-FIRST = {"topics": ["list"], "dlq": ["list"], "windows": ["show"]}
+FIRST = {
+    "topics": ["list"],
+    "dlq": ["list"],
+    "windows": ["show"],
+    "scenario": ["list"],
+    "faults": ["reconcile"],
+    "explain": ["1"],
+}
 
 
 @pytest.fixture
