@@ -185,7 +185,7 @@ class ConsoleApp(App[int]):
     # ---- what happens by itself ----
 
     def _tick(self) -> None:
-        with contextlib.suppress(NoMatches):  # while the widgets are being taken away, at the end
+        with contextlib.suppress(NoMatches, IndexError):  # the end: screens are being taken away
             self._look_for_news()
 
     def _look_for_news(self) -> None:

@@ -32,7 +32,7 @@ class Help(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Make the table."""
-        lines = [f"{fit(k.shown, 3)} {k.ko if self._look.lang == 'ko' else k.en}" for k in KEYS]
+        lines = [f"{fit(k.shown, 5)} {k.ko if self._look.lang == 'ko' else k.en}" for k in KEYS]
         with VerticalScroll(classes="dialog", id="help") as box:
             box.border_title = self._look("Help")
             yield Static(Content("\n".join(lines)))

@@ -141,7 +141,7 @@ async def test_ascii_is_ascii(tmp_path: Path) -> None:
             assert "".join(lines(app)).isascii(), [x for x in lines(app) if not x.isascii()]
         await pilot.press("question_mark")
         await settle(pilot)
-        assert "".join(lines(app)).isascii()
+        assert "".join(lines(app)).isascii(), {c for c in "".join(lines(app)) if not c.isascii()}
 
 
 async def test_a_terminal_too_small_says_so_and_recovers(tmp_path: Path) -> None:
