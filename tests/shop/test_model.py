@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from shop import model
 from shop.clock import UTC
-from shop.ids import EPOCH, MAX_ID
+from shop.ids import EPOCH, MAX_ID, make_id
 from shop.model import MAX_KRW, Order, Product, Rejection, RejectReason, User, decode, encode
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
@@ -57,11 +57,14 @@ def orders(draw: st.DrawFn) -> Order:
     quantity = draw(st.integers(1, 999))
     unit_price = draw(st.integers(0, MAX_KRW // 999))
     discount = draw(st.integers(0, quantity * unit_price))
+    ordered_at = draw(_instants)
+    # The id carries the sign-up, which an order cannot come before.
+    newest_user = make_id(int((ordered_at - EPOCH) / timedelta(milliseconds=1)), 15, 255)
     return Order(
         v=1,
         order_id=draw(_ids),
         rev=draw(st.integers(1, 32_767)),
-        user_id=draw(_ids),
+        user_id=draw(st.integers(1, newest_user)),
         product_id=draw(_ids),
         quantity=quantity,
         unit_price=unit_price,
@@ -70,7 +73,7 @@ def orders(draw: st.DrawFn) -> Order:
         payment_method=draw(st.sampled_from(model.PAYMENT_METHODS)),  # type: ignore[arg-type]
         status=draw(st.sampled_from(model.ORDER_STATUSES)),  # type: ignore[arg-type]
         scenario=draw(st.none() | _slugs),
-        ordered_at=draw(_instants),
+        ordered_at=ordered_at,
         updated_at=draw(_instants),
     )
 
