@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -16,6 +17,16 @@ from shop import cache, embedded, kafka, log, postgres
 from shop import settings as shop_settings
 from shop.postgres import Connection
 from shop.settings import Settings
+
+# On a busy machine the first example of a regular expression takes seconds; and a change is not
+# to be held up by an example that no change of its own brought up.
+hypothesis.settings.register_profile(
+    "jangteo",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
+hypothesis.settings.load_profile("jangteo")
 
 _OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "CACHE_", "INGEST_", "SHOP_", "GRADE_")
 _TEMPLATE = "shop_template"
