@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import sys
 import threading
@@ -56,8 +57,7 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
 
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, leave)
-    if "TEXTUAL_DRIVER" not in os.environ:  # in a browser there is no terminal
-        threading.Thread(target=_guard, args=(switch,), name="guard", daemon=True).start()
+    threading.Thread(target=_guard, args=(switch,), name="guard", daemon=True).start()
     feed.start()
     try:
         code = app.run()
@@ -75,9 +75,22 @@ def _guard(switch: Switch) -> None:
     """End the process when its terminal is gone, as where hangups are ignored (nohup).
 
     Textual's input thread would read the terminal's end for ever, at full speed, while its main
-    thread waits for ever for a writer that died: nothing but leaving at once helps.
+    thread waits for ever for a writer that died: nothing but leaving at once helps. In a browser
+    there is a pipe instead of a terminal, and the server at its other end may die as well.
     """
-    while os.isatty(0):
+    gone = _pipe_is_closed if "TEXTUAL_DRIVER" in os.environ else _no_terminal
+    while not gone():
         time.sleep(GUARD_S)
     switch.off()
     os._exit(HANGUP)
+
+
+def _no_terminal() -> bool:
+    return not os.isatty(0)
+
+
+def _pipe_is_closed() -> bool:
+    """Tell whether whoever wrote to our standard input is gone; takes nothing from it."""
+    watched = select.poll()
+    watched.register(0, 0)  # hang-up is told without being asked for
+    return any(what & (select.POLLHUP | select.POLLERR) for _, what in watched.poll(0))

@@ -112,6 +112,28 @@ def test_a_terminal_that_goes_ends_it_even_where_hangups_are_ignored(
     assert t.exit_code() == 129
 
 
+def test_in_a_browser_it_ends_with_the_server_that_started_it(dead: dict[str, str]) -> None:
+    """The driver for browsers does not notice: it went on alone, at a fifth of a core."""
+    served = {**dead, "TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "console", "--read-only"],
+        env={**served, "COLUMNS": "80", "ROWS": "24"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            assert process.stdout.read(12) == b"__GANGLION__"  # the driver's first words
+            process.stdin.close()
+            while process.stdout.read(65_536):
+                pass
+            assert process.wait(30) == 129
+        finally:
+            process.kill()
+
+
 def run(*args: str, env: dict[str, str], **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "console", *args],
