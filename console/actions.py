@@ -36,7 +36,7 @@ from shop.supervisor import read_snapshot
 
 WAIT_S: Final = 30.0
 """How long to wait for the effect: the cache worker and the grader look twice a second; a process
-that is restarted ends within 10 s and may take some more, on a busy machine, to start and say so."""
+that is restarted ends within 10 s, and on a busy machine takes some more to start and say so."""
 _LOOK_S: Final = 0.1
 Found = TypeVar("Found")
 _COMMAND_S: Final = 120.0
