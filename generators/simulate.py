@@ -12,7 +12,7 @@ And after each repeat a customer may be gone for good.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -48,8 +48,17 @@ BUSY: Final = BgNbd(r=0.55, alpha=4.414, a=0.55, b=3.0)
 was .65 with them and the full rate in the score, .58 with these and `RATE_WEIGHT`."""
 RATE_WEIGHT: Final = 0.3
 """Of the expected rate in the score: the due gate has chosen by it already."""
+GRADE_CHANGES: Final = {
+    "user_id": pl.Int64(), "from_grade": pl.String(), "to_grade": pl.String(),
+    "cumulative_spend": pl.Int64(), "as_of": pl.Datetime("us", "UTC"),
+}  # fmt: skip
+"""Schema of `Day.grades`: KRW, sorted by customer."""
 _DAY_S: Final = 86_400.0
 _WEEK_S: Final = 7 * _DAY_S
+_STATE: Final = (
+    "orders_of", "_first", "_last", "_due", "_gone", "_spent", "_ring", "_grade", "_soured",
+    "_sold", "_correction", "_seen", "_seen_first", "next_day",
+)  # fmt: skip
 _CATEGORIES: Final = {c.label: i for i, c in enumerate(catalogue.CATEGORIES)}
 
 
@@ -66,6 +75,7 @@ class Plan:
         seed: of all streams.
         new_share: share of orders that should be a customer's first.
         thresholds: spend of 26 weeks from which each grade after the first is held, KRW.
+        grades: names of the grades, lowest first; one more than thresholds.
         with_scenarios: whether scenarios run.
         model: of the gaps between purchases.
     """
@@ -78,8 +88,34 @@ class Plan:
     seed: int = 1
     new_share: float = 0.25
     thresholds: Sequence[int] = ()
+    grades: Sequence[str] = propensity.GRADES
     with_scenarios: bool = True
     model: BgNbd = BUSY
+
+
+@dataclass(frozen=True)
+class Day:
+    """What a business day in Seoul added to the shop.
+
+    Attributes:
+        number: from 0.
+        start: first moment, aware.
+        end: first moment after it.
+        users: who signed up, `SCHEMAS["users"]`; with day 0 also those that were there before.
+        products: what was listed, `SCHEMAS["products"]`; likewise.
+        orders: `SCHEMAS["orders"]`, in the order of `ordered_at`, as they finally stand: revision
+            2 with the `updated_at` of the cancellation or refund, even where that lies after the
+            end of the history. At that moment those are still revision 1, PAID.
+        grades: None, or `GRADE_CHANGES`: every customer whose grade changes at `start`.
+    """
+
+    number: int
+    start: datetime
+    end: datetime
+    users: pl.DataFrame
+    products: pl.DataFrame
+    orders: pl.DataFrame
+    grades: pl.DataFrame | None
 
 
 class Simulation:
@@ -99,14 +135,14 @@ class Simulation:
         user_ids, self._created = self._births(u_times.random(plan.users))
         product_ids, self._listed = self._births(u_times.random(plan.products))
         draws = stream(plan.seed, "simulate/users").random((plan.users, population.USER_DRAWS))
-        people = population.users(draws, user_ids)
+        people = self._people = population.users(draws, user_ids)
         gender = (people["gender"] == "M").to_numpy().astype(np.int64)
         self.who = Customers(user_ids, gender, people["birth_year"].to_numpy().astype(np.int64))
         self._metro = people["city"].str.slice(0, 2).is_in(list(propensity.METRO)).to_numpy()
         draws = stream(plan.seed, "simulate/products").random(
             (plan.products, population.PRODUCT_DRAWS)
         )
-        listed = population.products(draws, product_ids)
+        listed = self._catalogue = population.products(draws, product_ids)
         category = np.array([_CATEGORIES[c] for c in listed["category"].to_list()])
         none = np.zeros(plan.products, np.bool_)
         self.goods = Goods(product_ids, category, listed["price"].to_numpy(), none)
@@ -118,6 +154,7 @@ class Simulation:
         self._spent = np.zeros(n, np.int64)
         self._ring = np.zeros((GRADE_WEEKS, n), np.int64)
         self._grade = np.zeros(n, np.int64)
+        self._graded, self._counted = self._grade, self._spent
         self._soured = np.zeros(n, np.bool_)
         blur = stream(plan.seed, "simulate/blur").random((n, 2))
         self._freshness = self._created + BLUR_S * normal(blur[:, 0], blur[:, 1])
@@ -125,6 +162,7 @@ class Simulation:
         self._correction = 0.0
         self._seen = self._seen_first = 0
         self._base = self._base_rate()
+        self.next_day = 0
 
     def _births(self, u: Floats) -> tuple[Ints, Floats]:
         """Return ids and moments: some in the two years before, the others as it goes on."""
@@ -159,8 +197,61 @@ class Simulation:
 
         Cancelled and returned ones carry revision 2 and the time of it.
         """
-        for day in range(self.plan.days):
-            yield self._day(day)
+        return (day.orders for day in self.days())
+
+    def days(self) -> Iterator[Day]:
+        """Return the days from the next one on to the end of the plan."""
+        while self.next_day < self.plan.days:
+            yield self._next()
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all that the days so far have left, as `np.savez` takes it.
+
+        >>> plan = Plan(datetime(2026, 1, 1, tzinfo=KST), 9, 1_500, 1_100, 900)
+        >>> whole, half = Simulation(plan), Simulation(plan)
+        >>> days = [next(half.days()) for _ in range(8)]
+        >>> again = Simulation(plan)
+        >>> again.restore(half.snapshot())
+        >>> next(again.days()).orders.equals(list(whole.days())[8].orders)
+        True
+        """
+        return {name: np.array(getattr(self, name)) for name in _STATE}
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from a `snapshot` of a simulation of the same plan."""
+        for name in _STATE:
+            value = state[name]
+            setattr(self, name, value.copy() if value.ndim else value.item())
+
+    def _next(self) -> Day:
+        day = self.next_day
+        start = self._start + day * _DAY_S
+        orders = self._day(day)
+        self.next_day += 1
+        bounds = [0.0 if day == 0 else start, start + _DAY_S]
+        users, products = (np.searchsorted(at, bounds) for at in (self._created, self._listed))
+        began = datetime.fromtimestamp(start, KST)
+        return Day(
+            day, began, began + timedelta(days=1),
+            self._people[users[0] : users[1]], self._catalogue[products[0] : products[1]],
+            orders, self._changes(began) if day % 7 == 0 else None,
+        )  # fmt: skip
+
+    def _changes(self, as_of: datetime) -> pl.DataFrame:
+        who = np.flatnonzero(self._grade != self._graded)
+        names = pl.Series(self.plan.grades, dtype=pl.String)
+        return pl.DataFrame(
+            {
+                "user_id": self.who.ids[who],
+                "from_grade": names.gather(self._graded[who]),
+                "to_grade": names.gather(self._grade[who]),
+                "cumulative_spend": self._counted[who],
+                "as_of": pl.Series([as_of], dtype=GRADE_CHANGES["as_of"]).new_from_index(
+                    0, len(who)
+                ),
+            },
+            schema=GRADE_CHANGES,
+        )
 
     def _day(self, day: int) -> pl.DataFrame:
         rng = stream(self.plan.seed, f"simulate/{day}")
@@ -325,6 +416,7 @@ class Simulation:
         """Once a week: grades by the spend of 26 weeks; the week that begins takes a free place."""
         if day % 7 == 0:
             total = self._ring.sum(axis=0)
+            self._graded, self._counted = self._grade, total
             self._grade = np.searchsorted(np.array(self.plan.thresholds), total, side="right")
             self._ring[day // 7 % GRADE_WEEKS] = 0
 
