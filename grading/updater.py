@@ -16,7 +16,7 @@ import psycopg
 import redis
 
 from grading.metrics import GraderMetrics
-from grading.policy import POLICY
+from grading.policy import POLICY, Policy
 from grading.store import GradeRun, grade_users
 from shop import cache, command, control, metrics, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
@@ -49,9 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Grade once, or until stopped."""
     if args.once:
-        result = grade_once(settings.postgres)
+        policy = settings.grade_policy
+        result = grade_once(settings.postgres, policy)
         _log(result)
-        sys.stdout.write((as_json(result) if args.json else as_table(result)) + "\n")
+        text = as_json(result) if args.json else as_table(result, policy)
+        sys.stdout.write(text + "\n")
     elif args.json:
         raise UsageError("--json goes with --once; the log has every run's result")
     else:
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return ExitCode.OK
 
 
-def grade_once(where: PostgresSettings) -> GradeRun:
+def grade_once(where: PostgresSettings, policy: Policy = POLICY) -> GradeRun:
     """Grade now, after any grader that is at work.
 
     Raises:
@@ -68,7 +70,7 @@ def grade_once(where: PostgresSettings) -> GradeRun:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             with postgres.connection(where, "grader", autocommit=True) as conn:
-                result = grade_users(conn, wait=True)
+                result = grade_users(conn, wait=True, policy=policy)
         except psycopg.errors.TransactionRollback as e:
             get_logger().warning("rolled back, trying again", error=first_line(e))
             time.sleep(pause(attempt, random.Random()))  # noqa: S311
@@ -91,6 +93,7 @@ class Updater:
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self._where = settings.postgres
         self._settings = settings
+        self._policy = settings.grade_policy
         self._metrics = GraderMetrics()
         self._interval = max(1.0, settings.grade_interval / settings.speed)
         self._stop = stop
@@ -178,7 +181,7 @@ class Updater:
     def _attempt(self) -> GradeRun | None:
         with postgres.connect(self._where, "grader", autocommit=True) as conn:
             self._conn = conn
-            return grade_users(conn, wait=False)
+            return grade_users(conn, wait=False, policy=self._policy)
 
     def _beat(self) -> None:
         if self._pulse is None:
@@ -231,14 +234,14 @@ def as_json(result: GradeRun) -> str:
     return json.dumps(record)
 
 
-def as_table(result: GradeRun) -> str:
+def as_table(result: GradeRun, policy: Policy = POLICY) -> str:
     """Return a run as a short table for people."""
     width = max(9, len(f"{result.users:,}"))
     lines = [f"{'grade':<8} {'customers':>{width}} {'share':>7}"]
     for name, customers in result.distribution.items():
         share = customers / result.users if result.users else 0.0
         lines.append(f"{name:<8} {customers:>{width},} {share:>7.1%}")
-    start, end = POLICY.window(result.as_of)
+    start, end = policy.window(result.as_of)
     lines.append(
         f"{result.changed:,} changed ({result.upgraded:,} up, {result.downgraded:,} down) by what "
         f"was paid from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; {result.seconds:.2f} s"

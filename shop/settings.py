@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeVar, cast
 
+from shop import policy
 from shop.errors import UsageError
 from shop.model import TOPICS
 from shop.stackfile import find_stack
@@ -173,6 +174,15 @@ class Settings:
         if not re.match(r"(rediss?|unix)://", url):
             raise UsageError("REDIS_URL must begin with redis://, rediss:// or unix://")
         return url
+
+    @property
+    def grade_policy(self) -> policy.Policy:
+        """The grades, and the months whose spend counts.
+
+        Raises:
+            UsageError: if the file that GRADE_POLICY names is none or cannot be meant.
+        """
+        return policy.load(self.env.get("GRADE_POLICY", "").strip())
 
     def refuse_in_production(self, what: str, flag: str, *, allowed: bool) -> None:
         """Refuse a destructive command in production mode unless its flag was given.

@@ -78,6 +78,8 @@ def test_mistakes_are_one_line(env: dict[str, str]) -> None:
         (["--json"], {}, 2, "--once"),
         (["--twice"], {}, 2, "--twice"),
         (["--once"], {"GRADE_INTERVAL": "soon"}, 2, "GRADE_INTERVAL='soon'"),
+        (["--once"], {"GRADE_POLICY": "/none.json"}, 2, "GRADE_POLICY: cannot read /none.json"),
+        ([], {"GRADE_POLICY": "/none.json"}, 2, "GRADE_POLICY: cannot read /none.json"),
         (["--once"], {"POSTGRES_PORT": "1"}, 3, "cannot reach PostgreSQL at 127.0.0.1:1"),
         (["--once"], {"POSTGRES_DB": "postgres"}, 1, "jangteo init"),
         ([], {"POSTGRES_DB": "postgres"}, 1, "jangteo init"),

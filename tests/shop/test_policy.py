@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grading.policy import POLICY, Grade, Policy, months_before
-from shop import postgres
+from shop import policy, postgres
+from shop import settings as shop_settings
 from shop.clock import UTC
+from shop.errors import UsageError
+from shop.policy import POLICY, Grade, Policy, months_before
 from shop.postgres import Connection
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,8 +41,13 @@ def test_thresholds_are_the_published_ones() -> None:
         ((Grade("A", 0), Grade("B", 0)), 6, "ascend"),
         ((Grade("A", 0), Grade("B", 5), Grade("C", 4)), 6, "ascend"),
         ((Grade("A", 0), Grade("A", 5)), 6, "differ"),
-        ((Grade("", 0),), 6, "differ"),
+        ((Grade("A", 0), Grade("B", 2**63)), 6, "at most"),
+        ((Grade("", 0),), 6, "1 to 32 printable"),
+        ((Grade("A" * 33, 0),), 6, "1 to 32 printable"),
+        ((Grade("A\x00", 0),), 6, "1 to 32 printable"),
+        ((Grade(" A", 0),), 6, "1 to 32 printable"),
         ((Grade("A", 0),), 0, "month"),
+        ((Grade("A", 0),), 121, "month"),
     ],
 )
 def test_a_policy_that_cannot_be_meant_is_refused(
@@ -46,6 +55,47 @@ def test_a_policy_that_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         Policy(grades, months)
+
+
+def test_a_policy_survives_being_written_down(tmp_path: Path) -> None:
+    ours = Policy((Grade("새싹", 0), Grade("나무", 300_000)), months=12)
+    path = tmp_path / "policy.json"
+    path.write_text(ours.as_json(), encoding="utf-8")
+    assert policy.load(str(path)) == ours
+    assert shop_settings.load({"GRADE_POLICY": f" {path} "}, use_stack=False).grade_policy == ours
+    assert shop_settings.load({}, use_stack=False).grade_policy is POLICY
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "truncated"),
+        (b"\xff", "byte 0"),
+        (b"[]", "Expected `object`"),
+        (b"{}", "missing required field `grades`"),
+        (b'{"grades": [], "month": 3}', "unknown field `month`"),
+        (b'{"grades": [{"name": "A", "threshold": "0"}]}', r"\$.grades\[0\].threshold"),
+        (b'{"grades": [{"name": "A", "threshold": 0.5}]}', "Expected `int`"),
+        (b'{"grades": [{"name": "A", "threshold": true}]}', "Expected `int`"),
+        (b'{"grades": [{"name": "A", "threshold": 5}]}', "begin at 0"),
+        (json.dumps({"grades": [{"name": "A", "threshold": 0}], "months": 0}).encode(), "months"),
+    ],
+)
+def test_a_file_that_is_no_policy_is_named_in_one_line(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = tmp_path / "policy.json"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=words) as refused:
+        policy.load(str(path))
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
+    for path, words in ((tmp_path / "none.json", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(UsageError, match=words):
+            policy.load(str(path))
 
 
 def test_calendar_agrees_with_postgresql_on_every_day_of_a_leap_cycle(pg: Connection) -> None:
