@@ -281,6 +281,7 @@ def fixed_times(edges: Floats, rates: Floats, n: int, rng: np.random.Generator) 
         n: how many.
         rng: n numbers are taken.
     """
-    mass = np.concatenate([[0.0], np.cumsum(np.diff(edges) * rates)])
+    # Relative to the highest rate: among the least of doubles a slope would overflow.
+    mass = np.concatenate([[0.0], np.cumsum(np.diff(edges) * (rates / rates.max()))])
     times: Floats = np.interp(np.sort(rng.random(n)) * mass[-1], mass, edges)
     return times

@@ -27,21 +27,24 @@ from generators.propensity import BgNbd, Traits
 from generators.scenarios import Effects
 from generators.segments import POPULAR_SHARE, PURCHASER_SHARE
 from generators.streams import Floats, Ints, normal, stream
-from shop.clock import KST
+from shop.clock import KST, UTC
 from shop.ids import EPOCH_MS, ids_at
 from shop.model import SCHEMAS
+from shop.policy import months_before
 
 CACHE: Final = 1_000
 OPENING: Final = timedelta(days=7)
 """At first the buyers are a seeded random pool, as nobody has bought yet."""
 OPENING_POOL: Final = 1_000
+OPENING_DAYS: Final = 3
+"""The pool has at least as many customers as so many mean days have orders: 1,000 would have to
+order twenty times a day at the seed's rate."""
 BLUR_S: Final = 20 * 86_400.0
 """Standard deviation by which the order of the newest sign-ups is blurred, seconds."""
 BEFORE: Final = 0.4
 """Share of the customers, and of the products, that are there at the beginning; ours."""
 REACTIVATED: Final = 0.01
 """Of the customers that are gone for 90 days: share that a day of a win-back brings back."""
-GRADE_WEEKS: Final = 26
 BUSY: Final = BgNbd(r=0.55, alpha=4.414, a=0.55, b=3.0)
 """Of the gaps. CDNOW's customers made one repeat in 39 weeks; at 3 to 4 orders a customer its r
 (.243) and a / (a + b) (.246) would give half of all orders to a few: measured, the Gini of orders
@@ -56,9 +59,13 @@ GRADE_CHANGES: Final = {
 _DAY_S: Final = 86_400.0
 _WEEK_S: Final = 7 * _DAY_S
 _STATE: Final = (
-    "orders_of", "_first", "_last", "_due", "_gone", "_spent", "_ring", "_grade", "_soured",
+    "orders_of", "_first", "_last", "_due", "_gone", "_spent", "_grade", "_soured",
     "_sold", "_correction", "_seen", "_seen_first", "next_day",
 )  # fmt: skip
+_COUNTING: Final = {
+    "counting_who": np.int32, "counting_amount": np.int64,
+    "counting_at": np.int64, "counting_until": np.int64,
+}  # fmt: skip
 _CATEGORIES: Final = {c.label: i for i, c in enumerate(catalogue.CATEGORIES)}
 
 
@@ -74,8 +81,9 @@ class Plan:
         orders: expected over the whole time.
         seed: of all streams.
         new_share: share of orders that should be a customer's first.
-        thresholds: spend of 26 weeks from which each grade after the first is held, KRW.
+        thresholds: spend from which each grade after the first is held, KRW.
         grades: names of the grades, lowest first; one more than thresholds.
+        months: calendar months whose spend counts.
         with_scenarios: whether scenarios run.
         model: of the gaps between purchases.
     """
@@ -89,6 +97,7 @@ class Plan:
     new_share: float = 0.25
     thresholds: Sequence[int] = ()
     grades: Sequence[str] = propensity.GRADES
+    months: int = 6
     with_scenarios: bool = True
     model: BgNbd = BUSY
 
@@ -152,7 +161,7 @@ class Simulation:
         self._due = np.full(n, np.inf)
         self._gone = np.zeros(n, np.bool_)
         self._spent = np.zeros(n, np.int64)
-        self._ring = np.zeros((GRADE_WEEKS, n), np.int64)
+        self._counting: list[tuple[npt.NDArray[Any], ...]] = []
         self._grade = np.zeros(n, np.int64)
         self._graded, self._counted = self._grade, self._spent
         self._soured = np.zeros(n, np.bool_)
@@ -215,13 +224,18 @@ class Simulation:
         >>> next(again.days()).orders.equals(list(whole.days())[8].orders)
         True
         """
-        return {name: np.array(getattr(self, name)) for name in _STATE}
+        counting = {
+            name: np.concatenate([np.empty(0, kind), *(part[i] for part in self._counting)])
+            for i, (name, kind) in enumerate(_COUNTING.items())
+        }
+        return {**{name: np.array(getattr(self, name)) for name in _STATE}, **counting}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from a `snapshot` of a simulation of the same plan."""
         for name in _STATE:
             value = state[name]
             setattr(self, name, value.copy() if value.ndim else value.item())
+        self._counting = [tuple(state[name] for name in _COUNTING)]
 
     def _next(self) -> Day:
         day = self.next_day
@@ -277,7 +291,7 @@ class Simulation:
             )  # fmt: skip
             frames.append(self._with_fate(frame, fates[rows], sold, effects[i]))
         orders = pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMAS["orders"])
-        self._book(day, chosen, orders)
+        self._book(chosen, orders)
         return orders
 
     def _with_fate(
@@ -312,6 +326,7 @@ class Simulation:
         queue = buyers[np.argsort(self._last[buyers], kind="stable")]
         fresh = others[_least(-self._freshness[others], wanted)]
         fresh = fresh[np.argsort(-self._freshness[fresh], kind="stable")]
+        served = np.zeros(there, np.bool_)
         chosen = np.empty(len(at), np.int64)
         for begin in range(0, len(at), propensity.CHOSEN):
             size = min(propensity.CHOSEN, len(at) - begin)
@@ -323,17 +338,25 @@ class Simulation:
                 chosen[begin + len(block) : begin + size] = np.resize(block, size - len(block))
             taken = chosen[begin : begin + size]
             self._bought(taken, at[begin : begin + size], rng)
-            queue = queue[~np.isin(queue, taken, assume_unique=False)] if size else queue
-            fresh = fresh[~np.isin(fresh, taken)] if size else fresh
+            served[taken] = True
+            # A block only takes from the front of each: the rest need not be looked at.
+            queue = np.concatenate([old[~served[old]], queue[len(old) :]])
+            fresh = np.concatenate([new[~served[new]], fresh[len(new) :]])
         return chosen
 
     def _opening(self, at: Floats, rng: np.random.Generator) -> Ints:
         pool = stream(self.plan.seed, "simulate/opening")
         there = int(np.searchsorted(self._created, self._start))
-        first = np.argsort(pool.random(there), kind="stable")[:OPENING_POOL]
-        chosen = first[(rng.random(len(at)) * len(first)).astype(np.int64)]
-        for i in range(len(at)):
-            self._bought(chosen[i : i + 1], at[i : i + 1], rng)
+        size = max(OPENING_POOL, round(OPENING_DAYS * self.plan.orders / self.plan.days))
+        first = np.argsort(pool.random(there), kind="stable")[:size]
+        chosen = np.empty(len(at), np.int64)
+        for begin in range(0, len(at), len(first)):
+            end = min(begin + len(first), len(at))
+            # Everybody once before anybody twice.
+            chosen[begin:end] = first[np.argsort(rng.random(len(first)), kind="stable")][
+                : end - begin
+            ]
+            self._bought(chosen[begin:end], at[begin:end], rng)
         return chosen
 
     def _block(
@@ -402,23 +425,51 @@ class Simulation:
         g = self.goods
         return Goods(g.ids[rows], g.category[rows], g.price[rows], is_popular[rows])
 
-    def _book(self, day: int, chosen: Ints, orders: pl.DataFrame) -> None:
+    def _book(self, chosen: Ints, orders: pl.DataFrame) -> None:
         paid = (orders["status"] == "PAID").to_numpy()
         amount = orders["amount"].to_numpy()[paid]
         spent = np.bincount(chosen[paid], amount, self.plan.users).astype(np.int64)
         self._spent += spent
-        self._ring[day // 7 % GRADE_WEEKS] += spent
+        self._count(chosen, orders)
         self._soured[chosen] = (orders["status"] == "CANCELLED").to_numpy()
         place = np.searchsorted(self.goods.ids, orders["product_id"].to_numpy())
         self._sold += np.bincount(place, minlength=self.plan.products)
 
+    def _count(self, chosen: Ints, orders: pl.DataFrame) -> None:
+        """Remember what grades need to know of a day: customer, KRW, paid from when until when."""
+        changed = orders["updated_at"].dt.timestamp("us").to_numpy()
+        paid = (orders["status"] == "PAID").to_numpy()
+        self._counting.append(
+            (
+                chosen.astype(np.int32),
+                orders["amount"].to_numpy(),
+                orders["ordered_at"].dt.timestamp("us").to_numpy(),
+                np.where(paid, np.iinfo(np.int64).max, changed),
+            )
+        )
+
     def _regrade(self, day: int) -> None:
-        """Once a week: grades by the spend of 26 weeks; the week that begins takes a free place."""
-        if day % 7 == 0:
-            total = self._ring.sum(axis=0)
-            self._graded, self._counted = self._grade, total
-            self._grade = np.searchsorted(np.array(self.plan.thresholds), total, side="right")
-            self._ring[day // 7 % GRADE_WEEKS] = 0
+        """Once a week: grades by the spend of the calendar months before this moment.
+
+        As a grader would find them now: an order counts until its cancellation has come.
+        """
+        if day % 7:
+            return
+        as_of = self.plan.start + timedelta(days=day)
+        since, now = (_micros(t) for t in (months_before(as_of, self.plan.months), as_of))
+        self._counting = [part for part in self._counting if len(part[2]) and part[2][-1] >= since]
+        total = np.zeros(self.plan.users, np.int64)
+        for who, amount, at, until in self._counting:
+            counts = (at >= since) & (at < now) & (until > now)
+            # Doubles hold sums of KRW exactly up to 2^53.
+            total += np.bincount(who[counts], amount[counts], self.plan.users).astype(np.int64)
+        self._graded, self._counted = self._grade, total
+        self._grade = np.searchsorted(np.array(self.plan.thresholds), total, side="right")
+
+
+def _micros(moment: datetime) -> int:
+    """Return microseconds since the Unix epoch, exactly."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def lomax(u: Floats, shape: npt.NDArray[Any], scale: npt.NDArray[Any]) -> Floats:
