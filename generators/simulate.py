@@ -94,7 +94,7 @@ class Plan:
     products: int
     orders: int
     seed: int = 1
-    new_share: float = 0.25
+    new_share: float = propensity.NEW_BUYER_SHARE
     thresholds: Sequence[int] = ()
     grades: Sequence[str] = propensity.GRADES
     months: int = 6
