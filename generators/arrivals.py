@@ -1,16 +1,27 @@
-"""When the next event comes: gap laws, and a pacer that keeps time at any rate."""
+"""When the next event comes: gap laws, and a pacer that keeps time at any rate.
+
+A law gives the gap after each event from one uniform number; numbers and arrays are both taken.
+At any rate the pacer adds up gaps, many at a time where many are due: the moments are the same
+whether they are drawn one by one or by the thousand, so no rate is made by another law than the
+next. Adding exponential gaps is the same process as a Poisson count in each tick with its events
+placed evenly at random, but it does not depend on where a tick ends: a slow machine makes the
+same stream as a fast one.
+"""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from datetime import datetime
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 
-from generators.streams import Floats, exponential
+from generators.streams import Floats, Ints, exponential
+
+Number: TypeAlias = "float | Floats"
+Count: TypeAlias = "int | Ints"
 
 LONGEST_BACKLOG_S: Final = 1.0
 """How much missed time is caught up.
@@ -19,17 +30,19 @@ After a stall (a suspended machine, Kafka away) every event made would be dated 
 ten minutes would be a burst that no customer caused, against servers that have just come back.
 One second is enough to ride out a garbage collection or a slow disk without losing rate.
 """
+FIRST_BLOCK: Final = 64
+"""Gaps drawn at a time at first, then twice as many each time while more are due."""
 
 
 class Law(Protocol):
     """Says how long after one event the next one comes."""
 
-    def gap(self, u: float, made: int) -> float:
-        """Return seconds to the next event.
+    def gap(self, u: Number, made: Count) -> Number:
+        """Return seconds to the next event; for arrays, of each.
 
         Args:
             u: uniform in [0, 1).
-            made: events so far, those of earlier runs included.
+            made: events so far, those of earlier runs included; shape as `u` if an array.
         """
         ...
 
@@ -45,7 +58,7 @@ class Uniform:
     low: float
     high: float
 
-    def gap(self, u: float, made: int) -> float:  # noqa: ARG002
+    def gap(self, u: Number, made: Count) -> Number:  # noqa: ARG002
         """Return seconds to the next event."""
         return self.low + (self.high - self.low) * u
 
@@ -65,20 +78,21 @@ class SignUps:
             of its 21,600 orders, the least share of first-time buyers of a mature shop. The curve
             falls below it after about a month.
 
-    >>> law = SignUps()
-    >>> law.rate(0), round(law.rate(500_000), 3), law.rate(1_000_000)
-    (1.0, 0.75, 0.02)
+    >>> SignUps().rate(np.array([0, 500_000, 1_000_000])).tolist()
+    [1.0, 0.75, 0.02]
     """
 
     ceiling: float = 1_000_000
     first_rate: float = 1.0
     floor: float = 0.02
 
-    def rate(self, made: int) -> float:
+    def rate(self, made: Count) -> Number:
         """Return sign-ups per second when there have been `made`."""
-        return max(self.floor, self.first_rate * (1 - min(1.0, made / self.ceiling) ** 2))
+        share = np.minimum(1.0, made / self.ceiling)
+        result: Floats = np.maximum(self.floor, self.first_rate * (1 - share**2))
+        return result
 
-    def gap(self, u: float, made: int) -> float:
+    def gap(self, u: Number, made: Count) -> Number:
         """Return seconds to the next sign-up."""
         return (0.5 + u) / self.rate(made)
 
@@ -93,9 +107,9 @@ class Constant:
 
     rate: float
 
-    def gap(self, u: float, made: int) -> float:  # noqa: ARG002
-        """Return seconds to the next event."""
-        return 1 / self.rate
+    def gap(self, u: Number, made: Count) -> Number:  # noqa: ARG002
+        """Return seconds to the next event; an array for an array."""
+        return 0.0 * u + 1 / self.rate
 
 
 @dataclass(frozen=True)
@@ -110,17 +124,17 @@ class Listings:
         full: products at which it counts as full; 20,000 are there after 39 hours.
         slower: factor on the gaps from then on.
 
-    >>> Listings().gap(0.5, made=0), Listings().gap(0.5, made=20_000)
-    (7.0, 70.0)
+    >>> Listings().gap(0.5, np.array([0, 20_000])).tolist()
+    [7.0, 70.0]
     """
 
     gaps: Uniform = Uniform(6, 8)
     full: int = 20_000
     slower: float = 10.0
 
-    def gap(self, u: float, made: int) -> float:
+    def gap(self, u: Number, made: Count) -> Number:
         """Return seconds to the next product."""
-        return self.gaps.gap(u, made) * (self.slower if made >= self.full else 1.0)
+        return self.gaps.gap(u, made) * np.where(made >= self.full, self.slower, 1.0)
 
 
 @dataclass(frozen=True)
@@ -131,15 +145,15 @@ class Poisson:
     customers have 1. Scaled by a rate that changes with time it stays exact, because what is
     left of an exponential gap is exponential again.
 
-    >>> Poisson(Uniform(3, 5)).gap(1 - math.exp(-1), made=0)
+    >>> round(float(Poisson(Uniform(3, 5)).gap(1 - np.exp(-1), made=0)), 12)
     4.0
     """
 
     law: Law
 
-    def gap(self, u: float, made: int) -> float:
+    def gap(self, u: Number, made: Count) -> Number:
         """Return seconds to the next event."""
-        return -math.log1p(-u) * self.law.gap(0.5, made)
+        return -np.log1p(-u) * self.law.gap(0.5, made)
 
 
 @dataclass(frozen=True)
@@ -153,7 +167,7 @@ class Faster:
     law: Law
     factor: float
 
-    def gap(self, u: float, made: int) -> float:
+    def gap(self, u: Number, made: Count) -> Number:
         """Return seconds to the next event."""
         return self.law.gap(u, made) / self.factor
 
@@ -172,12 +186,12 @@ class Pacer:
     """Tells how many events are due, and how long until the next one.
 
     The caller waits, asks how many are due, makes that many, and so on: at 10,000 a second it
-    makes a hundred at a time instead of sleeping 10,000 times. Single delays do not add up,
+    makes hundreds at a time instead of sleeping 10,000 times. Single delays do not add up,
     because each event is due a gap after the one before was due, not after it was made.
 
     Args:
         law: the gaps.
-        rng: one uniform number is taken per event, none at a constant rate.
+        rng: one uniform number is used per event, taken in blocks.
         made: events of earlier runs.
         monotonic: seconds of a clock that never steps.
     """
@@ -195,6 +209,7 @@ class Pacer:
         self._made = made
         self._monotonic = monotonic
         self._factor = 1.0
+        self._numbers: Floats = np.empty(0)
         self._next = monotonic() + self._gap()
 
     @property
@@ -209,27 +224,37 @@ class Pacer:
             self._next = now + (self._next - now) * self._factor / value
             self._factor = value
 
-    def due(self, limit: int) -> int:
-        """Return how many events to make now, at most `limit`; they count as made."""
+    def due(self, limit: int) -> Floats:
+        """Return the moments of the events to make now, at most `limit`; they count as made.
+
+        Returns:
+            Ascending, on the clock of the pacer; none later than now.
+        """
         now = self._monotonic()
         self._next = max(self._next, now - LONGEST_BACKLOG_S)
-        if isinstance(self._law, Constant):  # 100,000 gaps a second need not be drawn one by one
-            return self._due_steadily(now, limit)
-        count = 0
-        while count < limit and self._next <= now:
-            count += 1
-            self._made += 1
-            self._next += self._gap()
-        return count
+        parts, block = [], FIRST_BLOCK
+        while limit > 0 and self._next <= now:
+            times = self._ahead(min(limit, block))
+            count = int(np.searchsorted(times[:-1], now, side="right"))
+            parts.append(times[:count])
+            self._numbers = self._numbers[count:]
+            self._made += count
+            self._next = float(times[count])
+            limit -= count
+            block *= 2
+        return np.concatenate(parts) if parts else np.empty(0)
 
-    def _due_steadily(self, now: float, limit: int) -> int:
-        if self._next > now:
-            return 0
-        gap = self._gap()
-        count = min(limit, int((now - self._next) / gap) + 1)
-        self._made += count
-        self._next += count * gap
-        return count
+    def _ahead(self, n: int) -> Floats:
+        """Return the moments of the next `n` events and of the one after them."""
+        gaps = self._law.gap(self._uniform(n), self._made + 1 + np.arange(n)) / self._factor
+        return np.cumsum(np.concatenate([[self._next], np.broadcast_to(gaps, n)]))
+
+    def _uniform(self, n: int) -> Floats:
+        """Return the next `n` uniform numbers, without using them up."""
+        if len(self._numbers) < n:
+            more = self._rng.random(max(n, FIRST_BLOCK))
+            self._numbers = np.concatenate([self._numbers, more])
+        return self._numbers[:n]
 
     def wait(self) -> float:
         """Return seconds until the next event is due, 0 if one already is."""
@@ -240,8 +265,20 @@ class Pacer:
         self._next = self._monotonic() + self._gap()
 
     def _gap(self) -> float:
-        u = 0.5 if isinstance(self._law, Constant) else float(self._rng.random())
-        return self._law.gap(u, self._made) / self._factor
+        u = float(self._uniform(1)[0])
+        self._numbers = self._numbers[1:]
+        return float(self._law.gap(u, self._made)) / self._factor
+
+
+def instants(now: datetime, ago: Floats) -> Ints:
+    """Return when events happened, microseconds since the Unix epoch.
+
+    Args:
+        now: UTC.
+        ago: shape (n,), seconds before now.
+    """
+    result: Ints = round(now.timestamp() * 1e6) - np.round(ago * 1e6).astype(np.int64)
+    return result
 
 
 def poisson_times(edges: Floats, rates: Floats, rng: np.random.Generator) -> Floats:

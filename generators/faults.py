@@ -109,7 +109,7 @@ class Faults:
     ) -> None:
         self._rng = rng
         self._clock = clock
-        self._ids = IdGenerator(node)
+        self._ids = IdGenerator(node, lambda: round(clock().timestamp() * 1e9))
         self._kinds = [k for k in KINDS if topic in k.topics]
         self._shares = cumulative([k.share for k in self._kinds])
         self._per_event = rate / DEFAULT_RATE * sum(k.share for k in self._kinds) / 100

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
 import numpy as np
@@ -20,8 +20,8 @@ import redis
 
 from generators import behaviour
 from generators.behaviour import Goods
-from generators.encoding import encode_frame
-from generators.outbox import Done
+from generators.encoding import encode_columns
+from generators.lane import Done
 from generators.scenarios import Effects
 from shop.clock import Clock, utc_now
 from shop.log import get_logger
@@ -33,6 +33,12 @@ MOST: Final = 200_000
 LOOK_EVERY_S: Final = 0.5
 AT_ONCE: Final = 2_000
 _REST_S: Final = 3.0
+_ADD: Final = r"""
+for due, event in string.gmatch(ARGV[1], '(%S+) ([^\n]+)\n') do
+  redis.call('ZADD', KEYS[1], due, event)
+end
+"""
+"""Adds many in one argument: the client packs arguments one by one, at 5 microseconds a pair."""
 
 _decoder: Final = msgspec.json.Decoder(Order)
 
@@ -85,13 +91,13 @@ class Life:
             pl.lit(2, pl.Int64).alias("rev"), pl.Series("status", status, dtype=pl.String)
         )
         ordered = second["ordered_at"].dt.timestamp("ms").to_numpy() / 1_000
-        due = np.round(ordered + fate.after_s[rows] / self._speed, 3).tolist()
-        values = (value.decode() for _, value in encode_frame("orders", second))
-        later = dict(zip(values, due, strict=True))
+        due = (ordered + fate.after_s[rows] / self._speed).tolist()
+        _, values = encode_columns("orders", second)
+        lines = b"".join(b"%.3f %b\n" % pair for pair in zip(due, values, strict=True))
         try:
-            self._redis.zadd(PENDING, cast("dict[Any, Any]", later))
+            self._redis.eval(_ADD, 1, PENDING, lines)
         except (redis.ConnectionError, redis.TimeoutError):
-            get_logger().warning("orders stay paid: Redis is away", orders=len(later))
+            get_logger().warning("orders stay paid: Redis is away", orders=len(values))
 
     def _no_room(self) -> bool:
         full = self.waiting >= MOST

@@ -17,15 +17,23 @@ import numpy as np
 import polars as pl
 import redis
 
-from generators import arrivals, behaviour, curves, publisher, scenario_control, scenarios
+from generators import (
+    arrivals,
+    behaviour,
+    curves,
+    options,
+    publisher,
+    scenario_control,
+    scenarios,
+)
 from generators.buyers import Buyers
+from generators.lane import Done
 from generators.life import Life
-from generators.outbox import Done
 from generators.scenarios import NONE, Effects
-from generators.streams import stream
+from generators.streams import Floats, stream
 from shop import cache, command
 from shop.clock import KST, Clock, utc_now
-from shop.ids import IdGenerator
+from shop.ids import EPOCH_MS, IdGenerator
 from shop.model import Event
 from shop.outage import first_line
 from shop.settings import Settings
@@ -139,18 +147,19 @@ class OrderSource(publisher.Source):
         hour = float(curves.multiplier(np.array([self._clock().timestamp()]))[0])
         return min(hour * self._effects.rate, scenarios.MAX_RATE)
 
-    def make(self, n: int) -> pl.DataFrame:
-        """Return the next `n` orders."""
+    def make(self, ago: Floats) -> pl.DataFrame:
+        """Return the orders that were placed so many seconds ago."""
         if self._menu is None:
             raise RuntimeError("nothing to sell yet: `lacks` says so")
         now = self._clock()
-        who = self._buyers.take(n, now)
+        at_us = arrivals.instants(now, ago)
+        who = self._buyers.take(len(ago), now)
         orders = behaviour.orders(
-            self._baskets.random((n, behaviour.DRAWS)),
-            np.array([self._ids() for _ in range(n)], dtype=np.int64),
+            self._baskets.random((len(ago), behaviour.DRAWS)),
+            self._ids.at(at_us // 1_000 - EPOCH_MS),
             who,
             self._menu,
-            at_us=np.full(n, round(now.timestamp() * 1e6), dtype=np.int64),
+            at_us=at_us,
             year=now.astimezone(KST).year,
         )
         self._life.plan(orders, self._goods, self._effects)
@@ -175,18 +184,18 @@ class OrderSource(publisher.Source):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    publisher.configure(parser)
+    options.configure(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish orders until stopped."""
     source = OrderSource(
         cache.client(settings.redis_url),
-        publisher.seed_of(args, settings),
-        publisher.process_name(OrderSource.topic, args.node),
+        options.seed_of(args, settings),
+        options.process_name(OrderSource.topic, args.node),
         IdGenerator(args.node),
         speed=settings.speed if args.speed is None else args.speed,
-        curved=args.rate is None and publisher.arrivals_of(args, settings) == "poisson",
+        curved=args.rate is None and options.arrivals_of(args, settings) == "poisson",
     )
     return publisher.publish(args, settings, source, arrivals.ORDERS)
 

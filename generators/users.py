@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import polars as pl
 
-from generators import arrivals, population, publisher
-from generators.streams import stream
+from generators import arrivals, options, population, publisher
+from generators.streams import Floats, stream
 from shop import command
-from shop.ids import IdGenerator
+from shop.clock import Clock, utc_now
+from shop.ids import EPOCH_MS, IdGenerator
 from shop.settings import Settings
 
 
@@ -21,30 +22,36 @@ class SignUpSource(publisher.Source):
     Args:
         rng: the stream of their properties.
         ids: their ids, which carry the time of sign-up.
+        clock: UTC.
     """
 
     topic = "users"
 
-    def __init__(self, rng: np.random.Generator, ids: IdGenerator) -> None:
+    def __init__(
+        self, rng: np.random.Generator, ids: IdGenerator, *, clock: Clock = utc_now
+    ) -> None:
         self._rng = rng
         self._ids = ids
+        self._clock = clock
 
-    def make(self, n: int) -> pl.DataFrame:
-        """Return `n` new customers."""
-        ids = np.array([self._ids() for _ in range(n)], dtype=np.int64)
-        return population.users(self._rng.random((n, population.USER_DRAWS)), ids)
+    def make(self, ago: Floats) -> pl.DataFrame:
+        """Return the customers who signed up so many seconds ago."""
+        ms = arrivals.instants(self._clock(), ago) // 1_000 - EPOCH_MS
+        return population.users(
+            self._rng.random((len(ago), population.USER_DRAWS)), self._ids.at(ms)
+        )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    publisher.configure(parser)
+    options.configure(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish sign-ups until stopped."""
     stop = command.stop_on_signals()
-    name = publisher.process_name(SignUpSource.topic, args.node)
-    source = SignUpSource(stream(publisher.seed_of(args, settings), name), IdGenerator(args.node))
+    name = options.process_name(SignUpSource.topic, args.node)
+    source = SignUpSource(stream(options.seed_of(args, settings), name), IdGenerator(args.node))
     made = publisher.already_published(settings, source.topic, stop) if args.rate is None else 0
     return publisher.publish(args, settings, source, arrivals.SIGN_UPS, made=made, stop=stop)
 

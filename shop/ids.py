@@ -76,10 +76,23 @@ def ids_at(ms: npt.NDArray[np.int64] | npt.NDArray[Any], node: int = 0) -> npt.N
 
     if not 0 <= node < NODES:
         raise ValueError(f"node {node} is not in 0..{NODES - 1}")
-    index = np.arange(len(ms), dtype=np.int64)
-    # A slot is a (millisecond, sequence) pair. Each id takes the first free slot at or after its
-    # own millisecond: slot[i] = max(ms[i] * 256, slot[i-1] + 1), solved by a running maximum.
-    slot = np.maximum.accumulate(np.asarray(ms, dtype=np.int64) * PER_MS - index) + index
+    return _ids_of(_slots(np.asarray(ms, dtype=np.int64) * PER_MS), node)
+
+
+def _slots(wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the first free slot at or after each wanted one; wanted ones ascend.
+
+    A slot is a (millisecond, sequence) pair: slot[i] = max(wanted[i], slot[i-1] + 1), solved by a
+    running maximum.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    index = np.arange(len(wanted), dtype=np.int64)
+    slots: npt.NDArray[np.int64] = np.maximum.accumulate(wanted - index) + index
+    return slots
+
+
+def _ids_of(slot: npt.NDArray[np.int64], node: int) -> npt.NDArray[np.int64]:
     return (slot >> SEQUENCE_BITS) << _SHIFT | node << SEQUENCE_BITS | (slot & (PER_MS - 1))
 
 
@@ -108,3 +121,26 @@ class IdGenerator:
         with self._lock:
             slot = self._last_slot = max(now, self._last_slot + 1)
         return make_id(slot >> SEQUENCE_BITS, self._node, slot & (PER_MS - 1))
+
+    def at(self, ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the next ids, one for each of these moments: as many calls, at a hundredth.
+
+        The clock is not asked. More than 256 in a millisecond take those of the following ones.
+
+        Args:
+            ms: shape (n,), milliseconds since 2020-01-01 UTC, ascending.
+
+        >>> import numpy as np
+        >>> ids = IdGenerator()
+        >>> ids.at(np.array([1, 1])).tolist(), ids.at(np.array([1, 2])).tolist()
+        ([4096, 4097], [4098, 8192])
+        """
+        import numpy as np  # noqa: PLC0415  (see ids_at)
+
+        if not len(ms):
+            return np.empty(0, np.int64)
+        wanted = np.asarray(ms, dtype=np.int64) * PER_MS
+        with self._lock:
+            slots = _slots(np.maximum(wanted, self._last_slot + 1))
+            self._last_slot = int(slots[-1])
+        return _ids_of(slots, self._node)

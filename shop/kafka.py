@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
+    Message,
     Producer,
     TopicCollection,
     TopicPartition,
@@ -232,6 +233,54 @@ def end_offsets(settings: KafkaSettings, topic: str, *, timeout: float = 30.0) -
                 if error.code() == KafkaError._PARTITION_EOF:
                     ends[int(message.partition() or 0)] = int(message.offset() or 0)
         return ends
+    finally:
+        consumer.close()
+
+
+def read(
+    settings: KafkaSettings, topic: str, *, since_ms: int = 0, timeout: float = 30.0
+) -> Iterator[Message]:
+    """Yield the messages of a topic, partition by partition in order, up to its end as of now.
+
+    Args:
+        settings: Kafka's.
+        topic: which.
+        since_ms: milliseconds since the Unix epoch; partitions begin at the first message that
+            is as new.
+        timeout: seconds without a message.
+
+    Raises:
+        KafkaException: if the cluster does not answer within `timeout`.
+    """
+    ends = end_offsets(settings, topic, timeout=timeout)
+    consumer = Consumer(
+        {
+            **client_config(settings, "reader"),
+            "group.id": "jangteo-reader",  # required by the client; nothing is ever committed
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        times = [TopicPartition(topic, partition, since_ms) for partition in ends]
+        starts = {p.partition: p for p in consumer.offsets_for_times(times, timeout=timeout)}
+        # None as new is answered with -1, and by the embedded broker with 0.
+        left = {p for p, start in starts.items() if 0 <= start.offset < ends[p]}
+        consumer.assign([starts[p] for p in left])
+        deadline = time.monotonic() + timeout
+        while left:
+            batch = consumer.consume(10_000, 0.2)
+            if batch:
+                deadline = time.monotonic() + timeout
+            elif time.monotonic() > deadline:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            for message in batch:
+                partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+                if message.error() is None and offset < ends[partition]:
+                    yield message
+                if offset + 1 >= ends[partition]:
+                    left.discard(partition)
     finally:
         consumer.close()
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import redis
 from generating import ROOT, cached_product, cached_user, read_topic, wait_until
 
-from generators import outbox, users
+from generators import lane, users
 from generators.encoding import encode_frame
 from generators.outbox import Outbox
 from generators.scenario_table import BY_NAME
@@ -226,7 +227,7 @@ def test_sigterm_while_kafka_is_away_ends_in_time(
 def test_an_event_that_kafka_refuses_is_counted_and_the_next_one_goes_on(settings: Settings):
     box = Outbox("users", lambda **o: kafka.producer(settings.kafka, "test", **o))
     source = users.SignUpSource(stream(1, "x"), IdGenerator())
-    large, good = (User(v=1, **row) for row in source.make(2).iter_rows(named=True))
+    large, good = (User(v=1, **row) for row in source.make(np.zeros(2)).iter_rows(named=True))
     box.send(msgspec.structs.replace(large, name="김" * 2_000_000))
     box.send(good)
     assert box.close(10) == 0
@@ -235,10 +236,10 @@ def test_an_event_that_kafka_refuses_is_counted_and_the_next_one_goes_on(setting
 
 
 def test_a_full_queue_is_known(settings: Settings, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(outbox, "QUEUE_MESSAGES", 50)
+    monkeypatch.setattr(lane, "QUEUE_MESSAGES", 50)
     box = Outbox("users", lambda **o: kafka.producer(settings.kafka, "test", **o))
     assert not box.trouble
-    frame = users.SignUpSource(stream(1, "x"), IdGenerator()).make(200)
+    frame = users.SignUpSource(stream(1, "x"), IdGenerator()).make(np.zeros(200))
     for key, value in encode_frame("users", frame):
         box.post(key, value)  # beyond the bound: kept and sent again
     assert box.full
