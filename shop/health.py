@@ -1,7 +1,7 @@
 """Whether a process of this container lives, for a container's health check: exit code 0 or 1.
 
-    python -m shop.health http            its endpoint (METRICS_PORT) answers /healthz with 200
-    python -m shop.health NAME [NAME ...] each of them has a heartbeat in Redis
+`python -m shop.health http`: its endpoint (METRICS_PORT) answers `/healthz` with 200.
+`python -m shop.health NAME [NAME ...]`: each of them has a heartbeat in Redis.
 """
 
 from __future__ import annotations
