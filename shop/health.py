@@ -1,0 +1,69 @@
+"""Whether a process of this container lives, for a container's health check: exit code 0 or 1.
+
+`python -m shop.health http`: its endpoint (METRICS_PORT) answers `/healthz` with 200.
+`python -m shop.health NAME [NAME ...]`: each of them has a heartbeat in Redis.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import redis
+
+from shop import cache, settings
+from shop.errors import ExitCode, JangteoError
+from shop.log import redact
+
+TIMEOUT_S: Final = 3.0
+
+
+def check(names: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
+    """Return in one line what is not well; empty if all is.
+
+    Args:
+        names: ``http``, or names of heartbeats.
+        environ: METRICS_PORT, or REDIS_URL.
+
+    Raises:
+        UsageError: if a setting is missing or wrong.
+    """
+    config = settings.load(environ, use_stack=False)
+    if list(names) == ["http"]:
+        return _http(f"http://127.0.0.1:{config.metrics_port}/healthz")
+    try:
+        with cache.client(config.redis_url, timeout=TIMEOUT_S) as r:
+            missing = [n for n in names if not r.exists(cache.HEARTBEAT + n)]
+    except redis.RedisError as e:
+        return f"Redis does not answer: {redact(str(e))}"
+    return f"no heartbeat of {', '.join(missing)}" if missing else ""
+
+
+def _http(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S):  # noqa: S310  (our own address)
+            return ""
+    except (urllib.error.URLError, OSError) as e:
+        return f"{url}: {e}"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Look, say what is wrong."""
+    if not argv:
+        print("python -m shop.health http | NAME ...", file=sys.stderr)  # noqa: T201
+        return ExitCode.USAGE
+    try:
+        trouble = check(argv)
+    except JangteoError as e:
+        trouble = str(e)
+    if trouble:
+        print(trouble, file=sys.stderr)  # noqa: T201
+    return ExitCode.FAILED if trouble else ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
