@@ -19,8 +19,9 @@ import redis
 from psycopg import sql
 from psycopg.rows import class_row
 
+from generators.cache_metrics import CacheMetrics
 from generators.segments import POPULAR_SHARE, PURCHASER_SHARE, fill
-from shop import cache, command, postgres
+from shop import cache, command, metrics, postgres
 from shop.cache import CachedProduct, CachedUser, CacheMeta
 from shop.clock import Clock, utc_now
 from shop.control import RunRequests
@@ -219,6 +220,8 @@ def serve(
     pulse: Pulse,
     stop: threading.Event,
     asked: Callable[[], bool] = lambda: False,
+    *,
+    shown: CacheMetrics | None = None,
 ) -> None:
     """Refresh the cache whenever it is due or `asked`, until `stop`; outlast any outage."""
     away_postgres = Outage(settings.postgres.where)
@@ -235,6 +238,8 @@ def serve(
             wait, waiting_for = away_postgres.failed(psycopg.Error(explain(e))), "PostgreSQL"
         except redis.RedisError as e:
             wait, waiting_for = away_redis.failed(e), "Redis"
+        if shown is not None:
+            shown.turned(worker.meta)
         pulse(
             "waiting" if waiting_for else "running",
             refreshes=worker.refreshes,
@@ -288,7 +293,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     where = settings.postgres.where  # a missing setting is said before anything is started
     get_logger().info("started", interval=interval, size=settings.cache_batch_size, reads=where)
     stop = command.stop_on_signals()
-    serve(worker, settings, Pulse(r, NAME), stop, RunRequests(r, NAME))
+    shown = CacheMetrics()
+    metrics.start(NAME, shown.registry, settings, healthy=shown.healthy, ready=shown.ready)
+    serve(worker, settings, Pulse(r, NAME), stop, RunRequests(r, NAME), shown=shown)
     return ExitCode.OK
 
 
