@@ -34,10 +34,16 @@ class GraderMetrics:
             registry=self.registry,
         )  # fmt: skip
 
+        self._disagreed = Counter(
+            f"{_PREFIX}_disagreements", "Customers whom incremental runs had got wrong",
+            registry=self.registry,
+        )  # fmt: skip
+
     def add(self, run: GradeRun) -> None:
         """Count a run that is committed."""
         self._changed.labels("up").inc(run.upgraded)
         self._changed.labels("down").inc(run.downgraded)
+        self._disagreed.inc(run.disagreed or 0)
         self._seconds.observe(run.seconds)
         for grade, customers in run.distribution.items():
             self._customers.labels(grade).set(customers)

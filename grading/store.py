@@ -1,15 +1,16 @@
-"""Grading in PostgreSQL: read what counts, write what changes, in one transaction.
+"""Grading in PostgreSQL: read what counts from one snapshot, write what changes in one transaction.
 
-Isolation is READ COMMITTED on purpose. Only graders write `users.grade`, and one advisory lock
-lets one of them through at a time; all orders are read by one statement, which is one snapshot.
-REPEATABLE READ would add nothing but serialization failures, whenever the ingest touches a
-customer's counters between our reading and our update.
+Only graders write `users.grade`, and one advisory lock lets one of them through at a time. The
+reading transaction is REPEATABLE READ, the writing one READ COMMITTED on purpose: otherwise it
+would fail whenever the ingest touches a customer's counters between our reading and our update.
 """
 
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -17,8 +18,10 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import psycopg
+from psycopg import IsolationLevel
 
-from grading import grades
+from grading import grades, state
 from grading.policy import POLICY, Policy
 from shop.clock import Clock, utc_now
 from shop.postgres import Connection, Cursor, copy_frame
@@ -33,7 +36,7 @@ _ORDERS: Final = """
         WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s
     ) TO STDOUT WITH (FORMAT binary)
 """
-_USERS: Final = "COPY (SELECT user_id, grade FROM users) TO STDOUT WITH (FORMAT csv)"
+_USERS: Final = "COPY (SELECT user_id, grade, total_spent FROM users) TO STDOUT WITH (FORMAT csv)"
 _STAGE: Final = """
     CREATE TEMP TABLE grade_changes (
         user_id bigint PRIMARY KEY, from_grade text, to_grade text, cumulative_spend bigint
@@ -57,8 +60,9 @@ _HISTORY: Final = """
 """
 _RUN: Final = """
     INSERT INTO grade_runs
-        (as_of, mode, users, changed, upgraded, downgraded, started_at, finished_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+        (as_of, mode, users, changed, upgraded, downgraded, started_at, finished_at,
+         examined, disagreed, read_seconds, compute_seconds, write_seconds)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 _ROW: Final = np.dtype(
@@ -83,6 +87,12 @@ class GradeRun:
         distribution: customers per grade, lowest grade first.
         started_at: by the clock.
         finished_at: just before the commit.
+        examined: customers whose spend was worked out.
+        disagreed: of a full run, customers whom an incremental one would have got wrong; None if
+            there was none to compare with.
+        read_s: seconds of reading.
+        compute_s: seconds of working out the grades.
+        write_s: seconds of writing, up to the run's own record.
     """
 
     as_of: datetime
@@ -94,6 +104,11 @@ class GradeRun:
     distribution: dict[str, int]
     started_at: datetime
     finished_at: datetime
+    examined: int = 0
+    disagreed: int | None = None
+    read_s: float = 0.0
+    compute_s: float = 0.0
+    write_s: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -107,14 +122,19 @@ def grade_users(
     wait: bool,
     policy: Policy = POLICY,
     clock: Clock = utc_now,
+    full: bool = False,
+    full_every_s: float | None = None,
 ) -> GradeRun | None:
-    """Grade every customer from nothing but their orders, in one transaction.
+    """Grade every customer; what is written, is written in one transaction.
 
     Args:
         conn: a connection without a transaction in progress, in UTC.
         wait: wait for another grader to finish, instead of leaving it alone.
         policy: the grades.
         clock: whose time the grades are as of.
+        full: from nothing but their orders, instead of from what changed since the last run.
+            The first run, and one that finds no state to start from, is always a full one.
+        full_every_s: a full run too if the last one is so many seconds ago.
 
     Returns:
         What was done; None if another grader is at work and `wait` is false.
@@ -122,49 +142,155 @@ def grade_users(
     Raises:
         psycopg.Error: nothing was changed then.
     """
+    with _turn(conn, wait=wait) as ours:
+        return _grade(conn, policy, clock, full, full_every_s) if ours else None
+
+
+@contextmanager
+def _turn(conn: Connection, *, wait: bool) -> Iterator[bool]:
+    """Hold the graders' lock over several transactions; it ends with the session at the latest."""
+    take = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
+    with conn.transaction():
+        row = conn.execute(f"SELECT {take}(%s)", (_GRADE_LOCK,)).fetchone()
+    ours = wait or bool(row and row[0])
+    try:
+        yield ours
+    finally:
+        with suppress(psycopg.Error):
+            if ours:
+                with conn.transaction():
+                    conn.execute("SELECT pg_advisory_unlock(%s)", (_GRADE_LOCK,))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the reading transaction found; see `state.Found`."""
+
+    mode: Literal["full", "incremental"]
+    found: state.Found
+    counts: dict[str, int]
+    snapshot: str
+    full_at: datetime
+    disagreed: int | None
+    read_s: float
+
+
+def _grade(
+    conn: Connection, policy: Policy, clock: Clock, full: bool, full_every_s: float | None
+) -> GradeRun:
+    began, started_at = time.perf_counter(), clock()
+    kept = state.watch(conn, *policy.window(started_at))
+    before = conn.isolation_level
+    conn.isolation_level = IsolationLevel.REPEATABLE_READ
+    try:
+        with conn.transaction(), conn.cursor() as cur:
+            seen = _see(cur, policy, started_at, kept, full, full_every_s)
+    finally:
+        conn.isolation_level = before
+    read_at = time.perf_counter()
+    graded = seen.found.graded
+    changed = grades.changed(graded)
+    upgraded = grades.upgrades(changed, policy)
+    counts = seen.counts
+    for column, sign in (("from_grade", -1), ("to_grade", 1)):
+        for name, customers in changed[column].value_counts().iter_rows():
+            counts[name] = counts.get(name, 0) + sign * customers
+    computed_at = time.perf_counter()
     with conn.transaction(), conn.cursor() as cur:
-        if not _take_turn(cur, wait=wait):
-            return None
-        started_at = clock()
-        graded = grades.grades(
-            read_current(cur), read_spend(cur, *policy.window(started_at)), policy
-        )
-        changed = grades.changed(graded)
-        upgraded = grades.upgrades(changed, policy)
         write_changes(cur, changed, started_at)
+        if kept is None:
+            cur.execute("DELETE FROM grade_state")
+        else:
+            state.save(
+                cur, started_at, policy, seen.snapshot, kept, seen.full_at,
+                seen.found.before_changes,
+            )  # fmt: skip
         run = GradeRun(
             as_of=started_at,
-            mode="full",
-            users=graded.height,
+            mode=seen.mode,
+            users=sum(counts.values()),
             changed=changed.height,
             upgraded=upgraded,
             downgraded=changed.height - upgraded,
-            distribution=grades.distribution(graded, policy),
+            distribution={g.name: counts.get(g.name, 0) for g in policy},
             started_at=started_at,
             finished_at=clock(),
+            examined=graded.height,
+            disagreed=seen.disagreed,
+            read_s=read_at - began,
+            compute_s=computed_at - read_at,
+            write_s=time.perf_counter() - computed_at,
         )
         record(cur, run)
     return run
 
 
-def _take_turn(cur: Cursor, *, wait: bool) -> bool:
-    if wait:
-        cur.execute("SELECT pg_advisory_xact_lock(%s)", (_GRADE_LOCK,))
-        return True
-    row = cur.execute("SELECT pg_try_advisory_xact_lock(%s)", (_GRADE_LOCK,)).fetchone()
-    return bool(row and row[0])
+def _see(  # noqa: PLR0917
+    cur: Cursor, policy: Policy, as_of: datetime, kept: datetime | None, full: bool,
+    full_every_s: float | None,
+) -> _Seen:  # fmt: skip
+    """Read all that a run needs; `cur` is in a transaction of one snapshot."""
+    began = time.perf_counter()
+    cur.execute("SET LOCAL jit = off")  # compiling takes longer than these queries
+    known = state.load(cur) if kept else None
+    row = cur.execute("SELECT pg_current_snapshot()::text").fetchone()
+    counts: dict[str, int] = dict(
+        cur.execute("SELECT grade, count(*) FROM users GROUP BY grade").fetchall()
+    )
+    found = state.find(cur, known, policy, as_of) if known else None
+    if known and full_every_s is not None:
+        full |= not 0 <= (as_of - known.full_at).total_seconds() < full_every_s
+    disagreed = None
+    whole = full or found is None or known is None
+    if whole:
+        oracle = _from_nothing(cur, policy, as_of)
+        if found is not None:
+            disagreed = _differences(found, oracle)
+        found = oracle
+    assert found is not None  # noqa: S101  (one of the two)
+    return _Seen(
+        mode="full" if whole else "incremental",
+        found=found,
+        counts=counts,
+        snapshot=str(row[0]) if row else "",
+        full_at=as_of if whole or known is None else known.full_at,
+        disagreed=disagreed,
+        read_s=time.perf_counter() - began,
+    )
+
+
+def _from_nothing(cur: Cursor, policy: Policy, as_of: datetime) -> state.Found:
+    """Grade by the orders alone; what was paid before the period follows from the totals."""
+    spend = read_spend(cur, *policy.window(as_of))
+    users = read_current(cur)
+    totals = users.select("user_id", cumulative_spend="total_spent")
+    grown = state.total(
+        [totals]
+        + [state.negative(p) for p in (spend, state.ahead_of(cur, as_of), state.before(cur))]
+    )
+    return state.Found(grades.grades(users.select("user_id", "grade"), spend, policy), grown)
+
+
+def _differences(found: state.Found, oracle: state.Found) -> int:
+    """Count the customers whom an incremental run would leave with a wrong grade or sum."""
+    ours, right = grades.changed(found.graded), grades.changed(oracle.graded)
+    both = list(right.columns)
+    wrong = [ours.join(right, on=both, how="anti"), right.join(ours, on=both, how="anti")]
+    sums = state.total([oracle.before_changes, state.negative(found.before_changes)])
+    sums = sums.filter(pl.col("cumulative_spend") != 0)
+    return int(pl.concat([f["user_id"] for f in (*wrong, sums)]).n_unique())
 
 
 def read_current(cur: Cursor) -> pl.DataFrame:
-    """Return the current grade of every customer, stubs included."""
+    """Return the current grade and the total of every customer, stubs included."""
     buffer = io.BytesIO()
     with cur.copy(_USERS) as copy:
         for block in copy:
             buffer.write(block)
     if not buffer.tell():
-        return pl.DataFrame(schema=grades.CURRENT)
+        return pl.DataFrame(schema=state.USERS)
     buffer.seek(0)
-    return pl.read_csv(buffer, has_header=False, schema=grades.CURRENT)
+    return pl.read_csv(buffer, has_header=False, schema=state.USERS)
 
 
 def read_spend(cur: Cursor, start: datetime, end: datetime) -> pl.DataFrame:
@@ -225,5 +351,10 @@ def record(cur: Cursor, run: GradeRun) -> None:
             run.downgraded,
             run.started_at,
             run.finished_at,
+            run.examined,
+            run.disagreed,
+            run.read_s,
+            run.compute_s,
+            run.write_s,
         ),
     )

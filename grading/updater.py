@@ -32,6 +32,8 @@ _LOOK_S: Final = 0.5
 """How often a waiting grader looks whether the operator asks for a run now."""
 _ATTEMPTS: Final = 8
 """Tries of one run that PostgreSQL rolls back (deadlock, serialization) before --once gives up."""
+_FULL_EVERY_S: Final = 86_400.0
+"""A full run a day checks the incremental ones, and says so loudly if they were wrong."""
 _GRACE_S: Final = 2.0
 """What a run in progress gets to roll back after SIGTERM; the server does it anyway."""
 
@@ -42,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--once", action="store_true", help="one run now, after any that is in progress; then end"
     )
     parser.add_argument(
+        "--full",
+        action="store_true",
+        help="with --once: from all orders of the period, not from what changed since the last run",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="with --once: the result as one JSON line on stdout"
     )
 
@@ -50,10 +57,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Grade once, or until stopped."""
     if args.once:
         policy = settings.grade_policy
-        result = grade_once(settings.postgres, policy)
+        result = grade_once(settings.postgres, policy, full=args.full)
         _log(result)
         text = as_json(result) if args.json else as_table(result, policy)
         sys.stdout.write(text + "\n")
+    elif args.full:
+        raise UsageError("--full goes with --once; the process checks itself by a full run a day")
     elif args.json:
         raise UsageError("--json goes with --once; the log has every run's result")
     else:
@@ -61,7 +70,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return ExitCode.OK
 
 
-def grade_once(where: PostgresSettings, policy: Policy = POLICY) -> GradeRun:
+def grade_once(where: PostgresSettings, policy: Policy = POLICY, *, full: bool = False) -> GradeRun:
     """Grade now, after any grader that is at work.
 
     Raises:
@@ -70,7 +79,7 @@ def grade_once(where: PostgresSettings, policy: Policy = POLICY) -> GradeRun:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             with postgres.connection(where, "grader", autocommit=True) as conn:
-                result = grade_users(conn, wait=True, policy=policy)
+                result = grade_users(conn, wait=True, policy=policy, full=full)
         except psycopg.errors.TransactionRollback as e:
             get_logger().warning("rolled back, trying again", error=first_line(e))
             time.sleep(pause(attempt, random.Random()))  # noqa: S311
@@ -181,7 +190,7 @@ class Updater:
     def _attempt(self) -> GradeRun | None:
         with postgres.connect(self._where, "grader", autocommit=True) as conn:
             self._conn = conn
-            return grade_users(conn, wait=False, policy=self._policy)
+            return grade_users(conn, wait=False, policy=self._policy, full_every_s=_FULL_EVERY_S)
 
     def _beat(self) -> None:
         if self._pulse is None:
@@ -215,8 +224,13 @@ def _explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:
 
 
 def _log(result: GradeRun) -> None:
+    if result.disagreed:
+        get_logger().error(
+            "incremental grades were wrong, mended by this full run", customers=result.disagreed
+        )
     get_logger().info(
         "graded",
+        mode=result.mode,
         users=result.users,
         changed=result.changed,
         upgraded=result.upgraded,

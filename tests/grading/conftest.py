@@ -37,7 +37,26 @@ class Shop:
             "INSERT INTO orders VALUES (%s, 1, %s, 1, 1, %s, 0, %s, 'CARD', %s, NULL, %s, %s)",
             (order_id, user_id, amount, amount, status, ordered_at, ordered_at),
         )
+        if status == "PAID":
+            self._spent(user_id, amount)
         return order_id
+
+    def cancel(self, order_id: int, status: str = "CANCELLED") -> None:
+        row = self.pg.execute(
+            "UPDATE orders SET rev = 2, status = %s WHERE order_id = %s AND status = 'PAID'"
+            " RETURNING user_id, amount",
+            (status, order_id),
+        ).fetchone()
+        if row:
+            self._spent(row[0], -row[1])
+
+    def _spent(self, user_id: int, amount: int) -> None:
+        """Keep the totals, as the ingest does in the transaction of the order."""
+        self.pg.execute(
+            "INSERT INTO users AS u (user_id, total_spent) VALUES (%s, %s)"
+            " ON CONFLICT (user_id) DO UPDATE SET total_spent = u.total_spent + %s",
+            (user_id, amount, amount),
+        )
 
     def grades(self) -> dict[int, str]:
         return dict(self.pg.execute("SELECT user_id, grade FROM users ORDER BY 1").fetchall())

@@ -1,0 +1,264 @@
+"""Where the last run ended, and what has changed since: all an incremental run reads.
+
+Exact, because each part is: `users.total_spent` is written with the order; a customer's row whose
+`xmin` is below the horizon of the last run's snapshot had been seen by it, however late a
+transaction commits; what left the period is read from the orders; changes to orders before the
+period are kept by triggers, made under a lock that every writer of orders conflicts with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from grading import grades
+from grading.policy import Policy
+from shop.log import get_logger
+from shop.outage import first_line
+from shop.postgres import Connection, Cursor, copy_frame
+
+_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '2s'"  # writers queue behind us meanwhile
+_MARGIN: Final = 6
+"""Triggers look this part of the period ahead, so that they are made anew once in as long."""
+_XID_REACH: Final = 2**30  # half of what age() tells apart
+_EVENTS: Final = {
+    "insert": "NEW.ordered_at < {0}",
+    "update": "OLD.ordered_at < {0} OR NEW.ordered_at < {0}",
+    "delete": "OLD.ordered_at < {0}",
+}
+_PLACE: Final = """
+    SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
+        (SELECT oid FROM pg_database WHERE datname = current_database()),
+        pg_relation_filenode('users'), pg_relation_filenode('orders'),
+        pg_relation_filenode('spend_before_period'), pg_relation_filenode('old_order_changes'))
+"""
+_WATCHED: Final = """
+    SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass AND tgenabled = 'A'
+    AND tgname IN ('old_order_insert', 'old_order_update', 'old_order_delete')
+"""
+_STATE: Final = """
+    SELECT as_of, period_start, policy, place, logged_before, full_at,
+        pg_snapshot_xmin(snapshot)::text, pg_snapshot_xmax(pg_current_snapshot())::text
+    FROM grade_state
+"""
+_TOUCHED: Final = """
+    SELECT user_id, grade, total_spent FROM users WHERE %(all)s OR age(xmin) <= age(%(xid)s::xid)
+"""
+_SOME: Final = "SELECT user_id, grade, total_spent FROM users WHERE user_id = ANY(%s)"
+_MOVED: Final = """
+    SELECT user_id, sum(amount)::bigint FROM orders
+    WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s GROUP BY user_id
+"""
+_OLD: Final = """
+    SELECT user_id, sum(spend)::bigint FROM old_order_changes WHERE ordered_at < %s GROUP BY user_id
+"""
+_AHEAD: Final = """
+    SELECT user_id, coalesce(sum(amount) FILTER (WHERE ordered_at >= %s), 0)::bigint
+    FROM orders WHERE status = 'PAID' AND ordered_at >= %s GROUP BY user_id
+"""
+_BEFORE: Final = "SELECT user_id, spend FROM spend_before_period"
+_MERGE: Final = """
+    INSERT INTO spend_before_period AS b (user_id, spend) SELECT user_id, spend FROM before_changes
+    ON CONFLICT (user_id) DO UPDATE SET spend = b.spend + excluded.spend
+"""
+_SAVE: Final = """
+    INSERT INTO grade_state
+        (as_of, period_start, policy, snapshot, place, logged_before, full_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (only_row) DO UPDATE SET as_of = excluded.as_of,
+        period_start = excluded.period_start, policy = excluded.policy,
+        snapshot = excluded.snapshot, place = excluded.place,
+        logged_before = excluded.logged_before, full_at = excluded.full_at
+"""
+_MANY: Final = 100_000  # beyond it a table is read whole, not row by row
+USERS: Final = {**grades.CURRENT, "total_spent": pl.Int64()}
+"""Schema of a frame of customers: current grade, and what they paid in all, KRW."""
+
+
+@dataclass(frozen=True)
+class State:
+    """The last run: its instant, period, policy; `horizon`: it saw all transactions before."""
+
+    as_of: datetime
+    period_start: datetime
+    policy: str
+    logged_before: datetime
+    full_at: datetime
+    horizon: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an incremental run works out.
+
+    Attributes:
+        graded: as `grades.grades` returns it, of the customers that had to be looked at.
+        before_changes: spend frame of what `spend_before_period` grows by.
+    """
+
+    graded: pl.DataFrame
+    before_changes: pl.DataFrame
+
+
+def load(cur: Cursor) -> State | None:
+    """Return where the last run ended; None if an incremental run cannot start from there."""
+    row = cur.execute(_STATE).fetchone()
+    if row is None:
+        return None
+    *known, horizon, now = row
+    as_of, period_start, policy, place, logged_before, full_at = known
+    reach = int(now) - int(horizon)
+    watched = cur.execute(_WATCHED).fetchone()
+    if place != _place(cur) or watched != (len(_EVENTS),) or not 0 <= reach < _XID_REACH:
+        return None
+    return State(as_of, period_start, policy, logged_before, full_at, int(horizon))
+
+
+def _place(cur: Cursor) -> str:
+    row = cur.execute(_PLACE).fetchone()
+    return str(row[0]) if row else ""
+
+
+def watch(conn: Connection, start: datetime, end: datetime) -> datetime | None:
+    """See to it that changes to orders before the period are kept, now and until the next run.
+
+    Args:
+        conn: outside a transaction, with the graders' lock.
+        start: of the period.
+        end: of the period.
+
+    Returns:
+        Before which they are kept; None if that cannot be had now.
+    """
+    span = end - start
+    with conn.transaction(), conn.cursor() as cur:
+        state = load(cur)
+        need = max(start, state.period_start) if state else start
+        if state and need <= state.logged_before <= need + span / 2:
+            return state.logged_before
+        if cur.execute("SELECT FROM users LIMIT 1").fetchone() is None:
+            return None  # an empty shop: nothing to save, and history may be about to be written
+    kept = need + span / _MARGIN
+    try:
+        with conn.transaction(), conn.cursor() as cur:
+            cur.execute(_LOCK_TIMEOUT)
+            for event, when in _EVENTS.items():
+                name = sql.Identifier(f"old_order_{event}")
+                cur.execute(
+                    sql.SQL(
+                        "CREATE OR REPLACE TRIGGER {} AFTER {} ON orders FOR EACH ROW WHEN ({})"
+                        " EXECUTE FUNCTION keep_old_order_change()"
+                    ).format(name, sql.SQL(event), sql.SQL(when).format(sql.Literal(kept)))
+                )
+                # Always: a replica's apply process and a restore write orders too.
+                cur.execute(sql.SQL("ALTER TABLE orders ENABLE ALWAYS TRIGGER {}").format(name))
+            if state is None:  # new triggers do not tell what was changed while there were none
+                cur.execute("DELETE FROM grade_state")
+            cur.execute("UPDATE grade_state SET logged_before = %s", (kept,))
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege) as e:
+        get_logger().warning("grades cannot follow old orders, full runs", error=first_line(e))
+        return None
+    return kept
+
+
+def find(cur: Cursor, state: State, policy: Policy, as_of: datetime) -> Found:
+    """Work out what has changed since the last run.
+
+    Args:
+        cur: in a transaction whose statements share one snapshot.
+        state: where the last run ended.
+        policy: the grades.
+        as_of: the instant whose grades are wanted; it may lie before the last run's.
+    """
+    start, _ = policy.window(as_of)
+    touched = _users(
+        cur,
+        _TOUCHED,
+        {"all": policy.as_json() != state.policy, "xid": str(state.horizon % 2**32)},
+    )
+    low, high = sorted((state.period_start, start))
+    moved = _spend(cur, _MOVED, (low, high))
+    before_changes = total(
+        [
+            moved if start >= state.period_start else negative(moved),
+            _spend(cur, _OLD, (state.period_start,)),
+        ]
+    )
+    ahead = _spend(cur, _AHEAD, (as_of, min(as_of, state.as_of)))
+    others = (
+        pl.concat([before_changes["user_id"], ahead["user_id"]])
+        .unique()
+        .to_frame()
+        .join(touched, on="user_id", how="anti")["user_id"]
+    )
+    users = pl.concat([touched, _users(cur, _SOME, (others.to_list(),))])
+    spend = total(
+        [
+            users.select("user_id", cumulative_spend="total_spent"),
+            negative(before(cur, users["user_id"])),
+            negative(before_changes),
+            negative(ahead),
+        ]
+    )
+    return Found(grades.grades(users.select("user_id", "grade"), spend, policy), before_changes)
+
+
+def before(cur: Cursor, users: pl.Series | None = None) -> pl.DataFrame:
+    """Return what customers paid before the last run's period, of all or of some."""
+    if users is None or len(users) > _MANY:
+        return _spend(cur, _BEFORE, ())
+    return _spend(cur, f"{_BEFORE} WHERE user_id = ANY(%s)", (users.to_list(),))
+
+
+def ahead_of(cur: Cursor, as_of: datetime) -> pl.DataFrame:
+    """Return what customers paid for orders dated at `as_of` or later."""
+    return _spend(cur, _AHEAD, (as_of, as_of))
+
+
+def save(  # noqa: PLR0917
+    cur: Cursor, as_of: datetime, policy: Policy, snapshot: str, kept: datetime, full_at: datetime,
+    before_changes: pl.DataFrame,
+) -> None:  # fmt: skip
+    """Keep where this run ended, and take in what it has read."""
+    grown = before_changes.filter(pl.col("cumulative_spend") != 0).sort("user_id")
+    if grown.height:
+        cur.execute(
+            "CREATE TEMP TABLE before_changes (user_id bigint, spend bigint) ON COMMIT DROP"
+        )
+        copy_frame(cur, "before_changes", grown.rename({"cumulative_spend": "spend"}))
+        cur.execute(_MERGE)
+    cur.execute(
+        "DELETE FROM old_order_changes WHERE pg_visible_in_snapshot(xact, %s::pg_snapshot)",
+        (snapshot,),
+    )
+    place, start = _place(cur), policy.window(as_of)[0]
+    cur.execute(_SAVE, (as_of, start, policy.as_json(), snapshot, place, kept, full_at))
+
+
+def total(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Add up spend frames."""
+    return grades.total(parts)
+
+
+def negative(spend: pl.DataFrame) -> pl.DataFrame:
+    """Return a spend frame with the opposite sign."""
+    return spend.with_columns(-pl.col("cumulative_spend"))
+
+
+def _users(
+    cur: Cursor, query: str, parameters: dict[str, object] | tuple[object, ...]
+) -> pl.DataFrame:
+    rows = cur.execute(query, parameters).fetchall()
+    return pl.DataFrame(rows, schema=USERS, orient="row")
+
+
+def _spend(cur: Cursor, query: str, parameters: tuple[object, ...]) -> pl.DataFrame:
+    rows = cur.execute(query, parameters).fetchall()
+    numbers = np.array(rows, np.int64).reshape(-1, 2)
+    return pl.DataFrame(numbers, schema=grades.SPEND, orient="row")

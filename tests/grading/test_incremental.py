@@ -1,0 +1,226 @@
+"""Incremental runs against full ones, on a real PostgreSQL, after any history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from grading.policy import POLICY, Grade, Policy
+from grading.store import GradeRun, grade_users
+from shop import postgres
+from shop.clock import UTC
+from shop.postgres import Connection
+from shop.settings import Settings
+
+T0 = datetime(2026, 8, 31, 12, tzinfo=UTC)
+POLICIES = (POLICY, Policy((Grade("A", 0), Grade("B", 300_000)), months=2))
+
+_USERS = st.integers(1, 4)
+_AGES = st.one_of(st.integers(-3, 3), st.integers(55, 65), st.integers(170, 200), st.just(400))
+_WHO = st.integers(0, 1)  # which of two writers, both of whose transactions may be open
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("order"), _WHO, _USERS, st.sampled_from([100_000, 350_000]), _AGES),
+        st.tuples(st.just("cancel"), _WHO, st.integers(0, 30)),
+        st.tuples(st.just("user"), _WHO, _USERS),
+        st.tuples(st.just("commit"), _WHO),
+        st.tuples(st.just("rollback"), _WHO),
+        st.tuples(st.just("clock"), st.sampled_from([-200, -40, -1, 1, 7, 40, 200])),
+        st.tuples(st.just("policy"), st.integers(0, 1)),
+        st.tuples(st.just("grade")),
+    ),
+    min_size=5,
+    max_size=40,
+)
+
+
+class History:
+    """Two writers with open transactions and a grader, over one database."""
+
+    def __init__(self, where: Any) -> None:
+        self.grader = postgres.connect(where, "grader", autocommit=True)
+        self.writers = [postgres.connect(where, "writer") for _ in range(2)]
+        self.now, self.policy, self.ids = T0, POLICY, 0
+        self.grader.execute("SELECT forget_grade_state()")
+        self.grader.execute("SET lock_timeout = '100ms'")
+        self.grader.execute("TRUNCATE users, orders, grade_history, grade_runs")
+        self.busy: dict[int, int] = {}  # customer or order: whose transaction holds the row
+        for writer in self.writers:  # the grader's triggers wait for nobody in this test
+            writer.execute("SET lock_timeout = '1s'")
+            writer.commit()
+
+    def close(self) -> None:
+        for conn in (self.grader, *self.writers):
+            conn.close()
+
+    def grade(self, full: bool = False) -> GradeRun:
+        options: Any = {"policy": self.policy, "clock": lambda: self.now, "full": full}
+        try:
+            run = grade_users(self.grader, wait=True, **options)
+        except psycopg.errors.LockNotAvailable:  # a row that an open transaction holds
+            for who in (0, 1):
+                self.end(who, commit=True)
+            run = grade_users(self.grader, wait=True, **options)
+        assert run is not None
+        return run
+
+    def free(self, who: int, user: int) -> bool:
+        return self.busy.setdefault(user, who) == who
+
+    def spent(self, who: int, user: int, amount: int) -> None:
+        self.writers[who].execute(
+            "INSERT INTO users AS u (user_id, total_spent) VALUES (%s, %s) ON CONFLICT (user_id)"
+            " DO UPDATE SET total_spent = u.total_spent + excluded.total_spent",
+            (user, amount),
+        )
+
+    def order(self, who: int, user: int, amount: int, age: int) -> None:
+        if self.free(who, user):
+            self.ids += 1
+            at = self.now - timedelta(days=age)
+            self.writers[who].execute(
+                "INSERT INTO orders VALUES"
+                " (%s, 1, %s, 1, 1, 1, 0, %s, 'CARD', 'PAID', NULL, %s, %s)",
+                (self.ids, user, amount, at, at),
+            )
+            self.spent(who, user, amount)
+
+    def cancel(self, who: int, order_id: int) -> None:
+        row = (
+            self.writers[who]
+            .execute(
+                "SELECT user_id, amount FROM orders WHERE order_id = %s AND status = 'PAID'",
+                (order_id,),
+            )
+            .fetchone()
+        )
+        if row and self.free(who, row[0]):
+            done = self.writers[who].execute(
+                "UPDATE orders SET status = 'CANCELLED' WHERE order_id = %s AND status = 'PAID'",
+                (order_id,),
+            )
+            if done.rowcount:
+                self.spent(who, row[0], -row[1])
+
+    def end(self, who: int, *, commit: bool) -> None:
+        (self.writers[who].commit if commit else self.writers[who].rollback)()
+        self.busy = {user: w for user, w in self.busy.items() if w != who}
+
+    def check(self) -> None:
+        """An incremental run leaves a full one at the same instant nothing to do or to mend."""
+        run = self.grade()
+        oracle = self.grade(full=True)
+        assert oracle.changed == 0
+        assert oracle.disagreed in (0, None)
+        assert run.distribution == oracle.distribution
+
+
+@pytest.fixture
+def where(settings: Settings) -> Iterator[Any]:
+    return settings.postgres
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(_STEPS)
+def test_an_incremental_run_agrees_with_a_full_one_after_any_history(  # noqa: PLR0912
+    where: Any, steps: list[tuple[Any, ...]]
+) -> None:
+    h = History(where)
+    try:
+        h.spent(0, 1, 0)
+        h.end(0, commit=True)
+        h.grade()
+        for name, *args in steps:
+            if name == "user":
+                if h.free(args[0], args[1]):
+                    h.spent(args[0], args[1], 0)
+            elif name in ("commit", "rollback"):
+                h.end(args[0], commit=name == "commit")
+            elif name == "clock":
+                for who in (0, 1):  # or the triggers' lock is waited for in vain: a full run
+                    h.end(who, commit=True)
+                h.now += timedelta(days=args[0])
+            elif name == "policy":
+                for who in (0, 1):
+                    h.end(who, commit=True)
+                h.policy = POLICIES[args[0]]
+            elif name == "grade":
+                h.grade()
+            else:
+                getattr(h, name)(*args)
+        if not h.busy:
+            h.check()
+        h.grade()
+        for who in (0, 1):  # what commits late has older transaction ids than the last run's
+            h.end(who, commit=True)
+        h.check()
+    finally:
+        h.close()
+
+
+def test_an_incremental_run_looks_at_what_changed_only(pg: Connection, shop: Any) -> None:
+    for user in range(1, 51):
+        shop.order(user, 100_000, T0 - timedelta(days=1))
+
+    def run(at: datetime, **options: Any) -> GradeRun:
+        result = grade_users(pg, wait=True, clock=lambda: at, **options)
+        assert result is not None
+        return result
+
+    assert run(T0).mode == "full"
+    run(T0)  # sees its predecessor's own writes once more
+    quiet = run(T0 + timedelta(minutes=10))
+    assert (quiet.mode, quiet.examined, quiet.changed) == ("incremental", 0, 0)
+    shop.order(7, 300_000, T0)
+    late = shop.order(8, 1_000_000, T0 - timedelta(days=400))
+    found = run(T0 + timedelta(minutes=20))
+    assert (found.mode, found.examined, found.changed) == ("incremental", 2, 1)
+    assert shop.grades()[7] == "GOLD"
+    shop.cancel(late)
+    assert run(T0 + timedelta(minutes=30)).changed == 0
+    assert run(T0 + timedelta(minutes=30), full=True).disagreed == 0
+    gone = run(T0 + timedelta(days=184))  # a period later everybody's order has left it
+    assert (gone.mode, gone.changed, gone.distribution["BRONZE"]) == ("incremental", 50, 50)
+
+
+def test_a_full_run_finds_and_mends_what_is_wrong(pg: Connection, shop: Any) -> None:
+    shop.order(1, 100_000, T0 - timedelta(days=1))
+    clock = {"clock": lambda: T0, "wait": True}
+    grade_users(pg, **clock)
+    pg.execute("INSERT INTO spend_before_period VALUES (1, 50000)")
+    pg.execute("UPDATE spend_before_period SET spend = 50000")
+    pg.execute("UPDATE users SET order_count = 1")
+    wrong = grade_users(pg, **clock)
+    assert wrong
+    assert (wrong.mode, shop.grades()) == ("incremental", {1: "BRONZE"})
+    mended = grade_users(pg, full_every_s=0, **clock)
+    assert mended
+    assert (mended.mode, mended.disagreed, shop.grades()) == ("full", 1, {1: "SILVER"})
+    assert grade_users(pg, full=True, **clock).disagreed == 0
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "TRUNCATE old_order_changes",
+        "DELETE FROM grade_state",
+        "ALTER TABLE orders DISABLE TRIGGER old_order_insert",
+        "UPDATE grade_state SET place = 'elsewhere'",
+        "UPDATE grade_state SET snapshot = '9000000:9000000:'",
+    ],
+)
+def test_without_a_state_to_trust_the_run_is_full(pg: Connection, shop: Any, loss: str) -> None:
+    shop.order(1, 100_000, T0 - timedelta(days=1))
+    clock = {"clock": lambda: T0, "wait": True}
+    grade_users(pg, **clock)
+    pg.execute(loss)
+    modes = [run.mode for run in (grade_users(pg, **clock), grade_users(pg, **clock)) if run]
+    assert modes == ["full", "incremental"]
