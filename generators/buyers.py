@@ -103,8 +103,9 @@ class Buyers:
         self._steer(mixed=bool(c.buyer.any() and not c.buyer.all()))
         full = round(len(c.ids) * PURCHASER_SHARE)
         self._target = propensity.target_share(int(c.buyer.sum()), full, self._new_buyer_share)
-        level = propensity.balance(propensity.scores(c), c.buyer, self._target)
-        chosen = propensity.top(c, self._rng, intercept=level + self._correction)
+        score = propensity.scores(c)
+        level = propensity.balance(score, c.buyer, self._target)
+        chosen = propensity.top(c, self._rng, intercept=level + self._correction, score=score)
         self._queue = chosen.tolist()
 
     def _steer(self, *, mixed: bool) -> None:
@@ -116,7 +117,8 @@ class Buyers:
         self._seen = self._seen_first = 0
 
     def _remember(self, user_ids: Sequence[int], now: datetime) -> None:
-        for user_id in user_ids:
+        # Each once, where it came last: of ten thousand at a time most come many times.
+        for user_id in reversed(dict.fromkeys(reversed(user_ids))):
             self._recent[user_id] = now
             self._recent.move_to_end(user_id)
             self._soured.pop(user_id, None)

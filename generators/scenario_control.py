@@ -6,14 +6,14 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Final
 
 import msgspec
 import redis
 
 from generators.scenario_table import BY_NAME
 from generators.scenarios import Span, run_of
-from shop.control import CONTROL
+from shop.control import CONTROL, read_hash
 from shop.errors import UsageError
 
 KEY: Final = f"{CONTROL}scenarios"
@@ -76,7 +76,7 @@ def stop(r: redis.Redis, name: str) -> None:
 def started(r: redis.Redis, now: datetime) -> dict[str, Started]:
     """Return what runs now by the operator's will; what has ended is removed."""
     found: dict[str, Started] = {}
-    for name, text in cast("Mapping[str, Any]", r.hgetall(KEY)).items():
+    for name, text in read_hash(r, KEY).items():
         try:
             run = msgspec.json.decode(text, type=Started)
         except msgspec.DecodeError:

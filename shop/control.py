@@ -8,6 +8,7 @@ shows in its heartbeat what it obeys.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -23,6 +24,8 @@ GENERATORS: Final = ("users", "products", "orders")
 RUNNABLE: Final = ("cache", "grader")
 """Processes that do a round of work every so often, and can be asked to do one now."""
 MAX_RATE: Final = 1_000.0
+_KEPT: Final = "_"
+"""A field that keeps a hash from being absent; see `read_hash`."""
 _REST_S: Final = 3.0
 """After a failure: a connection time-out must not be what a process does all day."""
 
@@ -39,7 +42,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(r: redis.Redis, name: str) -> Control:
     """Return what a process is to do; the defaults where nothing was set or a value is odd."""
-    values = cast("dict[str, Any]", r.hgetall(CONTROL + name))
+    values = read_hash(r, CONTROL + name)
     try:
         return msgspec.convert(values, Control, strict=False)
     except msgspec.ValidationError:
@@ -115,7 +118,27 @@ def request_restart(r: redis.Redis, name: str) -> int:
 
 def restarts(r: redis.Redis) -> dict[str, int]:
     """Return how often the restart of each process was asked for."""
-    return {name: int(n) for name, n in cast("dict[str, str]", r.hgetall(RESTART)).items()}
+    return {name: int(n) for name, n in read_hash(r, RESTART).items()}
+
+
+def read_hash(r: redis.Redis, key: str, *, make: bool = True) -> dict[str, str]:
+    """Return a hash of `control:*`; one that is not there is made, and reads as empty.
+
+    Redis counts a look at a key that is not there as a miss. Every process looks several times a
+    second for what no operator has set yet: without the key, Redis's hit rate would say how idle
+    the operator is, not how warm the cache.
+
+    Args:
+        r: Redis.
+        key: which.
+        make: write the key if it is not there; not for those who only watch.
+    """
+    values = cast("dict[str, str]", r.hgetall(key))
+    if not values and make:
+        with contextlib.suppress(redis.ResponseError):  # a user who may only read
+            r.hset(key, _KEPT, "")
+    values.pop(_KEPT, None)
+    return values
 
 
 def _check(name: str, known: tuple[str, ...], what: str) -> None:

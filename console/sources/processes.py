@@ -175,7 +175,7 @@ def read_scenarios(r: redis.Redis, now: datetime) -> tuple[str, ...]:
     """Return what `control:scenarios` says is running, in words; it may be a hash or JSON."""
     kind = cast("str", r.type(SCENARIOS))
     if kind == "hash":
-        values = cast("dict[str, str]", r.hgetall(SCENARIOS))
+        values = control.read_hash(r, SCENARIOS, make=False)
         running = {k: v for k, v in sorted(values.items()) if not _over(v, now)}
         return tuple(printable(f"{k} {_brief(v)}".strip(), 60) for k, v in running.items())
     if kind == "string":
