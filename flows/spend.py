@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from flows.batch import Batch, Effects
+from shop.tumbling import window_start
 
 FIRST_REVISION: Final = 1
 
@@ -27,13 +28,6 @@ def first_revisions(rows: pl.DataFrame) -> pl.Series:
     if rows["rev"].max() == FIRST_REVISION and rows["order_id"].n_unique() == rows.height:
         return pl.repeat(value=True, n=rows.height, eager=True)
     return (rows["rev"] == FIRST_REVISION) & rows["order_id"].is_unique()
-
-
-def window_start(window_s: int) -> pl.Expr:
-    """Return the start of the window that `ordered_at` falls in."""
-    length = window_s * 1_000_000
-    micros = pl.col("ordered_at").cast(pl.Int64)
-    return (micros // length * length).cast(pl.Datetime("us", "UTC")).alias("window_start")
 
 
 def contributions(rows: pl.DataFrame, sign: int = 1) -> pl.DataFrame:

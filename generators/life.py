@@ -23,6 +23,7 @@ from generators.behaviour import Goods
 from generators.encoding import encode_columns
 from generators.lane import Done
 from generators.scenarios import Effects
+from generators.streams import Floats
 from shop.clock import Clock, utc_now
 from shop.log import get_logger
 from shop.model import Event, Order
@@ -41,6 +42,20 @@ end
 """Adds many in one argument: the client packs arguments one by one, at 5 microseconds a pair."""
 
 _decoder: Final = msgspec.json.Decoder(Order)
+
+
+def remember(r: redis.Redis, second: pl.DataFrame, due_s: Floats) -> None:
+    """Keep revisions until they are due; those that are kept already are not doubled.
+
+    Args:
+        r: Redis.
+        second: orders of revision 2, `SCHEMAS["orders"]`.
+        due_s: of each, seconds since the Unix epoch.
+    """
+    _, values = encode_columns("orders", second)
+    for at in range(0, len(values), AT_ONCE):
+        part = zip(due_s[at : at + AT_ONCE].tolist(), values[at : at + AT_ONCE], strict=True)
+        r.eval(_ADD, 1, PENDING, b"".join(b"%.3f %b\n" % pair for pair in part))
 
 
 class Life:
@@ -91,13 +106,10 @@ class Life:
             pl.lit(2, pl.Int64).alias("rev"), pl.Series("status", status, dtype=pl.String)
         )
         ordered = second["ordered_at"].dt.timestamp("ms").to_numpy() / 1_000
-        due = (ordered + fate.after_s[rows] / self._speed).tolist()
-        _, values = encode_columns("orders", second)
-        lines = b"".join(b"%.3f %b\n" % pair for pair in zip(due, values, strict=True))
         try:
-            self._redis.eval(_ADD, 1, PENDING, lines)
+            remember(self._redis, second, ordered + fate.after_s[rows] / self._speed)
         except (redis.ConnectionError, redis.TimeoutError):
-            get_logger().warning("orders stay paid: Redis is away", orders=len(values))
+            get_logger().warning("orders stay paid: Redis is away", orders=len(second))
 
     def _no_room(self) -> bool:
         full = self.waiting >= MOST

@@ -28,6 +28,7 @@ from shop.errors import ExitCode, JangteoError
 from shop.ids import EPOCH_MS, NODES, SEQUENCE_BITS, ids_at
 from shop.log import get_logger
 from shop.model import ID_FIELD
+from shop.outage import first_line
 from shop.postgres import Connection, Cursor
 from shop.settings import Settings
 
@@ -40,7 +41,7 @@ CHUNK: Final = 250_000
 """Rows made and copied at a time: about 100 MB."""
 DAY: Final = timedelta(days=1)
 
-_SHOP: Final = (
+SHOP: Final = (
     "users", "products", "orders", "user_spend_windows", "grade_history", "grade_runs",
 )  # fmt: skip
 """What --truncate empties. Not `ingest_offsets`: what was taken from Kafka stays taken, or the
@@ -186,11 +187,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with postgres.connection(settings.postgres, "seed") as conn:
         try:
             if args.truncate:
-                tables = sql.SQL(", ").join(map(sql.Identifier, _SHOP))
+                tables = sql.SQL(", ").join(map(sql.Identifier, SHOP))
                 conn.execute(sql.SQL("TRUNCATE {}").format(tables))
             users, products = seed_shop(conn, users=args.users, products=args.products, seed=seed)
         except psycopg.errors.UndefinedTable:
             raise JangteoError("the database has no schema yet: run `jangteo init`") from None
+        except psycopg.errors.LockNotAvailable as e:
+            raise JangteoError(first_line(e)) from None
     seconds = round(time.monotonic() - began, 2)
     get_logger().info("seeded", users=users, products=products, seed=seed, seconds=seconds)
     return ExitCode.OK

@@ -124,13 +124,18 @@ def rebuild(conn: Connection, length_s: int) -> Rebuilt:
         cur.execute("LOCK TABLE user_spend_windows, orders IN SHARE ROW EXCLUSIVE MODE")
         was = length(conn)
         removed = cur.execute("DELETE FROM user_spend_windows").rowcount
-        windows = cur.execute(_FOLD, (length_s,)).rowcount
+        windows = fold_all(cur, length_s)
         cur.execute(
             "INSERT INTO spend_window_length (seconds) VALUES (%s)"
             " ON CONFLICT (only_row) DO UPDATE SET seconds = excluded.seconds",
             (length_s,),
         )
     return Rebuilt(was, length_s, removed, windows)
+
+
+def fold_all(cur: Cursor, length_s: int) -> int:
+    """Fold the windows of all orders into the empty table; return how many there are."""
+    return cur.execute(_FOLD, (length_s,)).rowcount
 
 
 def fit(conn: Connection, length_s: int, *, alone: bool) -> Rebuilt | None:

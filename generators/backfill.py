@@ -1,0 +1,223 @@
+"""Write a history of the shop: the same behaviour as live, on a virtual clock, a year in a minute.
+
+The first week's buyers are a seeded random pool, then 600 purchasers and 400 others by propensity;
+scenarios, holidays and curves apply, orders are cancelled and returned, grades follow every seven
+days. Killed at any moment, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+import polars as pl
+import psycopg
+import redis
+
+from generators import history_request as request
+from generators.backfill_kafka import KafkaTarget
+from generators.backfill_parquet import ParquetTarget
+from generators.backfill_postgres import PostgresTarget
+from generators.backfill_progress import progress
+from generators.history import Ending, HistoryDay
+from generators.history_process import Source
+from generators.history_request import Begun, Request
+from generators.life import remember
+from shop import cache, command
+from shop.clock import utc_now
+from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
+from shop.log import get_logger
+from shop.outage import first_line
+from shop.settings import Settings
+
+STATE: Final = "backfill-kafka.json"
+
+
+class Target(Protocol):
+    """Where a history is written."""
+
+    everything: bool
+    """Whether it wants the days that it has, too."""
+    live: bool
+    """Whether the shop goes on from its end."""
+
+    def begin(self, request: Request, end: datetime) -> Begun:
+        """Make ready; return where it stands."""
+        ...
+
+    def add(self, day: HistoryDay) -> None:
+        """Write a day."""
+        ...
+
+    def finish(self, ending: Ending) -> None:
+        """Write what all days came to."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        ...
+
+
+def day(text: str) -> date:
+    """Read a date, for argparse."""
+    return date.fromisoformat(text)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `jangteo backfill`."""
+    add = parser.add_argument
+    add("--days", type=command.count, default=request.DAYS, help=f"default: {request.DAYS}")
+    add("--end", type=day, metavar="DATE", help="last business day; default: today, up to now")
+    add("--users", type=command.count, default=request.USERS, help=f"default: {request.USERS}")
+    add(
+        "--products", type=command.count, default=request.PRODUCTS,
+        help=f"default: {request.PRODUCTS}",
+    )  # fmt: skip
+    add(
+        "--orders-per-day", type=command.count, default=request.ORDERS_PER_DAY, metavar="N",
+        help=f"default: {request.ORDERS_PER_DAY}, one every 4 s",
+    )  # fmt: skip
+    add("--seed", type=command.count, help="default: SHOP_SEED, 1")
+    add("--no-scenarios", action="store_true", help="no sales, holidays or other scenarios")
+    add(
+        "--to", nargs="+", default=["postgres"], metavar=("WHERE", "DIR"),
+        help="postgres (the default), parquet DIR, or kafka",
+    )  # fmt: skip
+    add("--speed", type=command.positive, help="with --to kafka: paced, seconds per second")
+    add("--truncate", action="store_true", help="empty the shop, or the folder, first")
+    add("--discard", action="store_true", help="give up a history that is half done; then end")
+    add(
+        "--yes-production", action="store_true",
+        help="allow it with DB_TYPE=production",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Write a history."""
+    settings.refuse_in_production(
+        "write a made-up history", "--yes-production", allowed=args.yes_production
+    )
+    asked = Request(
+        days=args.days, end=args.end, users=args.users, products=args.products,
+        orders_per_day=args.orders_per_day,
+        seed=settings.seed if args.seed is None else args.seed,
+        scenarios=not args.no_scenarios, window_s=settings.spend_window,
+        policy=settings.grade_policy.as_json(),
+    )  # fmt: skip
+    asked.check()
+    stop = command.stop_on_signals()
+    try:
+        with contextlib.closing(target_of(args, settings, stop)) as target:
+            if args.discard:
+                return discard(target)
+            return fill(target, asked, settings, stop)
+    except psycopg.Error as e:
+        raise JangteoError(
+            f"{settings.postgres.where}: {first_line(e)}; the same command goes on"
+        ) from None
+
+
+def target_of(args: argparse.Namespace, settings: Settings, stop: threading.Event) -> Target:
+    """Return where the history goes.
+
+    Raises:
+        UsageError: if that is not understood.
+    """
+    where, *rest = args.to
+    if args.speed and where != "kafka":
+        raise UsageError("--speed paces events: it goes with --to kafka")
+    window_s = settings.spend_window
+    if where == "postgres" and not rest:
+        return PostgresTarget(
+            settings.postgres, window_s=window_s, policy=settings.grade_policy,
+            truncate=args.truncate,
+        )  # fmt: skip
+    if where == "parquet" and len(rest) == 1:
+        return ParquetTarget(Path(rest[0]), window_s=window_s, truncate=args.truncate)
+    if where == "kafka" and not rest:
+        return KafkaTarget(
+            settings.kafka, settings.data_dir / STATE, speed=args.speed, truncate=args.truncate,
+            stop=stop,
+        )  # fmt: skip
+    raise UsageError(f"--to {' '.join(args.to)}: it is postgres, parquet DIR, or kafka")
+
+
+def discard(target: Target) -> int:
+    """Give up what is half done."""
+    if not isinstance(target, PostgresTarget):
+        raise UsageError("--discard is for PostgreSQL; otherwise remove the folder or the file")
+    get_logger().info("discarded" if target.discard() else "nothing is half done")
+    return ExitCode.OK
+
+
+def fill(target: Target, asked: Request, settings: Settings, stop: threading.Event) -> int:
+    """Write all days that are not there yet, until `stop`."""
+    end, first, whole = target.begin(asked, asked.ends_at(utc_now()))
+    log = get_logger()
+    if whole:
+        log.info("this history is there already: nothing to do")
+        return ExitCode.OK
+    if first:
+        log.info("going on", day=first, of=asked.days)
+    began = time.monotonic()
+    source = Source(asked.plan(end, settings.grade_policy), settings.grade_policy, end)
+    orders = 0
+    with contextlib.closing(source.days()) as days:
+        for one in progress(_until(days, stop), asked.days, skip=first):
+            if one.number >= first:
+                orders += len(one.orders)
+            if one.number >= first or target.everything:
+                target.add(one)
+    if source.ending is None or stop.is_set():
+        log.warning("stopped: the same command goes on")
+        return ExitCode.FAILED
+    if target.live:
+        wait_for_life(source.ending.pending, settings)
+    target.finish(source.ending)
+    seconds = time.monotonic() - began
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    log.info(
+        "backfilled", orders=orders, users=len(source.ending.users),
+        products=len(source.ending.products), until=end.isoformat(), seconds=round(seconds, 1),
+        orders_per_second=round(orders / seconds),
+        peak_mb={"simulation": source.peak_bytes >> 20, "writer": own >> 20},
+    )  # fmt: skip
+    return ExitCode.OK
+
+
+def _until(days: Iterator[HistoryDay], stop: threading.Event) -> Iterator[HistoryDay]:
+    for one in days:
+        if stop.is_set():
+            return
+        yield one
+
+
+def wait_for_life(pending: pl.DataFrame, settings: Settings) -> None:
+    """Hand cancellations and refunds that are still to come to the generator of orders."""
+    if not settings.env.get("REDIS_URL"):
+        get_logger().warning("no REDIS_URL: orders stay paid", orders=len(pending))
+        return
+    r = cache.client(settings.redis_url)
+    try:
+        remember(r, pending, pending["updated_at"].dt.timestamp("ms").to_numpy() / 1_000)
+    except redis.RedisError as e:
+        raise UnreachableError(
+            f"cannot remember what is still to be cancelled: {first_line(e)}; the same command "
+            "goes on"
+        ) from None
+    finally:
+        r.close()
+
+
+if __name__ == "__main__":
+    sys.exit(
+        command.main(configure, run, prog="python -m generators.backfill", description=__doc__)
+    )

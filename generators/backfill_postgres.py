@@ -1,0 +1,243 @@
+"""A history into PostgreSQL: a transaction for each day, and one at the end that makes it whole.
+
+1. begin: the tables are empty or are emptied; guards keep everybody else from writing.
+2. each day: orders, spend windows and grade changes, and how far it is, in one transaction.
+3. finish: customers and products with what all days came to, guards gone, in one transaction.
+
+Indexes and keys stay in place: ids and times ascend, so they grow at one edge. Measured, COPY into
+orders with its key takes 4 % more than without, and making the key afterwards costs more than that.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from psycopg import sql
+
+from generators.history import Ending, HistoryDay
+from generators.history_request import Begun, Request, read
+from generators.seed import SHOP
+from shop import postgres, windows
+from shop.errors import JangteoError, UsageError
+from shop.policy import Policy
+from shop.postgres import Connection, Cursor
+from shop.settings import PostgresSettings
+from shop.tumbling import fits_business_days, window_start
+
+GUARDED: Final = ("users", "products", "orders", "user_spend_windows")
+CHUNK: Final = 250_000
+_LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
+_EPOCH_US: Final = 946_684_800_000_000  # PostgreSQL counts from 2000-01-01
+_WINDOW: Final = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("l0", ">i4"), ("user_id", ">i8"), ("l1", ">i4"), ("window_start", ">i8"),
+        ("l2", ">i4"), ("orders", ">i4"), ("l3", ">i4"), ("spend", ">i8"),
+    ]
+)  # fmt: skip
+"""A row of user_spend_windows in PostgreSQL's binary COPY format (docs, COPY, "Binary Format"):
+the server takes it 1.6 times as fast as text."""
+_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TAIL: Final = b"\xff\xff"
+
+
+class PostgresTarget:
+    """Writes a history into the shop's tables.
+
+    Args:
+        settings: which server.
+        window_s: length of the spend windows, seconds.
+        policy: the grades.
+        truncate: empty the tables if they are not.
+    """
+
+    everything = False
+    """Days that are there already need not be given again."""
+    live = True
+    """The shop goes on from here: what is still to come is remembered for it."""
+
+    def __init__(
+        self, settings: PostgresSettings, *, window_s: int, policy: Policy, truncate: bool
+    ) -> None:
+        self._settings = settings
+        self._window_s = window_s
+        self._policy = policy
+        self._truncate = truncate
+        self._conn = self._connect()
+
+    def _connect(self) -> Connection:
+        with postgres.connection(self._settings, "backfill", autocommit=True) as conn:
+            if (postgres.schema_version(conn) or 0) < len(postgres.migrations()):
+                raise JangteoError("the database has not this version's schema: run `jangteo init`")
+        conn = postgres.connect(self._settings, "backfill", autocommit=True)
+        # A day that a crash of the server undoes is simply written again.
+        conn.execute("SET synchronous_commit = off")
+        conn.execute("SET jangteo.backfill = 'on'")
+        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+        if row is None or not row[0]:
+            conn.close()
+            raise UsageError("another backfill is writing to this database")
+        return conn
+
+    def close(self) -> None:
+        """Let go of the server."""
+        self._conn.close()
+
+    def begin(self, request: Request, end: datetime) -> Begun:
+        """Make ready; return where it stands.
+
+        Args:
+            request: what is asked for.
+            end: of a history that begins now; one that is half done keeps its own.
+
+        Raises:
+            UsageError: if another one is half done, or the tables are not empty.
+        """
+        with self._conn.transaction(), self._conn.cursor() as cur:
+            cur.execute("SELECT request, ends_at, next_day, finished_at FROM backfill_runs")
+            found = cur.fetchone()
+            if found and found[3] is None:
+                return self._go_on(request, read(found[0]), found[1], found[2])
+            tables = sql.SQL(", ").join(map(sql.Identifier, SHOP))
+            cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
+            empty = self._is_empty(cur)
+            if found and not empty and not self._truncate and found[:2] == (request.as_json(), end):
+                return Begun(end, request.days, whole=True)
+            if not empty and not self._truncate:
+                raise UsageError(
+                    "the shop is not empty: a history begins with an empty one; "
+                    "--truncate empties it (all users, products, orders)"
+                )
+            empty_shop(cur)
+            windows.claim(cur, self._window_s)
+            cur.execute(
+                "INSERT INTO backfill_runs (request, ends_at) VALUES (%s, %s)",
+                (request.as_json(), end),
+            )
+            for table in GUARDED:
+                cur.execute(_guard("CREATE", table))
+        return Begun(end)
+
+    def _go_on(self, request: Request, there: Request, end: datetime, next_day: int) -> Begun:
+        if differences := there.differences(request):
+            raise UsageError(
+                f"a history is half done ({next_day} of {there.days} days), with {differences}: "
+                "the same command goes on; `jangteo backfill --discard` gives it up"
+            )
+        return Begun(end, next_day)
+
+    def _is_empty(self, cur: Cursor) -> bool:
+        rows = sql.SQL(" OR ").join(
+            sql.SQL("EXISTS (SELECT FROM {})").format(sql.Identifier(table)) for table in SHOP
+        )
+        row = cur.execute(sql.SQL("SELECT NOT ({})").format(rows)).fetchone()
+        return bool(row and row[0])
+
+    def add(self, day: HistoryDay) -> None:
+        """Write a day."""
+        with self._conn.transaction(), self._conn.cursor() as cur:
+            if fits_business_days(self._window_s):
+                _copy_windows(cur, fold(day.orders, self._window_s))
+            if day.grades is not None:
+                self._grade(cur, day, day.grades)
+            # Text is a tenth faster than CSV for the server; no value holds a tab or backslash.
+            postgres.copy_frame(cur, "orders", day.orders, fmt="text")
+            cur.execute(
+                "UPDATE backfill_runs SET next_day = %s, orders = orders + %s WHERE next_day = %s",
+                (day.number + 1, len(day.orders), day.number),
+            )
+            if cur.rowcount != 1:
+                raise JangteoError(f"day {day.number} is not the one that is due: nothing written")
+
+    def _grade(self, cur: Cursor, day: HistoryDay, changes: pl.DataFrame) -> None:
+        ranks = [[self._policy.rank(g) for g in changes[c]] for c in ("from_grade", "to_grade")]
+        up = sum(after > before for before, after in zip(*ranks, strict=True))
+        cur.execute(
+            "INSERT INTO grade_runs (as_of, mode, users, changed, upgraded, downgraded, examined,"
+            " started_at, finished_at)"
+            " VALUES (%(as_of)s, 'full', %(users)s, %(n)s, %(up)s, %(down)s, %(users)s,"
+            " %(as_of)s, %(as_of)s)",
+            {
+                "as_of": day.start, "users": day.customers, "n": len(changes), "up": up,
+                "down": len(changes) - up,
+            },
+        )  # fmt: skip
+        postgres.copy_frame(cur, "grade_history", changes)
+
+    def finish(self, ending: Ending) -> None:
+        """Write customers and products; from here on it is a shop like any other."""
+        self._conn.execute("SET synchronous_commit = on")
+        with self._conn.transaction(), self._conn.cursor() as cur:
+            if not fits_business_days(self._window_s):
+                windows.fold_all(cur, self._window_s)
+            for table, rows in (("users", ending.users), ("products", ending.products)):
+                for part in rows.iter_slices(CHUNK):
+                    postgres.copy_frame(cur, table, part)
+                cur.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+            cur.execute("SELECT forget_grade_state()")
+            for table in GUARDED:
+                cur.execute(_guard("DROP", table))
+            cur.execute("UPDATE backfill_runs SET finished_at = now()")
+        self._conn.execute("SELECT brin_summarize_new_values('orders_ordered_at')")
+        for table in SHOP:
+            self._conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+
+    def discard(self) -> bool:
+        """Give up a history that is half done; return whether there was one."""
+        with self._conn.transaction(), self._conn.cursor() as cur:
+            row = cur.execute("SELECT FROM backfill_runs WHERE finished_at IS NULL").fetchone()
+            if row is not None:
+                empty_shop(cur)
+                for table in GUARDED:
+                    cur.execute(_guard("DROP", table))
+            return row is not None
+
+
+def empty_shop(cur: Cursor) -> None:
+    """Empty the shop's tables, and forget what was known of their history."""
+    tables = sql.SQL(", ").join(map(sql.Identifier, SHOP))
+    cur.execute(sql.SQL("TRUNCATE {}, spend_before_period, old_order_changes").format(tables))
+    cur.execute("SELECT forget_grade_state()")
+    cur.execute("DELETE FROM spend_window_length")
+    cur.execute("DELETE FROM backfill_runs")
+
+
+def fold(orders: pl.DataFrame, window_s: int) -> pl.DataFrame:
+    """Return the spend windows of orders: user_id, window_start, orders, spend, by key."""
+    return (
+        orders.lazy()
+        .filter(pl.col("status") == "PAID")
+        .group_by("user_id", window_start(window_s))
+        .agg(pl.len().cast(pl.Int64).alias("orders"), pl.col("amount").sum().alias("spend"))
+        .sort("window_start", "user_id")
+        .collect()
+    )
+
+
+def _copy_windows(cur: Cursor, folded: pl.DataFrame) -> None:
+    rows: npt.NDArray[np.void] = np.zeros(len(folded), _WINDOW)
+    rows["fields"] = 4
+    rows["l0"] = rows["l1"] = rows["l3"] = 8
+    rows["l2"] = 4
+    rows["user_id"] = folded["user_id"].to_numpy()
+    rows["window_start"] = folded["window_start"].dt.timestamp("us").to_numpy() - _EPOCH_US
+    rows["orders"] = folded["orders"].to_numpy()
+    rows["spend"] = folded["spend"].to_numpy()
+    statement = postgres.copy_statement(
+        "user_spend_windows", folded.columns, sql.SQL("FORMAT binary")
+    )
+    with cur.copy(statement) as copy:
+        copy.write(_HEAD + rows.tobytes() + _TAIL)
+
+
+def _guard(verb: Literal["CREATE", "DROP"], table: str) -> sql.Composed:
+    if verb == "DROP":
+        return sql.SQL("DROP TRIGGER IF EXISTS backfill_guard ON {}").format(sql.Identifier(table))
+    return sql.SQL(
+        "CREATE TRIGGER backfill_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {}"
+        " FOR EACH STATEMENT EXECUTE FUNCTION refuse_during_backfill()"
+    ).format(sql.Identifier(table))

@@ -1,0 +1,178 @@
+"""A history as it stands at its end: the days of the simulation, cut there, and what they sum to.
+
+What the simulation knows of the time after the end is not in it yet: orders of the rest of the
+last day are left out, and a cancellation or refund that is still to come waits with the pending
+ones, its order being paid until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from generators.simulate import Plan, Simulation
+from shop.clock import KST, UTC
+from shop.model import SCHEMAS
+from shop.policy import Policy
+
+NEVER: Final = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class HistoryDay:
+    """What a business day in Seoul added to the shop, as it stands at the end of the history.
+
+    Attributes:
+        number: from 0.
+        start: first moment, UTC.
+        end: first moment after it, UTC; of the last day, the end of the history.
+        users: who signed up, `SCHEMAS["users"]`; with day 0 all who were there before.
+        products: what was listed, `SCHEMAS["products"]`; likewise.
+        orders: `SCHEMAS["orders"]`, by `ordered_at`.
+        grades: None, or the `GRADE_CHANGES` at `start`.
+        customers: how many there are at `start`; those are the ones a grading looks at.
+    """
+
+    number: int
+    start: datetime
+    end: datetime
+    users: pl.DataFrame
+    products: pl.DataFrame
+    orders: pl.DataFrame
+    grades: pl.DataFrame | None
+    customers: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What all days together came to.
+
+    Attributes:
+        users: `SCHEMAS["users"]` with grade, last_ordered_at, order_count and total_spent, as the
+            table has them: PAID orders, but `last_ordered_at` of any.
+        products: `SCHEMAS["products"]` with order_count.
+        pending: orders of revision 2, `SCHEMAS["orders"]`, by `updated_at`: at the end or later.
+    """
+
+    users: pl.DataFrame
+    products: pl.DataFrame
+    pending: pl.DataFrame
+
+
+def midnight(day: date) -> datetime:
+    """Return the first moment of a business day, in UTC.
+
+    >>> midnight(date(2026, 1, 1)).isoformat()
+    '2025-12-31T15:00:00+00:00'
+    """
+    return datetime(day.year, day.month, day.day, tzinfo=KST).astimezone(UTC)
+
+
+class History:
+    """Simulates the days up to an end.
+
+    Args:
+        plan: what to simulate; it must contain the end in its last day.
+        policy: the grades.
+        end: UTC; nothing of this moment or later is in the history.
+    """
+
+    def __init__(self, plan: Plan, policy: Policy, end: datetime) -> None:
+        self._simulation = Simulation(plan)
+        self._policy = policy
+        self._end = end
+        self._users: list[pl.DataFrame] = []
+        self._products: list[pl.DataFrame] = []
+        self._pending: list[pl.DataFrame] = []
+        self._user_ids, self._product_ids = self._simulation.who.ids, self._simulation.goods.ids
+        n = len(self._user_ids)
+        self._orders_of, self._spent = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self._last = np.full(n, NEVER)
+        self._grade = np.zeros(n, np.int64)
+        self._sold = np.zeros(len(self._product_ids), np.int64)
+
+    def days(self) -> Iterator[HistoryDay]:
+        """Return the days, first to last; afterwards `ending` is complete."""
+        customers = 0
+        before = pl.col("created_at") < self._end
+        for day in self._simulation.days():
+            users, products = day.users.filter(before), day.products.filter(before)
+            orders = self._as_it_stands(day.orders.filter(pl.col("ordered_at") < self._end))
+            self._add_up(orders)
+            self._users.append(users)
+            self._products.append(products)
+            start = day.start.astimezone(UTC)
+            known = customers if day.number else int((users["created_at"] < start).sum())
+            if day.grades is not None:
+                who = np.searchsorted(self._user_ids, day.grades["user_id"].to_numpy())
+                ranks = [self._policy.rank(name) for name in day.grades["to_grade"].to_list()]
+                self._grade[who] = ranks
+            end = min(day.end.astimezone(UTC), self._end)
+            yield HistoryDay(day.number, start, end, users, products, orders, day.grades, known)
+            customers += len(users)
+
+    def _as_it_stands(self, orders: pl.DataFrame) -> pl.DataFrame:
+        later = (pl.col("rev") > 1) & (pl.col("updated_at") >= self._end)
+        pending = orders.filter(later)
+        if pending.is_empty():
+            return orders
+        self._pending.append(pending)
+        return first_revisions(orders, later)
+
+    def _add_up(self, orders: pl.DataFrame) -> None:
+        who = np.searchsorted(self._user_ids, orders["user_id"].to_numpy())
+        what = np.searchsorted(self._product_ids, orders["product_id"].to_numpy())
+        paid = (orders["status"] == "PAID").to_numpy()
+        self._orders_of += np.bincount(who[paid], minlength=len(self._orders_of))
+        # Doubles hold sums of KRW exactly up to 2^53.
+        amount = orders["amount"].to_numpy()[paid]
+        self._spent += np.bincount(who[paid], amount, len(self._spent)).astype(np.int64)
+        self._sold += np.bincount(what[paid], minlength=len(self._sold))
+        # By ordered_at, so the last one of each customer is what stays.
+        self._last[who] = orders["ordered_at"].dt.timestamp("us").to_numpy()
+
+    def ending(self) -> Ending:
+        """Return what the days came to; call it when all have been taken."""
+        users, products = pl.concat(self._users), pl.concat(self._products)
+        n, m = len(users), len(products)
+        last = pl.Series("last_ordered_at", self._last[:n])
+        names = pl.Series("grade", self._policy.names, dtype=pl.String)
+        none = pl.DataFrame(schema=SCHEMAS["orders"])
+        return Ending(
+            users.with_columns(
+                names.gather(self._grade[:n]),
+                last.set(last == NEVER, None).cast(pl.Datetime("us", "UTC")),
+                _column("order_count", self._orders_of[:n]),
+                _column("total_spent", self._spent[:n]),
+            ),
+            products.with_columns(_column("order_count", self._sold[:m])),
+            pl.concat([none, *self._pending]).sort("updated_at"),
+        )
+
+
+def first_revisions(orders: pl.DataFrame, which: pl.Expr) -> pl.DataFrame:
+    """Return orders with some of them as they were when they were placed.
+
+    Args:
+        orders: `SCHEMAS["orders"]`.
+        which: true for those to set back.
+    """
+
+    def unless(name: str, first: pl.Expr) -> pl.Expr:
+        return pl.when(which).then(first).otherwise(pl.col(name)).alias(name)
+
+    return orders.with_columns(
+        unless("rev", pl.lit(1, pl.Int64)),
+        unless("status", pl.lit("PAID")),
+        unless("updated_at", pl.col("ordered_at")),
+    )
+
+
+def _column(name: str, values: npt.NDArray[Any]) -> pl.Series:
+    return pl.Series(name, values, dtype=pl.Int64)
