@@ -161,6 +161,7 @@ def candidates(
     now: datetime,
     segments: Sequence[Segment] = (),
     multipliers: Multipliers = MULTIPLIERS,
+    leave_out: Sequence[str] = (),
 ) -> Candidates:
     """Return customers as candidates.
 
@@ -169,11 +170,13 @@ def candidates(
         now: as of when.
         segments: whose inclination a scenario lifts.
         multipliers: everything else that changes inclination.
+        leave_out: names of `terms` that are added elsewhere.
     """
     age, buyer = _age(t, now), ~np.isnan(t.last)
     parts = terms(t, now, segments, multipliers)
     since = np.clip(np.where(buyer, (t.last - t.created) / _WEEK_S, 0.0), 0.0, age)
-    bonus = np.sum([np.zeros(len(t.ids)), *parts.values()], axis=0)
+    counted = [part for name, part in parts.items() if name not in leave_out]
+    bonus = np.sum([np.zeros(len(t.ids)), *counted], axis=0)
     return Candidates(ids=t.ids, orders=t.orders, buyer=buyer, age=age, last=since, bonus=bonus)
 
 
@@ -193,25 +196,42 @@ def terms(
     age = _age(t, now)
     fresh = sorted(m.fresh)
     cart = hashed(t.ids, f"cart/{now.astimezone(KST):%Y-%m-%d}") < m.cart_share
-    lifts = [s.lift * _in_segment(t, now, s) for s in segments]
     return {
         "grade": np.array([m.grade[g] for g in GRADES])[t.grade],
         "fresh": np.select([age < w for w, _ in fresh], [v for _, v in fresh], 0.0),
         "spend": _spend_term(t, m.spend),
         "cart": np.where(cart, m.cart, 0.0),
         "soured": np.where(t.soured, m.soured, 0.0),
-        "scenario": np.sum([np.zeros(len(t.ids)), *lifts], axis=0),
+        "scenario": scenario_term(t, now, segments),
     }
+
+
+def scenario_term(t: Traits, now: datetime, segments: Sequence[Segment]) -> Floats:
+    """Return by how much scenarios lift each customer's inclination."""
+    lifts = [s.lift * _in_segment(t, now, s) for s in segments]
+    result: Floats = np.sum([np.zeros(len(t.ids)), *lifts], axis=0)
+    return result
 
 
 def _spend_term(t: Traits, half: float) -> Floats:
     """From -half for the least to +half for the most spend among the buyers."""
     buyer = ~np.isnan(t.last)
-    known = np.sort(t.spent[buyer])
-    if len(known) < 2:
-        return np.zeros(len(t.ids))
-    rank = np.searchsorted(known, t.spent, "left") + np.searchsorted(known, t.spent, "right")
-    result: Floats = np.where(buyer, half * (rank / len(known) - 1), 0.0)
+    result = np.zeros(len(t.ids))
+    result[buyer] = spend_ranks(t.spent[buyer], half)
+    return result
+
+
+def spend_ranks(spent: Ints, half: float) -> Floats:
+    """Return numbers from -half for the least to +half for the most; equal ones for equal spend.
+
+    >>> spend_ranks(np.array([10, 30, 20, 20]), 0.2).round(2).tolist()
+    [-0.15, 0.15, 0.0, 0.0]
+    """
+    if len(spent) < 2:
+        return np.zeros(len(spent))
+    known = np.sort(spent)
+    rank = np.searchsorted(known, spent, "left") + np.searchsorted(known, spent, "right")
+    result: Floats = half * (rank / len(known) - 1)
     return result
 
 

@@ -23,6 +23,7 @@ import polars as pl
 
 from generators import arrivals, behaviour, catalogue, curves, population, propensity, scenarios
 from generators.behaviour import Customers, Goods
+from generators.day_pool import DayPool
 from generators.propensity import BgNbd, Traits
 from generators.scenarios import Effects
 from generators.segments import POPULAR_SHARE, PURCHASER_SHARE
@@ -326,22 +327,20 @@ class Simulation:
         queue = buyers[np.argsort(self._last[buyers], kind="stable")]
         fresh = others[_least(-self._freshness[others], wanted)]
         fresh = fresh[np.argsort(-self._freshness[fresh], kind="stable")]
-        served = np.zeros(there, np.bool_)
+        who = np.concatenate([queue, fresh])
+        pool = DayPool(
+            self._traits(who), datetime.fromtimestamp(now + _DAY_S / 2, KST), old=len(queue),
+            rate_weight=RATE_WEIGHT, cache=CACHE, buyers=round(CACHE * PURCHASER_SHARE),
+        )  # fmt: skip
         chosen = np.empty(len(at), np.int64)
         for begin in range(0, len(at), propensity.CHOSEN):
             size = min(propensity.CHOSEN, len(at) - begin)
-            old = queue[: round(CACHE * PURCHASER_SHARE)]
-            new = fresh[: CACHE - len(old)]
-            block = self._block(old, new, at[begin], effects[which[begin]], rng)[:size]
-            chosen[begin : begin + len(block)] = block
+            block = self._block(pool, effects[which[begin]], rng, size)
+            chosen[begin : begin + len(block)] = who[block]
             if len(block) < size:  # fewer customers than orders: some buy twice
-                chosen[begin + len(block) : begin + size] = np.resize(block, size - len(block))
-            taken = chosen[begin : begin + size]
-            self._bought(taken, at[begin : begin + size], rng)
-            served[taken] = True
-            # A block only takes from the front of each: the rest need not be looked at.
-            queue = np.concatenate([old[~served[old]], queue[len(old) :]])
-            fresh = np.concatenate([new[~served[new]], fresh[len(new) :]])
+                again = who[block] if len(block) else chosen[:begin]
+                chosen[begin + len(block) : begin + size] = np.resize(again, size - len(block))
+        self._bought(chosen, at, rng)
         return chosen
 
     def _opening(self, at: Floats, rng: np.random.Generator) -> Ints:
@@ -359,24 +358,18 @@ class Simulation:
             self._bought(chosen[begin:end], at[begin:end], rng)
         return chosen
 
-    def _block(
-        self, old: Ints, new: Ints, at: float, effects: Effects, rng: np.random.Generator
-    ) -> Ints:
-        pool = np.concatenate([old, new])
-        moment = datetime.fromtimestamp(at, KST)
-        c = propensity.candidates(self._traits(pool), moment, effects.segments)
-        full = round(CACHE * PURCHASER_SHARE)
-        target = propensity.target_share(len(old), full, self.plan.new_share)
-        if self._seen >= propensity.CHOSEN and len(old) and len(new):
+    def _block(self, pool: DayPool, effects: Effects, rng: np.random.Generator, size: int) -> Ints:
+        """Return the places in the pool of those who buy next."""
+        block, target = pool.block(
+            effects.segments, rng.random(CACHE), size, self.plan.new_share, self._correction
+        )
+        self._seen += len(block)
+        self._seen_first += int((block >= pool.old).sum())
+        if self._seen >= propensity.CHOSEN and pool.mixed:
             observed = self._seen_first / self._seen
             self._correction = propensity.steer(self._correction, target, observed)
             self._seen = self._seen_first = 0
-        score = propensity.scores(c, rate_weight=RATE_WEIGHT)
-        level = propensity.balance(score, c.buyer, target) + self._correction
-        chosen = pool[propensity.top(c, rng, intercept=level, score=score)]
-        self._seen += len(chosen)
-        self._seen_first += int(np.isnan(self._last[chosen]).sum())
-        return chosen
+        return block
 
     def _traits(self, pool: Ints) -> Traits:
         return Traits(
@@ -393,17 +386,27 @@ class Simulation:
         )
 
     def _bought(self, who: Ints, at: Floats, rng: np.random.Generator) -> None:
-        """Each has placed an order: draw the gap to the next one, and whether there will be one."""
+        """Each has placed an order: draw the gap to the next one, and whether there will be one.
+
+        Args:
+            who: customers, in the order of `at`; who is there twice buys twice.
+            at: when.
+            rng: two numbers for each.
+        """
         m = self.plan.model
         u = rng.random((len(who), 2))
-        self._first[who] = np.where(np.isnan(self._first[who]), at, self._first[who])
-        self._last[who] = at
-        self.orders_of[who] += 1
-        repeats = self.orders_of[who] - 1
-        age = (at - self._first[who]) / _WEEK_S
-        gap = lomax(u[:, 0], m.r + repeats, m.alpha + age)
-        self._due[who] = at + np.minimum(gap, 1e6) * _WEEK_S
-        self._gone[who] = (repeats > 0) & (u[:, 1] < m.a / (m.a + m.b + repeats - 1))
+        rows = np.arange(len(who))
+        while len(rows):
+            _, first = np.unique(who[rows], return_index=True)
+            now, rows = rows[np.sort(first)], np.delete(rows, first)
+            c, t = who[now], at[now]
+            self._first[c] = np.where(np.isnan(self._first[c]), t, self._first[c])
+            self._last[c] = t
+            self.orders_of[c] += 1
+            repeats = self.orders_of[c] - 1
+            gap = lomax(u[now, 0], m.r + repeats, m.alpha + (t - self._first[c]) / _WEEK_S)
+            self._due[c] = t + np.minimum(gap, 1e6) * _WEEK_S
+            self._gone[c] = (repeats > 0) & (u[now, 1] < m.a / (m.a + m.b + repeats - 1))
 
     def _win_back(self, now: float, effects: list[Effects], rng: np.random.Generator) -> None:
         if any("win_back" in e.running for e in effects):
