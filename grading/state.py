@@ -38,6 +38,9 @@ _PLACE: Final = """
         pg_relation_filenode('users'), pg_relation_filenode('orders'),
         pg_relation_filenode('spend_before_period'), pg_relation_filenode('old_order_changes'))
 """
+_HOLD: Final = """
+    LOCK TABLE users, orders, spend_before_period, old_order_changes IN ACCESS SHARE MODE
+"""
 _WATCHED: Final = """
     SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass AND tgenabled = 'A'
     AND tgname IN ('old_order_insert', 'old_order_update', 'old_order_delete')
@@ -115,12 +118,22 @@ def load(cur: Cursor) -> State | None:
     as_of, period_start, policy, place, logged_before, full_at = known
     reach = int(now) - int(horizon)
     watched = cur.execute(_WATCHED).fetchone()
-    if place != _place(cur) or watched != (len(_EVENTS),) or not 0 <= reach < _XID_REACH:
+    if place != place_of(cur) or watched != (len(_EVENTS),) or not 0 <= reach < _XID_REACH:
         return None
     return State(as_of, period_start, policy, logged_before, full_at, int(horizon))
 
 
-def _place(cur: Cursor) -> str:
+def hold(cur: Cursor) -> None:
+    """Keep the tables as they are, to the end of the transaction: nobody truncates them.
+
+    Args:
+        cur: at the beginning of a transaction, before its snapshot: LOCK takes none.
+    """
+    cur.execute(_HOLD)
+
+
+def place_of(cur: Cursor) -> str:
+    """Return which tables of which database these are; it stays so where they are held."""
     row = cur.execute(_PLACE).fetchone()
     return str(row[0]) if row else ""
 
@@ -160,6 +173,9 @@ def watch(conn: Connection, start: datetime, end: datetime) -> datetime | None:
                 cur.execute(sql.SQL("ALTER TABLE orders ENABLE ALWAYS TRIGGER {}").format(name))
             if state is None:  # new triggers do not tell what was changed while there were none
                 cur.execute("DELETE FROM grade_state")
+                # Nor do changes count that came with a dump of another server: a full run sees
+                # all that there is, and nobody else can be changing an order now.
+                cur.execute("DELETE FROM old_order_changes")
             cur.execute("UPDATE grade_state SET logged_before = %s", (kept,))
     except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege) as e:
         get_logger().warning("grades cannot follow old orders, full runs", error=first_line(e))
@@ -222,10 +238,21 @@ def ahead_of(cur: Cursor, as_of: datetime) -> pl.DataFrame:
 
 
 def save(  # noqa: PLR0917
-    cur: Cursor, as_of: datetime, policy: Policy, snapshot: str, kept: datetime, full_at: datetime,
-    before_changes: pl.DataFrame,
+    cur: Cursor, as_of: datetime, policy: Policy, snapshot: str, place: str, kept: datetime,
+    full_at: datetime, before_changes: pl.DataFrame,
 ) -> None:  # fmt: skip
-    """Keep where this run ended, and take in what it has read."""
+    """Keep where this run ended, and take in what it has read.
+
+    Args:
+        cur: in the writing transaction.
+        as_of: the instant that was graded.
+        policy: the grades.
+        snapshot: of the reading transaction.
+        place: as `place_of` returned it there: a table truncated since is not the one it read.
+        kept: as `watch` returned it.
+        full_at: the instant of the last full run.
+        before_changes: see `Found`.
+    """
     grown = before_changes.filter(pl.col("cumulative_spend") != 0).sort("user_id")
     if grown.height:
         cur.execute(
@@ -237,7 +264,7 @@ def save(  # noqa: PLR0917
         "DELETE FROM old_order_changes WHERE pg_visible_in_snapshot(xact, %s::pg_snapshot)",
         (snapshot,),
     )
-    place, start = _place(cur), policy.window(as_of)[0]
+    start, _ = policy.window(as_of)
     cur.execute(_SAVE, (as_of, start, policy.as_json(), snapshot, place, kept, full_at))
 
 

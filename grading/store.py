@@ -170,6 +170,7 @@ class _Seen:
     found: state.Found
     counts: dict[str, int]
     snapshot: str
+    place: str
     full_at: datetime
     disagreed: int | None
     read_s: float
@@ -202,7 +203,7 @@ def _grade(
             cur.execute("DELETE FROM grade_state")
         else:
             state.save(
-                cur, started_at, policy, seen.snapshot, kept, seen.full_at,
+                cur, started_at, policy, seen.snapshot, seen.place, kept, seen.full_at,
                 seen.found.before_changes,
             )  # fmt: skip
         run = GradeRun(
@@ -232,6 +233,7 @@ def _see(  # noqa: PLR0917
     """Read all that a run needs; `cur` is in a transaction of one snapshot."""
     began = time.perf_counter()
     cur.execute("SET LOCAL jit = off")  # compiling takes longer than these queries
+    state.hold(cur)
     known = state.load(cur) if kept else None
     row = cur.execute("SELECT pg_current_snapshot()::text").fetchone()
     counts: dict[str, int] = dict(
@@ -253,6 +255,7 @@ def _see(  # noqa: PLR0917
         found=found,
         counts=counts,
         snapshot=str(row[0]) if row else "",
+        place=state.place_of(cur),
         full_at=as_of if whole or known is None else known.full_at,
         disagreed=disagreed,
         read_s=time.perf_counter() - began,

@@ -70,7 +70,10 @@ def test_once_prints_a_table_or_json(env: dict[str, str]) -> None:
     as_json = _run(env, "--once", "--json")
     record = json.loads(as_json.stdout)
     assert (record["changed"], record["distribution"]["SILVER"]) == (0, 1)
+    assert record["mode"] == "incremental"
     assert "event=graded" in as_json.stderr
+    full = json.loads(_run(env, "--once", "--full", "--json").stdout)
+    assert (full["mode"], full["changed"], full["disagreed"]) == ("full", 0, 0)
 
 
 def test_mistakes_are_one_line(env: dict[str, str]) -> None:
@@ -124,25 +127,47 @@ def test_sigterm_in_the_middle_of_a_run_ends_it_without_a_trace(
 
 
 @pytest.mark.fault
-@pytest.mark.usefixtures("a_silver_customer")
-def test_killed_half_way_nothing_is_half_done(
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_killed_half_way_nothing_is_half_done(  # noqa: PLR0917
+    mode: str,
     start: Callable[..., Any],
     shop: Any,
     settings: Settings,
     eventually: Eventually,
     env: dict[str, str],
 ) -> None:
+    now = datetime.now(UTC)
+    shop.user(1)
     shop.user(2)
-    shop.order(2, 5_000_000, datetime.now(UTC) - timedelta(days=1))
-    process, _ = start("--once")
+    if mode == "incremental":
+        assert _run(env, "--once").returncode == 0
+    shop.order(1, 100_000, now - timedelta(days=1))
+    shop.order(2, 5_000_000, now - timedelta(days=1))
+    shop.order(2, 7_000_000, now - timedelta(days=400))  # kept by a trigger until a run commits
+    before = _written(shop)
     with blocked(settings, 2):  # customer 1 is locked by the grader already
+        process, _ = start("--once")
         eventually(lambda: shop.graders("transactionid"))
         process.kill()
         process.wait(30)
     eventually(lambda: not shop.graders())
-    assert (shop.grades(), shop.history(), shop.runs()) == ({1: "BRONZE", 2: "BRONZE"}, [], [])
-    assert _run(env, "--once").returncode == 0
+    assert _written(shop) == before
+    assert shop.grades() == {1: "BRONZE", 2: "BRONZE"}
+    after = json.loads(_run(env, "--once", "--json").stdout)
+    assert (after["mode"], after["changed"]) == (mode, 2)
     assert shop.grades() == {1: "SILVER", 2: "VVIP"}
+    assert json.loads(_run(env, "--once", "--full", "--json").stdout)["disagreed"] == 0
+
+
+def _written(shop: Any) -> list[Any]:
+    """Return all that a run writes but the triggers."""
+    tables = ("grade_runs", "grade_history", "spend_before_period", "old_order_changes")
+    kept = "SELECT as_of, period_start, snapshot::text, place FROM grade_state"
+    return [
+        shop.grades(),
+        shop.pg.execute(kept).fetchall(),
+        *(shop.pg.execute(f"SELECT * FROM {t} ORDER BY 1, 2").fetchall() for t in tables),
+    ]
 
 
 @pytest.mark.usefixtures("a_silver_customer")
