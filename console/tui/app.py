@@ -159,6 +159,10 @@ class ConsoleApp(App[int]):
                 yield Panel(people.processes, "Processes", rule=True, id="process-list")
                 yield Panel(people.events, "Events", rule=True, id="events-tail")
 
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Return what themes that are not ours lack."""
+        return {"dim": theme.DIM_OF_OTHERS}
+
     def on_mount(self) -> None:
         """Set colours and keys."""
         for each in theme.THEMES:

@@ -13,7 +13,7 @@ from console.verdict import Health, Phase
 OK: Final = "$success"
 WARN: Final = "$warning"
 BAD: Final = "bold $error"
-DIM: Final = "$foreground 60%"
+DIM: Final = "$dim"
 BOLD: Final = "bold"
 ACCENT: Final = "$accent"
 BAR: Final = "$primary"
