@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from console import verdict
-from console.model import (
+from console.sources import Where
+from console.tables import (
     GradeCount,
     GradeRun,
     Grades,
@@ -19,7 +20,6 @@ from console.model import (
     Spender,
     Upgrade,
 )
-from console.sources import Where
 from console.text import printable
 from shop import deadletters, postgres
 from shop.model import TOPICS

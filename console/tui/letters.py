@@ -7,7 +7,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import DataTable
 
-from console.model import Letter
+from console.tables import Letter
 from console.text import fit
 from console.tui import people
 from console.tui.panel import Panel

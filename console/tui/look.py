@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from console.model import Lag, State
+from console.model import Lag
+from console.reading import State
 from console.verdict import Health, Phase
 
 OK: Final = "$success"

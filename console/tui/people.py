@@ -5,7 +5,9 @@ from __future__ import annotations
 from textual.content import Content
 
 from console import verdict
-from console.model import Event, GradeCount, Letter, Process, State
+from console.model import Event, Process
+from console.reading import State
+from console.tables import GradeCount, Letter
 from console.text import duration, number, percent, size, width
 from console.tui import look
 from console.tui.view import Line, Part, View, cell, content, count, rate, table, trouble

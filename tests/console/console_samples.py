@@ -9,28 +9,28 @@ import msgspec
 
 from console.model import (
     Event,
+    Kafka,
+    Kind,
+    Lag,
+    Partition,
+    Process,
+    Processes,
+    Redis,
+    Refresh,
+    Snapshot,
+    Topic,
+)
+from console.reading import Rate, Reading, State
+from console.tables import (
     GradeCount,
     GradeRun,
     Grades,
     Ingested,
-    Kafka,
-    Kind,
-    Lag,
     Letter,
     LetterCount,
     Letters,
-    Partition,
-    Process,
-    Processes,
-    Rate,
-    Reading,
-    Redis,
-    Refresh,
     Shop,
-    Snapshot,
     Spender,
-    State,
-    Topic,
     Upgrade,
 )
 from shop.cache import CacheMeta

@@ -16,7 +16,8 @@ from textual.theme import Theme
 
 from console.actions import Operator
 from console.history import History
-from console.model import Lag, State
+from console.model import Lag
+from console.reading import State
 from console.record import Switch
 from console.tui import look, servers, theme
 from console.tui.app import ConsoleApp
