@@ -53,7 +53,22 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GradeRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the grader."""
+    """One run of the grader.
+
+    Attributes:
+        run_id: its number.
+        as_of: the moment whose grades were worked out.
+        mode: full, or incremental.
+        changed: customers.
+        upgraded: customers.
+        downgraded: customers.
+        seconds: all of it.
+        examined: customers whose spend was worked out; None where the schema does not tell.
+        disagreed: customers whom an incremental run would have got wrong; None: not compared.
+        read_seconds: of `seconds`; None where the schema does not tell, as are the next two.
+        compute_seconds: of `seconds`.
+        write_seconds: of `seconds`.
+    """
 
     run_id: int
     as_of: datetime
@@ -62,6 +77,11 @@ class GradeRun(msgspec.Struct, frozen=True, kw_only=True):
     upgraded: int
     downgraded: int
     seconds: float
+    examined: int | None = None
+    disagreed: int | None = None
+    read_seconds: float | None = None
+    compute_seconds: float | None = None
+    write_seconds: float | None = None
 
 
 class GradeCount(msgspec.Struct, frozen=True, kw_only=True):

@@ -168,6 +168,11 @@ def grades() -> Grades:
             upgraded=31,
             downgraded=0,
             seconds=0.05,
+            examined=412,
+            disagreed=0,
+            read_seconds=0.02,
+            compute_seconds=0.01,
+            write_seconds=0.02,
         ),
         upgrades=(
             Upgrade(
