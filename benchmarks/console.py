@@ -60,7 +60,6 @@ GOALS: Mapping[str, float] = {
     "down: key to paint, ms": 100.0,
     "down: first paint, s": 0.6,
 }
-# How long a start takes depends on what else runs; how much CPU it takes, hardly.
 OTHERS: Mapping[str, Sequence[str]] = {
     "kaskade": ("admin", "-b", "127.0.0.1:1"),
     "dolphie": ("-h", "127.0.0.1", "-P", "1", "-u", "nobody"),
@@ -159,7 +158,7 @@ def live(env: Mapping[str, str], seconds: float) -> dict[str, float]:
     console = Pty([sys.executable, "-m", "console"], env)
     try:
         paint = console.first_paint()
-        start = cpu_s(console.process.pid)
+        start = cpu_s(console.process.pid)  # hardly depends on what else runs, as the wait does
         console.wait_for(b"BRONZE")
         console.pump(5)
         cpu, written = console.cost(seconds)
