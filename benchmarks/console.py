@@ -1,10 +1,11 @@
 """What the console costs: CPU, bytes to the terminal, latency of keys, start, memory.
 
-    python -m benchmarks.console [--seconds 20] [--json FILE]
+    python -m benchmarks.console [--seconds 20] [--json FILE] [--kaskade PATH] [--dolphie PATH]
 
 The real program at a pseudo-terminal of 120x40: over a shop of its own at 20 times the ordinary
-rates, then with every server out of reach. kaskade and dolphie are measured beside it where they
-are installed. Goals are printed with the figures.
+rates, then with every server out of reach. kaskade and dolphie are measured beside it, with their
+server out of reach too, where they are installed or named. Goals are printed with the figures, and
+how often the others' figure ours is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import fcntl
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -26,6 +28,7 @@ import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import psutil
 
@@ -55,7 +58,20 @@ GOALS: Mapping[str, float] = {
     "frozen: CPU, % of a core": 10.0,
     "down: CPU, % of a core": 10.0,
     "down: key to paint, ms": 100.0,
+    "down: first paint, s": 0.6,
 }
+OTHERS: Mapping[str, Sequence[str]] = {
+    "kaskade": ("admin", "-b", "127.0.0.1:1"),
+    "dolphie": ("-h", "127.0.0.1", "-P", "1", "-u", "nobody"),
+}
+"""Other consoles, and the arguments with which they begin with a server that is not there."""
+_ESCAPES = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|[\]P_^][^\x07\x1b]*(\x07|\x1b\\)|[ -/]*[0-~])")
+PAINTED = 20
+"""Characters that are no blank: from then on there is something to read."""
+
+
+Figures: TypeAlias = dict[str, float]
+"""Name of a figure, with its unit, -> value."""
 
 
 class Pty:
@@ -91,6 +107,16 @@ class Pty:
                 raise TimeoutError(f"no {text!r}")
             self.pump(0.002)
         return time.monotonic() - began
+
+    def first_paint(self, timeout: float = 60.0) -> float:
+        """Wait until there is something to read; return seconds since the start of the program."""
+        while len(b"".join(_ESCAPES.sub(b"", self.tail).split())) < PAINTED:
+            if time.monotonic() - self.began > timeout:
+                raise TimeoutError("nothing was painted")
+            if self.process.poll() is not None:
+                raise RuntimeError(f"ended with {self.process.returncode}: {self.tail[-300:]!r}")
+            self.pump(0.002)
+        return time.monotonic() - self.began
 
     def cost(self, seconds: float) -> tuple[float, float]:
         """Return percent of a core and KiB/s over some time."""
@@ -131,7 +157,8 @@ def live(env: Mapping[str, str], seconds: float) -> dict[str, float]:
     """Measure over a running shop."""
     console = Pty([sys.executable, "-m", "console"], env)
     try:
-        paint = console.wait_for(b"JANGTEO")
+        paint = console.first_paint()
+        start = cpu_s(console.process.pid)  # hardly depends on what else runs, as the wait does
         console.wait_for(b"BRONZE")
         console.pump(5)
         cpu, written = console.cost(seconds)
@@ -143,6 +170,7 @@ def live(env: Mapping[str, str], seconds: float) -> dict[str, float]:
         console.end()
     return {
         "live: first paint, s": paint,
+        "live: CPU until then, s": start,
         "live: CPU, % of a core": cpu,
         "live: KiB/s to the terminal": written,
         "live: memory, MB": memory,
@@ -155,9 +183,12 @@ def down(env: Mapping[str, str], seconds: float) -> dict[str, float]:
     """Measure with every server out of reach."""
     console = Pty([sys.executable, "-m", "console"], {**env, **DEAD})
     try:
+        paint = console.first_paint()
+        start = cpu_s(console.process.pid)
         console.wait_for(b"unreachable")
         console.pump(5)
         cpu, written = console.cost(seconds)
+        memory = peak_memory_mb(console.process.pid)
         times = []
         for _ in range(10):
             for key, text in (("2", b"committed"), ("4", b"Top spenders")):
@@ -168,6 +199,9 @@ def down(env: Mapping[str, str], seconds: float) -> dict[str, float]:
     finally:
         console.end()
     return {
+        "down: first paint, s": paint,
+        "down: CPU until then, s": start,
+        "down: memory, MB": memory,
         "down: CPU, % of a core": cpu,
         "down: KiB/s to the terminal": written,
         "down: key to paint, ms": statistics.median(times),
@@ -195,27 +229,43 @@ async def lag(folder: Path, seconds: float) -> dict[str, float]:
     return {"live: loop lag p95, ms": cuts[94], "live: loop lag p99, ms": cuts[98]}
 
 
-def others(env: Mapping[str, str], seconds: float) -> dict[str, float]:
+def others(env: Mapping[str, str], paths: Mapping[str, str | None], seconds: float) -> Figures:
     """Measure other consoles with their server out of reach, where they are installed."""
-    found = {}
-    commands = {
-        "kaskade": ["kaskade", "admin", "-b", "127.0.0.1:1"],
-        "dolphie": ["dolphie", "-h", "127.0.0.1", "-P", "1", "-u", "nobody"],
-    }
-    for name, argv in commands.items():
-        path = shutil.which(argv[0])
+    found: Figures = {}
+    for name, arguments in OTHERS.items():
+        path = paths[name] or shutil.which(name)
         if path is None:
+            print(f"{name}: not installed, not measured", file=sys.stderr)
             continue
-        console = Pty([path, *argv[1:]], env)
+        console = Pty([path, *arguments], env)
+        figures: dict[str, float] = {}
         try:
+            figures["first paint, s"] = console.first_paint()
+            figures["CPU until then, s"] = cpu_s(console.process.pid)
             console.pump(3)
-            if psutil.pid_exists(console.process.pid) and console.process.poll() is None:
-                cpu, written = console.cost(seconds)
-                found[f"{name}, down: CPU, % of a core"] = cpu
-                found[f"{name}, down: KiB/s to the terminal"] = written
+            cpu, written = console.cost(seconds)
+            figures |= {
+                "memory, MB": peak_memory_mb(console.process.pid),
+                "CPU, % of a core": cpu,
+                "KiB/s to the terminal": written,
+            }
+        except (RuntimeError, OSError, psutil.Error) as e:  # it ended: what was seen until then
+            print(f"{name}: {e}", file=sys.stderr)
         finally:
             console.end()
+        found |= {f"{name}, down: {what}": value for what, value in figures.items()}
     return found
+
+
+def ratios(figures: Figures) -> list[str]:
+    """Say how often another console's figure ours is, a line each."""
+    lines = []
+    for name, value in figures.items():
+        other, _, what = name.partition(", down: ")
+        ours = figures.get(f"down: {what}")
+        if what and ours is not None and value >= 0.1:  # less is nothing to compare with
+            lines.append(f"ours / {other}'s, {what}: {ours / value:.2f}")
+    return lines
 
 
 def main() -> None:
@@ -223,6 +273,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--json", type=Path)
+    for name in OTHERS:
+        parser.add_argument(f"--{name}", metavar="PATH", help="the program, if not on the PATH")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="jangteo-bench-") as name:
         folder = Path(name)
@@ -246,13 +298,14 @@ def main() -> None:
             up.send_signal(signal.SIGINT)
             up.wait(60)
         figures |= down(env, args.seconds)
-        figures |= others({**env, **DEAD}, args.seconds)
+        figures |= others({**env, **DEAD}, vars(args), args.seconds)
     print(machine())
     width = max(map(len, figures))
     for name_, value in figures.items():
         goal = GOALS.get(name_)
         verdict = "" if goal is None else f"goal {goal:g}: {'met' if value <= goal else 'MISSED'}"
-        print(f"{name_:<{width}} {value:>8.1f}  {verdict}".rstrip())
+        print(f"{name_:<{width}} {value:>8.2f}  {verdict}".rstrip())
+    print(*ratios(figures), sep="\n")
     if args.json:
         save(args.json, {"figures": figures})
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import getpass
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -22,10 +20,9 @@ from typing import Final, Literal, TypeVar
 import msgspec
 import redis
 
-from console import journal
+from console import commands, journal
 from console.text import printable
 from shop import cache, control
-from shop.cli import COMMANDS
 from shop.clock import Clock, utc_now
 from shop.errors import JangteoError, UsageError
 from shop.log import redact
@@ -39,7 +36,6 @@ WAIT_S: Final = 30.0
 that is restarted ends within 10 s, and on a busy machine takes some more to start and say so."""
 _LOOK_S: Final = 0.1
 Found = TypeVar("Found")
-_COMMAND_S: Final = 120.0
 
 
 class Outcome(str, Enum):
@@ -256,7 +252,23 @@ class Operator:
             return _grade(r, wait, stop)
         if kind == "process.restart":
             return self._restart(r, arguments[0], wait, stop)
-        return run_command(*command_of(kind, arguments))
+        return commands.run(self._settings().data_dir, *commands.command_of(kind, arguments))
+
+    def would_replay(self, request: Request) -> dict[str, int]:
+        """Return what a replay of dead letters would come to, messages by outcome.
+
+        Raises:
+            JangteoError: if it cannot be found out.
+        """
+        return commands.would_replay(self._settings().data_dir, request.arguments)
+
+    def scenarios(self) -> tuple[commands.Scenario, ...]:
+        """Return the scenarios that can be started.
+
+        Raises:
+            JangteoError: if they cannot be asked for.
+        """
+        return commands.scenarios(self._settings().data_dir)
 
     def _restart(self, r: redis.Redis, name: str, wait: float, stop: threading.Event) -> str:
         data_dir = self._settings().data_dir
@@ -277,23 +289,6 @@ class Operator:
             return found.pid if found and found.pid not in (None, before[name].pid) else None
 
         return f"started again, pid {_until(other_pid, wait, stop, 'it is not back')}"
-
-
-def command_of(kind: str, arguments: Sequence[str]) -> list[str]:
-    """Return the command of ours that does an action.
-
-    >>> command_of("dlq.replay", ("orders", "bad_json"))
-    ['dlq', 'replay', '--topic', 'orders', '--reason', 'bad_json']
-    >>> command_of("scenario.start", ("flash_sale",))
-    ['scenario', 'start', 'flash_sale']
-    >>> command_of("scenario.start", ("flash_sale", "30m"))[-1]
-    '--duration=30m'
-    """
-    if kind == "dlq.replay":
-        options = zip(("--topic", "--reason"), arguments, strict=False)
-        return ["dlq", "replay", *(w for pair in options for w in pair)]
-    name, *duration = arguments
-    return ["scenario", kind.rpartition(".")[2], name, *(f"--duration={d}" for d in duration)]
 
 
 def _generate(r: redis.Redis, kind: str, arguments: Sequence[str]) -> str:
@@ -353,36 +348,6 @@ def _until(
             return found
         if time.monotonic() >= deadline or stop.wait(_LOOK_S):
             raise JangteoError(f"asked for, but within {wait:g} s {otherwise}")
-
-
-def run_command(*words: str) -> str:
-    """Run one of our own commands; return its last line.
-
-    Raises:
-        UsageError: if this program has no such command.
-        JangteoError: if it fails; the message is what it said.
-    """
-    if words[0] not in COMMANDS:
-        raise UsageError(f"this version has no `jangteo {words[0]}`")
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "shop.cli", *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_COMMAND_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise JangteoError(
-            f"`jangteo {' '.join(words)}` took longer than {_COMMAND_S:g} s"
-        ) from None
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    text = said[-1] if said else f"exit {done.returncode}"
-    if done.returncode:
-        raise JangteoError(text)
-    return text
 
 
 def whoami() -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from console.model import SERVERS, Lag, Reading, Snapshot, State
+from console.model import SERVERS, Lag, Snapshot
+from console.reading import Reading, State
 from console.text import duration
 from console.verdict import Phase, cache_phase
 

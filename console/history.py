@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from console import verdict
-from console.model import Snapshot, State
+from console.model import Snapshot
+from console.reading import State
 
 KEPT: Final = 180
 """Points: three minutes at one a second."""

@@ -10,63 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import msgspec
 
+from console.reading import Rate, Reading
+from console.tables import Grades, Letters, Shop
 from shop.cache import CacheMeta
 
 SCHEMA: Final = 1
 """Version of the JSON form; raised when a field changes its meaning or goes."""
-
-T = TypeVar("T")
-
-
-class State(str, Enum):
-    """How far a reading can be trusted."""
-
-    LOADING = "loading"
-    """Nothing was read yet."""
-    OK = "ok"
-    STALE = "stale"
-    """The last attempt failed, or one hangs; the value is an older one."""
-    DOWN = "down"
-    """Failed several times or for seconds; the value, if any, is the last that there was."""
-
-
-class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """What one source said last, and how it stands with it now.
-
-    Attributes:
-        value: the last value that was read; None if there never was one.
-        state: of the source now.
-        taken_at: when `value` was read.
-        latency_ms: how long that took.
-        error: why the last attempt failed, one line.
-        failing_since: since when attempts fail; None while they succeed.
-        attempts: failures in a row.
-        retry_at: when the next attempt is made after a failure.
-    """
-
-    value: T | None = None
-    state: State = State.LOADING
-    taken_at: datetime | None = None
-    latency_ms: float | None = None
-    error: str | None = None
-    failing_since: datetime | None = None
-    attempts: int = 0
-    retry_at: datetime | None = None
-
-    def age(self, now: datetime) -> float | None:
-        """Return seconds since the value was read; None if there is none."""
-        return None if self.taken_at is None else max(0.0, (now - self.taken_at).total_seconds())
-
-
-class Rate(msgspec.Struct, frozen=True):
-    """Events per second between two readings; a counter that fell was reset."""
-
-    per_s: float | None = None
-    reset: bool = False
 
 
 class Lag(str, Enum):
@@ -202,130 +155,6 @@ class Redis(msgspec.Struct, frozen=True, kw_only=True):
         """Hits among lookups since Redis started, from 0 to 1."""
         asked = self.hits + self.misses
         return self.hits / asked if asked else None
-
-
-class Ingested(msgspec.Struct, frozen=True, kw_only=True):
-    """What PostgreSQL's own books say of a topic; messages since the beginning, and rates."""
-
-    topic: str
-    stored: int
-    rejected: int
-    ignored: int
-    rate: Rate = Rate()
-    """Messages per second, whatever became of them."""
-
-
-class Spender(msgspec.Struct, frozen=True, kw_only=True):
-    """A customer by what they spent in the last minutes; KRW."""
-
-    user_id: int
-    name: str | None
-    grade: str
-    orders: int
-    spend: int
-
-
-class Shop(msgspec.Struct, frozen=True, kw_only=True):
-    """PostgreSQL's side: what arrived, and who buys.
-
-    Attributes:
-        ingested: per topic.
-        spenders: of the last `minutes`, the largest first.
-        minutes: how far back they and the next two look.
-        orders: paid in that time.
-        spend: KRW, in that time.
-        size: bytes of the database.
-        connections: clients of the server.
-    """
-
-    ingested: tuple[Ingested, ...]
-    spenders: tuple[Spender, ...]
-    minutes: int
-    orders: int
-    spend: int
-    size: int
-    connections: int
-
-
-class GradeRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the grader."""
-
-    run_id: int
-    as_of: datetime
-    mode: str
-    changed: int
-    upgraded: int
-    downgraded: int
-    seconds: float
-
-
-class GradeCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many customers hold a grade, and how many more since the run before the last."""
-
-    grade: str
-    customers: int
-    change: int
-
-
-class Upgrade(msgspec.Struct, frozen=True, kw_only=True):
-    """A customer who changed grade; KRW in the period that counts."""
-
-    user_id: int
-    name: str | None
-    from_grade: str
-    to_grade: str
-    spend: int
-    at: datetime
-
-
-class Grades(msgspec.Struct, frozen=True, kw_only=True):
-    """The customers' grades, most customers first."""
-
-    counts: tuple[GradeCount, ...]
-    run: GradeRun | None
-    upgrades: tuple[Upgrade, ...]
-
-    @property
-    def customers(self) -> int:
-        """All of them."""
-        return sum(c.customers for c in self.counts)
-
-
-class LetterCount(msgspec.Struct, frozen=True, kw_only=True):
-    """Rejected messages of one topic and reason; messages."""
-
-    topic: str
-    reason: str
-    total: int
-    open: int
-    """Not replayed yet."""
-    newest: datetime
-
-
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """One rejected message; `payload` is its beginning, printable."""
-
-    topic: str
-    partition: int
-    offset: int
-    reason: str
-    field: str | None
-    detail: str
-    payload: str
-    rejected_at: datetime
-    replayed_at: datetime | None
-
-
-class Letters(msgspec.Struct, frozen=True, kw_only=True):
-    """The dead letters: counts, and the newest."""
-
-    counts: tuple[LetterCount, ...]
-    newest: tuple[Letter, ...]
-
-    @property
-    def open(self) -> int:
-        """Not replayed yet."""
-        return sum(c.open for c in self.counts)
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from console import verdict
-from console.model import READINGS, Event, Redis, Snapshot, State
+from console.model import READINGS, Event, Redis, Snapshot
+from console.reading import State
 from console.text import duration, number, percent
 from console.verdict import Health
 from shop import monitor

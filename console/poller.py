@@ -17,7 +17,8 @@ import msgspec
 
 from console import verdict
 from console.changes import changes
-from console.model import Event, Kind, Reading, Snapshot, State
+from console.model import Event, Kind, Snapshot
+from console.reading import Reading, State
 from console.sources import READ_DEADLINE_S, AnySource, Source, Where
 from console.sources.events import EventSource, Happening
 from console.sources.kafka import KafkaSource, explain

@@ -14,7 +14,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from console.model import READINGS, SERVERS, Lag, Rate, Reading, Snapshot, State
+from console.model import READINGS, SERVERS, Lag, Snapshot
+from console.reading import Rate, Reading, State
 
 WINDOW: Final = 10
 """Samples that a verdict looks at: 20 s at one sample every 2 s."""

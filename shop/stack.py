@@ -120,6 +120,27 @@ class _Watch:
     pid_started: float | None = None
 
 
+def lost_in_words(unread: int | None) -> str:
+    """Return what went with a broker whose log was in memory.
+
+    Args:
+        unread: messages that nobody had taken when it was last looked at; None: not known.
+
+    >>> lost_in_words(None)
+    'how many unread messages were in its memory is unknown'
+    >>> lost_in_words(0)
+    'no unread message was in its memory'
+    >>> lost_in_words(1234)
+    'about 1,234 unread messages were in its memory'
+    """
+    if unread is None:
+        return "how many unread messages were in its memory is unknown"
+    if unread == 0:
+        return "no unread message was in its memory"
+    plural = "message was" if unread == 1 else "messages were"
+    return f"about {unread:,} unread {plural} in its memory"
+
+
 class Stack:
     """The three servers, however they come about.
 
@@ -127,12 +148,21 @@ class Stack:
         data_dir: of the stack.
         environ: variables; a server that they name is used, the others are started.
         say: takes a line for people.
+        unread: called when the broker died: messages that nobody had taken when it was last looked
+            at; None if that is not known.
     """
 
-    def __init__(self, data_dir: Path, environ: Mapping[str, str], say: Say) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        environ: Mapping[str, str],
+        say: Say,
+        unread: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self.data_dir = data_dir
         self._environ = environ
         self._say = say
+        self._unread = unread
         self._rng = random.Random()  # noqa: S311
         self._stopped = False
         self.servers = [
@@ -202,7 +232,8 @@ class Stack:
                 continue
             if not watch.died:
                 watch.died, watch.failures, watch.due = True, 0, now
-                self._say(f"{server.title} died: starting it again on {server.where}")
+                lost = f"; {lost_in_words(self._unread())}" if isinstance(server, Broker) else ""
+                self._say(f"{server.title} died: starting it again on {server.where}{lost}")
             if now >= watch.due:
                 self._revive(server, watch)
 

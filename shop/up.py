@@ -108,7 +108,7 @@ class Up:
         self._say = view.say
         self._stop = command.stop_on_signals()
         signal.signal(signal.SIGHUP, lambda *_: self._stop.set())  # the terminal was closed
-        self._stack = Stack(data_dir, environ, self._say)
+        self._stack = Stack(data_dir, environ, self._say, self._unread)
         self._supervisor = Supervisor(data_dir)
         self._since = utc_now()
         self._ends_at: float | None = None
@@ -230,6 +230,10 @@ class Up:
                 self._screen.show(self._view)
             self._stop.wait(TICK_S)
         return False
+
+    def _unread(self) -> int | None:
+        """Return how many messages the ingest had still to take when last looked; None: unknown."""
+        return self._observer.latest.lag if self._observer else None
 
     def _obey(self) -> None:
         """Restart what the operator asked to be restarted since the last look."""

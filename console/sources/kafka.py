@@ -21,7 +21,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 
 from console import verdict
-from console.model import Kafka, Member, Partition, Rate, Topic
+from console.model import Kafka, Member, Partition, Topic
+from console.reading import Rate
 from console.sources import READ_DEADLINE_S, Where
 from shop import kafka, topics
 from shop.model import GROUPS

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from console import verdict
-from console.model import (
+from console.sources import Where
+from console.tables import (
     GradeCount,
     GradeRun,
     Grades,
@@ -19,7 +20,6 @@ from console.model import (
     Spender,
     Upgrade,
 )
-from console.sources import Where
 from console.text import printable
 from shop import deadletters, postgres
 from shop.model import TOPICS
@@ -45,9 +45,13 @@ _SERVER: Final = """
 _GRADES: Final = "SELECT grade, count(*) FROM users GROUP BY grade ORDER BY 2 DESC, 1"
 _RUN: Final = """
     SELECT run_id, as_of, mode, changed, upgraded, downgraded,
-           extract(epoch FROM finished_at - started_at)::float8
-    FROM grade_runs ORDER BY run_id DESC LIMIT 1
+           extract(epoch FROM finished_at - started_at)::float8, to_jsonb(r)
+    FROM grade_runs r ORDER BY run_id DESC LIMIT 1
 """
+_LATER_COLUMNS: Final = (
+    "examined", "disagreed", "read_seconds", "compute_seconds", "write_seconds",
+)  # fmt: skip
+"""Taken from the row as JSON: a schema of before their time has none of them."""
 _CHANGES: Final = """
     SELECT from_grade, to_grade, count(*) FROM grade_history WHERE as_of = %s GROUP BY 1, 2
 """
@@ -174,7 +178,7 @@ class GradeSource(_Database):
         runs = self._rows(_RUN)
         run, changes = None, {}
         if runs:
-            run_id, as_of, mode, changed, up, down, seconds = runs[0]
+            run_id, as_of, mode, changed, up, down, seconds, row = runs[0]
             run = GradeRun(
                 run_id=run_id,
                 as_of=as_of,
@@ -183,6 +187,7 @@ class GradeSource(_Database):
                 upgraded=up,
                 downgraded=down,
                 seconds=seconds,
+                **{name: row.get(name) for name in _LATER_COLUMNS},
             )
             changes = net(self._rows(_CHANGES, (as_of,)))
         upgrades = tuple(

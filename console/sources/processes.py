@@ -13,7 +13,8 @@ import psutil
 import redis
 
 from console import verdict
-from console.model import Process, Processes, Rate
+from console.model import Process, Processes
+from console.reading import Rate
 from console.sources import READ_DEADLINE_S, Where
 from console.text import printable
 from shop import cache, control

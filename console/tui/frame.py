@@ -54,7 +54,7 @@ def header(view: View, status: Status) -> Content:
         marks += [(f" {view('REPLAY')} {sign} {at}/{of} ", "bold reverse"), " "]
     if status.read_only:
         marks += [(f"{view('READ-ONLY')} ", look.ACCENT)]
-    record = f"{view('rec')} {view('off')}" if not status.recording else f"{view('rec')} on"
+    record = f"{view('rec')} {view('on' if status.recording else 'off')}"
     marks += [(f"{record}  {status.interval:g}s", look.BAD if status.recording else look.DIM)]
     taken = sum(width(p[0] if isinstance(p, tuple) else p) for p in [*first, *marks])
     why = cell("; ".join(reasons), max(0, view.width - taken - 2), view)
@@ -67,7 +67,7 @@ def header(view: View, status: Status) -> Content:
     if letters and letters.open:
         second += [(f"DLQ {letters.open}", look.WARN), "  "]
     if (found := view.snapshot.postgres.value) is not None:
-        second += [(f"{found.minutes}min {found.spend:,} KRW", look.DIM)]
+        second += [(f"{found.minutes}{view('min')} {found.spend:,} {view('KRW')}", look.DIM)]
     return content([first, second])
 
 

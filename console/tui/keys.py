@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from console.tui.words import KOREAN
 from shop.log import get_logger
 
 
@@ -44,7 +45,14 @@ TABS: Final = (
 
 KEYS: Final = (
     *(
-        Key(f"tab.{name}", str(n), str(n), f"tab('{name}')", f"show {title}", f"{title} 보기")
+        Key(
+            f"tab.{name}",
+            str(n),
+            str(n),
+            f"tab('{name}')",
+            f"show {title}",
+            f"{KOREAN.get(title, title)} 보기",
+        )
         for n, (name, title) in enumerate(TABS, start=1)
     ),
     Key("help", "question_mark,f1", "?", "help", "this help", "도움말"),

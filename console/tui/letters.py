@@ -7,9 +7,10 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import DataTable
 
-from console.model import Letter
+from console.tables import Letter
 from console.text import fit
 from console.tui import people
+from console.tui.look import Look
 from console.tui.panel import Panel
 from console.tui.view import View
 from shop.clock import KST
@@ -20,8 +21,9 @@ _COLUMNS = (("time", 14), ("topic", 9), ("where", 14), ("reason", 16), ("detail"
 class Letters(Vertical):
     """Browses `rejected_messages`."""
 
-    def __init__(self, *, id: str, classes: str) -> None:  # noqa: A002
+    def __init__(self, look: Look, *, id: str, classes: str) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
+        self._look = look
         self._letters: tuple[Letter, ...] = ()
         self._view: View | None = None
 
@@ -35,7 +37,7 @@ class Letters(Vertical):
         """Set the columns: of fixed width, so that no row is measured."""
         table = self.query_one(DataTable)
         for name, width in _COLUMNS:
-            table.add_column(name, width=width, key=name)
+            table.add_column(self._look(name), width=width, key=name)
 
     def show(self, view: View) -> None:
         """Take the letters; the cursor stays on its letter."""
@@ -49,7 +51,7 @@ class Letters(Vertical):
         self._letters = found
         table.clear()
         for number, letter in enumerate(found):
-            table.add_row(*map(Content, _row(letter)), key=str(number))
+            table.add_row(*map(Content, _row(letter, self._look)), key=str(number))
         if under is not None:
             places = [_place(x) for x in found]
             if _place(under) in places:
@@ -67,18 +69,18 @@ class Letters(Vertical):
 
     def _draw(self, view: View) -> Content:
         letter = self._under()
-        return people.letter(letter) if letter else Content(view("none"))
+        return people.letter(letter, view) if letter else Content(view("none"))
 
 
 def _place(letter: Letter) -> tuple[str, int, int]:
     return letter.topic, letter.partition, letter.offset
 
 
-def _row(letter: Letter) -> list[str]:
+def _row(letter: Letter, look: Look) -> list[str]:
     return [
         f"{letter.rejected_at.astimezone(KST):%m-%d %H:%M:%S}",
         letter.topic,
         f"{letter.partition}:{letter.offset}",
-        letter.reason + (" (replayed)" if letter.replayed_at else ""),
+        letter.reason + (f" ({look('replayed')})" if letter.replayed_at else ""),
         fit(letter.detail, 60).rstrip(),
     ]

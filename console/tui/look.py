@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from console.model import Lag, State
+from console.model import Lag
+from console.reading import State
+from console.tui.words import KOREAN
 from console.verdict import Health, Phase
 
 OK: Final = "$success"
 WARN: Final = "$warning"
 BAD: Final = "bold $error"
-DIM: Final = "$foreground 60%"
+DIM: Final = "$dim"
 BOLD: Final = "bold"
 ACCENT: Final = "$accent"
 BAR: Final = "$primary"
@@ -40,99 +42,6 @@ class Glyphs:
 
 FINE: Final = Glyphs("●", "▲", "■", "○", "█", "·", "─", "—", "…", " ▁▂▃▄▅▆▇█", "▲", "▼")
 ASCII: Final = Glyphs("*", "!", "X", "?", "#", ".", "-", "-", ".", " .:-=+*#@", "^", "v")
-
-KOREAN: Final = {
-    # titles
-    "Flow": "흐름",
-    "Partitions": "파티션",
-    "Cache": "캐시",
-    "Redis": "Redis",
-    "Refreshes": "캐시 갱신 이력",
-    "Grades": "등급",
-    "Processes": "프로세스",
-    "Events": "이벤트",
-    "Groups": "컨슈머 그룹",
-    "Top spenders": "최근 지출 상위",
-    "Grade changes": "등급 변경",
-    "Dead letters": "거부된 메시지",
-    "By reason": "사유별",
-    "Message": "메시지",
-    "Help": "도움말",
-    "Actions": "동작",
-    # tabs
-    "Overview": "개요",
-    "Kafka": "Kafka",
-    "Customers": "고객",
-    "Log": "로그",
-    "Procs": "프로세스",
-    "DLQ": "DLQ",
-    # states
-    "all ok": "모두 정상",
-    "ok": "정상",
-    "stale": "지연",
-    "down": "끊김",
-    "loading": "연결 중",
-    "degraded": "주의",
-    "unreachable": "연결 불가",
-    "unknown": "모름",
-    "warn": "주의",
-    "stall": "멈춤",
-    "stop": "중단",
-    "rewind": "되감김",
-    "lost": "유실",
-    "running": "실행",
-    "waiting": "대기",
-    "refreshing": "갱신 중",
-    "overdue": "지연됨",
-    "failed": "실패",
-    "stopped": "정지",
-    "backoff": "재시작 대기",
-    "restarting": "재시작 중",
-    "grading": "산정 중",
-    "silent": "응답 없음",
-    "gone": "사라짐",
-    "paused": "일시정지",
-    "PAUSED": "일시정지",
-    "READ-ONLY": "읽기 전용",
-    "REPLAY": "재생",
-    "rec": "녹화",
-    "off": "끔",
-    # labels
-    "in": "유입",
-    "out": "처리",
-    "lag": "지연",
-    "drain": "소진",
-    "memory": "메모리",
-    "ops": "초당 명령",
-    "hit": "적중",
-    "ever": "전체",
-    "evicted": "제거",
-    "clients": "접속",
-    "users": "고객",
-    "products": "상품",
-    "replaced": "교체",
-    "duration": "소요",
-    "orders": "주문",
-    "spend": "매출",
-    "customers": "고객",
-    "last run": "최근 산정",
-    "changed": "변경",
-    "members": "멤버",
-    "restarts": "재시작",
-    "beat": "응답",
-    "up": "가동",
-    "open": "미처리",
-    "total": "합계",
-    "reset": "초기화",
-    "since": "부터",
-    "connecting": "연결 중",
-    "try": "시도",
-    "next in": "다음",
-    "none": "없음",
-    "last minutes": "최근 분",
-    "scenarios": "시나리오",
-    "filter": "필터",
-}
 
 
 @dataclass(frozen=True)
@@ -223,3 +132,30 @@ def spark(points: Sequence[float | None], cells: int, rows: int, glyphs: Glyphs)
             line += glyphs.spark[here]
         lines.append(line)
     return lines
+
+
+# Of seven segments, as calculators have them: letters of ASCII alone, so that they are everywhere.
+_DIGITS: Final = {
+    "0": (" _ ", "| |", "|_|"),
+    "1": ("   ", "  |", "  |"),
+    "2": (" _ ", " _|", "|_ "),
+    "3": (" _ ", " _|", " _|"),
+    "4": ("   ", "|_|", "  |"),
+    "5": (" _ ", "|_ ", " _|"),
+    "6": (" _ ", "|_ ", "|_|"),
+    "7": (" _ ", "  |", "  |"),
+    "8": (" _ ", "|_|", "|_|"),
+    "9": (" _ ", "|_|", " _|"),
+}
+
+
+def digits(text: str) -> list[str]:
+    """Write a short text in three lines, its digits three cells wide and high.
+
+    >>> [row.rstrip() for row in digits("3.4 s")]
+    [' _', ' _|   |_|', ' _| .   |   s']
+    """
+    return [
+        " ".join(_DIGITS[c][row] if c in _DIGITS else c if row == 2 else " " for c in text)
+        for row in range(3)
+    ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from textual.content import Content
 
 from console import verdict
-from console.model import Event, GradeCount, Letter, Process, State
+from console.model import Event, Process
+from console.reading import State
+from console.tables import GradeCount, GradeRun, Letter
 from console.text import duration, number, percent, size, width
 from console.tui import look
 from console.tui.view import Line, Part, View, cell, content, count, rate, table, trouble
@@ -33,15 +35,32 @@ def grades(view: View) -> Content:
     for g in found.counts:
         lines.append(_grade(g, label, most, found.customers, view))
     if found.run:
-        at = f"{found.run.as_of.astimezone(KST):%H:%M:%S}"
-        glyphs = view.look.glyphs
-        text = (
-            f"{view('last run')} {at} {found.run.mode} {found.run.seconds:.2f}s, "
-            f"{view('changed')} {found.run.changed}"
-            f" ({glyphs.rising}{found.run.upgraded} {glyphs.falling}{found.run.downgraded})"
-        )
-        lines.append([(cell(text, view.width, view), look.DIM)])
+        rows = [_run(found.run, view), *_run_details(found.run, view)]
+        lines += [[(cell(text, view.width, view), look.DIM)] for text in rows]
     return content(lines[: view.height])
+
+
+def _run(run: GradeRun, view: View) -> str:
+    glyphs = view.look.glyphs
+    return (
+        f"{view('last run')} {run.as_of.astimezone(KST):%H:%M:%S} {view(run.mode)}"
+        f" {run.seconds:.2f}s, {view('changed')} {run.changed}"
+        f" ({glyphs.rising}{run.upgraded} {glyphs.falling}{run.downgraded})"
+    )
+
+
+def _run_details(run: GradeRun, view: View) -> list[str]:
+    """Return what else is known of a run; none of a schema that does not tell."""
+    words = []
+    if run.examined is not None:
+        words.append(f"{view('examined')} {number(run.examined)}")
+    if run.disagreed is not None:
+        words.append(f"{view('disagreed')} {run.disagreed}")
+    parts = (("read", run.read_seconds), ("compute", run.compute_seconds))
+    for name, took in (*parts, ("write", run.write_seconds)):
+        if took is not None:
+            words.append(f"{view(name)} {took:.2f}s")
+    return [", ".join(words)] if words else []
 
 
 def _grade(g: GradeCount, label: int, most: int, customers: int, view: View) -> Line:
@@ -68,15 +87,15 @@ def spenders(view: View) -> Content:
         return content(lines)
     lines.append(
         [
-            (f"{found.minutes} min: ", look.DIM),
-            (f"{number(found.orders)} {view('orders')}, {found.spend:,} KRW", look.BOLD),
+            (f"{found.minutes} {view('min')}: ", look.DIM),
+            (f"{number(found.orders)} {view('orders')}, {found.spend:,} {view('KRW')}", look.BOLD),
         ]
     )
     rows: list[list[Part]] = [
         [s.name or view("unknown"), (s.grade, look.ACCENT), str(s.orders), f"{s.spend:,}", ""]
         for s in found.spenders
     ]
-    header = [view("customers"), "", view("orders"), "KRW", ""]
+    header = [view("customers"), "", view("orders"), view("KRW"), ""]
     return content((lines + table(header, rows, view, left=2))[: max(3, view.height)])
 
 
@@ -93,7 +112,7 @@ def upgrades(view: View) -> Content:
         ]
         for u in (found.upgrades if found else ())
     ]
-    header = ["at", view("customers"), "", "KRW", ""]
+    header = [view("at"), view("customers"), "", view("KRW"), ""]
     return content(table(header, rows, view, left=3)[: max(2, view.height)])
 
 
@@ -185,7 +204,7 @@ def _process_table(
         rows.append(row)
     header = ["", "", "", view("beat"), view("restarts")]
     if not brief:
-        header += [view("up"), "cpu", view("memory"), "pid"]
+        header += [*map(view, ("up", "cpu", "memory", "pid"))]
     return [*header, ""], rows
 
 
@@ -264,15 +283,15 @@ def letter_counts(view: View) -> Content:
         ]
         for c in found.counts
     ]
-    header = ["topic", "reason", view("open"), view("total"), "newest"]
+    header = [*map(view, ("topic", "reason", "open", "total", "newest"))]
     return content(lines + table(header, rows, view, left=2))
 
 
-def letter(found: Letter) -> Content:
+def letter(found: Letter, view: View) -> Content:
     """Draw one dead letter."""
     replayed = ""
     if found.replayed_at:
-        replayed = f"  replayed {found.replayed_at.astimezone(KST):%m-%d %H:%M:%S}"
+        replayed = f"  {view('replayed')} {found.replayed_at.astimezone(KST):%m-%d %H:%M:%S}"
     where = f"{found.topic} {found.partition} {found.offset}"
     at = f"{found.rejected_at.astimezone(KST):%Y-%m-%d %H:%M:%S}"
     field = f" {found.field}" if found.field else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -13,7 +12,6 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from console.actions import Request
 from console.model import Snapshot
 from console.text import fit
 from console.tui.keys import KEYS
@@ -83,24 +81,24 @@ class Ask(ModalScreen[str | None]):
 
     Args:
         question: what is asked.
+        look: language.
         wanted: the only answer that is taken; None: any that is not empty.
-        value: what stands there already.
     """
 
     AUTO_FOCUS = "Input"
     BINDINGS = [Binding("escape", "dismiss(None)", show=False)]  # noqa: RUF012
 
-    def __init__(self, question: str, *, wanted: str | None = None, value: str = "") -> None:
+    def __init__(self, question: str, look: Look, *, wanted: str | None = None) -> None:
         super().__init__()
         self._question = question
+        self._look = look
         self._wanted = wanted
-        self._value = value
 
     def compose(self) -> ComposeResult:
         """Make the question."""
         with Vertical(classes="dialog", id="ask"):
             yield Static(Content(self._question))
-            yield Input(self._value, select_on_focus=False)
+            yield Input(select_on_focus=False)
             yield Static("", id="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -108,7 +106,8 @@ class Ask(ModalScreen[str | None]):
         event.stop()
         answer = event.value.strip()
         if self._wanted is not None and answer != self._wanted:
-            self.query_one("#hint", Static).update(Content(f"type {self._wanted!r}, or Escape"))
+            hint = self._look("type {!r}, or Escape").format(self._wanted)
+            self.query_one("#hint", Static).update(Content(hint))
         elif answer or self._wanted is None:
             self.dismiss(answer)
 
@@ -130,17 +129,3 @@ def offers(snapshot: Snapshot) -> list[tuple[str, list[str]]]:
     found.append(["dlq.replay"])
     found += [["process.restart", p.name] for p in processes.values() if p.supervised and p.beats]
     return [(" ".join(words), words) for words in found]
-
-
-def confirmation(request: Request, snapshot: Snapshot) -> str | None:
-    """Return what must be typed before an action is done; None if nothing."""
-    if not request.action.destructive:
-        return None
-    if request.action.id == "dlq.replay":
-        letters = snapshot.letters.value
-        chosen: Any = letters.counts if letters else ()
-        for i, field in enumerate(("topic", "reason")):
-            if len(request.arguments) > i:
-                chosen = [c for c in chosen if getattr(c, field) == request.arguments[i]]
-        return f"replay {sum(c.open for c in chosen)}"
-    return request.arguments[0]

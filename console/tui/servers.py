@@ -90,7 +90,7 @@ def partitions(view: View) -> Content:
     order = tuple(Lag)
     found.sort(key=lambda f: (-order.index(f[1].verdict), -(f[1].lag or 0), f[0].name))
     rows = [_row(t, p, view) for t, p in found]
-    header = ["partition", view("lag"), view("in"), view("out"), view("drain"), ""]
+    header = [*map(view, ("partition", "lag", "in", "out", "drain")), ""]
     drawn = table(header, rows[: view.height], view)
     if view.height < 6:  # no room to say what the columns are
         drawn = drawn[1:]
@@ -134,10 +134,7 @@ def groups(view: View) -> Content:
                 (who, look.DIM),
             ]
         )
-    header = [
-        *("group", view("lag"), view("in"), view("out"), view("drain"), view("members")),
-        *("", ""),
-    ]
+    header = [*map(view, ("group", "lag", "in", "out", "drain", "members")), "", ""]
     return content(lines + table(header, rows, view))
 
 
@@ -146,15 +143,15 @@ def every_partition(view: View) -> Content:
     rows: list[list[Part]] = []
     for t in view.snapshot.kafka.value.topics if view.snapshot.kafka.value else ():
         for p in t.partitions:
-            skew = f" skew {p.skew}" if p.skew else ""
+            skew = f" {view('skew')} {p.skew}" if p.skew else ""
             *front, last = _row(t, p, view)
             word, style = last if isinstance(last, tuple) else (last, "")
             offsets = [
                 view.look.glyphs.dash if n is None else str(n) for n in (p.low, p.committed, p.end)
             ]
             rows.append([*front, *offsets, (word + skew, style)])
-    header = ["partition", view("lag"), view("in"), view("out"), view("drain")]
-    return content(table([*header, "begin", "committed", "end", ""], rows, view))
+    names = ("partition", "lag", "in", "out", "drain", "begin", "committed", "end")
+    return content(table([*map(view, names), ""], rows, view))
 
 
 def countdown(view: View) -> Content:
@@ -177,19 +174,38 @@ def countdown(view: View) -> Content:
         Phase.WAITING: f"{max(0.0, left):.1f} s",
         Phase.OVERDUE: f"+{max(0.0, -left):.1f} s",
     }.get(phase, "")
-    text = f"{times} {glyph} {view(phase.value)}".strip()
+    word = (f"{glyph} {view(phase.value)}", style)
+    said: list[Part] = [(f" {times} ", f"{style} reverse"), " ", word] if times else [word]
+    text = "".join(p if isinstance(p, str) else p[0] for p in said)
     tail = f"#{meta.version}  {meta.duration:.2f} s  {view('replaced')} {meta.replaced}"
     if phase is Phase.FAILED and meta.refreshed_at:
         tail = f"{duration((view.now - meta.refreshed_at).total_seconds())}: {meta.error}"
-    room = view.width - width(head) - width(text) - 4
-    if view.height <= 1:
-        room -= width(tail) + 2
     done = 1 - max(0.0, left) / meta.interval if meta.interval else 1.0
-    drawn = look.bar(done, max(4, min(50, room)), view.look.glyphs)
-    line: list[Part] = [(head, look.DIM), "[", (drawn, look.BAR), "] ", (text, style)]
     if view.height <= 1:
-        return content([[*line, (f"  {tail}", look.DIM)]])
-    return content([line, [(cell(tail, view.width, view), look.DIM)]])
+        room = view.width - width(head) - width(text) - width(tail) - 6
+        return content(
+            [[(head, look.DIM), *_bar(done, room, view), *said, (f"  {tail}", look.DIM)]]
+        )
+    below: Line = [(cell(tail, view.width, view), look.DIM)]
+    if view.height < 4:
+        return content([[*_bar(done, view.width - width(text) - 4, view), *said], below])
+    return content([*_large(times, said[-1], done, style, view), below])
+
+
+def _bar(done: float, room: int, view: View) -> list[Part]:
+    return ["[", (look.bar(done, max(4, min(50, room)), view.look.glyphs), look.BAR), "] "]
+
+
+def _large(times: str, word: Part, done: float, style: str, view: View) -> list[Line]:
+    """Draw the time in digits of three lines, beside it the phase and the bar."""
+    digits = look.digits(times)
+    used = width(digits[0])
+    lines: list[Line] = [[(row, f"{style} bold"), "  "] for row in digits]
+    return [
+        lines[0],
+        [*lines[1], word],
+        [*lines[2], *_bar(done, view.width - used - 6, view)],
+    ]
 
 
 def redis(view: View) -> Content:
@@ -265,5 +281,5 @@ def refreshes(view: View) -> Content:
         for r in reversed(found.refreshes if found else ())
     ]
     names = ("duration", "users", "products", "replaced")
-    header = ["at", "#", *map(view, names), ""]
+    header = [view("at"), "#", *map(view, names), ""]
     return content(table(header, rows, view)[: max(1, view.height)])

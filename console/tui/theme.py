@@ -1,6 +1,8 @@
 """Colours that an ssh session can show; none carries a meaning alone.
 
-Every one is of the 6x6x6 cube or the grey ramp of 256-colour terminals.
+Every one is of the 6x6x6 cube or the grey ramp of 256-colour terminals. Text of every role has a
+contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3) on every background, and the colours of states stay
+apart with a red or green defect of the eye: blue stands for what is well where green would not.
 """
 
 from __future__ import annotations
@@ -18,21 +20,23 @@ _DARK: Final = {
     "primary": "#5fafff",
     "secondary": "#87afd7",
     "accent": "#5fd7d7",
-    "success": "#87d75f",
+    "success": "#00d787",
     "warning": "#ffd75f",
     "error": "#ff5f5f",
+    "dim": "#9e9e9e",
 }
 _LIGHT: Final = {
     "foreground": "#1c1c1c",
     "background": "#ffffff",
     "surface": "#eeeeee",
-    "panel": "#dadada",
+    "panel": "#e4e4e4",
     "primary": "#005faf",
     "secondary": "#5f5f87",
-    "accent": "#005f87",
-    "success": "#005f00",
+    "accent": "#5f00af",
+    "success": "#005f87",
     "warning": "#875f00",
-    "error": "#af0000",
+    "error": "#870000",
+    "dim": "#585858",
 }
 # Blue for what is well and orange for what is not: told apart with any of the usual defects.
 _COLOUR_BLIND: Final = {
@@ -58,6 +62,7 @@ def _theme(name: str, colours: Mapping[str, str], *, dark: bool = True) -> Theme
         success=colours["success"],
         warning=colours["warning"],
         error=colours["error"],
+        variables={"dim": colours["dim"]},
     )
 
 
@@ -68,3 +73,5 @@ THEMES: Final = (
 )
 ANSI: Final = "ansi"
 """The terminal's own sixteen colours."""
+DIM_OF_OTHERS: Final = "ansi_default"
+"""What `$dim` is in themes that are not ours: the terminal's own colour of text, always legible."""

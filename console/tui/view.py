@@ -10,7 +10,8 @@ from typing import Any
 from textual.content import Content
 
 from console.history import History
-from console.model import Rate, Reading, Snapshot, State
+from console.model import Snapshot
+from console.reading import Rate, Reading, State
 from console.text import duration, fit, number, width
 from console.tui import look
 from console.tui.look import Look

@@ -9,28 +9,28 @@ import msgspec
 
 from console.model import (
     Event,
+    Kafka,
+    Kind,
+    Lag,
+    Partition,
+    Process,
+    Processes,
+    Redis,
+    Refresh,
+    Snapshot,
+    Topic,
+)
+from console.reading import Rate, Reading, State
+from console.tables import (
     GradeCount,
     GradeRun,
     Grades,
     Ingested,
-    Kafka,
-    Kind,
-    Lag,
     Letter,
     LetterCount,
     Letters,
-    Partition,
-    Process,
-    Processes,
-    Rate,
-    Reading,
-    Redis,
-    Refresh,
     Shop,
-    Snapshot,
     Spender,
-    State,
-    Topic,
     Upgrade,
 )
 from shop.cache import CacheMeta
@@ -168,6 +168,11 @@ def grades() -> Grades:
             upgraded=31,
             downgraded=0,
             seconds=0.05,
+            examined=412,
+            disagreed=0,
+            read_seconds=0.02,
+            compute_seconds=0.01,
+            write_seconds=0.02,
         ),
         upgrades=(
             Upgrade(

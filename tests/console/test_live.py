@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 from PIL import Image
 from terminal import Terminal
+from textual.color import Color
 
+from console.tui import theme
 from shop import stackfile, supervisor
 
 OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "CACHE_", "INGEST_", "SHOP_", "GRADE_")
@@ -179,7 +181,8 @@ async def test_a_browser_shows_it(shop: Shop, tmp_path: Path) -> None:
         async with browser.Browser(program, tmp_path / "profile") as page:
             await page.call("Page.navigate", url=url)
             await page.wait_for("document.body.classList.contains('-first-byte')")
-            green, blue = (0x87, 0xD7, 0x5F), (0x5F, 0xAF, 0xFF)  # "ok" and bars of the dark theme
+            dark = theme.THEMES[0]
+            green, blue = (Color.parse(c or "").rgb for c in (dark.success, dark.primary))
             deadline = time.monotonic() + 60
             while not {green, blue} <= shown_colours(png := await page.picture()):
                 assert time.monotonic() < deadline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import console_samples as samples
 import pytest
@@ -81,8 +82,12 @@ def test_numbers_are_short(value: float) -> None:
     assert len(text.size(value)) <= 7
 
 
+ROOT = Path(__file__).parents[2]
+WITH_TERMINAL = {"__init__", "__main__", "cli", "serve", "tui"}
+"""What may need a terminal library; `cli` only once it is asked for a screen."""
+CORE = sorted({p.stem for p in (ROOT / "console").iterdir() if "__" not in p.name} - WITH_TERMINAL)
 WITHOUT = """
-import importlib.abc, sys
+import importlib, importlib.abc, sys
 
 class Missing(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -90,18 +95,25 @@ class Missing(importlib.abc.MetaPathFinder):
             raise ImportError(f"{name} is not there")
 
 sys.meta_path.insert(0, Missing())
-import console.cli, console.plain, console.poller, console.actions, console.do
-import console.record, console.replay
+for name in sys.argv[1:]:
+    importlib.import_module(f"console.{name}")
 print("imported")
 """
 
 
 def test_the_core_does_where_no_terminal_library_is_installed() -> None:
     """structlog takes rich where it finds it; nothing of ours does."""
+    assert {"history", "poller", "plain", "actions", "sources"} <= set(CORE)
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False
+        [sys.executable, "-c", WITHOUT, "cli", *CORE], capture_output=True, text=True, check=False
     )
     assert done.stdout == "imported\n", done.stderr
+
+
+def test_the_import_contract_names_all_of_the_core() -> None:
+    contracts = (ROOT / "pyproject.toml").read_text().split("[[tool.importlinter.contracts]]")
+    (ours,) = (c for c in contracts if "The console's core does without a terminal" in c)
+    assert [name for name in CORE if f'"console.{name}"' not in ours] == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from textual.widgets import Input, OptionList
 
 from console import actions, journal
 from console.actions import Operator, Outcome, Request, Result
+from console.commands import WOULD_PUBLISH, Scenario
 from console.model import Snapshot
 from console.record import Switch
 from console.replay import Player, Recording
@@ -43,6 +45,17 @@ class Quiet(Operator):
     def __init__(self, refuse: str = "") -> None:
         super().__init__(lambda: load({}, use_stack=False), refuse=refuse, who="me@here")
         self.asked: list[str] = []
+        self.dry: dict[str, int] = {WOULD_PUBLISH: 37, "still bad": 3}
+
+    def would_replay(self, request: Request) -> dict[str, int]:
+        self.asked.append(f"dry run of {request.words}")
+        return self.dry
+
+    def scenarios(self) -> tuple[Scenario, ...]:
+        return (
+            Scenario("payday", "1d", "x1.35", "Payday"),
+            Scenario("flash_sale", "30m", "x6", "Flash sale on one product"),
+        )
 
     def perform(
         self, request: Request, *, wait: float = 0.0, stop: threading.Event | None = None
@@ -265,7 +278,7 @@ async def test_an_action_from_the_list_is_done(tmp_path: Path) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("A")
         options = app.screen.query_one(OptionList)
-        texts = [str(options.get_option_at_index(i).prompt) for i in range(options.option_count)]
+        texts = offered(options)
         assert "generator.resume products" in texts, "it is paused"
         assert "generator.pause orders" in texts
         await pilot.press("enter")
@@ -281,12 +294,24 @@ async def test_an_action_from_the_list_is_done(tmp_path: Path) -> None:
         assert len(operator.asked) == 2, "a rate that cannot be meant is refused"
 
 
+def offered(options: OptionList) -> list[str]:
+    """The first column of a list."""
+    prompts = (str(options.get_option_at_index(i).prompt) for i in range(options.option_count))
+    return [prompt.split("  ")[0].strip() for prompt in prompts]
+
+
+async def until_asked(pilot: Pilot[Any], count: int) -> None:
+    """Wait for a dialog that comes when a thread has found something out."""
+    while len(pilot.app.screen_stack) < count:
+        await pilot.pause(0.01)
+    await settle(pilot)
+
+
 async def choose(pilot: Pilot[Any], text: str) -> None:
     await pilot.press("A")
     await settle(pilot)
     options = pilot.app.screen.query_one(OptionList)
-    texts = [str(options.get_option_at_index(i).prompt) for i in range(options.option_count)]
-    options.highlighted = texts.index(text)
+    options.highlighted = offered(options).index(text)
     await pilot.press("enter")
     await settle(pilot)
 
@@ -296,20 +321,73 @@ async def test_what_destroys_must_be_typed(tmp_path: Path) -> None:
     app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
     async with app.run_test(size=(120, 40)) as pilot:
         await choose(pilot, "dlq.replay")
-        assert "replay 37" in "\n".join(lines(app))
+        await until_asked(pilot, 2)
+        text = "\n".join(lines(app))
+        assert "37 would be published, 3 still bad" in text
+        assert "type 'replay 37' to do it" in text
+        asked = ["dry run of dlq.replay"]
         await pilot.press(*"yes", "enter")
         await settle(pilot)
-        assert operator.asked == []
+        assert operator.asked == asked
         assert "type 'replay 37', or Escape" in "\n".join(lines(app))
         for _ in "yes":
             await pilot.press("backspace")
         await pilot.press(*"replay", "space", *"37", "enter")
         await settle(pilot)
-        assert operator.asked == ["dlq.replay"]
+        assert operator.asked == (asked := [*asked, "dlq.replay"])
         await choose(pilot, "process.restart ingest")
         await pilot.press("escape")
         await settle(pilot)
-        assert operator.asked == ["dlq.replay"]
+        assert operator.asked == asked
+
+
+async def test_a_replay_that_would_publish_nothing_is_not_offered(tmp_path: Path) -> None:
+    operator = Quiet()
+    operator.dry = {"still bad": 3}
+    app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await choose(pilot, "dlq.replay")
+        while not any("3 still bad" in n.message for n in app._notifications):
+            await pilot.pause(0.01)
+        assert len(app.screen_stack) == 1
+        assert operator.asked == ["dry run of dlq.replay"]
+
+
+async def test_a_scenario_is_chosen_from_a_list(tmp_path: Path) -> None:
+    operator = Quiet()
+    app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose(pilot, "scenario.start NAME")
+        await until_asked(pilot, 2)
+        options = app.screen.query_one(OptionList)
+        assert offered(options) == ["payday", "flash_sale"]
+        assert "Flash sale on one product" in "\n".join(lines(app))
+        await pilot.press("j", "enter")
+        await settle(pilot)
+        assert operator.asked == ["scenario.start flash_sale"]
+
+
+ENGLISH = re.compile(r"[A-Za-z][a-z]{2,}")
+# Names of things, and what processes say of themselves, are the same in every language.
+NAMES = re.compile(
+    r"(orders|users|products|cache|ingest|grader|postgres|redis|kafka|flash_sale|batches)\S*"
+    r"|[a-z-]+@\S+|event \d+ of.*|bad_json|JSON is malformed.*|\{.*\}|jangteo dlq show"
+    r"|Redis|Kafka|Lee Ji-woo|Tab\b"
+)
+
+
+@pytest.mark.parametrize("tab", [name for name, _ in keys.TABS])
+async def test_no_label_is_left_english_in_korean(tab: str, tmp_path: Path) -> None:
+    app = app_of(StillFeed(samples.fine()), tmp_path, look=Look("ko"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press(str([n for n, _ in keys.TABS].index(tab) + 1))
+        await settle(pilot)
+        left = {w for line in lines(app)[1:] for w in ENGLISH.findall(NAMES.sub("", line))}
+        assert not left
+        await pilot.press("question_mark")
+        await settle(pilot)
+        box = app.screen.query_one(".dialog").region
+        assert "캐시 보기" in "\n".join(lines(app)[box.y : box.bottom])
 
 
 async def test_read_only_refuses(tmp_path: Path) -> None:
@@ -334,7 +412,8 @@ async def test_a_recording_plays_steps_and_jumps(tmp_path: Path) -> None:
         s = samples.fine(n + 1, seconds=n)
         switch.write(msgspec.structs.replace(s, events=samples.events(n * 3)))
     switch.off()
-    app = app_of(Player(Recording(path)), tmp_path, operator=Quiet("this is a recording"))
+    still = Player(Recording(path), monotonic=lambda: 0.0)  # however slow the machine is
+    app = app_of(still, tmp_path, operator=Quiet("this is a recording"))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("right_square_bracket", "right_square_bracket")
         await settle(pilot)

@@ -23,7 +23,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from console import actions, journal, poller
 from console.actions import Operator
-from console.model import Kind, Lag, Snapshot, State
+from console.model import Kind, Lag, Snapshot
+from console.reading import State
 from console.record import Recorder, Switch
 from console.replay import Player, Recording, moment
 from console.sources import Where

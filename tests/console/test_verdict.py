@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from console import verdict
 from console.changes import changes
-from console.model import Lag, Rate, State, decode, encode
+from console.model import Lag, decode, encode
+from console.reading import Rate, State
 from console.sources.kafka import partition
 from console.verdict import Health, Phase, Sample
 

@@ -83,7 +83,7 @@ def test_a_dead_server_is_started_again_with_new_topics(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     said: list[str] = []
     given = {"POSTGRES_HOST": "127.0.0.1", "REDIS_URL": "redis://127.0.0.1:1/0"}
-    stack = Stack(tmp_path / "data", given, said.append)
+    stack = Stack(tmp_path / "data", given, said.append, unread=lambda: 1_234)
     try:
         stack.start()
         (broker,) = stack.servers
@@ -96,6 +96,7 @@ def test_a_dead_server_is_started_again_with_new_topics(
         assert broker.alive
         assert broker.env == before
         assert stack.statuses()[0].restarts == 1
+        assert "about 1,234 unread messages were in its memory" in said[1]
         assert "the topics begin anew" in " ".join(said)
         stack.poll()
         assert len(said) == 4, "nothing more to say"

@@ -219,6 +219,7 @@ def test_a_killed_broker_comes_back_with_new_topics(shop: Shop) -> None:
     assert broker
     os.kill(broker, signal.SIGKILL)
     shop.wait_for(lambda: "topics begin anew" in shop.out.read_text())
+    assert "unread message" in shop.out.read_text(), "how much was in its memory"
     with shop.connect() as conn:
         logs = "SELECT count(DISTINCT log_id) FROM ingest_offsets WHERE topic = 'orders'"
         shop.wait_for(lambda: conn.execute(logs.encode()).fetchone() == (2,))

@@ -1,0 +1,227 @@
+"""The part of the application that shows: takes snapshots from a feed and draws what is seen.
+
+Nothing here waits for a server: snapshots come ready from the feed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from datetime import datetime
+from typing import Any, Final
+
+from textual.app import App, ComposeResult
+from textual.containers import VerticalScroll
+from textual.css.query import NoMatches
+from textual.message import Message
+from textual.widgets import Static
+
+from console.actions import Operator
+from console.history import History
+from console.model import Snapshot
+from console.poller import Feed, Poller
+from console.record import Switch
+from console.replay import Player
+from console.tui import frame, keys, layout, theme
+from console.tui.frame import Status
+from console.tui.letters import Letters
+from console.tui.look import Look
+from console.tui.panel import Panel
+from console.tui.view import View
+from shop.clock import Clock, utc_now
+
+TICK_S: Final = 0.25
+"""How often a new snapshot is looked for and the countdown moves."""
+
+
+class SnapshotReady(Message):
+    """There is a new snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+
+
+class Display(App[int]):
+    """Shows a feed; what keys do is the subclass's.
+
+    Args:
+        feed: where snapshots come from; started by the caller.
+        operator: does the actions.
+        switch: turns recording on and off.
+        look: language and glyphs.
+        colours: name of the theme.
+        clock: UTC; what ages are measured against.
+    """
+
+    CSS_PATH = "console.tcss"
+    TITLE = "Jangteo"
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-tiny"),
+        (80, "-narrow"),
+        (100, "-normal"),
+        (160, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (24, "-short"), (36, "-tall")]  # noqa: RUF012
+    AUTO_FOCUS = ""
+
+    def __init__(
+        self,
+        feed: Feed,
+        operator: Operator,
+        switch: Switch,
+        *,
+        look: Look,
+        colours: str = "dark",
+        clock: Clock = utc_now,
+    ) -> None:
+        super().__init__()
+        self._feed = feed
+        self._operator = operator
+        self._switch = switch
+        self._look = look
+        self._colours = colours
+        self._clock = clock
+        self._history = History()
+        self._snapshot = feed.latest()
+        self._frozen_at: float | None = None
+        self._frozen_now: datetime | None = None
+        self._tab = keys.TABS[0][0]
+        self._filter = ""
+
+    def compose(self) -> ComposeResult:
+        """Make the header, a container per tab, and the lines below."""
+        yield from layout.widgets(self._look)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Return what themes that are not ours lack."""
+        return {"dim": theme.DIM_OF_OTHERS}
+
+    def on_mount(self) -> None:
+        """Set colours and glyphs."""
+        for each in theme.THEMES:
+            self.register_theme(each)
+        self.theme = self._theme_name(self._colours)
+        self.set_class(self._look.ascii, "-ascii")
+
+    def on_ready(self) -> None:
+        """Begin to tick, now that all widgets are there."""
+        self.set_interval(TICK_S, self._tick)
+        self._history.push(self._snapshot)
+        self._apply(self._snapshot)
+
+    def _theme_name(self, name: str) -> str:
+        if name == theme.ANSI:
+            name = "ansi-dark" if "ansi-dark" in self.available_themes else "textual-ansi"
+        return name
+
+    # ---- what happens by itself ----
+
+    def _tick(self) -> None:
+        with contextlib.suppress(NoMatches, IndexError):  # the end: screens are being taken away
+            self._look_for_news()
+
+    def _look_for_news(self) -> None:
+        snapshot = self._feed.latest()
+        if snapshot.sequence != self._snapshot.sequence:
+            self.post_message(SnapshotReady(snapshot))
+        elif self._frozen_at is not None:
+            self._draw_frame(self.view())
+        else:
+            self._draw_countdown()
+
+    def on_snapshot_ready(self, message: SnapshotReady) -> None:
+        """Take a snapshot; while the view is frozen, only the history grows."""
+        self.take(message.snapshot)
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Add a snapshot to the history, and show it unless the view is frozen."""
+        if snapshot.sequence == self._snapshot.sequence:
+            return
+        self._history.push(snapshot)
+        if self._frozen_at is None:
+            self._apply(snapshot)
+
+    def _apply(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self.redraw()
+
+    def view(self) -> View:
+        """Return what panels draw from; in a replay, and while frozen, time is the snapshot's."""
+        frozen = self._frozen_now or isinstance(self._feed, Player)
+        now = self._snapshot.at if frozen else max(self._clock(), self._snapshot.at)
+        return View(
+            self._snapshot,
+            self._history,
+            now,
+            self._look,
+            width=self.size.width,
+            height=self.size.height,
+            filter=self._filter,
+        )
+
+    def redraw(self) -> None:
+        """Draw what is seen."""
+        view = self.view()
+        self._draw_frame(view)
+        base = self.screen_stack[0]
+        for panel in base.query(Panel):
+            if panel.is_on_screen and panel.display:
+                self._draw_panel(panel, view)
+        if self._tab == "letters":
+            base.query_one(Letters).show(view)
+
+    def _draw_panel(self, panel: Panel, view: View) -> None:
+        scroll = panel.parent
+        follow = (
+            panel.id == "all-events"
+            and isinstance(scroll, VerticalScroll)
+            and scroll.scroll_offset.y >= scroll.max_scroll_y - 1
+        )
+        panel.show(view)
+        if follow and isinstance(scroll, VerticalScroll):
+            scroll.scroll_end(animate=False)
+
+    def _draw_countdown(self) -> None:
+        view = self.view()
+        for name in ("#countdown", "#cache-countdown"):
+            panel = self.screen_stack[0].query_one(name, Panel)
+            if panel.is_on_screen and self._tab in ("overview", "cache"):
+                panel.show(view)
+
+    def _draw_frame(self, view: View) -> None:
+        base = self.screen_stack[0]
+        player = self._feed if isinstance(self._feed, Player) else None
+        status = Status(
+            interval=getattr(self._feed, "interval", 1.0),
+            recording=self._switch.path is not None,
+            paused_s=None if self._frozen_at is None else time.monotonic() - self._frozen_at,
+            read_only=bool(self._operator.refuse) and player is None,
+            replay=(player.position + 1, len(player.recording), player.playing) if player else None,
+        )
+        self._set(base.query_one("#header", Static), frame.header(view, status))
+        hint = "? help   : commands   A act   q quit"
+        hint = self._look("?Help :Cmd A q" if self.size.width < 100 else hint)
+        self._set(base.query_one("#tabs", Static), frame.tabs(view, [*keys.TABS], self._tab, hint))
+        self._set(base.query_one("#too-small", Static), frame.too_small(view))
+
+    @staticmethod
+    def _set(widget: Static, content: Any) -> None:
+        shown = (content.plain, tuple(content.spans))
+        if getattr(widget, "shown", None) != shown:
+            widget.shown = shown  # type: ignore[attr-defined]
+            widget.update(content, layout=False)
+
+    def on_resize(self) -> None:
+        """Draw for the new size, once the layout is known."""
+        self.call_after_refresh(self.redraw)
+
+    def on_app_blur(self) -> None:
+        """Read half as often while nobody looks."""
+        if isinstance(self._feed, Poller):
+            self._feed.pace = 2.0
+
+    def on_app_focus(self) -> None:
+        """Read as often as usual."""
+        if isinstance(self._feed, Poller):
+            self._feed.pace = 1.0
