@@ -1,5 +1,6 @@
 # make up    the shop runs, on the embedded stack (ARGS="--for 60 --speed 50 --json" and the like)
 # make test  everything that decides correctness
+# make test-compose  the whole stack in containers; COMPOSE_STANDINS=1 builds what cannot be pulled
 # make test-long  besides: whole running shops, a real Apache Kafka of three brokers, long outages
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
@@ -10,7 +11,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: up test test-long lint check install clean
+.PHONY: up test test-long test-compose lint check install clean
 
 up: $(RUN)
 	@$(BIN)/jangteo up $(ARGS)
@@ -18,11 +19,14 @@ up: $(RUN)
 # The tests wait for servers more than they compute: four at once on two cores. Each worker has
 # servers of its own.
 test: $(DEV)
-	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not slow and not kafka" $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not slow and not kafka and not compose" $(ARGS)
 
 test-long: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not kafka" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not kafka and not compose" $(ARGS)
 	$(BIN)/python -m pytest -m kafka tests/kafka $(ARGS)
+
+test-compose: $(DEV)
+	$(BIN)/python -m pytest -m compose tests/compose $(ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

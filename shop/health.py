@@ -2,6 +2,9 @@
 
 `python -m shop.health http`: its endpoint (METRICS_PORT) answers `/healthz` with 200.
 `python -m shop.health NAME [NAME ...]`: each of them has a heartbeat in Redis.
+
+A stack asks fifteen times in fifteen seconds, each time with a new Python: what a look does not
+need is not imported (0.25 s of a core instead of 0.65).
 """
 
 from __future__ import annotations
@@ -13,11 +16,8 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import redis
-
-from shop import cache, settings
+from shop import settings
 from shop.errors import ExitCode, JangteoError
-from shop.log import redact
 
 TIMEOUT_S: Final = 3.0
 
@@ -35,10 +35,20 @@ def check(names: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
     config = settings.load(environ, use_stack=False)
     if list(names) == ["http"]:
         return _http(f"http://127.0.0.1:{config.metrics_port}/healthz")
+    return _heartbeats(names, config.redis_url)
+
+
+def _heartbeats(names: Sequence[str], url: str) -> str:
+    import redis  # noqa: PLC0415
+
+    from shop import cache  # noqa: PLC0415
+
     try:
-        with cache.client(config.redis_url, timeout=TIMEOUT_S) as r:
+        with cache.client(url, timeout=TIMEOUT_S) as r:
             missing = [n for n in names if not r.exists(cache.HEARTBEAT + n)]
     except redis.RedisError as e:
+        from shop.log import redact  # noqa: PLC0415
+
         return f"Redis does not answer: {redact(str(e))}"
     return f"no heartbeat of {', '.join(missing)}" if missing else ""
 

@@ -17,13 +17,20 @@ from shop.settings import KafkaSettings, PostgresSettings, Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """`jangteo init` has no options of its own."""
+    """Add the options."""
+    parser.add_argument(
+        "--roles",
+        action="store_true",
+        help="make the least-privilege roles of PostgreSQL too (docs/security.md)",
+    )
 
 
-def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do it, and say what was done."""
     where, brokers = settings.postgres, settings.kafka  # both known before anything is touched
     print(init_schema(where))  # noqa: T201
+    if args.roles:
+        print(init_roles(where))  # noqa: T201
     print(init_topics(brokers))  # noqa: T201
     return ExitCode.OK
 
@@ -42,6 +49,24 @@ def init_schema(settings: PostgresSettings) -> str:
         raise JangteoError(f"{settings.where} refuses the schema: {first_line(e)}") from None
     done = f"applied {', '.join(applied)}" if applied else "up to date"
     return f"{settings.where}: schema version {len(postgres.migrations())}, {done}"
+
+
+def init_roles(settings: PostgresSettings) -> str:
+    """Make the least-privilege roles; return one line that names them.
+
+    Raises:
+        UnreachableError: if PostgreSQL does not answer.
+        JangteoError: if it refuses: the user does not own the tables or may not create roles.
+    """
+    try:
+        with postgres.connection(settings, "init") as conn:
+            names = postgres.grant_roles(conn)
+    except psycopg.Error as e:
+        raise JangteoError(
+            f"{settings.where} refuses the roles (they need the tables' owner, with CREATEROLE): "
+            f"{first_line(e)}"
+        ) from None
+    return f"{settings.where}: roles: {', '.join(names)}"
 
 
 def init_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS)) -> str:

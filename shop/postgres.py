@@ -78,10 +78,14 @@ def connection(
         yield conn
 
 
+def _sql_folder() -> Path:
+    packaged = Path(__file__).with_name("_sql")
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "deploy" / "sql"
+
+
 def migrations() -> list[tuple[int, str, str]]:
     """Return (number, name, SQL) of the migrations, in order."""
-    packaged = Path(__file__).with_name("_sql")
-    folder = packaged if packaged.is_dir() else Path(__file__).parents[1] / "deploy" / "sql"
+    folder = _sql_folder()
     found = []
     for path in sorted(folder.glob("[0-9]*.sql")):
         match = re.fullmatch(r"(\d{4})_(\w+)\.sql", path.name)
@@ -120,6 +124,21 @@ def migrate(conn: Connection) -> list[str]:
             cur.execute("INSERT INTO schema_migrations VALUES (%s, %s)", (number, name))
             applied.append(name)
     return applied
+
+
+def grant_roles(conn: Connection) -> list[str]:
+    """Make the group roles of `deploy/sql/roles.sql`, with their rights; return their names.
+
+    Doing it twice changes nothing.
+
+    Args:
+        conn: of the tables' owner, who may create roles; the schema is the newest.
+    """
+    with conn.transaction(), conn.cursor() as cur:
+        cur.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        cur.execute((_sql_folder() / "roles.sql").read_text(encoding="utf-8").encode())
+        cur.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^jangteo_' ORDER BY 1")
+        return [str(name) for (name,) in cur.fetchall()]
 
 
 def schema_version(conn: Connection) -> int | None:

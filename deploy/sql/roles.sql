@@ -1,0 +1,61 @@
+-- Who may do what: group roles without a login or a password. Run by `jangteo init --roles`, as
+-- the owner of the tables, as often as you like. A process logs in as a role of its own that is a
+-- member of one of these:
+--     CREATE ROLE shop_ingest LOGIN PASSWORD '...' IN ROLE jangteo_ingest;
+-- Not for a member: schema changes, `seed`, `windows --rebuild`, `dlq replay`, the backfill. These
+-- are the owner's.
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY[
+        'jangteo_ingest', 'jangteo_generator', 'jangteo_grader', 'jangteo_console']
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        END IF;
+    END LOOP;
+    -- Staging tables are temporary ones; nobody else needs any.
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO jangteo_ingest, jangteo_grader',
+                   current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO '
+                   'jangteo_ingest, jangteo_generator, jangteo_grader, jangteo_console',
+                   current_database());
+END
+$$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public
+    TO jangteo_ingest, jangteo_generator, jangteo_grader, jangteo_console;
+-- What an earlier version of this file granted.
+REVOKE ALL ON ALL TABLES IN SCHEMA public
+    FROM jangteo_ingest, jangteo_generator, jangteo_grader, jangteo_console;
+
+-- The ingest writes all that comes by Kafka, but no grade, and deletes nothing.
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_ingest;
+GRANT INSERT (user_id, name, email, gender, birth_year, city, created_at, last_ordered_at,
+              order_count, total_spent),
+      UPDATE (name, email, gender, birth_year, city, created_at, last_ordered_at,
+              order_count, total_spent)
+    ON users TO jangteo_ingest;
+GRANT INSERT, UPDATE ON products, orders, user_spend_windows, ingest_offsets TO jangteo_ingest;
+GRANT INSERT ON rejected_messages, spend_window_length, old_order_changes TO jangteo_ingest;
+
+-- The generators and the cache worker read what the shop sells, to whom, and what was bought.
+GRANT SELECT ON users, products, orders, user_spend_windows, spend_window_length, schema_migrations
+    TO jangteo_generator;
+
+-- The grader writes grades, their history and its own state.
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_grader;
+GRANT UPDATE (grade) ON users TO jangteo_grader;
+GRANT INSERT ON grade_history, grade_runs TO jangteo_grader;
+GRANT INSERT, UPDATE, DELETE ON grade_state, spend_before_period, old_order_changes
+    TO jangteo_grader;
+
+-- Console and dashboards look.
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_console;
+
+-- Tables of later versions can be read at once; who may write them, that version says here.
+ALTER DEFAULT PRIVILEGES IN SCHEMA public
+    GRANT SELECT ON TABLES TO jangteo_ingest, jangteo_grader, jangteo_console;

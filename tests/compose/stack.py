@@ -1,0 +1,166 @@
+"""The compose file, run by a real engine under a project name of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shop import kafka, topics
+from shop import settings as shop_settings
+from shop.model import GROUPS
+from shop.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+STANDINS = Path(__file__).parent / "standins"
+PROJECT = "jangteo-test"
+# Not those of a stack that somebody runs with the defaults.
+POSTGRES_PORT, REDIS_PORT = "15432", "16379"
+SETTINGS = {
+    "POSTGRES_HOST_PORT": POSTGRES_PORT,
+    "REDIS_HOST_PORT": REDIS_PORT,
+    "JANGTEO_TAG": "test",
+    "SHOP_SPEED": "5",
+    "SEED_USERS": "3000",
+    "SEED_PRODUCTS": "1500",
+}
+KEEP = bool(os.environ.get("COMPOSE_KEEP"))
+"""For whoever works on these tests: the stack stays, and is taken as it is the next time."""
+
+
+def settings() -> Settings:
+    """The stack as this machine sees it, by the published ports."""
+    env = {
+        "KAFKA_BOOTSTRAP_SERVERS": "localhost:9092,localhost:9093,localhost:9094",
+        "POSTGRES_HOST": "127.0.0.1",
+        "POSTGRES_PORT": POSTGRES_PORT,
+        "REDIS_URL": f"redis://127.0.0.1:{REDIS_PORT}/0",
+    }
+    return shop_settings.load(env, use_stack=False)
+
+
+def missing() -> str:
+    """Why nothing can be run here, in one line; empty if it can."""
+    docker = shutil.which("docker")
+    if not docker:
+        return "no `docker` here"
+    if subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
+        return "no Docker engine answers"
+    if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        return "no `docker compose` here"
+    return ""
+
+
+def wait_until(
+    condition: Callable[[], object], what: Callable[[], str], timeout: float = 300.0
+) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout:g} s: {what()}")
+        time.sleep(1.0)
+
+
+def docker(*words: str, check: bool = True) -> str:
+    """What a docker command prints (`docker logs` on both streams); its last words if it fails."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise AssertionError(f"docker {' '.join(words)}: {done.stderr[-2000:]}")
+    return done.stdout + (done.stderr if words[0] == "logs" else "")
+
+
+class Stack:
+    """All services. With COMPOSE_STANDINS=1, images that are not here are not pulled but built."""
+
+    def __init__(self) -> None:
+        self.files = ["-f", str(ROOT / "deploy/docker-compose.yml")]
+        self.standins = os.environ.get("COMPOSE_STANDINS") == "1"
+        if self.standins:
+            self.files += ["-f", str(STANDINS / "compose.yml")]
+        self.config: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
+
+    def compose(self, *words: str, timeout: float = 600) -> str:
+        kept = {k: v for k, v in os.environ.items() if re.match("PATH$|HOME$|DOCKER_", k)}
+        done = subprocess.run(
+            ["docker", "compose", "-p", PROJECT, "--env-file", os.devnull, *self.files, *words],
+            env={**kept, **SETTINGS}, capture_output=True, text=True, check=False, timeout=timeout,
+        )  # fmt: skip
+        if done.returncode:
+            raise AssertionError(f"docker compose {' '.join(words)}: {done.stderr[-4000:]}")
+        return done.stdout
+
+    @property
+    def services(self) -> set[str]:
+        """The long-running ones."""
+        return set(self.config["services"]) - {"init"}
+
+    @property
+    def containers(self) -> set[str]:
+        return {s["container_name"] for s in self.config["services"].values()}
+
+    def up(self) -> None:
+        if KEEP and self.state():
+            return
+        if taken := self.containers & set(docker("ps", "-a", "--format", "{{.Names}}").split()):
+            raise AssertionError(f"containers of these names are here already: {', '.join(taken)}")
+        if self.standins:
+            images = {s["image"] for s in self.config["services"].values()}
+            named = sorted(i for i in images if not i.startswith("jangteo:"))
+            subprocess.run(
+                [str(STANDINS / "build.sh"), "python:3.11-slim-bookworm", *named], check=True
+            )
+        self.compose("build", "init", timeout=1200)
+        self.compose("up", "-d", "--no-build")
+
+    def down(self) -> None:
+        self.compose("down", "-v", "--timeout", "30")
+
+    def state(self) -> dict[str, str]:
+        """What each service's container is: ``running healthy`` and the like."""
+        lines = self.compose("ps", "-a", "--format", "json").splitlines()
+        rows = [json.loads(line) for line in lines if line.strip()]
+        return {r["Service"]: f"{r['State']} {r['Health']}".strip() for r in rows}
+
+    def all_healthy(self) -> bool:
+        state = self.state()
+        return all(state.get(s) == "running healthy" for s in self.services)
+
+    def groups(self) -> dict[str, tuple[int, int]]:
+        """Members, and messages that are not yet committed, of each topic's group."""
+        where = settings().kafka
+        client = kafka.admin(where)
+        found = {}
+        for topic, group in GROUPS.items():
+            lags = kafka.group_lag(where, topic, group)
+            behind = sum(p.end if p.lag is None else p.lag for p in lags)
+            found[topic] = (len(topics.members(client, topic) or ()), behind)
+        return found
+
+    def settled(self) -> bool:
+        return all(g == (3, 0) for g in self.groups().values())
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Freeze what publishes: with it, an order or two are always on their way."""
+        publishing = ("producer", "user_generator")
+        docker("pause", *publishing)
+        try:
+            yield
+        finally:
+            docker("unpause", *publishing)
+
+    def leftovers(self) -> list[str]:
+        """Containers, volumes and networks of this project."""
+        label = f"label=com.docker.compose.project={PROJECT}"
+        return [
+            line
+            for words in (["ps", "-a"], ["volume", "ls"], ["network", "ls"])
+            for line in docker(*words, "-q", "--filter", label).split()
+        ]

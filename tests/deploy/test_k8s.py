@@ -1,0 +1,167 @@
+"""deploy/k8s holds what the API's schemas and docs/kubernetes.md say; no cluster is needed."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from kubernetes_validate.utils import SchemaNotFoundError
+from kustomize import Object, build, pod
+
+from shop import cli, command
+from shop.model import GROUPS, TOPICS
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+K8S = DEPLOY / "k8s"
+BASE, PRODUCTION = K8S / "base", K8S / "overlays/production"
+VERSIONS = ["1.31", kubernetes_validate.latest_version()]
+# Of the image or of the system, not of ours.
+NOT_OURS = {"HOME", "XDG_STATE_HOME", "PYTHONDONTWRITEBYTECODE"}
+
+
+@pytest.fixture(params=[BASE, PRODUCTION], ids=lambda p: p.name)
+def objects(request: pytest.FixtureRequest) -> list[Object]:
+    return build(request.param)
+
+
+def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
+    return [o for o in objects if o["kind"] in kinds]
+
+
+def running(objects: list[Object]) -> list[Object]:
+    return of_kind(objects, "Deployment", "Job")
+
+
+def settings(objects: list[Object]) -> dict[str, str]:
+    (found,) = of_kind(objects, "ConfigMap")
+    data: dict[str, str] = found["data"]
+    return data
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_api_takes_every_object(objects: list[Object], version: str) -> None:
+    checked = [o for o in objects if o["kind"] != "ScaledObject"]
+    for obj in checked:
+        kubernetes_validate.validate(obj, version, strict=True)
+    assert len(checked) > 10
+
+
+def test_the_schemas_refuse_what_is_wrong() -> None:
+    (service, *_) = of_kind(build(BASE), "Deployment")
+    service["spec"]["replicsa"] = 3
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(service, VERSIONS[-1], strict=True)
+    with pytest.raises(SchemaNotFoundError):  # why ScaledObject is looked at below instead
+        kubernetes_validate.validate(
+            {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}, VERSIONS[-1]
+        )
+
+
+def test_every_file_is_used() -> None:
+    named = "".join(p.read_text(encoding="utf-8") for p in K8S.rglob("kustomization.yaml"))
+    assert [p.name for p in K8S.rglob("*.*") if p.is_file() and p.name not in named
+            and p.name != "kustomization.yaml"] == []  # fmt: skip
+
+
+def test_names_are_there_once(objects: list[Object]) -> None:
+    names = [(o["kind"], o["metadata"]["name"]) for o in objects]
+    assert len(names) == len(set(names))
+
+
+def test_every_pod_is_confined(objects: list[Object]) -> None:
+    for obj in running(objects):
+        spec = pod(obj)
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["automountServiceAccountToken"] is False
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+def test_selectors_meet_their_pods(objects: list[Object]) -> None:
+    deployments = of_kind(objects, "Deployment")
+    for obj in deployments:
+        labels = obj["spec"]["template"]["metadata"]["labels"]
+        assert obj["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    for budget in of_kind(objects, "PodDisruptionBudget"):
+        wanted = budget["spec"]["selector"]["matchLabels"].items()
+        assert any(
+            wanted <= o["spec"]["template"]["metadata"]["labels"].items() for o in deployments
+        )
+
+
+def test_every_command_is_one_of_ours(objects: list[Object]) -> None:
+    for obj in running(objects):
+        for container in pod(obj)["containers"]:
+            words = container["args"]
+            if "command" in container:
+                assert container["command"][:2] == ["python", "-m"]
+                continue
+            table = cli.COMMANDS
+            if words[0] == "generate":
+                table, words = cli.GENERATE, words[1:]
+            parser = command.Parser()
+            importlib.import_module(table[words[0]].module).configure(parser)
+            parser.parse_args(words[1:])
+
+
+def test_settings_are_known_and_secrets_only_named(objects: list[Object]) -> None:
+    example = (DEPLOY / ".env.example").read_text(encoding="utf-8")
+    known = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) | NOT_OURS
+    found = settings(objects)
+    assert found.keys() <= known
+    assert {
+        n for n in found if re.search("PASSWORD|REDIS_URL", n) and not n.endswith("_FILE")
+    } == set()
+    assert of_kind(objects, "Secret") == []
+    for obj in running(objects):
+        assert all("value" in e for c in pod(obj)["containers"] for e in c.get("env", []))
+        mounted = [v["secret"]["secretName"] for v in pod(obj)["volumes"] if "secret" in v]
+        assert mounted == ["jangteo-secrets"]
+
+
+def test_each_topic_is_taken_by_no_more_pods_than_partitions() -> None:
+    objects = build(BASE)
+    most = int(settings(objects)["KAFKA_PARTITIONS"])
+    taken = {
+        env["value"]: obj["spec"]["replicas"]
+        for obj in of_kind(objects, "Deployment")
+        for env in pod(obj)["containers"][0].get("env", [])
+        if env["name"] == "INGEST_TOPICS"
+    }
+    assert taken.keys() == set(TOPICS)
+    assert all(n <= most for n in taken.values())
+
+
+def test_keda_scales_the_deployments_that_are_there_by_their_groups() -> None:
+    objects = build(PRODUCTION)
+    deployments = {o["metadata"]["name"]: o for o in of_kind(objects, "Deployment")}
+    scaled: list[dict[str, Any]] = [o["spec"] for o in of_kind(objects, "ScaledObject")]
+    assert len(scaled) == len(TOPICS)
+    for spec in scaled:
+        target = deployments[spec["scaleTargetRef"]["name"]]
+        assert "replicas" not in target["spec"]
+        (trigger,) = spec["triggers"]
+        topic = trigger["metadata"]["topic"]
+        assert pod(target)["containers"][0]["env"] == [{"name": "INGEST_TOPICS", "value": topic}]
+        assert trigger["metadata"]["consumerGroup"] == GROUPS[topic]
+        assert trigger["metadata"]["bootstrapServersFromEnv"] in settings(objects)
+        assert spec["maxReplicaCount"] == int(settings(objects)["KAFKA_PARTITIONS"])
+
+
+@pytest.mark.parametrize("component", ["backfill", "keda", "seed"])
+def test_every_component_fits_the_base(component: str) -> None:
+    told = {"resources": ["../../base"], "components": [f"../../components/{component}"]}
+    built = build(PRODUCTION, told)
+    assert len(built) > len(build(BASE))
+    for obj in of_kind(built, "Job"):
+        kubernetes_validate.validate(obj, VERSIONS[-1], strict=True)
+        assert pod(obj)["securityContext"]["runAsNonRoot"] is True

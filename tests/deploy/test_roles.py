@@ -1,0 +1,169 @@
+"""Each least-privilege role can do its work, by the real programs, and is refused the rest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from shop import kafka, postgres
+from shop import settings as shop_settings
+from shop.consistency import check
+from shop.postgres import Connection
+from shop.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
+
+from processes import Ingest, publish, wait_caught_up
+from samples import message, order, user
+
+ROLES = ("ingest", "generator", "grader", "console")
+PASSWORD = "not-a-secret"
+# What each may not do; none of these may change the schema, delete an order or a customer.
+REFUSED = {
+    "ingest": [
+        "UPDATE users SET grade = 'VIP'",
+        "INSERT INTO users (user_id, grade) VALUES (1, 'VIP')",
+        "INSERT INTO grade_history SELECT * FROM grade_history",
+        "DELETE FROM rejected_messages",
+        "UPDATE spend_window_length SET seconds = 60",
+    ],
+    "generator": [
+        "UPDATE users SET name = 'x'",
+        "INSERT INTO orders SELECT * FROM orders",
+        "SELECT * FROM rejected_messages",
+        "CREATE TEMP TABLE t (i integer)",
+    ],
+    "grader": [
+        "UPDATE users SET total_spent = 0",
+        "UPDATE orders SET amount = 0",
+        "UPDATE grade_history SET to_grade = 'VIP'",
+        "DELETE FROM grade_runs",
+    ],
+    "console": [
+        "UPDATE users SET grade = 'VIP'",
+        "DELETE FROM rejected_messages",
+        "CREATE TEMP TABLE t (i integer)",
+    ],
+}
+FOR_ALL = [
+    "DELETE FROM orders",
+    "DELETE FROM users",
+    "TRUNCATE orders",
+    "DROP TABLE orders",
+    "ALTER TABLE orders ADD COLUMN x integer",
+    "CREATE TABLE t (i integer)",
+    "CREATE ROLE x",
+    "UPDATE schema_migrations SET version = 9",
+    "SELECT pg_read_file('PG_VERSION')",
+]
+
+
+def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shop.cli", *words],
+        env=env, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def members(env: dict[str, str], pg: Connection) -> dict[str, dict[str, str]]:
+    """The environment of a process that logs in as a member of each role."""
+    for _ in "twice":
+        done = run(env, "init", "--roles")
+        assert done.returncode == 0, done.stderr
+    assert all(f"jangteo_{role}" in done.stdout for role in ROLES)
+    made = {}
+    for role in ROLES:
+        login = f"login_{role}"  # roles are of the server, not of the test's database
+        known = pg.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)).fetchone()
+        if not known:
+            pg.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}' IN ROLE jangteo_{role}")
+        made[role] = {**env, "POSTGRES_USER": login, "POSTGRES_PASSWORD": PASSWORD}
+    return made
+
+
+def connect(env: dict[str, str]) -> Connection:
+    where = shop_settings.load(env, use_stack=False).postgres
+    return postgres.connect(where, "test", autocommit=True)
+
+
+def test_roles_have_no_login_and_no_password(
+    members: dict[str, dict[str, str]], pg: Connection
+) -> None:
+    rows = pg.execute(
+        "SELECT rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolpassword"
+        " FROM pg_authid WHERE rolname ~ '^jangteo_'"
+    ).fetchall()
+    assert rows == [(False, False, False, False, False, None)] * len(ROLES)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_is_refused_what_is_not_its_work(
+    members: dict[str, dict[str, str]], role: str
+) -> None:
+    with connect(members[role]) as conn:
+        for statement in [*REFUSED[role], *FOR_ALL]:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                conn.execute(statement.encode())
+
+
+def test_the_shop_works_with_four_roles(
+    members: dict[str, dict[str, str]], settings: Settings, pg: Connection, tmp_path: Path
+) -> None:
+    first = order(1, user_id=7, product_id=3)
+    publish(settings, "orders", [message("orders", first), (b"1", b"no JSON")])
+    publish(settings, "users", [message("users", user(7))])
+    with Ingest(members["ingest"], tmp_path / "ingest.log") as ingest:
+        wait_caught_up(settings, pg, ("orders", "users"))
+        # A second time, so that rows are merged and not only inserted.
+        fields = {f: getattr(first, f) for f in first.__struct_fields__}
+        again = type(first)(**{**fields, "rev": 2, "status": "CANCELLED"})
+        publish(settings, "orders", [message("orders", again)])
+        publish(settings, "orders", [message("orders", order(2, user_id=7, product_id=3))])
+        wait_caught_up(settings, pg, ("orders", "users"))
+        assert ingest.stop() == 0
+    assert pg.execute("SELECT order_id, status FROM orders ORDER BY 1").fetchall() == [
+        (1, "CANCELLED"),
+        (2, "PAID"),
+    ]
+    assert pg.execute("SELECT count(*) FROM rejected_messages").fetchone() == (1,)
+    assert check(pg) == []
+
+    done = run(members["grader"], "grade", "--once")
+    assert done.returncode == 0, done.stderr
+    assert pg.execute("SELECT count(*) FROM grade_runs").fetchone() == (1,)
+    # The triggers that make a run incremental need the owner of the orders: full runs instead.
+    assert pg.execute("SELECT count(*) FROM grade_state").fetchone() == (0,)
+
+    done = run(members["generator"], "generate", "cache", "--once")
+    assert done.returncode == 0, done.stderr
+
+    done = run(members["console"], "console", "--once", "--json")
+    assert json.loads(done.stdout), done.stderr
+    assert "permission denied" not in done.stdout + done.stderr
+
+
+def test_a_later_table_can_be_read_and_not_written(
+    members: dict[str, dict[str, str]], pg: Connection
+) -> None:
+    pg.execute("CREATE TABLE later (i integer)")
+    for role in ("ingest", "grader", "console"):
+        with connect(members[role]) as conn:
+            assert conn.execute("SELECT * FROM later").fetchall() == []
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                conn.execute("INSERT INTO later VALUES (1)")
+
+
+def test_who_is_not_the_owner_is_told_so(
+    members: dict[str, dict[str, str]], settings: Settings
+) -> None:
+    done = run(members["console"], "init", "--roles")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "permission denied" in done.stderr or "refuses" in done.stderr
+    assert kafka.describe_topics(kafka.admin(settings.kafka))
