@@ -1,0 +1,187 @@
+"""What a history costs: written by the backfill, copied raw, and inserted row by row.
+
+    python -m benchmarks.backfill [--days 365] [--users 400000] [--json FILE]
+
+Into an embedded PostgreSQL, fsync on, everything on this machine. The limit is COPY: the rows that
+the backfill has written, read into memory beforehand and copied into the same tables with the same
+keys over one connection; the time counts from the first byte to the last commit. A user's script
+makes each order with Faker and random, and inserts it and its totals, a commit every thousand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from faker import Faker
+from psycopg import sql
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import common
+from shop import embedded, postgres
+from shop.clock import utc_now
+from shop.ids import IdGenerator
+
+TABLES = ("users", "products", "user_spend_windows", "orders")
+SCRIPT_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """A way to fill the shop: orders per second, and the memory of its processes where known."""
+
+    name: str
+    orders: int
+    seconds: float
+    peak_mb: dict[str, int] | None = None
+
+    @property
+    def rate(self) -> float:
+        """Orders per second."""
+        return self.orders / self.seconds
+
+
+def backfill(env: dict[str, str], words: list[str]) -> Result:
+    """Run the command as a user does; its last line says what it did."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "generators.backfill", *words],
+        env={**os.environ, **env, "LOG_FORMAT": "json"}, stderr=subprocess.PIPE, text=True,
+        check=True,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    said = json.loads(done.stderr.strip().splitlines()[-1])
+    return Result("backfill", said["orders"], seconds, said["peak_mb"])
+
+
+def raw_copy(source: postgres.Connection, target: postgres.Connection) -> float:
+    """COPY what one database holds into another with the same keys; return the seconds."""
+    seconds = 0.0
+    for table in TABLES:
+        columns = _columns(source, table)
+        with source.cursor().copy(_copy(table, columns, "TO STDOUT")) as out:
+            blocks = [bytes(block) for block in out]
+        began = time.perf_counter()
+        with target.transaction(), target.cursor().copy(_copy(table, columns, "FROM STDIN")) as to:
+            for block in blocks:
+                to.write(block)
+        seconds += time.perf_counter() - began
+    return seconds
+
+
+def _columns(conn: postgres.Connection, table: str) -> list[str]:
+    with conn.cursor() as cur:
+        cur.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(sql.Identifier(table)))
+        return [c.name for c in cur.description or () if c.name != "ingested_at"]
+
+
+def _copy(table: str, columns: list[str], way: str) -> sql.Composed:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return sql.SQL("COPY {} ({}) {}").format(sql.Identifier(table), names, sql.SQL(way))
+
+
+def script(conn: postgres.Connection, rows: int) -> Result:
+    """What a user would write: a customer now and then, an order, its totals, row by row."""
+    fake, rng, ids = Faker("ko_KR"), random.Random(1), IdGenerator(3)
+    users = [ids() for _ in range(100)]
+    began = time.perf_counter()
+    at = utc_now() - timedelta(days=365)
+    for n in range(rows):
+        at += timedelta(seconds=rng.uniform(3, 5))
+        user = rng.choice(users)
+        amount = rng.randrange(1_000, 200_000, 100)
+        if n % 20 == 0:
+            user = ids()
+            users.append(user)
+            conn.execute(
+                "INSERT INTO users (user_id, name, email, city, created_at)"
+                " VALUES (%s, %s, %s, %s, %s)",
+                (user, fake.name(), fake.email(), fake.city(), at),
+            )
+        conn.execute(
+            "INSERT INTO orders VALUES (%s, 1, %s, %s, 1, %s, 0, %s, 'CARD', 'PAID', NULL, %s, %s)",
+            (ids(), user, rng.randrange(1, 20_000), amount, amount, at, at),
+        )
+        conn.execute(
+            "INSERT INTO user_spend_windows VALUES (%s, date_bin('5 min', %s, 'epoch'), 1, %s)"
+            " ON CONFLICT (window_start, user_id) DO UPDATE"
+            " SET orders = user_spend_windows.orders + 1,"
+            " spend = user_spend_windows.spend + excluded.spend",
+            (user, at, amount),
+        )
+        conn.execute(
+            "UPDATE users SET order_count = order_count + 1, total_spent = total_spent + %s,"
+            " last_ordered_at = %s WHERE user_id = %s",
+            (amount, at, user),
+        )
+        if n % 1_000 == 999:
+            conn.commit()
+    conn.commit()
+    return Result("Faker and INSERT, row by row", rows, time.perf_counter() - began)
+
+
+def run(words: list[str]) -> list[Result]:
+    """Let all three fill a database of their own, on one server."""
+    with tempfile.TemporaryDirectory() as directory:
+        rig = common.Rig(Path(directory))
+        redis = embedded.Redis(Path(directory))
+        rig.postgres.start()
+        redis.start()
+        try:
+            rig.broker.start()
+            envs = [rig.database() for _ in range(3)]
+            conns = [postgres.connect(rig.settings(e).postgres, "bench") for e in envs]
+            ours = backfill({**envs[0], **redis.env, "JANGTEO_DATA_DIR": directory}, words)
+            seconds = raw_copy(conns[0], conns[1])
+            limit = Result("raw COPY of the same rows", ours.orders, seconds)
+            return [limit, ours, script(conns[2], SCRIPT_ROWS)]
+        finally:
+            rig.broker.stop()
+            redis.stop()
+            rig.postgres.stop()
+
+
+def main() -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.backfill", description=__doc__)
+    parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--end", default=None)
+    parser.add_argument("--users", type=int, default=400_000)
+    parser.add_argument("--orders-per-day", type=int, default=21_600)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    words = [
+        "--days", str(args.days), "--users", str(args.users),
+        "--orders-per-day", str(args.orders_per_day), *(["--end", args.end] if args.end else []),
+    ]  # fmt: skip
+    results = run(words)
+    table = Table("", "orders", "seconds", "orders/s", "of COPY", "peak MB")
+    for r in results:
+        peak = re.sub(r"[{}']", "", str(r.peak_mb or ""))
+        table.add_row(
+            r.name, f"{r.orders:,}", f"{r.seconds:.1f}", f"{r.rate:,.0f}",
+            f"{r.rate / results[0].rate:.3f}", peak,
+        )  # fmt: skip
+    console = Console()
+    console.print(common.machine())
+    console.print(table)
+    console.print(f"backfill against the script: {results[1].rate / results[2].rate:,.0f} times")
+    if args.json:
+        found = {"machine": common.machine(), "results": [asdict(r) for r in results]}
+        args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
