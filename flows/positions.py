@@ -34,7 +34,7 @@ class Positions:
     Args:
         topic: users, products or orders.
         settings: where PostgreSQL is.
-        admin: for the topic's identity.
+        admin: makes a client that asks for the topic's identity.
         stop: ends the waiting.
         tally: told of outages.
     """
@@ -43,13 +43,14 @@ class Positions:
         self,
         topic: str,
         settings: PostgresSettings,
-        admin: AdminClient,
+        admin: Callable[[], AdminClient],
         stop: Event,
         tally: Tally,
     ) -> None:
         self._topic = topic
         self._settings = settings
-        self._admin = admin
+        self._make_admin = admin
+        self._admin: AdminClient | None = None
         self._stop = stop
         self._outages = {
             KAFKA: Outage("Kafka", tally.watch(KAFKA), topic=topic),
@@ -73,7 +74,16 @@ class Positions:
         return self._persist(self._outages[POSTGRES], lambda: self._register(log_id, partitions))
 
     def _ask_log_id(self) -> str:
-        found = kafka.describe_topics(self._admin, [self._topic])
+        if self._admin is None:
+            self._admin = self._make_admin()
+        try:
+            found = kafka.describe_topics(self._admin, [self._topic])
+        except KafkaException:
+            # It may wait for a controller that is no more: librdkafka remembers which broker that
+            # was, and a container that was killed took its name with it. Asking with the same
+            # client lasted 76 s.
+            self._admin = None
+            raise
         if self._topic not in found:
             raise LookupError(f"there is no topic {self._topic!r} yet (`jangteo init` makes it)")
         return found[self._topic].log_id

@@ -81,8 +81,13 @@ class Reader(StatelessSourcePartition[RawBatch]):
         self._lane = lane
         self._batch_size = batch_size
         self._where = kafka_settings.where
-        admin = kafka.admin(kafka_settings, f"ingest-{topic}")
-        self._positions = Positions(topic, postgres_settings, admin, lane.stop, tally)
+        self._positions = Positions(
+            topic,
+            postgres_settings,
+            lambda: kafka.admin(kafka_settings, f"ingest-{topic}"),
+            lane.stop,
+            tally,
+        )
         self._tally = tally
         self._state = tally.reader(topic)
         self._log_id = ""

@@ -2,7 +2,7 @@
 -- the owner of the tables, as often as you like. A process logs in as a role of its own that is a
 -- member of one of these:
 --     CREATE ROLE shop_ingest LOGIN PASSWORD '...' IN ROLE jangteo_ingest;
--- Not for a member: schema changes, `seed`, `windows --rebuild`, `dlq replay`, the backfill. These
+-- Not for a member: schema changes, `seed`, `windows rebuild`, `dlq replay`, the backfill. These
 -- are the owner's.
 DO $$
 DECLARE

@@ -33,13 +33,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def jars() -> None:
+    """Apache Kafka's; skips where it cannot run."""
     if reason := kafka_jars.missing():
         pytest.skip(reason)
     try:
         kafka_jars.fetch()
     except JangteoError as e:
         pytest.skip(str(e))
+
+
+@pytest.fixture(scope="session")
+def cluster(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(
         tmp_path_factory.mktemp("kafka"), 3, properties=QUICK_RETENTION, options=FAST_JVM
     )
