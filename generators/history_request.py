@@ -62,7 +62,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def ends_at(self, now: datetime) -> datetime:
         """Return the end of the history, UTC: of the day's last moment, or now if that is earlier.
 
-        >>> noon = datetime(2026, 1, 1, 3, tzinfo=UTC)
+        >>> from datetime import timezone
+        >>> noon = datetime(2026, 1, 1, 3, tzinfo=timezone.utc)
         >>> Request().ends_at(noon) == noon
         True
         >>> Request(end=date(2025, 12, 24)).ends_at(noon).isoformat()
