@@ -1,4 +1,4 @@
-"""Write a history of the shop: the same behaviour as live, on a virtual clock, a year in a minute.
+"""Write a history of the shop: the same behaviour as live, on a virtual clock, a year in minutes.
 
 The first week's buyers are a seeded random pool, then 600 purchasers and 400 others by propensity;
 scenarios, holidays and curves apply, orders are cancelled and returned, grades follow every seven

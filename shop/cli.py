@@ -35,7 +35,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "env": Command("shop.env", "print `export` lines with which other tools reach the shop"),
     "init": Command("shop.init", "bring schema and topics up to date"),
     "seed": Command("generators.seed", "put a start population into PostgreSQL"),
-    "backfill": Command("generators.backfill", "write a history: a year of the shop in a minute"),
+    "backfill": Command("generators.backfill", "write a history: a year of the shop in minutes"),
     "generate": Command("", "publish events: users, products, orders; or refresh the cache"),
     "scenario": Command(
         "generators.scenario_command", "scenarios: list, start, stop, what runs now"
