@@ -218,7 +218,7 @@ def others(conn: Connection, at: datetime, want: str, work: Path) -> list[Figure
         conn.execute("DELETE FROM grade_history WHERE as_of = %s", (at,))
         conn.execute("SELECT forget_grade_state()")
         conn.execute("CHECKPOINT")
-        seconds, changed = timed(lambda grade=grade: grade())  # type: ignore[misc]
+        seconds, changed = timed(lambda grade=grade: grade())  # type: ignore[misc]  # mypy has no type for a lambda with a default
         if digest(conn) != want:
             raise RuntimeError(f"{name} found other grades than the incremental run")
         found.append(figure(name, seconds, changed, note))

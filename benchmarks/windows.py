@@ -74,7 +74,7 @@ def by_bytewax(
         ordered=not tuned,
     )
     op.output("closed", windowed.down, TestingSink(closed))
-    run_main(flow)  # type: ignore[no-untyped-call]
+    run_main(flow)  # type: ignore[no-untyped-call]  # Bytewax has no types there
     return {
         (int(user), EPOCH + timedelta(seconds=window_s) * number): sums
         for user, (number, sums) in closed

@@ -23,6 +23,7 @@ from console.replay import Player, Recording, moment
 from console.sources import Where
 from shop import command
 from shop.errors import ExitCode, UsageError
+from shop.say import say
 from shop.settings import Settings
 
 ONCE_TIMEOUT_S: Final = 10.0
@@ -101,7 +102,7 @@ def once(source: Poller, args: argparse.Namespace) -> int:
         snapshot = source.wait_until_read(args.timeout)
     finally:
         source.stop()
-    print(encode(snapshot).decode() if args.json else plain.page(snapshot, args.lang))  # noqa: T201
+    say(encode(snapshot).decode() if args.json else plain.page(snapshot, args.lang))
     return plain.exit_code(snapshot)
 
 

@@ -12,6 +12,7 @@ from console import actions
 from console.actions import Operator, Outcome
 from shop import command
 from shop.errors import ExitCode, UsageError
+from shop.say import say
 from shop.settings import Settings
 
 
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do it; 0 if it is done, 1 if it failed or was refused."""
     if not args.words:
-        print(overview(settings.lang))  # noqa: T201
+        say(overview(settings.lang))
         return ExitCode.OK
     request = actions.parse(args.words)
     if request.action.destructive and not (args.yes or args.read_only):
@@ -39,9 +40,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     operator = Operator(lambda: settings, refuse="read-only" if args.read_only else "")
     result = operator.perform(request, wait=args.timeout if args.wait else 0.0, stop=stop)
     if args.json:
-        print(msgspec.json.encode(result).decode())  # noqa: T201
+        say(msgspec.json.encode(result).decode())
     else:
-        print(f"{result.action}: {result.outcome}, {result.result}")  # noqa: T201
+        say(f"{result.action}: {result.outcome}, {result.result}")
     return ExitCode.OK if result.outcome == Outcome.DONE.value else ExitCode.FAILED
 
 
@@ -63,7 +64,7 @@ def _confirm(request: actions.Request) -> None:
     wanted = request.arguments[0] if request.arguments else "yes"
     if not os.isatty(0):
         raise UsageError(f"{request.words}: nobody to ask; add --yes if you mean it")
-    print(f"{request.words}: type {wanted!r} to do it: ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    say(f"{request.words}: type {wanted!r} to do it: ", end="", to=sys.stderr)
     if sys.stdin.readline().strip() != wanted:
         raise UsageError(f"{request.words}: not confirmed, nothing was done")
 

@@ -99,7 +99,7 @@ class Recording:
         at = self.times[position].timestamp()
         compare, order = (">", "ASC") if step > 0 else ("<", "DESC")
         rows = self._db.execute(
-            f"SELECT seen, data FROM events WHERE seen {compare} ? ORDER BY seen {order}",  # noqa: S608
+            f"SELECT seen, data FROM events WHERE seen {compare} ? ORDER BY seen {order}",  # noqa: S608  (both words are chosen among our own above)
             (at + 0.000_5 * step,),
         )
         for seen, data in rows:
@@ -130,7 +130,7 @@ def moment(text: str, recording: Recording) -> datetime:
     """
     try:
         if len(text) <= 8:
-            clock = datetime.strptime(text, "%H:%M:%S").time()  # noqa: DTZ007
+            clock = datetime.strptime(text, "%H:%M:%S").time()  # noqa: DTZ007  (a time of day; the recording gives date and zone below)
             first = recording.times[0].astimezone(KST)
             at = datetime.combine(first.date(), clock, KST)
             return at if at >= first.replace(microsecond=0) else at + timedelta(days=1)

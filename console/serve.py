@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from shop.errors import ExitCode, UsageError
+from shop.say import say
 from shop.settings import Settings
 
 HOST: Final = "127.0.0.1"
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             shlex.join(command_line(args)), host=HOST, port=port, title="Jangteo console"
         )
         server.templates_path = offline(Path(server.templates_path), Path(folder))
-        print(f"http://{HOST}:{port} (read-only; Ctrl-C stops)", file=sys.stderr, flush=True)  # noqa: T201
+        say(f"http://{HOST}:{port} (read-only; Ctrl-C stops)", to=sys.stderr)
         server.serve()
     return ExitCode.OK
 

@@ -39,6 +39,7 @@ from shop.errors import ExitCode, JangteoError, UsageError
 from shop.model import TOPICS, RejectReason
 from shop.outage import first_line
 from shop.postgres import Connection
+from shop.say import say
 from shop.settings import Settings
 
 ACTIONS: Final = ("list", "show", "replay", "purge", "counts", "reasons")
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do what was asked."""
     _refuse_misplaced(args)
     if args.action == "reasons":
-        print(reasons())  # noqa: T201
+        say(reasons())
         return ExitCode.OK
     chosen = chosen_by(args)
     if args.action == "purge":
@@ -152,7 +153,7 @@ def _list(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Setting
     found = deadletters.find(conn, chosen, limit=limit)
     if args.json:
         for letter in found:
-            print(as_json(letter))  # noqa: T201
+            say(as_json(letter))
         return ExitCode.OK
     rows = [
         [letter.where, f"{letter.rejected_at:%Y-%m-%d %H:%M:%S}", letter.reason,
@@ -192,9 +193,9 @@ def _show(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Setting
         raise JangteoError(f"no dead letter at {' '.join(args.place)}; `jangteo dlq list`")
     for letter in letters:  # several if the topic was made anew: each has its log id
         if args.json:
-            print(as_json(letter))  # noqa: T201
+            say(as_json(letter))
         else:
-            print("\n".join(in_words(letter, _width())))  # noqa: T201
+            say("\n".join(in_words(letter, _width())))
     return ExitCode.OK
 
 
@@ -221,7 +222,7 @@ def _counts(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Setti
     found = deadletters.counts(conn, chosen)
     if args.json:
         for count in found:
-            print(msgspec.json.encode(count).decode())  # noqa: T201
+            say(msgspec.json.encode(count).decode())
         return ExitCode.OK
     rows = [[c.topic, c.reason, f"{c.messages:,}", f"{c.waiting:,}",
              f"{c.newest:%Y-%m-%d %H:%M:%S}"] for c in found]  # fmt: skip
@@ -259,10 +260,10 @@ def _replay(conn: Connection, chosen: Filter, args: argparse.Namespace, settings
     for result in results:
         done[result.done] += 1
         if args.json:
-            print(_result_json(result))  # noqa: T201
+            say(_result_json(result))
         elif _worth_showing(result, dry=args.dry_run) and shown[result.done] < FIRST_RESULTS:
             shown[result.done] += 1
-            print(_result_line(result))  # noqa: T201
+            say(_result_line(result))
     return _sum_up(done)
 
 
@@ -341,7 +342,7 @@ def _purge(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Settin
 
 
 def _say(line: str) -> None:
-    print(f"jangteo dlq: {line}", file=sys.stderr, flush=True)  # noqa: T201
+    say(f"jangteo dlq: {line}", to=sys.stderr)
 
 
 def _width() -> int:
@@ -364,7 +365,7 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console(width=100_000, color_system=None)
     with console.capture() as captured:
         console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))  # noqa: T201
+    say("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from flows.store import Store
 from flows.tally import Tally
 from shop import log, settings, windows
 from shop.errors import JangteoError
+from shop.say import say
 from shop.settings import Settings
 
 
@@ -65,7 +66,7 @@ def get_flow() -> Dataflow:
         dataflow = build(config, stop, counts)
         windows.refuse_another(config)
     except JangteoError as e:
-        print(f"flows.ingest: {log.redact(str(e))}", file=sys.stderr)  # noqa: T201
+        say(f"flows.ingest: {log.redact(str(e))}", to=sys.stderr)
         sys.exit(e.exit_code)
     lifecycle.calm_collector()
     lifecycle.stop_on_signals(stop)

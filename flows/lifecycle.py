@@ -57,7 +57,7 @@ def stop_on_signals(stop: threading.Event) -> None:
 
     # `writer` must live as long as the process: the handler holds only its number.
     thread = threading.Thread(target=listen, name="signals", daemon=True)
-    thread.wakeup = writer  # type: ignore[attr-defined]
+    thread.wakeup = writer  # type: ignore[attr-defined]  # ours, kept with the thread that needs it
     thread.start()
 
 

@@ -127,7 +127,7 @@ def load_fixer(name: str) -> Fixer:
     if not module_name or not function_name:
         raise UsageError(f"--fix {name!r}: expected MODULE:FUNCTION")
     if os.getcwd() not in sys.path:  # noqa: PTH109  (sys.path holds text)
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109  (sys.path holds strings)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except Exception as e:  # importing runs the user's code

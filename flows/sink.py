@@ -189,7 +189,7 @@ class PostgresSink(DynamicSink[Batch]):
         self._lanes = lanes
         self._tally = tally
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:  # noqa: ARG002
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:  # noqa: ARG002  (the signature is Bytewax's)
         """Build the worker's writer (called by Bytewax)."""
         lane = self._lanes.get(self._store.topic, worker_index)
         return _Partition(Writer(self._store, self._settings, lane, self._tally))

@@ -172,8 +172,8 @@ class Reader(StatelessSourcePartition[RawBatch]):
 
     def _batch(self, messages: Sequence[Message]) -> RawBatch | None:
         # The stubs allow None for a partition and an offset; a message without error has both.
-        partitions: list[int] = [m.partition() for m in messages]  # type: ignore[misc]
-        offsets: list[int] = [m.offset() for m in messages]  # type: ignore[misc]
+        partitions: list[int] = [m.partition() for m in messages]  # type: ignore[misc]  # typed as optional; a delivered message has them
+        offsets: list[int] = [m.offset() for m in messages]  # type: ignore[misc]  # typed as optional; a delivered message has them
         # In offset order within a partition, so the last one seen of each is its newest.
         ends = {p: o + 1 for p, o in zip(partitions, offsets, strict=True)}
         spans = {}
@@ -334,7 +334,7 @@ class KafkaSource(DynamicSource[RawBatch]):
         self._lanes = lanes
         self._batch_size = batch_size
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> Reader:  # noqa: ARG002
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> Reader:  # noqa: ARG002  (the signature is Bytewax's)
         """Build the worker's consumer (called by Bytewax)."""
         lane = self._lanes.get(self._topic, worker_index)
         return Reader(

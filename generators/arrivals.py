@@ -58,7 +58,7 @@ class Uniform:
     low: float
     high: float
 
-    def gap(self, u: Number, made: Count) -> Number:  # noqa: ARG002
+    def gap(self, u: Number, made: Count) -> Number:  # noqa: ARG002  (of all laws; this one needs less)
         """Return seconds to the next event."""
         return self.low + (self.high - self.low) * u
 
@@ -107,7 +107,7 @@ class Constant:
 
     rate: float
 
-    def gap(self, u: Number, made: Count) -> Number:  # noqa: ARG002
+    def gap(self, u: Number, made: Count) -> Number:  # noqa: ARG002  (of all laws; this one needs less)
         """Return seconds to the next event; an array for an array."""
         return 0.0 * u + 1 / self.rate
 

@@ -21,6 +21,7 @@ from shop.cache import CachedUser
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError
 from shop.outage import first_line
+from shop.say import say
 from shop.settings import Settings
 
 _USER: Final = (
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise JangteoError(f"no user {args.user_id}")
     effects = scenarios.compose(s for s in spans if s.start <= at < s.end)
     found = explain(user, others, now, effects)
-    print(json.dumps(found) if args.json else _in_words(found))  # noqa: T201
+    say(json.dumps(found) if args.json else _in_words(found))
     return ExitCode.OK
 
 

@@ -21,6 +21,7 @@ from shop import command, kafka, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError
 from shop.outage import first_line
 from shop.postgres import Connection
+from shop.say import say
 from shop.settings import Settings
 
 SHOWN: Final = 20
@@ -182,19 +183,19 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except psycopg.Error as e:
         raise JangteoError(f"cannot read the shop: {first_line(e)}") from None
     for line in result.differences[:SHOWN]:
-        print(line)  # noqa: T201
+        say(line)
     if len(result.differences) > SHOWN:
-        print(f"... and {len(result.differences) - SHOWN} more")  # noqa: T201
+        say(f"... and {len(result.differences) - SHOWN} more")
     kinds = {e.kind for e in held}
-    print(  # noqa: T201
+    say(
         f"{result.entries} faulty messages of {len(kinds)} kinds; {result.found} of "
         f"{result.expected} rejected as expected (recall {result.recall:.3f}); "
         f"{result.rejected} rejected in all; {len(result.differences)} differences"
     )
     if again:
-        print(f"{len(again)} copies of faults, sent twice because an answer was lost")  # noqa: T201
+        say(f"{len(again)} copies of faults, sent twice because an answer was lost")
     if left := len(entries) - len(held):
-        print(f"{left} entries left out: never published, or of topics made anew since")  # noqa: T201
+        say(f"{left} entries left out: never published, or of topics made anew since")
     return ExitCode.FAILED if result.differences else ExitCode.OK
 
 

@@ -132,7 +132,7 @@ CITIES: Final[Mapping[str, str]] = {
 
 # Of each syllable's 19 initials, 21 vowels and 28 finals, in Unicode's order; "-" is silent.
 _INITIALS: Final = "g kk n d tt r m b pp s ss - j jj ch k t p h".replace("-", "").split(" ")
-_VOWELS: Final = "a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i".split()  # noqa: SIM905
+_VOWELS: Final = "a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i".split()  # noqa: SIM905  (a list of twenty-one is read more easily so)
 _FINALS: Final = "- k k k n n n t l k m l l l p l m p p t t ng t t k t p t".replace("-", "").split(
     " "
 )

@@ -27,6 +27,7 @@ from shop import cache, command
 from shop.clock import KST, UTC, Clock, utc_now
 from shop.errors import ExitCode, UnreachableError, UsageError
 from shop.outage import first_line
+from shop.say import say
 from shop.settings import Settings
 
 
@@ -154,19 +155,19 @@ def _act(args: argparse.Namespace, r: redis.Redis, seed: int, now: datetime) -> 
             r, args.name, now, duration=args.duration, intensity=intensity
         )
         until = started.until.astimezone(KST)
-        print(f"{args.name} runs until {until:%Y-%m-%d %H:%M:%S} (Seoul)")  # noqa: T201
+        say(f"{args.name} runs until {until:%Y-%m-%d %H:%M:%S} (Seoul)")
     elif args.action == "stop":
         scenario_control.stop(r, args.name)
-        print(f"{args.name} stopped")  # noqa: T201
+        say(f"{args.name} stopped")
     else:
         running = active(r, seed, now)
         if args.json:
-            print(json.dumps(running))  # noqa: T201
+            say(json.dumps(running))
         elif not running:
-            print("no scenario runs")  # noqa: T201
+            say("no scenario runs")
         for s in [] if args.json else running:
             text = f"{s['scenario']:<16} x{s['rate']:<6g} by {s['by']:<9} until {s['until']}"
-            print(text)  # noqa: T201
+            say(text)
     return ExitCode.OK
 
 
@@ -174,10 +175,10 @@ def _list(*, as_json: bool) -> None:
     rows = [(s.name, lasting(s), f"x{s.rate:g}", schedule(s.when), s.title) for s in SCENARIOS]
     if as_json:
         keys = ("scenario", "lasts", "rate", "when", "title")
-        print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))  # noqa: T201
+        say(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
         return
     for name, lasts, rate, when, title in rows:
-        print(f"{name:<16} {lasts:>4} {rate:>6}  {when:<38} {title}")  # noqa: T201
+        say(f"{name:<16} {lasts:>4} {rate:>6}  {when:<38} {title}")
 
 
 if __name__ == "__main__":

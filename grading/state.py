@@ -237,7 +237,7 @@ def ahead_of(cur: Cursor, as_of: datetime) -> pl.DataFrame:
     return _spend(cur, _AHEAD, (as_of, as_of))
 
 
-def save(  # noqa: PLR0917
+def save(  # noqa: PLR0917  (a row's columns)
     cur: Cursor, as_of: datetime, policy: Policy, snapshot: str, place: str, kept: datetime,
     full_at: datetime, before_changes: pl.DataFrame,
 ) -> None:  # fmt: skip

@@ -226,7 +226,7 @@ def _grade(
     return run
 
 
-def _see(  # noqa: PLR0917
+def _see(  # noqa: PLR0917  (what the two readings share)
     cur: Cursor, policy: Policy, as_of: datetime, kept: datetime | None, full: bool,
     full_every_s: float | None,
 ) -> _Seen:  # fmt: skip

@@ -82,7 +82,7 @@ def grade_once(where: PostgresSettings, policy: Policy = POLICY, *, full: bool =
                 result = grade_users(conn, wait=True, policy=policy, full=full)
         except psycopg.errors.TransactionRollback as e:
             get_logger().warning("rolled back, trying again", error=first_line(e))
-            time.sleep(pause(attempt, random.Random()))  # noqa: S311
+            time.sleep(pause(attempt, random.Random()))  # noqa: S311  (spreads retries, no secret)
         except psycopg.Error as e:
             raise _explained(e, where) from None
         else:
@@ -156,7 +156,7 @@ class Updater:
             except psycopg.errors.TransactionRollback as e:
                 rollbacks += 1
                 get_logger().warning("rolled back, trying again", error=first_line(e))
-                due = time.monotonic() + pause(rollbacks, random.Random())  # noqa: S311
+                due = time.monotonic() + pause(rollbacks, random.Random())  # noqa: S311  (spreads retries, no secret)
                 continue
             except psycopg.Error as e:
                 if self._stop.is_set():  # it was we who cancelled

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shop.errors import ExitCode
+from shop.say import say
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["--version"]:
         from importlib.metadata import version  # noqa: PLC0415  (15 ms that no command needs)
 
-        print(f"jangteo {version('jangteo')}")  # noqa: T201
+        say(f"jangteo {version('jangteo')}")
         return ExitCode.OK
     return _dispatch("jangteo", COMMANDS, words)
 
 
 def _dispatch(prog: str, table: Mapping[str, Command], words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_overview(prog, table))  # noqa: T201
+        say(_overview(prog, table))
         return ExitCode.OK
     name, *rest = words
     if name not in table:
-        print(_unknown(prog, table, name), file=sys.stderr)  # noqa: T201
+        say(_unknown(prog, table, name), to=sys.stderr)
         return ExitCode.USAGE
     if name == "generate":
         return _dispatch("jangteo generate", GENERATE, rest)

@@ -18,6 +18,7 @@ from typing import NoReturn, TypeAlias
 
 from shop import log, settings
 from shop.errors import ExitCode, JangteoError
+from shop.say import say
 from shop.settings import Settings
 
 Configure: TypeAlias = Callable[[argparse.ArgumentParser], None]
@@ -96,7 +97,7 @@ def main(
         )
         return run(args, loaded)
     except JangteoError as e:
-        print(f"{prog}: {log.redact(str(e))}", file=sys.stderr)  # noqa: T201
+        say(f"{prog}: {log.redact(str(e))}", to=sys.stderr)
         return e.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED

@@ -36,7 +36,7 @@ WHERE (coalesce(o.orders, 0), coalesce(o.spend, 0))
    OR (coalesce(o.orders, 0), coalesce(o.spend, 0))
         IS DISTINCT FROM (u.order_count::bigint, u.total_spent::numeric)
 ORDER BY user_id LIMIT %s
-"""  # noqa: S608
+"""  # noqa: S608  (put together from our own constants)
 _PRODUCTS: Final = """
 WITH paid AS (
     SELECT product_id, count(*) AS orders FROM orders WHERE status = 'PAID' GROUP BY product_id

@@ -144,7 +144,7 @@ def meanings() -> Mapping[RejectReason, str]:
     for statement, after in zip(enum.body, enum.body[1:], strict=False):
         if isinstance(statement, ast.Assign) and isinstance(after, ast.Expr):
             name, words = statement.targets[0], ast.literal_eval(after.value)
-            assert isinstance(name, ast.Name)  # noqa: S101
+            assert isinstance(name, ast.Name)  # noqa: S101  (for mypy: our own source has names there)
             found[RejectReason[name.id]] = " ".join(str(words).split())
     return found
 

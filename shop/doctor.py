@@ -14,6 +14,7 @@ import msgspec
 from shop import command, probes
 from shop.errors import ExitCode
 from shop.probes import Finding
+from shop.say import say
 from shop.settings import Settings
 
 _MARKS: Final = {"ok": "ok", "wrong": "!!", "unreachable": "??"}
@@ -30,9 +31,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     code = verdict(findings)
     if args.json:
         report = {"ok": code == ExitCode.OK, "findings": [asdict(f) for f in findings]}
-        print(msgspec.json.encode(report).decode())  # noqa: T201
+        say(msgspec.json.encode(report).decode())
     else:
-        print(as_text(findings))  # noqa: T201
+        say(as_text(findings))
     return code
 
 

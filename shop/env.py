@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from shop import command
 from shop.errors import ExitCode, UsageError
+from shop.say import say
 from shop.settings import SERVER_PREFIXES, Settings
 
 
@@ -16,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """`jangteo env` has no options of its own."""
 
 
-def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (every command has both)
     """Print them."""
     found = lines(settings.env)
     if not found:
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
         )
     sys.stdout.write("\n".join(found) + "\n")
     sys.stdout.flush()
-    print("jangteo env: these lines hold passwords", file=sys.stderr)  # noqa: T201
+    say("jangteo env: these lines hold passwords", to=sys.stderr)
     return ExitCode.OK
 
 

@@ -18,6 +18,7 @@ from typing import Final
 
 from shop import settings
 from shop.errors import ExitCode, JangteoError
+from shop.say import say
 
 TIMEOUT_S: Final = 3.0
 
@@ -39,15 +40,15 @@ def check(names: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
 
 
 def _heartbeats(names: Sequence[str], url: str) -> str:
-    import redis  # noqa: PLC0415
+    import redis  # noqa: PLC0415  (0.4 s of a core that an HTTP check does without)
 
-    from shop import cache  # noqa: PLC0415
+    from shop import cache  # noqa: PLC0415  (0.4 s of a core that an HTTP check does without)
 
     try:
         with cache.client(url, timeout=TIMEOUT_S) as r:
             missing = [n for n in names if not r.exists(cache.HEARTBEAT + n)]
     except redis.RedisError as e:
-        from shop.log import redact  # noqa: PLC0415
+        from shop.log import redact  # noqa: PLC0415  (0.4 s of a core that an HTTP check does without)
 
         return f"Redis does not answer: {redact(str(e))}"
     return f"no heartbeat of {', '.join(missing)}" if missing else ""
@@ -64,14 +65,14 @@ def _http(url: str) -> str:
 def main(argv: Sequence[str]) -> int:
     """Look, say what is wrong."""
     if not argv:
-        print("python -m shop.health http | NAME ...", file=sys.stderr)  # noqa: T201
+        say("python -m shop.health http | NAME ...", to=sys.stderr)
         return ExitCode.USAGE
     try:
         trouble = check(argv)
     except JangteoError as e:
         trouble = str(e)
     if trouble:
-        print(trouble, file=sys.stderr)  # noqa: T201
+        say(trouble, to=sys.stderr)
     return ExitCode.FAILED if trouble else ExitCode.OK
 
 

@@ -13,6 +13,7 @@ from shop import command, kafka, postgres
 from shop.errors import ExitCode, JangteoError
 from shop.model import TOPICS
 from shop.outage import first_line
+from shop.say import say
 from shop.settings import KafkaSettings, PostgresSettings, Settings
 
 
@@ -28,10 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do it, and say what was done."""
     where, brokers = settings.postgres, settings.kafka  # both known before anything is touched
-    print(init_schema(where))  # noqa: T201
+    say(init_schema(where))
     if args.roles:
-        print(init_roles(where))  # noqa: T201
-    print(init_topics(brokers))  # noqa: T201
+        say(init_roles(where))
+    say(init_topics(brokers))
     return ExitCode.OK
 
 

@@ -32,6 +32,7 @@ from shop.errors import ExitCode, JangteoError, UsageError
 from shop.kafka_jars import TOOLS
 from shop.log import get_logger
 from shop.outage import Outage
+from shop.say import say
 from shop.server import HOST, Server, StartError, environment, free_port, is_free
 from shop.settings import Settings
 from shop.spawn import end, spawn, tail
@@ -167,7 +168,7 @@ class Broker(Server):
             self.kill()
             raise
 
-    def start(self, *, move: bool = True) -> None:  # noqa: ARG002
+    def start(self, *, move: bool = True) -> None:  # noqa: ARG002  (the base class's; a broker here keeps its port)
         """Start it again, among its running fellows, on its own port."""
         self.launch()
         self.await_ready()
@@ -207,7 +208,7 @@ class Broker(Server):
         logging = f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}"
         return kafka_jars.command_line(main, *arguments, options=[*HEAP, *self._options, logging])
 
-    def _argv(self, port: int) -> list[str]:  # noqa: ARG002
+    def _argv(self, port: int) -> list[str]:  # noqa: ARG002  (the base class's; a broker here keeps its port)
         return self._java("kafka.Kafka", str(self._config))
 
     def _probe(self) -> None:
@@ -390,7 +391,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
+    say(text)
 
 
 def _up(directory: Path, brokers: int | None) -> int:

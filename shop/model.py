@@ -208,7 +208,7 @@ def nullable(event: type[Event]) -> frozenset[str]:
     ['scenario']
     """
     info = inspect.type_info(event)
-    assert isinstance(info, inspect.StructType)  # noqa: S101
+    assert isinstance(info, inspect.StructType)  # noqa: S101  (for mypy: events are structs)
     return frozenset(f.name for f in info.fields if isinstance(f.type, inspect.UnionType))
 
 

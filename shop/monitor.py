@@ -17,6 +17,7 @@ from shop.cache import CacheMeta
 from shop.clock import KST, utc_now
 from shop.errors import ExitCode, UnreachableError
 from shop.log import redact
+from shop.say import say
 from shop.settings import Settings
 
 BAR_CELLS: Final = 20
@@ -48,7 +49,7 @@ def line(
     >>> info = {"used_memory_human": "2.25M", "instantaneous_ops_per_sec": 1}
     >>> print(line(meta, info, 1000, 1000, now))  # doctest: -NORMALIZE_WHITESPACE -ELLIPSIS
     [11:45:35] [15/50s ######--------------] | MEM: 2.25M | OPS/s: 1 | HIT: 100.0% | CACHE: users=1000, products=1000 | replaced: 1
-    """  # noqa: E501
+    """  # noqa: E501  (the line as it is printed)
     since = (now - meta.refreshed_at).total_seconds() if meta.refreshed_at else 0.0
     since = max(0.0, since)  # a clock that steps back
     filled = min(BAR_CELLS, int(BAR_CELLS * since / meta.interval))
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             found = shop_settings.load(data_dir=args.data_dir)
             if (moved := found.env.get("REDIS_URL", url)) != url:
                 url, client = moved, cache.client(moved)
-        print(text, flush=True)  # noqa: T201
+        say(text)
         if args.once:
             break
         stop.wait(max(0.0, began + EVERY_S - time.monotonic()))

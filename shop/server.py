@@ -80,7 +80,7 @@ def free_port() -> int:
         ephemeral = 32_768  # Linux's default; also below that of macOS
     candidates = range(10_000, ephemeral) if ephemeral > 10_100 else range(1_024, 65_536)
     for _ in range(200):
-        port = random.choice(candidates)  # noqa: S311
+        port = random.choice(candidates)  # noqa: S311  (a port, no secret)
         if is_free(port):
             return port
     raise JangteoError(f"no free port found on {HOST}")

@@ -163,7 +163,7 @@ class Stack:
         self._environ = environ
         self._say = say
         self._unread = unread
-        self._rng = random.Random()  # noqa: S311
+        self._rng = random.Random()  # noqa: S311  (spreads retries, no secret)
         self._stopped = False
         self.servers = [
             made(data_dir) for variable, made in EMBEDDED.items() if not environ.get(variable)

@@ -142,7 +142,7 @@ class Supervisor:
         self._data_dir = data_dir
         self._monotonic = monotonic
         self._clock = clock
-        self._rng = rng or random.Random()  # noqa: S311
+        self._rng = rng or random.Random()  # noqa: S311  (spreads restarts, no secret)
         self._children: dict[str, _Child] = {}
         self._written = float("-inf")
 

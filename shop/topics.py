@@ -22,6 +22,7 @@ from shop.kafka import REQUEST_TIMEOUT_S
 from shop.log import get_logger
 from shop.model import GROUPS, TOPICS
 from shop.outage import first_line
+from shop.say import say
 from shop.settings import KafkaSettings, Settings
 
 _UNKNOWN: Final = "unknown"
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     names = _checked(args.topics)
     brokers = settings.kafka
     if args.action == "create":
-        print(init_topics(brokers, names))  # noqa: T201
+        say(init_topics(brokers, names))
         return ExitCode.OK
     kafka.wait_until_up(brokers)
     try:
@@ -106,26 +107,26 @@ def _checked(names: Sequence[str]) -> tuple[str, ...]:
 def _list(settings: KafkaSettings, names: Sequence[str], *, as_json: bool) -> int:
     found = kafka.describe_topics(kafka.admin(settings), names)
     if as_json:
-        print(msgspec.json.encode(list(found.values())).decode())  # noqa: T201
+        say(msgspec.json.encode(list(found.values())).decode())
     else:
         rows = [[n, str(t.partitions), str(t.replication), t.log_id] for n, t in found.items()]
-        print(table(["topic", "partitions", "replication", "log id"], rows))  # noqa: T201
+        say(table(["topic", "partitions", "replication", "log id"], rows))
     return _missing([n for n in names if n not in found])
 
 
 def _describe(settings: Settings, names: Sequence[str], *, as_json: bool) -> int:
     described = describe(settings, names)
     if as_json:
-        print(msgspec.json.encode([asdict(d) for d in described]).decode())  # noqa: T201
+        say(msgspec.json.encode([asdict(d) for d in described]).decode())
     else:
-        print("\n\n".join(map(in_words, described)))  # noqa: T201
+        say("\n\n".join(map(in_words, described)))
     known = {d.topic for d in described}
     return _missing([n for n in names if n not in known])
 
 
 def _missing(names: Sequence[str]) -> int:
     for name in names:
-        print(f"no topic {name}: `jangteo topics create` makes it", file=sys.stderr)  # noqa: T201
+        say(f"no topic {name}: `jangteo topics create` makes it", to=sys.stderr)
     return ExitCode.FAILED if names else ExitCode.OK
 
 
@@ -183,7 +184,7 @@ def _applied(settings: Settings) -> ledger.Ledger:
 
 
 def _begins(client: AdminClient, info: kafka.TopicInfo) -> Mapping[int, int]:
-    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
     asked = {TopicPartition(info.name, p): earliest for p in range(info.partitions)}
     listed = client.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S)
     return {where.partition: future.result().offset for where, future in listed.items()}

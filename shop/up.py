@@ -26,6 +26,7 @@ from shop.errors import ExitCode, JangteoError
 from shop.ledger import Account, Books, Evidence, cross_check, read_evidence
 from shop.observer import Observer, Sample, count
 from shop.outage import first_line
+from shop.say import say
 from shop.settings import Settings
 from shop.spawn import end, spawn, tail
 from shop.stack import Stack, end_leftovers, held
@@ -308,10 +309,10 @@ class Up:
             raise JangteoError(f"the books cannot be balanced: {first_line(e)}") from None
         self._say(result.in_words())
         if self._args.json:
-            print(result.as_json(), flush=True)  # noqa: T201
+            say(result.as_json())
         wrong = troubles + result.differences
         if wrong:
-            print(f"jangteo up: {'; '.join(wrong)}", file=sys.stderr)  # noqa: T201
+            say(f"jangteo up: {'; '.join(wrong)}", to=sys.stderr)
         return ExitCode.FAILED if wrong else ExitCode.OK
 
     def _result(self, settings: Settings, books: Books, seconds: float) -> Result:
@@ -346,7 +347,7 @@ def _data_dir(args: argparse.Namespace) -> Path:
     return Path(named).absolute()
 
 
-def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (every command has both)
     """Run the shop until stopped, or for the given time."""
     # Not the settings we are given: a stack that runs already would have filled them in.
     environ = {**os.environ, **options.environment(args)}

@@ -18,6 +18,7 @@ from shop import command, postgres
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.outage import first_line
 from shop.postgres import Connection, Cursor
+from shop.say import say
 from shop.settings import Settings
 
 _START_CHECK_S: Final = 2
@@ -168,13 +169,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         with postgres.connection(settings.postgres, "windows") as conn:
             if args.action == "rebuild":
-                print(in_words(rebuild(conn, wanted)))  # noqa: T201
+                say(in_words(rebuild(conn, wanted)))
                 return ExitCode.OK
             held = length(conn)
     except psycopg.Error as e:
         raise JangteoError(f"{settings.postgres.where}: {first_line(e)}") from None
-    print(f"windows of {held} s" if held else "no windows yet", f"SPEND_WINDOW is {wanted} s",  # noqa: T201
-          sep="; ")  # fmt: skip
+    there = f"windows of {held} s" if held else "no windows yet"
+    say(f"{there}; SPEND_WINDOW is {wanted} s")
     return ExitCode.OK if held in (None, wanted) else ExitCode.FAILED
 
 

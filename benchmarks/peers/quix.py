@@ -1,5 +1,5 @@
 """Quix Streams with its PostgreSQL sink. Runs in an environment of its own: its dependencies
-exclude ours."""  # noqa: D205, D209
+exclude ours."""  # noqa: D205, D209  (a licence note, not a summary)
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class UpsertSink(DynamicSink[Sequence[Any]]):
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:  # noqa: ARG002
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:  # noqa: ARG002  (the signature is Bytewax's)
         """Build the sink of a worker."""
         return _Partition(self._progress)
 

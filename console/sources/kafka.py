@@ -158,8 +158,8 @@ class KafkaSource:
         """Return the oldest and the next offset of each partition."""
         if not keys:
             return {}, {}
-        low = _listed(admin, keys, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        ends = _listed(admin, keys, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        low = _listed(admin, keys, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
+        ends = _listed(admin, keys, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
         return low, self._confirmed(ends)
 
     def _confirmed(self, ends: dict[Key, int]) -> dict[Key, int]:

@@ -84,7 +84,7 @@ class Acting:
             return
         for text, words in screens.offers(self._snapshot()):
             what = actions.ACTIONS[words[0]].help[self._look.lang]
-            yield text, what, lambda words=words: self._complete(words)  # type: ignore[misc]
+            yield text, what, lambda words=words: self._complete(words)  # type: ignore[misc]  # mypy has no type for a lambda with a default
 
     def report(self, result: Result) -> str:
         """Say what an action came to; return it."""
@@ -191,9 +191,9 @@ class Acting:
                 found = look()
             except JangteoError as e:
                 reason = str(e)
-                following: Callable[[], None] = lambda: fail(reason)  # noqa: E731
+                following: Callable[[], None] = lambda: fail(reason)  # noqa: E731  (one of two continuations; a def for each would hide that)
             else:
-                following = lambda: go_on(found)  # noqa: E731
+                following = lambda: go_on(found)  # noqa: E731  (one of two continuations; a def for each would hide that)
             if not self._ended.is_set():
                 self._app.post_message(Answered(following))
 

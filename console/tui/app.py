@@ -252,7 +252,7 @@ class ConsoleApp(Display):
         if not done and isinstance(self._feed, Poller):  # the journal may be out of reach
             self._feed.note("warning", "operator", text)
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002  (the signature is Textual's)
         """Return what the command palette offers: every key, and every action."""
         korean = self._look.lang == "ko"
         for key in keys.KEYS:

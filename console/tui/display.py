@@ -56,13 +56,13 @@ class Display(App[int]):
 
     CSS_PATH = "console.tcss"
     TITLE = "Jangteo"
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012  (Textual's name and type; it is only read)
         (0, "-tiny"),
         (80, "-narrow"),
         (100, "-normal"),
         (160, "-wide"),
     ]
-    VERTICAL_BREAKPOINTS = [(0, "-flat"), (24, "-short"), (36, "-tall")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (24, "-short"), (36, "-tall")]  # noqa: RUF012  (Textual's name and type; it is only read)
     AUTO_FOCUS = ""
 
     def __init__(
@@ -209,7 +209,7 @@ class Display(App[int]):
     def _set(widget: Static, content: Any) -> None:
         shown = (content.plain, tuple(content.spans))
         if getattr(widget, "shown", None) != shown:
-            widget.shown = shown  # type: ignore[attr-defined]
+            widget.shown = shown  # type: ignore[attr-defined]  # ours, kept with the widget it is about
             widget.update(content, layout=False)
 
     def on_resize(self) -> None:

@@ -21,7 +21,7 @@ _COLUMNS = (("time", 14), ("topic", 9), ("where", 14), ("reason", 16), ("detail"
 class Letters(Vertical):
     """Browses `rejected_messages`."""
 
-    def __init__(self, look: Look, *, id: str, classes: str) -> None:  # noqa: A002
+    def __init__(self, look: Look, *, id: str, classes: str) -> None:  # noqa: A002  (Textual's name)
         super().__init__(id=id, classes=classes)
         self._look = look
         self._letters: tuple[Letter, ...] = ()

@@ -35,7 +35,7 @@ class Panel(Static, can_focus=True):
         *,
         rule: bool = False,
         tall: bool = False,
-        id: str,  # noqa: A002
+        id: str,  # noqa: A002  (Textual's name)
     ) -> None:
         super().__init__("", id=id, markup=False)
         self._draw = draw

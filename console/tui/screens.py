@@ -22,7 +22,7 @@ class Help(ModalScreen[None]):
     """The keys."""
 
     AUTO_FOCUS = "VerticalScroll"
-    BINDINGS = [Binding("escape,question_mark,q,f1", "dismiss", show=False)]  # noqa: RUF012
+    BINDINGS = [Binding("escape,question_mark,q,f1", "dismiss", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
     def __init__(self, look: Look) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Choose(ModalScreen[int | None]):
     """
 
     AUTO_FOCUS = "OptionList"
-    BINDINGS = [  # noqa: RUF012
+    BINDINGS = [  # noqa: RUF012  (Textual's name and type; it is only read)
         Binding("escape,q", "dismiss(None)", show=False),
         Binding("j", "down", show=False),
         Binding("k", "up", show=False),
@@ -86,7 +86,7 @@ class Ask(ModalScreen[str | None]):
     """
 
     AUTO_FOCUS = "Input"
-    BINDINGS = [Binding("escape", "dismiss(None)", show=False)]  # noqa: RUF012
+    BINDINGS = [Binding("escape", "dismiss(None)", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
     def __init__(self, question: str, look: Look, *, wanted: str | None = None) -> None:
         super().__init__()

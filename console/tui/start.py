@@ -20,6 +20,7 @@ from console.tui.app import ConsoleApp
 from console.tui.look import Look
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError
+from shop.say import say
 from shop.settings import Settings
 
 EXPORTS: Final = "exports"
@@ -66,7 +67,7 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
         switch.off()
     if app.return_code == ExitCode.CRASH:
         where_to = f"; report: {app.crash_report}" if app.crash_report else ""
-        print(f"jangteo console: a defect of this program{where_to}", file=sys.stderr)  # noqa: T201
+        say(f"jangteo console: a defect of this program{where_to}", to=sys.stderr)
         return ExitCode.CRASH
     return int(code or app.return_code or 0)
 

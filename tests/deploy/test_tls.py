@@ -123,7 +123,7 @@ def test_another_name_than_the_certificates_is_refused(
     )
     given = {**elsewhere.conninfo(), "hostaddr": HOST}
     with pytest.raises(psycopg.OperationalError, match="does not match"):
-        psycopg.connect(**given)  # type: ignore[arg-type]
+        psycopg.connect(**given)  # type: ignore[arg-type]  # a dict of several types
 
 
 @pytest.fixture(scope="module")

@@ -21,17 +21,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "flows")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
+sys.path.insert(0, str(Path(__file__).parent))
 
-from processes import Ingest, wait_until  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-from stage import Stage, drain_time  # noqa: E402
+from processes import Ingest, wait_until
+from rich.console import Console
+from rich.table import Table
+from stage import Stage, drain_time
 
-from shop import embedded, kafka, log, postgres  # noqa: E402
-from shop import settings as shop_settings  # noqa: E402
-from shop.errors import ExitCode, JangteoError, UsageError  # noqa: E402
-from shop.kafka_cluster import Cluster  # noqa: E402
+from shop import embedded, kafka, log, postgres
+from shop import settings as shop_settings
+from shop.errors import ExitCode, JangteoError, UsageError
+from shop.kafka_cluster import Cluster
 
 RATE = 600
 """Messages a second: a batch of 200 every third of a second, so that kills hit transactions."""

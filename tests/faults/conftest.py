@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "flows")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
+sys.path.insert(0, str(Path(__file__).parent))
 
-from stage import Stage  # noqa: E402
+from stage import Stage
 
-from shop.settings import Settings  # noqa: E402
+from shop.settings import Settings
 
 
 @pytest.fixture

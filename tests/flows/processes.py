@@ -85,7 +85,7 @@ def publish(settings: Settings, topic: str, messages: Iterable[Message]) -> dict
         if error is not None:
             failed.append(str(error))
         else:
-            acknowledged.setdefault(message.partition(), []).append(message.offset())  # type: ignore[attr-defined]
+            acknowledged.setdefault(message.partition(), []).append(message.offset())  # type: ignore[attr-defined]  # typed as optional; a delivered message has one
 
     producer = kafka.producer(settings.kafka, "test", **{"message.max.bytes": 4_000_000})
     for key, payload in messages:

@@ -401,7 +401,7 @@ def test_every_reason_has_a_meaning_and_the_guide_has_them_all() -> None:
 
 
 def dlq_parser_actions() -> list[list[str]]:
-    from shop.command import Parser  # noqa: PLC0415
+    from shop.command import Parser  # noqa: PLC0415  (this test alone needs it)
 
     parser = Parser(prog="jangteo dlq")
     dlq.configure(parser)

@@ -149,7 +149,7 @@ def test_postgres_away_is_waited_for_by_the_same_process(
         publish(settings, "orders", [message("orders", order(2, ordered_at=now))])
         wait_until(lambda: "waiting for server" in ingest.log(), "the outage is said")
         servers.postgres.start()
-        from shop import postgres  # noqa: PLC0415
+        from shop import postgres  # noqa: PLC0415  (this test alone needs it)
 
         with postgres.connect(settings.postgres, "after", autocommit=True) as again:
             wait_caught_up(settings, again)

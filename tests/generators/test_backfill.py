@@ -182,7 +182,7 @@ def half(settings: Settings, asked: Request, days: int) -> None:
 def test_what_would_harm_is_refused(fill: Fill, settings: Settings, pg: Connection):
     asked = Request(
         days=24, users=1_500, products=1_100, orders_per_day=150,
-        end=datetime(2026, 11, 20).date(), policy=POLICY.as_json(),  # noqa: DTZ001
+        end=datetime(2026, 11, 20).date(), policy=POLICY.as_json(),  # noqa: DTZ001  (only its date is used)
     )  # fmt: skip
     half(settings, asked, 3)
     before = everything(pg)
@@ -270,7 +270,7 @@ def test_the_end_cuts_the_last_day():
     full = pl.concat(d.orders for d in whole)
     assert known["order_id"].equals(full.filter(pl.col("ordered_at") < now)["order_id"])
     assert known.filter(pl.col("updated_at") >= now).is_empty()
-    assert max(d.users["created_at"].max() for d in cut if len(d.users)) < now  # type: ignore[type-var]
+    assert max(d.users["created_at"].max() for d in cut if len(d.users)) < now  # type: ignore[type-var]  # max() of a column may be None; not of these
 
 
 def test_another_backfill_is_not_let_in(settings: Settings):

@@ -99,7 +99,7 @@ def test_ids_of_creation_are_ascending_and_before_the_anchor(s: int, n: int):
     assert time_of(int(ids[0])) >= ANCHOR - seed.SPAN - timedelta(milliseconds=1)
 
 
-@given(st.datetimes(datetime(2020, 1, 1), datetime(2060, 1, 1)))  # noqa: DTZ001
+@given(st.datetimes(datetime(2020, 1, 1), datetime(2060, 1, 1)))  # noqa: DTZ001  (hypothesis wants naive bounds)
 def test_midnight_after(naive: datetime):
     moment = naive.replace(tzinfo=UTC)
     midnight = seed.midnight_after(moment)

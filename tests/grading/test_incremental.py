@@ -154,7 +154,7 @@ def where(settings: Settings) -> Iterator[Any]:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(_STEPS)
-def test_an_incremental_run_agrees_with_a_full_one_after_any_history(  # noqa: PLR0912
+def test_an_incremental_run_agrees_with_a_full_one_after_any_history(  # noqa: PLR0912  (one branch for each kind of event)
     where: Any, steps: list[tuple[Any, ...]]
 ) -> None:
     h = History(where)

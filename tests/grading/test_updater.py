@@ -128,7 +128,7 @@ def test_sigterm_in_the_middle_of_a_run_ends_it_without_a_trace(
 
 @pytest.mark.fault
 @pytest.mark.parametrize("mode", ["full", "incremental"])
-def test_killed_half_way_nothing_is_half_done(  # noqa: PLR0917
+def test_killed_half_way_nothing_is_half_done(  # noqa: PLR0917  (fixtures)
     mode: str,
     start: Callable[..., Any],
     shop: Any,

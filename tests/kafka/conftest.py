@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / "faults"), str(TESTS / "flows")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
-from campaign import FAST_JVM  # noqa: E402
-from processes import wait_until  # noqa: E402
-from stage import Stage  # noqa: E402
+from campaign import FAST_JVM
+from processes import wait_until
+from stage import Stage
 
-from shop import kafka, kafka_jars  # noqa: E402
-from shop import settings as shop_settings  # noqa: E402
-from shop.errors import JangteoError  # noqa: E402
-from shop.kafka_cluster import Cluster  # noqa: E402
-from shop.model import TOPICS  # noqa: E402
-from shop.settings import Settings  # noqa: E402
+from shop import kafka, kafka_jars
+from shop import settings as shop_settings
+from shop.errors import JangteoError
+from shop.kafka_cluster import Cluster
+from shop.model import TOPICS
+from shop.settings import Settings
 
 # Retention is looked at every half second instead of every five minutes.
 QUICK_RETENTION = {"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500"}

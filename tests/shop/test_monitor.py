@@ -115,10 +115,10 @@ def test_redis_away_is_said_and_survived(env: dict[str, str], servers: object) -
     try:
         assert running.stdout
         assert FORM.fullmatch(running.stdout.readline().strip())
-        servers.redis.kill()  # type: ignore[attr-defined]
+        servers.redis.kill()  # type: ignore[attr-defined]  # the fixture is typed as an object, as conftest cannot be imported
         lines = iter(running.stdout.readline, "")
         assert any("Redis does not answer, trying again" in text for text in lines)
-        servers.redis.start()  # type: ignore[attr-defined]
+        servers.redis.start()  # type: ignore[attr-defined]  # the fixture is typed as an object, as conftest cannot be imported
         assert any(FORM.fullmatch(text.strip()) for text in lines)
         running.send_signal(signal.SIGTERM)
         assert running.wait(10) == 0
