@@ -27,10 +27,11 @@ from generators.backfill_kafka import KafkaTarget
 from generators.backfill_parquet import ParquetTarget
 from generators.backfill_postgres import PostgresTarget
 from generators.backfill_progress import progress
-from generators.history import Ending, HistoryDay
+from generators.history import Ending
 from generators.history_process import Source
 from generators.history_request import Begun, Request
 from generators.life import remember
+from generators.simulate import Day
 from shop import cache, command
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
@@ -53,7 +54,7 @@ class Target(Protocol):
         """Make ready; return where it stands."""
         ...
 
-    def add(self, day: HistoryDay) -> None:
+    def add(self, day: Day) -> None:
         """Write a day."""
         ...
 
@@ -193,7 +194,7 @@ def fill(target: Target, asked: Request, settings: Settings, stop: threading.Eve
     return ExitCode.OK
 
 
-def _until(days: Iterator[HistoryDay], stop: threading.Event) -> Iterator[HistoryDay]:
+def _until(days: Iterator[Day], stop: threading.Event) -> Iterator[Day]:
     for one in days:
         if stop.is_set():
             return

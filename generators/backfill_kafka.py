@@ -17,9 +17,10 @@ import msgspec
 import polars as pl
 
 from generators.encoding import encode_columns
-from generators.history import Ending, HistoryDay, first_revisions
+from generators.history import Ending, first_revisions
 from generators.history_request import Begun, Request
 from generators.outbox import Outbox
+from generators.simulate import Day
 from shop import kafka
 from shop.errors import JangteoError, UsageError
 from shop.model import SCHEMAS
@@ -108,7 +109,7 @@ class KafkaTarget:
         beside.write_bytes(msgspec.json.encode(state))
         beside.replace(self._path)
 
-    def add(self, day: HistoryDay) -> None:
+    def add(self, day: Day) -> None:
         """Publish a day, unless it was; wait until Kafka has it."""
         changed = pl.col("rev") > 1
         self._later = pl.concat([self._later, day.orders.filter(changed)])

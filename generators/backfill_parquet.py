@@ -15,8 +15,9 @@ import msgspec
 import polars as pl
 
 from generators.backfill_postgres import fold
-from generators.history import Ending, HistoryDay
+from generators.history import Ending
 from generators.history_request import Begun, Request
+from generators.simulate import Day
 from shop.clock import KST
 from shop.errors import UsageError
 
@@ -95,7 +96,7 @@ class ParquetTarget:
         frame.write_parquet(beside)
         beside.replace(place)
 
-    def add(self, day: HistoryDay) -> None:
+    def add(self, day: Day) -> None:
         """Write a day."""
         date = f"date={day.start.astimezone(KST).date()}"
         self._write(day.orders, "orders", date)

@@ -18,9 +18,10 @@ import numpy.typing as npt
 import polars as pl
 from psycopg import sql
 
-from generators.history import Ending, HistoryDay
+from generators.history import Ending
 from generators.history_request import Begun, Request, read
 from generators.seed import SHOP
+from generators.simulate import Day
 from shop import postgres, windows
 from shop.errors import JangteoError, UsageError
 from shop.policy import Policy
@@ -137,7 +138,7 @@ class PostgresTarget:
         row = cur.execute(sql.SQL("SELECT NOT ({})").format(rows)).fetchone()
         return bool(row and row[0])
 
-    def add(self, day: HistoryDay) -> None:
+    def add(self, day: Day) -> None:
         """Write a day."""
         with self._conn.transaction(), self._conn.cursor() as cur:
             if fits_business_days(self._window_s):
@@ -153,7 +154,7 @@ class PostgresTarget:
             if cur.rowcount != 1:
                 raise JangteoError(f"day {day.number} is not the one that is due: nothing written")
 
-    def _grade(self, cur: Cursor, day: HistoryDay, changes: pl.DataFrame) -> None:
+    def _grade(self, cur: Cursor, day: Day, changes: pl.DataFrame) -> None:
         ranks = [[self._policy.rank(g) for g in changes[c]] for c in ("from_grade", "to_grade")]
         up = sum(after > before for before, after in zip(*ranks, strict=True))
         cur.execute(

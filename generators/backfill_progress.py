@@ -10,19 +10,19 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from generators.history import HistoryDay
+from generators.simulate import Day
 from shop.log import get_logger
 
 EVERY_S: Final = 10.0
 
 
 def progress(
-    days: Iterable[HistoryDay],
+    days: Iterable[Day],
     total: int,
     *,
     skip: int,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Iterator[HistoryDay]:
+) -> Iterator[Day]:
     """Hand the days on, and show how it goes on stderr.
 
     Args:

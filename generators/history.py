@@ -8,7 +8,7 @@ ones, its order being paid until then.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -16,37 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from generators.simulate import Plan, Simulation
+from generators.simulate import Day, Plan, Simulation
 from shop.clock import KST, UTC
 from shop.model import SCHEMAS
 from shop.policy import Policy
 
 NEVER: Final = np.iinfo(np.int64).min
-
-
-@dataclass(frozen=True)
-class HistoryDay:
-    """What a business day in Seoul added to the shop, as it stands at the end of the history.
-
-    Attributes:
-        number: from 0.
-        start: first moment, UTC.
-        end: first moment after it, UTC; of the last day, the end of the history.
-        users: who signed up, `SCHEMAS["users"]`; with day 0 all who were there before.
-        products: what was listed, `SCHEMAS["products"]`; likewise.
-        orders: `SCHEMAS["orders"]`, by `ordered_at`.
-        grades: None, or the `GRADE_CHANGES` at `start`.
-        customers: how many there are at `start`; those are the ones a grading looks at.
-    """
-
-    number: int
-    start: datetime
-    end: datetime
-    users: pl.DataFrame
-    products: pl.DataFrame
-    orders: pl.DataFrame
-    grades: pl.DataFrame | None
-    customers: int
 
 
 @dataclass(frozen=True)
@@ -97,9 +72,11 @@ class History:
         self._grade = np.zeros(n, np.int64)
         self._sold = np.zeros(len(self._product_ids), np.int64)
 
-    def days(self) -> Iterator[HistoryDay]:
-        """Return the days, first to last; afterwards `ending` is complete."""
-        customers = 0
+    def days(self) -> Iterator[Day]:
+        """Return the days as they stand at the end, the last one cut there.
+
+        When all are taken, `ending` is complete.
+        """
         before = pl.col("created_at") < self._end
         for day in self._simulation.days():
             users, products = day.users.filter(before), day.products.filter(before)
@@ -107,15 +84,12 @@ class History:
             self._add_up(orders)
             self._users.append(users)
             self._products.append(products)
-            start = day.start.astimezone(UTC)
-            known = customers if day.number else int((users["created_at"] < start).sum())
             if day.grades is not None:
                 who = np.searchsorted(self._user_ids, day.grades["user_id"].to_numpy())
                 ranks = [self._policy.rank(name) for name in day.grades["to_grade"].to_list()]
                 self._grade[who] = ranks
-            end = min(day.end.astimezone(UTC), self._end)
-            yield HistoryDay(day.number, start, end, users, products, orders, day.grades, known)
-            customers += len(users)
+            end = min(day.end, self._end)
+            yield replace(day, end=end, users=users, products=products, orders=orders)
 
     def _as_it_stands(self, orders: pl.DataFrame) -> pl.DataFrame:
         later = (pl.col("rev") > 1) & (pl.col("updated_at") >= self._end)

@@ -13,8 +13,8 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from generators.history import Ending, History, HistoryDay
-from generators.simulate import Plan
+from generators.history import Ending, History
+from generators.simulate import Day, Plan
 from shop.errors import JangteoError
 from shop.policy import Policy
 
@@ -42,7 +42,7 @@ class Source:
         self.ending: Ending | None = None
         self.peak_bytes = 0
 
-    def days(self) -> Generator[HistoryDay, None, None]:
+    def days(self) -> Generator[Day, None, None]:
         """Return the days.
 
         Raises:
@@ -62,7 +62,7 @@ class Source:
                 child.kill()
                 child.join()
 
-    def _taken(self, pipe: Connection[Any, Any]) -> Iterator[HistoryDay]:
+    def _taken(self, pipe: Connection[Any, Any]) -> Iterator[Day]:
         while True:
             try:
                 kind, value = pipe.recv()

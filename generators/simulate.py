@@ -117,6 +117,7 @@ class Day:
             2 with the `updated_at` of the cancellation or refund, even where that lies after the
             end of the history. At that moment those are still revision 1, PAID.
         grades: None, or `GRADE_CHANGES`: every customer whose grade changes at `start`.
+        customers: how many there are at `start`: those a grading looks at.
     """
 
     number: int
@@ -126,6 +127,7 @@ class Day:
     products: pl.DataFrame
     orders: pl.DataFrame
     grades: pl.DataFrame | None
+    customers: int
 
 
 class Simulation:
@@ -250,6 +252,7 @@ class Simulation:
             day, began, began + timedelta(days=1),
             self._people[users[0] : users[1]], self._catalogue[products[0] : products[1]],
             orders, self._changes(began) if day % 7 == 0 else None,
+            int(np.searchsorted(self._created, start)),
         )  # fmt: skip
 
     def _changes(self, as_of: datetime) -> pl.DataFrame:

@@ -17,9 +17,10 @@ import pytest
 import redis
 
 from generators.backfill_postgres import GUARDED, PostgresTarget
-from generators.history import History, HistoryDay, midnight
+from generators.history import History, midnight
 from generators.history_request import Request
 from generators.life import PENDING
+from generators.simulate import Day
 from grading.store import grade_users
 from shop import consistency, postgres
 from shop.clock import KST, UTC
@@ -290,7 +291,7 @@ def test_days_must_come_in_order(settings: Settings):
     target = PostgresTarget(settings.postgres, window_s=300, policy=POLICY, truncate=False)
     now = datetime(2026, 11, 20, tzinfo=UTC)
     none = pl.DataFrame(schema=SCHEMAS["orders"])
-    day = HistoryDay(7, now, now, none, none, none, None, 0)
+    day = Day(7, now, now, none, none, none, None, 0)
     with pytest.raises(JangteoError, match="not the one that is due"):
         target.add(day)
     target.close()
