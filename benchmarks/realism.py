@@ -20,7 +20,8 @@ import polars as pl
 from benchmarks import bgnbd, shapes
 from benchmarks.shapes import Statistic
 from generators import arrivals, curves
-from generators.simulate import Plan, Simulation
+from generators.plan import Plan
+from generators.simulate import Simulation
 from generators.streams import stream
 from grading.policy import POLICY
 from shop.clock import KST

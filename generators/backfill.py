@@ -31,7 +31,7 @@ from generators.history import Ending
 from generators.history_process import Source
 from generators.history_request import Begun, Request
 from generators.life import remember
-from generators.simulate import Day
+from generators.plan import Day
 from shop import cache, command
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError

@@ -20,7 +20,7 @@ from generators.encoding import encode_columns
 from generators.history import Ending, first_revisions
 from generators.history_request import Begun, Request
 from generators.outbox import Outbox
-from generators.simulate import Day
+from generators.plan import Day
 from shop import kafka
 from shop.errors import JangteoError, UsageError
 from shop.model import SCHEMAS

@@ -17,7 +17,7 @@ import polars as pl
 from generators.backfill_postgres import fold
 from generators.history import Ending
 from generators.history_request import Begun, Request
-from generators.simulate import Day
+from generators.plan import Day
 from shop.clock import KST
 from shop.errors import UsageError
 

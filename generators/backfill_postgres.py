@@ -20,8 +20,8 @@ from psycopg import sql
 
 from generators.history import Ending
 from generators.history_request import Begun, Request, read
+from generators.plan import Day
 from generators.seed import SHOP
-from generators.simulate import Day
 from shop import postgres, windows
 from shop.errors import JangteoError, UsageError
 from shop.policy import Policy

@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from generators.simulate import Day
+from generators.plan import Day
 from shop.log import get_logger
 
 EVERY_S: Final = 10.0

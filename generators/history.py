@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from generators.simulate import Day, Plan, Simulation
+from generators.plan import Day, Plan
+from generators.simulate import Simulation
 from shop.clock import KST, UTC
 from shop.model import SCHEMAS
 from shop.policy import Policy

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from generators.history import Ending, History
-from generators.simulate import Day, Plan
+from generators.plan import Day, Plan
 from shop.errors import JangteoError
 from shop.policy import Policy
 

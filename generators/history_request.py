@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from generators.history import midnight
-from generators.simulate import Plan
+from generators.plan import Plan
 from shop.clock import KST
 from shop.errors import UsageError
 from shop.policy import Policy

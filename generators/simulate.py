@@ -12,8 +12,7 @@ And after each repeat a customer may be gone for good.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -24,7 +23,8 @@ import polars as pl
 from generators import arrivals, behaviour, catalogue, curves, population, propensity, scenarios
 from generators.behaviour import Customers, Goods
 from generators.day_pool import DayPool
-from generators.propensity import BgNbd, Traits
+from generators.plan import GRADE_CHANGES, Day, Plan
+from generators.propensity import Traits
 from generators.scenarios import Effects
 from generators.segments import POPULAR_SHARE, PURCHASER_SHARE
 from generators.streams import Floats, Ints, normal, stream
@@ -46,17 +46,8 @@ BEFORE: Final = 0.4
 """Share of the customers, and of the products, that are there at the beginning; ours."""
 REACTIVATED: Final = 0.01
 """Of the customers that are gone for 90 days: share that a day of a win-back brings back."""
-BUSY: Final = BgNbd(r=0.55, alpha=4.414, a=0.55, b=3.0)
-"""Of the gaps. CDNOW's customers made one repeat in 39 weeks; at 3 to 4 orders a customer its r
-(.243) and a / (a + b) (.246) would give half of all orders to a few: measured, the Gini of orders
-was .65 with them and the full rate in the score, .58 with these and `RATE_WEIGHT`."""
 RATE_WEIGHT: Final = 0.3
 """Of the expected rate in the score: the due gate has chosen by it already."""
-GRADE_CHANGES: Final = {
-    "user_id": pl.Int64(), "from_grade": pl.String(), "to_grade": pl.String(),
-    "cumulative_spend": pl.Int64(), "as_of": pl.Datetime("us", "UTC"),
-}  # fmt: skip
-"""Schema of `Day.grades`: KRW, sorted by customer."""
 _DAY_S: Final = 86_400.0
 _WEEK_S: Final = 7 * _DAY_S
 _STATE: Final = (
@@ -68,66 +59,6 @@ _COUNTING: Final = {
     "counting_at": np.int64, "counting_until": np.int64,
 }  # fmt: skip
 _CATEGORIES: Final = {c.label: i for i, c in enumerate(catalogue.CATEGORIES)}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to simulate.
-
-    Attributes:
-        start: first moment, a midnight in Seoul.
-        days: how many.
-        users: customers by the end.
-        products: by the end.
-        orders: expected over the whole time.
-        seed: of all streams.
-        new_share: share of orders that should be a customer's first.
-        thresholds: spend from which each grade after the first is held, KRW.
-        grades: names of the grades, lowest first; one more than thresholds.
-        months: calendar months whose spend counts.
-        with_scenarios: whether scenarios run.
-        model: of the gaps between purchases.
-    """
-
-    start: datetime
-    days: int
-    users: int
-    products: int
-    orders: int
-    seed: int = 1
-    new_share: float = propensity.NEW_BUYER_SHARE
-    thresholds: Sequence[int] = ()
-    grades: Sequence[str] = propensity.GRADES
-    months: int = 6
-    with_scenarios: bool = True
-    model: BgNbd = BUSY
-
-
-@dataclass(frozen=True)
-class Day:
-    """What a business day in Seoul added to the shop.
-
-    Attributes:
-        number: from 0.
-        start: first moment, aware.
-        end: first moment after it.
-        users: who signed up, `SCHEMAS["users"]`; with day 0 also those that were there before.
-        products: what was listed, `SCHEMAS["products"]`; likewise.
-        orders: `SCHEMAS["orders"]`, in the order of `ordered_at`, as they finally stand: revision
-            2 with the `updated_at` of the cancellation or refund, even where that lies after the
-            end of the history. At that moment those are still revision 1, PAID.
-        grades: None, or `GRADE_CHANGES`: every customer whose grade changes at `start`.
-        customers: how many there are at `start`: those a grading looks at.
-    """
-
-    number: int
-    start: datetime
-    end: datetime
-    users: pl.DataFrame
-    products: pl.DataFrame
-    orders: pl.DataFrame
-    grades: pl.DataFrame | None
-    customers: int
 
 
 class Simulation:

@@ -20,7 +20,7 @@ from generators.backfill_postgres import GUARDED, PostgresTarget
 from generators.history import History, midnight
 from generators.history_request import Request
 from generators.life import PENDING
-from generators.simulate import Day
+from generators.plan import Day
 from grading.store import grade_users
 from shop import consistency, postgres
 from shop.clock import KST, UTC

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from generators.simulate import Day, Plan, Simulation
+from generators.plan import Day, Plan
+from generators.simulate import Simulation
 from shop.clock import KST, UTC
 from shop.policy import POLICY, months_before
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from benchmarks import bgnbd, shapes
 from benchmarks.realism import Simulated, arrival_statistics, digest, simulate, statistics
 from generators import arrivals, curves
-from generators.simulate import Plan, Simulation
+from generators.plan import Plan
+from generators.simulate import Simulation
 from generators.streams import stream
 from shop.clock import KST
 

@@ -1,0 +1,68 @@
+"""What the tests of the screens share: the application, and an operator who remembers."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import console_samples as samples
+from textual.pilot import Pilot
+
+from console.actions import Operator, Outcome, Request, Result
+from console.commands import WOULD_PUBLISH, Scenario
+from console.record import Switch
+from console.tui.app import ConsoleApp
+from console.tui.look import Look
+from shop.settings import load
+
+
+class Quiet(Operator):
+    """Remembers what it was asked for."""
+
+    def __init__(self, refuse: str = "") -> None:
+        super().__init__(lambda: load({}, use_stack=False), refuse=refuse, who="me@here")
+        self.asked: list[str] = []
+        self.dry: dict[str, int] = {WOULD_PUBLISH: 37, "still bad": 3}
+
+    def would_replay(self, request: Request) -> dict[str, int]:
+        self.asked.append(f"dry run of {request.words}")
+        return self.dry
+
+    def scenarios(self) -> tuple[Scenario, ...]:
+        return (
+            Scenario("payday", "1d", "x1.35", "Payday"),
+            Scenario("flash_sale", "30m", "x6", "Flash sale on one product"),
+        )
+
+    def perform(
+        self, request: Request, *, wait: float = 0.0, stop: threading.Event | None = None
+    ) -> Result:
+        self.asked.append(request.words)
+        return self._result(request, Outcome.DONE, "as asked")
+
+
+def app_of(
+    feed: Any, tmp_path: Path, *, look: Look | None = None, operator: Operator | None = None
+) -> ConsoleApp:
+    return ConsoleApp(
+        feed,
+        operator or Quiet(),
+        Switch(tmp_path),
+        look=look or Look(),
+        folder=tmp_path,
+        clock=lambda: samples.NOW,
+    )
+
+
+def lines(app: ConsoleApp) -> list[str]:
+    """What stands on the screen, a line each."""
+    return [strip.text for strip in app.screen._compositor.render_strips()]
+
+
+async def settle(pilot: Pilot[Any]) -> None:
+    """Wait until nothing is left to do."""
+    await pilot.pause()
+    if isinstance(pilot.app, ConsoleApp):
+        pilot.app.redraw()
+    await pilot.pause()
