@@ -62,8 +62,8 @@ class Day:
 
     Attributes:
         number: from 0.
-        start: first moment, aware.
-        end: first moment after it.
+        start: first moment, UTC.
+        end: first moment after it, UTC.
         users: who signed up, `SCHEMAS["users"]`; with day 0 also those that were there before.
         products: what was listed, `SCHEMAS["products"]`; likewise.
         orders: `SCHEMAS["orders"]`, in the order of `ordered_at`, as they finally stand: revision

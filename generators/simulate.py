@@ -178,7 +178,7 @@ class Simulation:
         self.next_day += 1
         bounds = [0.0 if day == 0 else start, start + _DAY_S]
         users, products = (np.searchsorted(at, bounds) for at in (self._created, self._listed))
-        began = datetime.fromtimestamp(start, KST)
+        began = datetime.fromtimestamp(start, UTC)
         return Day(
             day, began, began + timedelta(days=1),
             self._people[users[0] : users[1]], self._catalogue[products[0] : products[1]],
