@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from processes import Ingest, wait_until
 from rich.console import Console
 from rich.table import Table
-from stage import Stage, drain_time
+from stage import Stage, drain_time, joined
 
 from shop import embedded, kafka, log, postgres
 from shop import settings as shop_settings
@@ -134,8 +134,9 @@ class Campaign:
         self._note("pause", f"pid {member.process.pid} for {seconds:g} s")
 
     def leave(self) -> None:
-        """SIGTERM of a member."""
-        took = drain_time(self._rng.choice(self._members()))
+        """SIGTERM of a member that holds something; one at its imports just ends, with -15."""
+        wait_until(lambda: any(joined(m) for m in self._members()), "a member has joined")
+        took = drain_time(self._rng.choice([m for m in self._members() if joined(m)]))
         self.drains.append(took)
         self._note("leave", f"drained in {took:.2f} s")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,10 @@ from shop.settings import Settings
 
 SMALL: dict[str, str] = {"INGEST_TOPICS": "orders", "INGEST_BATCH_SIZE": "200"}
 """Small batches: many transactions to be hit in."""
+
+
+Place = tuple[int, int]
+"""Of a message: partition and offset."""
 
 
 class Stage:
@@ -115,6 +119,11 @@ class Stage:
             return violations(self.settings, conn, self.loads)
 
 
+def joined(member: Ingest) -> bool:
+    """Tell whether a member has ever been given partitions; before, SIGTERM may just end it."""
+    return 'event="partitions assigned"' in member.log()
+
+
 def owns(member: Ingest) -> int:
     """Return how many partitions a member has, by its own word: the broker may not list them."""
     events = re.findall(r'event="partitions (assigned|revoked)".* partitions=(\d+)', member.log())
@@ -129,7 +138,7 @@ def violations(settings: Settings, conn: Connection, loads: list[Load]) -> list[
     """
     found = [f"not acknowledged: {why}" for load in loads for why in load.refused[:3]]
     acknowledged = {at: sent for load in loads for at, sent in load.acknowledged.items()}
-    found += _books(settings, conn, len(acknowledged))
+    found += _books(settings, conn, acknowledged)
     expected = {at: s.reason for at, s in acknowledged.items() if s.reason is not None}
     rows = conn.execute('SELECT partition, "offset", reason FROM rejected_messages').fetchall()
     rejected = {(p, o): reason for p, o, reason in rows}
@@ -140,13 +149,22 @@ def violations(settings: Settings, conn: Connection, loads: list[Load]) -> list[
     return found[:20] + check(conn)
 
 
-def _books(settings: Settings, conn: Connection, acknowledged: int) -> list[str]:
+def _books(settings: Settings, conn: Connection, acknowledged: Iterable[Place]) -> list[str]:
     topic = kafka.describe_topics(kafka.admin(settings.kafka), ["orders"])["orders"]
     ends = {p: end for p, end in kafka.end_offsets(settings.kafka, "orders").items() if end}
     books = ledger.read_ledger(conn).get(("orders", topic.log_id), {})
     found = []
-    if sum(ends.values()) != acknowledged:
-        found.append(f"the log holds {sum(ends.values())} messages, {acknowledged} acknowledged")
+    places: dict[int, list[int]] = {}
+    for partition, offset in acknowledged:
+        places.setdefault(partition, []).append(offset)
+    for partition in sorted(ends.keys() | places.keys()):
+        end, told = ends.get(partition, 0), sorted(places.get(partition, []))
+        if told != list(range(end)):
+            strange = sorted(set(told) ^ set(range(end)))
+            found.append(
+                f"orders[{partition}]: the log holds {end} messages, {len(told)} were "
+                f"acknowledged; in one of the two only: {strange[:10]}"
+            )
     for partition, end in ends.items():
         entry = books.get(partition, ledger.Entry())
         counted = entry.stored + entry.rejected + entry.ignored
