@@ -84,6 +84,13 @@ class Rig:
         with postgres.connect(reached, "bench", autocommit=True) as conn:
             conn.execute("CHECKPOINT")
 
+    def server_cpu_s(self) -> tuple[float, float]:
+        """Return the CPU seconds of PostgreSQL and of the broker so far."""
+        servers = self.broker.brokers if isinstance(self.broker, Cluster) else [self.broker]
+        pids = [self.postgres.pid, *(server.pid for server in servers)]
+        database, *brokers = (family_cpu_s(pid) for pid in pids if pid)
+        return database, sum(brokers)
+
     @staticmethod
     def settings(env: dict[str, str]) -> Settings:
         """Return settings of these variables alone."""
@@ -127,6 +134,17 @@ def end(process: subprocess.Popen[str]) -> None:
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
+
+
+def family_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process, of its living descendants, and of those it buried."""
+    total = 0.0
+    mine = psutil.Process(pid)
+    for process in [mine, *mine.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 def cpu_s(pid: int) -> float:

@@ -28,6 +28,7 @@ from shop import kafka, postgres
 from shop.consistency import check
 
 COPY_BATCH = 50_000
+STRETCH = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -39,26 +40,76 @@ class Figure:
     seconds: float
     peak_mb: float | None = None
     cpu_s: float | None = None
+    database_cpu_s: float | None = None
+    broker_cpu_s: float | None = None
+    stretches: tuple[float, ...] = ()
+    """Rows a second while the table grew: one figure for each `STRETCH` rows."""
     note: str = ""
+
+
+class Stopwatch:
+    """When how many rows were there."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[int, float]] = []
+
+    def start(self) -> None:
+        """Begin to measure."""
+        self._seen = [(0, time.perf_counter())]
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started."""
+        return bool(self._seen)
+
+    @property
+    def seconds(self) -> float:
+        """From the start to what was seen last."""
+        return self._seen[-1][1] - self._seen[0][1]
+
+    def see(self, rows: int) -> None:
+        """So many rows are there now."""
+        self._seen.append((rows, time.perf_counter()))
+
+    def stretches(self) -> tuple[float, ...]:
+        """Return rows a second of each `STRETCH` rows; nothing if there are fewer than two.
+
+        >>> watch = Stopwatch()
+        >>> watch._seen = [(0, 0.0), (STRETCH, 4.0), (2 * STRETCH, 9.0)]
+        >>> watch.stretches()
+        (250000.0, 200000.0)
+        """
+        goal, rates, since = STRETCH, [], self._seen[0]
+        for rows, at in self._seen:
+            if rows >= goal:
+                rates.append((rows - since[0]) / (at - since[1]))
+                since, goal = (rows, at), rows + STRETCH
+        return tuple(rates) if len(rates) > 1 else ()
 
 
 def raw_copy(rig: common.Rig, frame: pl.DataFrame) -> Figure:
     """COPY the rows into `orders`, one transaction a batch, text made beforehand."""
     settings = rig.settings(rig.database())
-    texts = []
+    texts, sizes = [], []
     for part in frame.iter_slices(COPY_BATCH):
+        sizes.append(part.height)
         texts.append(
             part.write_csv(include_header=False, separator="\t", null_value="\\N").encode()
         )
     statement = postgres.copy_statement("orders", frame.columns, psycopg.sql.SQL("FORMAT text"))
     rig.checkpoint()
+    stored, watch = 0, Stopwatch()
+    before, _ = rig.server_cpu_s()
     with postgres.connect(settings.postgres, "bench") as conn:
-        started = time.perf_counter()
-        for text in texts:
+        watch.start()
+        for text, rows in zip(texts, sizes, strict=True):
             with conn.transaction(), conn.cursor() as cur, cur.copy(statement) as copy:
                 copy.write(text)
-        seconds = time.perf_counter() - started
+            watch.see(stored := stored + rows)
+        seconds = watch.seconds
+        after, _ = rig.server_cpu_s()
     return Figure("raw COPY, one connection", frame.height / seconds, seconds,
+                  database_cpu_s=after - before, stretches=watch.stretches(),
                   note="the limit: no Kafka, no decoding, no spend")  # fmt: skip
 
 
@@ -83,6 +134,7 @@ def our_flow(
     settings = rig.settings(env)
     name = "benchmarks.peers.orders_only:get_flow()" if lean else "flows.ingest"
     rig.checkpoint()
+    before = rig.server_cpu_s()
     running = []
     for i in range(processes):
         with (rig.directory / f"ingest-{i}.log").open("wb") as out:
@@ -90,7 +142,8 @@ def our_flow(
             running.append(subprocess.Popen(argv, env={**os.environ, **env}, stderr=out))
     try:
         with postgres.connect(settings.postgres, "bench", autocommit=True) as conn:
-            seconds = _time_until_applied(rig, conn, running, n)
+            watch = _watch_until_applied(rig, conn, running, n)
+            after = rig.server_cpu_s()
             peak = max(common.peak_memory_mb(p.pid) for p in running)
             cpu = sum(common.cpu_s(p.pid) for p in running)
             if not lean and (differences := check(conn)):
@@ -104,25 +157,31 @@ def our_flow(
         name, note = "flows.ingest, orders only", "orders and offsets, exactly once"
     else:
         name, note = f"flows.ingest, full path{of}", "and windows, customers, products; checked"
-    return Figure(name, n / seconds, seconds, peak, cpu, note=f"{note}; SIGTERM took {drain:.2f} s")
+    database_s, broker_s = (b - a for a, b in zip(before, after, strict=True))
+    return Figure(
+        f"{name}, batch {batch:,}", n / watch.seconds, watch.seconds, peak, cpu, database_s,
+        broker_s, watch.stretches(), f"{note}; SIGTERM took {drain:.2f} s",
+    )  # fmt: skip
 
 
-def _time_until_applied(
+def _watch_until_applied(
     rig: common.Rig, conn: postgres.Connection, running: list[subprocess.Popen[bytes]], n: int
-) -> float:
+) -> Stopwatch:
     logs = [rig.directory / f"ingest-{i}.log" for i in range(len(running))]
-    started = None
+    watch = Stopwatch()
     done = 0
     while done < n:
         time.sleep(0.01)
-        if started is None and any(b"partitions assigned" in log.read_bytes() for log in logs):
-            started = time.perf_counter()
+        if not watch.running and any(b"partitions assigned" in log.read_bytes() for log in logs):
+            watch.start()
         row = conn.execute("SELECT sum(next_offset) FROM ingest_offsets").fetchone()
         done = int(row[0] or 0) if row else 0
         for process, log in zip(running, logs, strict=True):
             if process.poll() is not None:
                 raise RuntimeError(f"the ingest ended:\n{log.read_text()[-2000:]}")
-    return time.perf_counter() - (started or 0.0)
+        if watch.running:
+            watch.see(done)
+    return watch
 
 
 def _drain(running: list[subprocess.Popen[bytes]]) -> float:
@@ -141,6 +200,7 @@ def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figu
     env = {**os.environ, **rig.database(), "PYTHONPATH": str(Path.cwd())}
     settings = rig.settings(env)
     rig.checkpoint()
+    before = rig.server_cpu_s()
     with subprocess.Popen(
         [*argv, str(n)], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -154,6 +214,7 @@ def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figu
             if "done" not in stamps:
                 raise RuntimeError(f"{name} ended with {process.wait()} before it was done")
             seconds = stamps["done"] - stamps["started"]
+            after = rig.server_cpu_s()
             family = [process.pid, *common.children(process.pid)]
             peak = max(common.peak_memory_mb(pid) for pid in family)
             cpu = sum(common.cpu_s(pid) for pid in family)
@@ -163,7 +224,8 @@ def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figu
         (stored,) = conn.execute("SELECT count(*) FROM orders").fetchone() or (0,)
     if stored < n:
         raise RuntimeError(f"{name} says it is done, but stored {stored} of {n}")
-    return Figure(name, n / seconds, seconds, peak, cpu, note=note)
+    database_s, broker_s = (b - a for a, b in zip(before, after, strict=True))
+    return Figure(name, n / seconds, seconds, peak, cpu, database_s, broker_s, note=note)
 
 
 def peers(rig: common.Rig, frame: pl.DataFrame, quix: Path | None) -> list[Figure]:
@@ -198,6 +260,8 @@ def show(figures: list[Figure]) -> None:
         "of COPY",
         "seconds",
         "CPU s",
+        "PostgreSQL's",
+        "broker's",
         "peak MB",
         "what it does",
     ):
@@ -211,11 +275,19 @@ def show(figures: list[Figure]) -> None:
             f"{f.rows_per_s:,.0f}",
             f"{f.rows_per_s / limit:.0%}",
             f"{f.seconds:.2f}",
-            f"{f.cpu_s:.1f}" if f.cpu_s is not None else "-",
+            *(
+                "-" if s is None else f"{s:.1f}"
+                for s in (f.cpu_s, f.database_cpu_s, f.broker_cpu_s)
+            ),
             f"{f.peak_mb:.0f}" if f.peak_mb is not None else "-",
             f.note,
         )
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    for f in figures:
+        if f.stretches:
+            rates = " ".join(f"{rate / 1e3:.0f}" for rate in f.stretches)
+            console.print(f"{f.name}, thousands a second in each {STRETCH:,} rows: {rates}")
 
 
 def main() -> int:
