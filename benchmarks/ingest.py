@@ -89,6 +89,7 @@ class Stopwatch:
 
 def raw_copy(rig: common.Rig, frame: pl.DataFrame) -> Figure:
     """COPY the rows into `orders`, one transaction a batch, text made beforehand."""
+    rig.drop_databases()
     settings = rig.settings(rig.database())
     texts, sizes = [], []
     for part in frame.iter_slices(COPY_BATCH):
@@ -125,6 +126,7 @@ def our_flow(
         processes: members of the group.
         lean: only orders and offsets, as the peers do.
     """
+    rig.drop_databases()
     env = {
         **rig.database(),
         "INGEST_TOPICS": "orders",
@@ -197,6 +199,7 @@ def _drain(running: list[subprocess.Popen[bytes]]) -> float:
 
 def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figure:
     """Run a peer until it has stored `n` orders; timed from its first message on."""
+    rig.drop_databases()
     env = {**os.environ, **rig.database(), "PYTHONPATH": str(Path.cwd())}
     settings = rig.settings(env)
     rig.checkpoint()

@@ -30,6 +30,7 @@ WARM_UP = 0.25
 
 def run(rig: common.Rig, n: int, *, processes: int, batch: int) -> float:
     """Return the orders a second that so many processes stored together."""
+    rig.drop_databases()
     env = {
         **rig.database(),
         "INGEST_TOPICS": "orders",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from shop.model import RejectReason
+from shop.postgres import CopyData
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,12 @@ class Batch:
             place in the raw batch.
         rejects: the others.
         effects: of the first revisions in `rows`, orders only; valid while all of them are new.
+        copy: `rows` as COPY takes them, orders only and only if all are first revisions. Written
+            here, beside the writer, who has PostgreSQL wait for nothing it could have had before.
     """
 
     raw: RawBatch
     rows: pl.DataFrame = field(repr=False)
     rejects: tuple[Reject, ...] = ()
     effects: Effects | None = field(default=None, repr=False)
+    copy: CopyData | None = field(default=None, repr=False)

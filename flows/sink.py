@@ -149,6 +149,7 @@ def _without(batch: Batch, refused: RowRefusedError) -> Batch:
         rows=batch.rows.filter(pl.col(INDEX) != reject.index),
         rejects=(*batch.rejects, reject),
         effects=None,
+        copy=None,
     )
 
 

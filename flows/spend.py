@@ -14,6 +14,8 @@ from typing import Final
 import polars as pl
 
 from flows.batch import Batch, Effects
+from flows.decode import INDEX
+from shop.postgres import CopyData, copy_data
 from shop.tumbling import window_start
 
 FIRST_REVISION: Final = 1
@@ -75,7 +77,16 @@ def fold_batch(batch: Batch, *, window_s: int) -> Batch:
     if batch.rows.is_empty():
         return batch
     fresh = batch.rows.filter(first_revisions(batch.rows))
-    return replace(batch, effects=effects(contributions(fresh), window_s))
+    return replace(
+        batch,
+        effects=effects(contributions(fresh), window_s),
+        copy=order_copy(fresh) if fresh.height == batch.rows.height else None,
+    )
+
+
+def order_copy(rows: pl.DataFrame) -> CopyData:
+    """Return orders as COPY takes them: their strings are enumerations and slugs, safe as text."""
+    return copy_data(rows.drop(INDEX), fmt="text")
 
 
 def fold(window_s: int) -> partial[Batch]:

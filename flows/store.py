@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from shop import windows
 from shop.errors import JangteoError
 from shop.model import ID_FIELD, SCHEMAS, RejectReason
 from shop.outage import first_line
-from shop.postgres import Connection, Cursor, copy_frame
+from shop.postgres import Connection, CopyData, Cursor, copy_data, copy_frame, copy_into
 from shop.sqlstate import Verdict, copy_line, judge
 
 Places: TypeAlias = npt.NDArray[np.int64]
@@ -198,7 +198,8 @@ class Store:
         rows = rest.rows
         is_first = spend.first_revisions(rows)
         fresh, doubtful = rows.filter(is_first), rows.filter(~is_first)
-        if fresh.height and not self._copy_optimistically(cur, fresh):
+        ahead = rest.batch.copy if rest.whole and doubtful.is_empty() else None
+        if fresh.height and not self._copy_optimistically(cur, fresh, ahead):
             fresh, doubtful = rows.clear(), rows
         if fresh.height and doubtful.is_empty() and rest.whole and rest.batch.effects:
             effects = rest.batch.effects
@@ -212,11 +213,13 @@ class Store:
         _merge_effects(cur, effects)
         return np.concatenate([fresh[INDEX].to_numpy(), doubtful[INDEX].to_numpy()])
 
-    def _copy_optimistically(self, cur: Cursor, fresh: pl.DataFrame) -> bool:
+    def _copy_optimistically(
+        self, cur: Cursor, fresh: pl.DataFrame, ahead: CopyData | None
+    ) -> bool:
         """COPY straight into the table; False, and nothing changed, if one of them is there."""
         try:
             with cur.connection.transaction():  # a savepoint
-                _copy_rows(cur, "orders", fresh)
+                _copy_rows(cur, "orders", fresh, ahead)
         except psycopg.errors.UniqueViolation:
             return False
         return True
@@ -360,12 +363,20 @@ def _merge_effects(cur: Cursor, effects: Effects) -> None:
             cur.execute(statement)
 
 
-def _copy_rows(cur: Cursor, table: str, rows: pl.DataFrame) -> None:
-    """COPY events; a row whose data PostgreSQL refuses is named (COPY tells its line)."""
-    # The strings of an order are enumerations and slugs: safe in the text format.
-    fmt: Literal["text", "csv"] = "text" if table.endswith("orders") else "csv"
+def _copy_rows(cur: Cursor, table: str, rows: pl.DataFrame, ahead: CopyData | None = None) -> None:
+    """COPY events; a row whose data PostgreSQL refuses is named (COPY tells its line).
+
+    Args:
+        cur: inside a transaction.
+        table: where to.
+        rows: the events and their places.
+        ahead: the same, written before.
+    """
+    if ahead is None:
+        of_orders = table.endswith("orders")
+        ahead = spend.order_copy(rows) if of_orders else copy_data(rows.drop(INDEX))
     try:
-        copy_frame(cur, table, rows.drop(INDEX), fmt=fmt)
+        copy_into(cur, table, ahead)
     except psycopg.Error as e:
         line = copy_line(e)
         if judge(e) is Verdict.REJECT and line is not None:

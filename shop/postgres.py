@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -155,14 +156,25 @@ def _version(cur: Cursor) -> int:
     return int(row[0]) if row else 0
 
 
-def copy_frame(
-    cur: Cursor, table: str, frame: pl.DataFrame, *, fmt: Literal["csv", "text"] = "csv"
-) -> int:
-    """COPY a frame into the columns of the same names; return the number of rows.
+@dataclass(frozen=True, slots=True)
+class CopyData:
+    """Rows as COPY takes them.
+
+    Attributes:
+        columns: their names.
+        fmt: how the rows are written.
+        data: the rows.
+    """
+
+    columns: Sequence[str]
+    fmt: Literal["csv", "text"]
+    data: memoryview = field(repr=False)
+
+
+def copy_data(frame: pl.DataFrame, *, fmt: Literal["csv", "text"] = "csv") -> CopyData:
+    """Write a frame as COPY takes it.
 
     Args:
-        cur: inside a transaction.
-        table: table name.
         frame: columns named as the table's.
         fmt: ``text`` is about a tenth faster for the server to parse; only for frames whose
             strings hold no tab, newline or backslash.
@@ -172,12 +184,30 @@ def copy_frame(
         frame.write_csv(
             buffer, include_header=False, separator="\t", quote_style="never", null_value="\\N"
         )
-        options = sql.SQL("FORMAT text")
     else:
         frame.write_csv(buffer, include_header=False)
-        options = sql.SQL("FORMAT csv")
-    with cur.copy(copy_statement(table, frame.columns, options)) as copy:
-        copy.write(buffer.getbuffer())
+    return CopyData(frame.columns, fmt, buffer.getbuffer())
+
+
+def copy_into(cur: Cursor, table: str, rows: CopyData) -> None:
+    """COPY rows into the columns of the same names; inside a transaction."""
+    options = sql.SQL("FORMAT text" if rows.fmt == "text" else "FORMAT csv")
+    with cur.copy(copy_statement(table, rows.columns, options)) as copy:
+        copy.write(rows.data)
+
+
+def copy_frame(
+    cur: Cursor, table: str, frame: pl.DataFrame, *, fmt: Literal["csv", "text"] = "csv"
+) -> int:
+    """COPY a frame into the columns of the same names; return the number of rows.
+
+    Args:
+        cur: inside a transaction.
+        table: table name.
+        frame: columns named as the table's.
+        fmt: see `copy_data`.
+    """
+    copy_into(cur, table, copy_data(frame, fmt=fmt))
     return frame.height
 
 

@@ -36,7 +36,8 @@ def fetch() -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent) as name:
             argv = [maven, "--quiet", "--batch-mode", "--file", str(pom)]
             argv += ["dependency:copy-dependencies", "-DincludeScope=runtime"]
-            subprocess.run([*argv, f"-DoutputDirectory={name}/libs"], check=True)
+            argv.append(f"-DoutputDirectory={name}/libs")
+            subprocess.run(argv, check=True, stdout=sys.stderr)  # ours goes to the harness
             Path(name, "libs").rename(target)
     return target
 

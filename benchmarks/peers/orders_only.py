@@ -6,15 +6,18 @@ python -m bytewax.run 'benchmarks.peers.orders_only:get_flow()'
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
 
 from flows import lifecycle
+from flows.batch import Batch
 from flows.decode import INDEX, decode_batch
 from flows.lane import Lanes
 from flows.sink import PostgresSink
 from flows.source import KafkaSource
+from flows.spend import order_copy
 from flows.store import Places, Rest, Store
 from flows.tally import Tally
 from shop import log, settings
@@ -25,9 +28,14 @@ class OrdersOnly(Store):
     """Stores new orders and advances the offsets."""
 
     def _store_orders(self, cur: Cursor, rest: Rest) -> Places:
-        if not self._copy_optimistically(cur, rest.rows):
+        if not self._copy_optimistically(cur, rest.rows, rest.batch.copy):
             raise RuntimeError("the preloaded orders are new ones")
         return rest.rows[INDEX].to_numpy()
+
+
+def with_copy(batch: Batch) -> Batch:
+    """Write the rows for COPY beside the writer, as the whole flow does."""
+    return replace(batch, copy=order_copy(batch.rows))
 
 
 def get_flow() -> Dataflow:
@@ -40,7 +48,7 @@ def get_flow() -> Dataflow:
     size = config.ingest_batch_size
     source = KafkaSource("orders", config.kafka, config.postgres, lanes, counts, batch_size=size)
     messages = op.input("kafka", flow, source)
-    batch = op.map("decode", messages, decode_batch)
+    batch = op.map("copy", op.map("decode", messages, decode_batch), with_copy)
     store = OrdersOnly("orders", window_s=config.spend_window)
     op.output("postgres", batch, PostgresSink(store, config.postgres, lanes, counts))
     lifecycle.calm_collector()
