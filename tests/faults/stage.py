@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from load import Load
+from load import Load, Sent
 from processes import Ingest, caught_up, wait_until
 
 from shop import kafka, ledger, postgres
@@ -25,6 +25,8 @@ SMALL: dict[str, str] = {"INGEST_TOPICS": "orders", "INGEST_BATCH_SIZE": "200"}
 
 Place = tuple[int, int]
 """Of a message: partition and offset."""
+NOWHERE = -1
+"""The offset of a message that is said to be in the log, and is not."""
 
 
 class Stage:
@@ -137,7 +139,7 @@ def violations(settings: Settings, conn: Connection, loads: list[Load]) -> list[
     letter but the poison that was sent.
     """
     found = [f"not acknowledged: {why}" for load in loads for why in load.refused[:3]]
-    acknowledged = {at: sent for load in loads for at, sent in load.acknowledged.items()}
+    acknowledged = _placed(settings, loads)
     found += _books(settings, conn, acknowledged)
     expected = {at: s.reason for at, s in acknowledged.items() if s.reason is not None}
     rows = conn.execute('SELECT partition, "offset", reason FROM rejected_messages').fetchall()
@@ -147,6 +149,21 @@ def violations(settings: Settings, conn: Connection, loads: list[Load]) -> list[
             found.append(f"{at}: rejected for {rejected.get(at)}, expected {expected.get(at)}")
     found += _rows(conn, [s.order for s in acknowledged.values() if s.order is not None])
     return found[:20] + check(conn)
+
+
+def _placed(settings: Settings, loads: list[Load]) -> dict[Place, Sent]:
+    """Return what was acknowledged, by its place.
+
+    A message whose offset the producer was not told has one of those that nobody else has: a
+    partition holds its messages in the order in which one producer sent them.
+    """
+    placed = {at: sent for load in loads for at, sent in load.acknowledged.items()}
+    unplaced = [found for load in loads for found in load.unplaced]
+    ends = kafka.end_offsets(settings.kafka, "orders") if unplaced else {}
+    for partition, sent in unplaced:
+        free = (o for o in range(ends.get(partition, 0)) if (partition, o) not in placed)
+        placed[partition, next(free, NOWHERE)] = sent
+    return placed
 
 
 def _books(settings: Settings, conn: Connection, acknowledged: Iterable[Place]) -> list[str]:
