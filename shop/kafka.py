@@ -82,7 +82,8 @@ def consumer_config(settings: KafkaSettings, name: str, group: str) -> dict[str,
 
     Fetching is tuned for batches: librdkafka's default of 500 ms fetch wait costs a factor of
     seven in throughput on a small cluster. An offset that the log no longer has is an error,
-    never a silent jump. Bytes in flight are bounded at 32 MiB per consumer.
+    never a silent jump. What is fetched ahead is bounded at 16 MiB, a batch of 50,000 orders: with
+    32 MiB, and answers of 50 MB (the default), an ingest took 690 MB instead of 470.
     """
     return {
         **client_config(settings, name),
@@ -97,9 +98,10 @@ def consumer_config(settings: KafkaSettings, name: str, group: str) -> dict[str,
         # Partitions that are added to the topic are read from then on (default: after 5 minutes).
         "topic.metadata.refresh.interval.ms": 10_000,
         "fetch.wait.max.ms": 50,
-        "fetch.message.max.bytes": 4 << 20,
-        "queued.min.messages": 100_000,
-        "queued.max.messages.kbytes": 32 << 10,
+        "fetch.max.bytes": 8 << 20,
+        "fetch.message.max.bytes": 1 << 20,
+        "queued.min.messages": 50_000,
+        "queued.max.messages.kbytes": 16 << 10,
     }
 
 
