@@ -210,6 +210,12 @@ def test_postgres_dies_and_is_started_again(stack: Stack) -> None:
     assert_caught_up(stack)
 
 
+def test_production_refuses_what_stands_in_the_file(stack: Stack) -> None:
+    words = "run --rm --no-deps -e DB_TYPE=production --entrypoint jangteo init init"
+    with pytest.raises(AssertionError, match="refuses a missing or default POSTGRES_PASSWORD"):
+        stack.compose(*words.split())
+
+
 def test_down_leaves_nothing(stack: Stack) -> None:
     stack.down()
     assert stack.leftovers() == []
