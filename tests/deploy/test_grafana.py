@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,11 +15,12 @@ from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import psycopg
 import pytest
 import yaml
+from backfilled_shop import DAYS, LIVE, PARTITIONS, REJECTED, REPLAYED, fill
 from grafana_macros import expand
-from shop_of_ninety_days import CUSTOMERS, DAYS, ORDERS, fill
 
 from flows.tally import Tally
 from generators.cache_metrics import CacheMetrics
@@ -59,21 +61,23 @@ EXPRESSIONS = [
 
 
 @pytest.fixture(scope="module")
-def now() -> datetime:
-    return utc_now().replace(microsecond=0)
+def shop(servers: Any) -> Iterator[Connection]:
+    """One backfilled database for all panels, which only read; as Grafana is to log in."""
+    servers.revive()
+    name = servers.create_database()
+    fill({**servers.env, "POSTGRES_DB": name})
+    reached = servers.settings(POSTGRES_DB=name).postgres
+    with postgres.connect(reached, "test", autocommit=True) as conn:
+        postgres.grant_roles(conn)
+        conn.execute("SET ROLE jangteo_console")
+        yield conn
+    servers.drop_database(name)
 
 
 @pytest.fixture(scope="module")
-def shop(servers: Any, now: datetime) -> Iterator[Connection]:
-    """One filled database for all panels, which only read."""
-    servers.revive()
-    name = servers.create_database()
-    reached = servers.settings(POSTGRES_DB=name).postgres
-    with postgres.connect(reached, "test", autocommit=True) as conn:
-        fill(conn, now)
-        conn.execute("SET ROLE pg_read_all_data")  # of PostgreSQL itself: reads and nothing else
-        yield conn
-    servers.drop_database(name)
+def now(shop: Connection) -> datetime:
+    """A moment after everything in the shop."""
+    return utc_now().replace(microsecond=0) + timedelta(seconds=1)
 
 
 def ask(
@@ -230,84 +234,160 @@ def test_revenue_adds_up(shop: Connection, now: datetime) -> None:
         assert sum(row["revenue"] for row in answer(shop, "shop", title, now)) == paid[0], title
     by_scenario = answer(shop, "shop", "Revenue by scenario and day", now)
     assert sum(row["value"] for row in by_scenario) == paid[0]
-    assert {row["metric"] for row in by_scenario} == {"none", "payday"}
+    there = dict(
+        shop.execute(
+            "SELECT coalesce(scenario, 'none'), sum(amount) FROM orders"
+            " WHERE status = 'PAID' GROUP BY 1"
+        ).fetchall()
+    )
+    assert len(there) > 3, "the history must have had scenarios"
+    for scenario, revenue in there.items():
+        shown = [row["value"] for row in by_scenario if row["metric"] == scenario]
+        assert sum(shown) == revenue, scenario
+    assert {row["metric"] for row in by_scenario} == set(there)
     by_category = answer(shop, "shop", "Revenue by category", now)
     assert sum(row["revenue"] for row in by_category) == paid[0]
+    (statuses,) = shop.execute(
+        "SELECT count(*) FILTER (WHERE status = 'PAID'),"
+        " count(*) FILTER (WHERE status = 'CANCELLED'),"
+        " count(*) FILTER (WHERE status = 'REFUNDED') FROM orders"
+    ).fetchall()
+    assert all(statuses)
     days = answer(shop, "shop", "Orders by day", now)
-    assert sum(d["paid"] + d["cancelled"] + d["refunded"] for d in days) == ORDERS
+    assert statuses == tuple(sum(d[k] for d in days) for k in ("paid", "cancelled", "refunded"))
 
 
 def test_days_and_hours_are_those_of_seoul(shop: Connection, now: datetime) -> None:
-    days = answer(shop, "shop", "Revenue by day", now)
-    assert {row["time"].astimezone(SEOUL).hour for row in days} == {0}
-    hours = answer(shop, "shop", "Revenue by hour of day", now, days=0.02)
-    seoul = {(now - timedelta(minutes=m)).astimezone(SEOUL) for m in range(30)}
-    assert {row["hour"] for row in hours} <= {f"{t:%H}" for t in seoul}
+    days: Counter[datetime] = Counter()
+    hours: Counter[str] = Counter()
+    for at, amount in shop.execute(
+        "SELECT ordered_at, amount FROM orders WHERE status = 'PAID'"
+    ).fetchall():
+        seoul = at.astimezone(SEOUL)
+        days[seoul.replace(hour=0, minute=0, second=0, microsecond=0)] += amount
+        hours[f"{seoul:%H}"] += amount
+    by_day = answer(shop, "shop", "Revenue by day", now)
+    assert {row["time"].astimezone(SEOUL): row["revenue"] for row in by_day} == days
+    by_hour = answer(shop, "shop", "Revenue by hour of day", now)
+    assert {row["hour"]: row["revenue"] for row in by_hour} == hours
 
 
 def test_grades_are_reckoned_back_to_where_everybody_began(shop: Connection, now: datetime) -> None:
-    points = answer(shop, "customers", "Grades over time", now)
-    at: dict[datetime, dict[str, int]] = {}
-    for row in points:
-        at.setdefault(row["time"], {})[row["metric"]] = row["value"]
-    today = dict(shop.execute("SELECT grade, count(*) FROM users GROUP BY grade").fetchall())
-    assert {g: n for g, n in at[max(at)].items() if n} == today
-    assert len(today) > 2, "the shop of the test must have several grades"
-    # Before the first sign-up there was but the stub, of which nobody knows since when.
-    assert {g: n for g, n in at[min(at)].items() if n} == {"BRONZE": 1}
-    # Between two runs of the grader only sign-ups change anything.
-    middle = [t for t in at if now - timedelta(days=59) < t < now - timedelta(days=32)]
-    assert len({tuple(at[t][g] for g in ("SILVER", "GOLD", "VIP", "VVIP")) for t in middle}) == 1
-    assert any(n for g, n in at[middle[0]].items() if g != "BRONZE")
-    signed_up = shop.execute(
-        "SELECT count(*) FROM users WHERE created_at < %s", (middle[0],)
+    """At each point, the grade that the history gives each customer who had signed up by then."""
+    points: dict[datetime, Counter[str]] = {}
+    for row in answer(shop, "customers", "Grades over time", now):
+        points.setdefault(row["time"], Counter())[row["metric"]] = row["value"]
+    assert all(n >= 0 for grades in points.values() for n in grades.values())
+    names = {g.name for g in POLICY.grades}
+    assert all(set(grades) == names for grades in points.values())
+    signed_up = dict(shop.execute("SELECT user_id, created_at FROM users").fetchall())
+    moves = shop.execute(
+        "SELECT as_of, user_id, to_grade FROM grade_history ORDER BY as_of"
     ).fetchall()
-    assert sum(at[middle[0]].values()) == signed_up[0][0] + 1
-    assert all(n >= 0 for grades in at.values() for n in grades.values())
-    grades = {row["grade"] for row in answer(shop, "customers", "Grades now", now)}
-    assert grades == {g.name for g in POLICY.grades} == set(at[max(at)])
+    runs = shop.execute("SELECT as_of FROM grade_runs ORDER BY as_of").fetchall()
+    assert len(runs) == 1 + -(-DAYS // 7)
+    assert {as_of for as_of, _, _ in moves} <= {as_of for (as_of,) in runs}
+    grades: dict[int, str] = {}
+    for at in sorted(points):
+        while moves and moves[0][0] < at:
+            _, user_id, grades[user_id] = moves.pop(0)
+        # A stub, of whom nobody knows since when, is counted from the beginning.
+        expected = Counter(
+            grades.get(user_id, "BRONZE")
+            for user_id, since in signed_up.items()
+            if since is None or since < at
+        )
+        assert +points[at] == expected, at
+    assert not moves
+    assert len(+points[min(points)]) == 1, "the history must begin before all grades"
+    today = dict(shop.execute("SELECT grade, count(*) FROM users GROUP BY grade").fetchall())
+    assert len(today) > 2, "the shop of the test must have several grades"
+    assert +points[max(points)] == today
+    now_shown = answer(shop, "customers", "Grades now", now)
+    assert {row["grade"]: row["customers"] for row in now_shown if row["customers"]} == today
+    assert {row["grade"] for row in now_shown} == names
 
 
 def test_cohorts_are_of_those_who_signed_up(shop: Connection, now: datetime) -> None:
-    cohorts = answer(shop, "customers", "Buyers by month of sign-up", now)
-    assert sum(row["customers"] for row in cohorts) == CUSTOMERS
-    shares = [v for row in cohorts for k, v in row.items() if k not in ("signed up", "customers")]
-    assert all(v is None or 0 < v <= 100 for v in shares)
-    (buyers,) = shop.execute(
-        "SELECT count(DISTINCT user_id) FROM orders JOIN users USING (user_id)"
-        " WHERE status = 'PAID' AND date_trunc('month', ordered_at, 'Asia/Seoul')"
-        "   = date_trunc('month', created_at, 'Asia/Seoul')"
+    """Every cell, from customers and orders one by one."""
+    whole = 1_000.0  # days: two fifths of the customers are older than the history
+    members: dict[str, set[int]] = {}
+    for user_id, since in shop.execute(
+        "SELECT user_id, created_at FROM users WHERE created_at IS NOT NULL"
+    ).fetchall():
+        members.setdefault(f"{since.astimezone(SEOUL):%Y-%m}", set()).add(user_id)
+    bought = {
+        (user_id, f"{at.astimezone(SEOUL):%Y-%m}")
+        for user_id, at in shop.execute(
+            "SELECT user_id, ordered_at FROM orders WHERE status = 'PAID'"
+        ).fetchall()
+    }
+    cohorts = answer(shop, "customers", "Buyers by month of sign-up", now, days=whole)
+    assert [row["signed up"] for row in cohorts] == sorted(members)
+    assert len(cohorts) > 3
+    for row in cohorts:
+        mine = members[row["signed up"]]
+        assert row["customers"] == len(mine)
+        for number in range(13):
+            month = _months_later(row["signed up"], number)
+            share = 100 * sum((user_id, month) in bought for user_id in mine) / len(mine)
+            shown = row["month 0" if not number else str(number)]
+            assert float(shown or 0) == pytest.approx(share, abs=0.051), (row, number)
+    spent = answer(shop, "customers", "Spend by month of sign-up", now, days=whole)
+    totals = shop.execute(
+        "SELECT to_char(created_at AT TIME ZONE 'Asia/Seoul', 'YYYY-MM'), sum(amount), count(*)"
+        " FROM orders JOIN users USING (user_id)"
+        " WHERE status = 'PAID' AND created_at IS NOT NULL GROUP BY 1"
     ).fetchall()
-    first = sum(float(row["month 0"] or 0) * row["customers"] / 100 for row in cohorts)
-    assert first == pytest.approx(buyers[0], abs=0.0005 * CUSTOMERS * len(cohorts))
-    spent = answer(shop, "customers", "Spend by month of sign-up", now)
-    (paid,) = shop.execute("SELECT sum(amount) FROM orders WHERE status = 'PAID'").fetchall()
-    assert sum(row["spent"] for row in spent) == paid[0]
+    assert {
+        (r["signed up"], r["spent"], r["orders paid"]) for r in spent if r["orders paid"]
+    } == set(totals)
+
+
+def _months_later(month: str, number: int) -> str:
+    years, rest = divmod(int(month[5:]) - 1 + number, 12)
+    return f"{int(month[:4]) + years}-{rest + 1:02}"
 
 
 def test_operations_tell_what_was_stored(shop: Connection, now: datetime) -> None:
     partitions = answer(shop, "operations", "Partitions", now)
-    assert [row["partition"] for row in partitions] == list(range(12)), "one log of two"
+    assert [row["partition"] for row in partitions] == list(range(PARTITIONS)), "one log of two"
     (ingest,) = answer(shop, "operations", "Ingest", now)
-    assert (ingest["stored"], ingest["rejected"]) == (24 * 740, 0)
-    stored = answer(shop, "operations", "Orders stored per second", now, days=1)
-    (fresh,) = shop.execute(
-        "SELECT count(*) FROM orders WHERE ingested_at >= %s AND ingested_at <= %s",
-        (now - timedelta(days=1), now + timedelta(seconds=5)),
-    ).fetchall()
-    assert sum(row["orders/s"] * 60 for row in stored) == pytest.approx(fresh[0])
-    delays = answer(shop, "operations", "Delay from order to row", now, days=1)
-    assert {(row["half within"], row["95 % within"]) for row in delays} == {(2.0, 2.0)}
+    assert (ingest["stored"], ingest["rejected"]) == (LIVE, REJECTED)
     letters = answer(shop, "operations", "Dead letters, open", now)
-    assert sum(row["letters"] for row in letters) == 32
+    assert sum(row["letters"] for row in letters) == REJECTED - REPLAYED
+    assert {row["reason"] for row in letters} == {"bad_json", "missing_field"}
     over_time = answer(shop, "operations", "Dead letters over time", now)
-    assert sum(row["value"] for row in over_time) == 40
-    assert len(answer(shop, "operations", "Newest dead letters", now)) == 40
+    assert sum(row["value"] for row in over_time) == REJECTED
+    assert len(answer(shop, "operations", "Newest dead letters", now)) == REJECTED
     runs = answer(shop, "operations", "Grader runs", now)
     moves = answer(shop, "customers", "Grade changes by day", now)
     assert sum(r["grades changed"] for r in runs) == sum(m["up"] - m["down"] for m in moves) > 0
     drawn = answer(shop, "operations", "Cache: customers to draw from", now)
-    assert sum(row["how many"] for row in drawn) == CUSTOMERS + 1
+    (customers,) = shop.execute("SELECT count(*) FROM users").fetchall()
+    assert sum(row["how many"] for row in drawn) == customers[0]
+    assert {row["customers"]: row["how many"] for row in drawn}["stubs"] == 1
+
+
+def test_a_history_is_neither_throughput_nor_delay(shop: Connection, now: datetime) -> None:
+    """A backfill wrote ninety days of orders just now; only what came by Kafka was ingested."""
+    stored = answer(shop, "operations", "Orders stored per second", now, days=1)
+    assert sum(row["orders/s"] * 60 for row in stored) == pytest.approx(LIVE)
+    (history,) = shop.execute("SELECT max(ends_at) FROM backfill_runs").fetchall()
+    minutes: dict[float, list[float]] = {}
+    for ordered_at, delay in shop.execute(
+        "SELECT ordered_at, extract(epoch FROM ingested_at - ordered_at)::float FROM orders"
+        " WHERE ordered_at >= %s",
+        history,
+    ).fetchall():
+        minutes.setdefault(ordered_at.timestamp() // 60 * 60, []).append(delay)
+    assert sum(map(len, minutes.values())) == LIVE
+    delays = answer(shop, "operations", "Delay from order to row", now)
+    assert {float(row["time"]) for row in delays} == set(minutes)
+    for row in delays:
+        shown = [row["half within"], row["95 % within"]]
+        assert shown == pytest.approx(np.percentile(minutes[float(row["time"])], [50, 95]))
+        assert 0 <= shown[0] <= shown[1] < 600
 
 
 def test_a_reader_that_may_only_read_suffices(shop: Connection) -> None:

@@ -1,8 +1,9 @@
-"""SASL over TLS to a real Apache Kafka, with throw-away certificates."""
+"""SASL over TLS, and certificates of clients, to a real Apache Kafka; all made for the test."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 
 from certificates import Certificates, make
-from processes import Ingest, publish, wait_caught_up
+from processes import ROOT, Ingest, publish, wait_caught_up, wait_until
 from samples import message, user
 
 from shop import init, kafka
@@ -28,16 +29,22 @@ PASSWORD = "only-for-this-test"
 
 @dataclass
 class Secured:
-    """A broker, and what a client must be told."""
+    """A broker, and what a client must be told to get in.
+
+    Attributes:
+        env: by SASL PLAIN.
+        ways: each way in, this one among them.
+    """
 
     env: dict[str, str]
+    ways: dict[str, dict[str, str]]
     files: Certificates
     folder: Path
 
 
 @pytest.fixture(scope="module")
 def secured(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """One broker with a listener for clients that wants TLS and a password."""
+    """One broker: a listener that wants TLS and a password, and one that wants a certificate."""
     if not shutil.which("openssl"):
         pytest.skip("no `openssl` here")
     folder = tmp_path_factory.mktemp("secured")
@@ -46,21 +53,27 @@ def secured(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     both.write_bytes(files.key.read_bytes() + files.certificate.read_bytes())
     planned = Cluster(folder / "kafka", 1)
     planned.record(running=False)
-    (inside, controller), clients = planned.layout.ports[0], free_port()
+    (inside, controller), clients, mutual = planned.layout.ports[0], free_port(), free_port()
     login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
     made = Cluster(
         folder / "kafka",
         1,
         properties={
             "listeners": f"BROKER://{HOST}:{inside},CONTROLLER://{HOST}:{controller},"
-            f"CLIENTS://{HOST}:{clients}",
-            "advertised.listeners": f"BROKER://{HOST}:{inside},CLIENTS://localhost:{clients}",
+            f"CLIENTS://{HOST}:{clients},MUTUAL://{HOST}:{mutual}",
+            "advertised.listeners": f"BROKER://{HOST}:{inside},CLIENTS://localhost:{clients},"
+            f"MUTUAL://localhost:{mutual}",
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,"
-            "CLIENTS:SASL_SSL",
+            "CLIENTS:SASL_SSL,MUTUAL:SSL",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(both),
-            "sasl.enabled.mechanisms": "PLAIN",
+            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
             "listener.name.clients.plain.sasl.jaas.config": f'{login} user_shop="{PASSWORD}";',
+            "listener.name.clients.scram-sha-512.sasl.jaas.config": scram,
+            "listener.name.mutual.ssl.client.auth": "required",
+            "listener.name.mutual.ssl.truststore.type": "PEM",
+            "listener.name.mutual.ssl.truststore.location": str(files.authority),
         },
     )
     made.start()
@@ -74,17 +87,48 @@ def secured(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         "KAFKA_SASL_PASSWORD_FILE": str(secret),
         "KAFKA_SSL_CA_LOCATION": str(files.authority),
     }
+    certificate = {
+        "KAFKA_BOOTSTRAP_SERVERS": f"localhost:{mutual}",
+        "KAFKA_SECURITY_PROTOCOL": "ssl",
+        "KAFKA_SSL_CA_LOCATION": str(files.authority),
+        "KAFKA_SSL_CERTIFICATE_LOCATION": str(files.certificate),
+        "KAFKA_SSL_KEY_LOCATION": str(files.key),
+    }
+    ways = {
+        "PLAIN": env,
+        "SCRAM": {**env, "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512"},
+        "certificate": certificate,
+    }
     try:
-        yield Secured(env, files, folder)
+        _add_user(f"{HOST}:{inside}")
+        yield Secured(env, ways, files, folder)
     finally:
         made.kill()
 
 
-def test_the_ingest_works_over_sasl_and_tls(
-    secured: Secured, env: dict[str, str], pg: Connection, tmp_path: Path
+def _add_user(bootstrap: str) -> None:
+    """Give the user of SCRAM a password; what PLAIN knows stands in the broker's own settings."""
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "shop.kafka_cluster", "tool", "kafka-configs"),
+            *("--bootstrap-server", bootstrap, "--alter", "--entity-type", "users"),
+            *("--entity-name", "shop", "--add-config", f"SCRAM-SHA-512=[password={PASSWORD}]"),
+        ],
+        cwd=ROOT, capture_output=True, check=True, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["PLAIN", "SCRAM", "certificate"])
+def test_the_ingest_works_over_tls(
+    secured: Secured, way: str, env: dict[str, str], pg: Connection, tmp_path: Path
 ) -> None:
-    given = {**env, **secured.env}
+    given = {**env, **secured.ways[way]}
     settings = shop_settings.load(given, use_stack=False)
+    client = kafka.admin(settings.kafka)
+    if old := list(kafka.describe_topics(client)):
+        for future in client.delete_topics(old).values():
+            future.result()
+        wait_until(lambda: not kafka.describe_topics(client), "the old topics are gone")
     assert "created" in init.init_topics(settings.kafka)
     publish(settings, "users", [message("users", user(i)) for i in range(1, 30)])
     with Ingest(given, tmp_path / "log") as ingest:
@@ -94,12 +138,18 @@ def test_the_ingest_works_over_sasl_and_tls(
     assert pg.execute("SELECT count(*) FROM users").fetchone() == (29,)
 
 
-@pytest.mark.parametrize("wrong", ["password", "authority", "no TLS"])
+@pytest.mark.parametrize(
+    "wrong", ["password", "password of SCRAM", "authority", "no TLS", "no certificate"]
+)
 def test_what_is_wrong_is_refused_in_one_line(secured: Secured, wrong: str) -> None:
     given = dict(secured.env)
-    if wrong == "password":
+    if wrong.startswith("password"):
+        given = dict(secured.ways["SCRAM" if "SCRAM" in wrong else "PLAIN"])
         del given["KAFKA_SASL_PASSWORD_FILE"]
         given["KAFKA_SASL_PASSWORD"] = "another"
+    elif wrong == "no certificate":
+        kept = ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_SECURITY_PROTOCOL", "KAFKA_SSL_CA_LOCATION")
+        given = {name: secured.ways["certificate"][name] for name in kept}
     elif wrong == "authority":
         other = make(secured.folder / "another")
         given["KAFKA_SSL_CA_LOCATION"] = str(other.authority)

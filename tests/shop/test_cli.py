@@ -177,6 +177,15 @@ def test_psql_answers_and_ends_as_psql_does(env: dict[str, str]) -> None:
     assert jangteo("psql", "--nonsense", env=env).returncode == 1
 
 
+def test_without_a_psql_on_the_path_it_is_the_embedded_servers(
+    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "site-packages" in psql.find()
+    done = jangteo("psql", "-At", "-c", "SELECT 6 * 7", env={**env, "PATH": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+
+
 def test_the_password_is_no_argument_of_psql(env: dict[str, str]) -> None:
     seen = jangteo("psql", "-At", "-c", r"\! tr '\0' ' ' < /proc/$PPID/cmdline", env=env).stdout
     assert "-At" in seen

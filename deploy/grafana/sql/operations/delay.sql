@@ -1,5 +1,5 @@
 -- From the order's own time to its row, in seconds: lag as a customer would feel it. Lag in messages
--- is what Kafka knows: `jangteo topics describe`, or the Prometheus dashboard.
+-- is what Kafka knows: `jangteo topics describe`, or the Prometheus dashboard. A history is left out.
 SELECT $__timeGroup(ordered_at, $__interval) AS time,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM ingested_at - ordered_at))
            AS "half within",
@@ -7,5 +7,6 @@ SELECT $__timeGroup(ordered_at, $__interval) AS time,
            AS "95 % within"
 FROM orders
 WHERE $__timeFilter(ordered_at)
+      AND ordered_at >= (SELECT coalesce(max(ends_at), '-infinity') FROM backfill_runs)
 GROUP BY 1
 ORDER BY 1
