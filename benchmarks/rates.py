@@ -57,7 +57,7 @@ def fill(env: dict[str, str]) -> None:
     size = ["--users", str(2 * FULL), "--products", str(2 * FULL)]
     for argv in (["init"], ["seed", *size], ["cache", "--once"]):
         command = [sys.executable, "-m", "shop.cli", *argv]
-        subprocess.run(command, env=env, check=True, capture_output=True)
+        subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
 
 
 def generator(env: dict[str, str], rate: float, seconds: float) -> Figure:
