@@ -6,6 +6,7 @@ Without a terminal, or with TERM=dumb, one plain line a second is printed.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -203,6 +204,7 @@ def _replay(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _tui(source: Feed, args: argparse.Namespace, settings: Settings, switch: Switch) -> int:
+    gc.disable()  # until the first picture: nothing of what is imported for it becomes garbage
     from console.tui import start  # noqa: PLC0415  (0.2 s that the plain ways do not need)
 
     return start.run(source, args, settings, switch)

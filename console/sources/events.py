@@ -6,7 +6,6 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +14,7 @@ import msgspec
 import redis
 
 from console import journal
-from console.model import Kind
+from console.model import Happening, Kind
 from console.sources import READ_DEADLINE_S, Where
 from console.text import printable
 from shop import cache
@@ -40,17 +39,6 @@ _POSTGRES_LEVELS: Final = {
 }
 _REDIS: Final = re.compile(r"\d+:[A-Z] (\d+ \w{3} \d{4} [\d:]+)\.\d+ ([.*#-]) (.*)")
 _KNOWN: Final = ("timestamp", "level", "process", "event")
-
-
-@dataclass(frozen=True)
-class Happening:
-    """An event that has no number yet."""
-
-    at: datetime
-    kind: Kind
-    level: str
-    source: str
-    text: str
 
 
 class EventSource:

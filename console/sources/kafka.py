@@ -26,7 +26,6 @@ from console.reading import Rate
 from console.sources import READ_DEADLINE_S, Where
 from shop import kafka, topics
 from shop.model import GROUPS
-from shop.outage import first_line
 
 ENDS_S: Final = 0.5
 """How long fetching may take to confirm the ends of the logs; idle, it takes 30 ms."""
@@ -263,10 +262,3 @@ def _listed(admin: AdminClient, keys: list[Key], spec: OffsetSpec) -> dict[Key, 
         asked, request_timeout=READ_DEADLINE_S
     )
     return {(p.topic, p.partition): int(f.result().offset) for p, f in futures.items()}
-
-
-def explain(error: Exception) -> str:
-    """Return one line on what is wrong."""
-    if isinstance(error, KafkaException) and isinstance(error.args[0], KafkaError):
-        return str(error.args[0].str())
-    return first_line(error)

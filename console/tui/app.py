@@ -18,7 +18,7 @@ from console.actions import Operator, Outcome
 from console.poller import Feed, Poller
 from console.record import Switch
 from console.replay import Player
-from console.tui import keys, output, screens, theme
+from console.tui import keys, layout, output, screens, theme
 from console.tui.acting import Acted, Acting, Answered
 from console.tui.display import Display
 from console.tui.look import Look
@@ -39,6 +39,7 @@ class ConsoleApp(Display):
         look: language and glyphs.
         colours: name of the theme.
         folder: where exports go.
+        shown: called once the first picture is there.
         clock: UTC; what ages are measured against.
     """
 
@@ -56,9 +57,12 @@ class ConsoleApp(Display):
         look: Look,
         colours: str = "dark",
         folder: Path,
+        shown: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
     ) -> None:
-        super().__init__(feed, operator, switch, look=look, colours=colours, clock=clock)
+        super().__init__(
+            feed, operator, switch, look=look, colours=colours, shown=shown, clock=clock
+        )
         self._folder = folder
         self._acting = Acting(self, operator, look, lambda: self._snapshot)
         self.crash_report: Path | None = None
@@ -73,11 +77,14 @@ class ConsoleApp(Display):
 
     # ---- keys ----
 
-    def action_tab(self, name: str) -> None:
+    async def action_tab(self, name: str) -> None:
         """Show a tab."""
         self._tab = name
         self.screen.minimize()
-        for container in self.screen_stack[0].query(".tab"):
+        base = self.screen_stack[0]
+        if not base.query(f"#{name}.tab"):
+            await base.query_one("#main").mount(layout.tab(name, self._look))
+        for container in base.query(".tab"):
             container.set_class(container.id == name, "-active")
         self.set_focus(None)
         self.call_after_refresh(self.redraw)
@@ -132,10 +139,10 @@ class ConsoleApp(Display):
         self.theme = names[(at + 1) % len(names)]
         self.notify(self._look(self.theme), timeout=2)
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         """Ask for a filter of the events."""
         if self._tab != "events":
-            self.action_tab("events")
+            await self.action_tab("events")
         box = self.screen_stack[0].query_one("#filter", Input)
         box.add_class("-open")
         box.focus()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import select
 import signal
@@ -43,6 +44,11 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
         except JangteoError:
             return settings
 
+    def shown() -> None:
+        gc.freeze()  # what was made until now stays: it need not be looked through ever again
+        gc.enable()
+        feed.start()
+
     app = ConsoleApp(
         feed,
         Operator(where, refuse=refuse),
@@ -50,6 +56,7 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
         look=Look(args.lang, args.ascii),
         colours=args.theme or "dark",
         folder=settings.data_dir / EXPORTS,
+        shown=shown,
     )
 
     def leave(signum: int, _frame: FrameType | None) -> None:
@@ -59,7 +66,6 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, leave)
     threading.Thread(target=_guard, args=(switch,), name="guard", daemon=True).start()
-    feed.start()
     try:
         code = app.run()
     finally:
