@@ -184,8 +184,9 @@ class Display(App[int]):
         for panel in base.query(Panel):
             if panel.is_on_screen and panel.display:
                 self._draw_panel(panel, view)
-        if self._tab == "letters":
-            base.query_one(Letters).show(view)
+        for letters in base.query(Letters) if self._tab == "letters" else ():
+            if letters.is_mounted:  # its table has its columns
+                letters.show(view)
 
     def _draw_panel(self, panel: Panel, view: View) -> None:
         scroll = panel.parent
