@@ -16,7 +16,6 @@ from textual.containers import VerticalScroll
 from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Static
 
 from console.actions import Operator
 from console.history import History
@@ -28,7 +27,7 @@ from console.tui import frame, keys, layout, theme
 from console.tui.frame import Status
 from console.tui.letters import Letters
 from console.tui.look import Look
-from console.tui.panel import Panel
+from console.tui.panel import Lines, Panel
 from console.tui.view import View
 from shop.clock import Clock, utc_now
 
@@ -216,18 +215,11 @@ class Display(App[int]):
             read_only=bool(self._operator.refuse) and player is None,
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
         )
-        self._set(base.query_one("#header", Static), frame.header(view, status))
+        base.query_one("#header", Lines).put(frame.header(view, status))
         hint = "? help   : commands   A act   q quit"
         hint = self._look("?Help :Cmd A q" if self.size.width < 100 else hint)
-        self._set(base.query_one("#tabs", Static), frame.tabs(view, [*keys.TABS], self._tab, hint))
-        self._set(base.query_one("#too-small", Static), frame.too_small(view))
-
-    @staticmethod
-    def _set(widget: Static, content: Any) -> None:
-        shown = (content.plain, tuple(content.spans))
-        if getattr(widget, "shown", None) != shown:
-            widget.shown = shown  # type: ignore[attr-defined]  # ours, kept with the widget it is about
-            widget.update(content, layout=False)
+        base.query_one("#tabs", Lines).put(frame.tabs(view, [*keys.TABS], self._tab, hint))
+        base.query_one("#too-small", Lines).put(frame.too_small(view))
 
     def on_resize(self) -> None:
         """Draw for the new size, once the layout is known."""

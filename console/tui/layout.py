@@ -8,22 +8,22 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from console.tui import people, servers
 from console.tui.letters import Letters
 from console.tui.look import Look
-from console.tui.panel import Panel
+from console.tui.panel import Lines, Panel
 
 
 def widgets(look: Look) -> ComposeResult:
     """Make the header, the first tab, and the lines below."""
-    yield Static("", id="header", markup=False)
-    yield Static("", id="too-small", markup=False)
+    yield Lines(id="header")
+    yield Lines(id="too-small")
     with Vertical(id="main"):
         yield from _overview()
     yield Input(placeholder=look("filter"), id="filter", select_on_focus=False)
-    yield Static("", id="tabs", markup=False)
+    yield Lines(id="tabs")
 
 
 def _overview() -> ComposeResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from textual.content import Content
@@ -20,6 +21,8 @@ from shop.clock import KST
 Part = str | tuple[str, str]
 """Text, or text with a style."""
 Line = Sequence[Part]
+Drawn = list[Content]
+"""What is drawn, a line each."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,17 @@ class View:
         return self.look(word)
 
 
-def content(lines: Iterable[Line]) -> Content:
-    """Put lines together; nothing in them is markup."""
-    return Content("\n").join(
-        Content.assemble(*(p if isinstance(p, tuple) else Content(p) for p in line))
-        for line in lines
-    )
+def content(lines: Iterable[Line]) -> Drawn:
+    """Put lines together; nothing in them is markup.
+
+    A line that was put together lately is the same object: who shows it need not look into it.
+    """
+    return [_line(tuple(line)) for line in lines]
+
+
+@lru_cache(maxsize=1024)
+def _line(parts: tuple[Part, ...]) -> Content:
+    return Content.assemble(*(p if isinstance(p, tuple) else Content(p) for p in parts))
 
 
 def cell(text: str, cells: int, view: View, *, right: bool = False) -> str:
