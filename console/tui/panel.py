@@ -27,6 +27,7 @@ class Lines(Static):
 
     def __init__(self, *, id: str) -> None:  # noqa: A002  (Textual's name)
         super().__init__("", id=id, markup=False)
+        self.set_reactive(Lines.auto_links, False)  # there are none to look for
         self._lines: Drawn = []
         self.draws = 0
         """How often a line has changed."""
@@ -111,7 +112,8 @@ class Panel(Lines, can_focus=True):
 
     def show(self, view: View) -> None:
         """Draw the view."""
-        self.border_title = view(self._title)
+        if self.border_title != view(self._title):  # set, it repaints all of the panel
+            self.border_title = view(self._title)
         wide, high = self.content_size
         if self._tall:
             high = _ANY_HEIGHT
