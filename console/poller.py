@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from console import sentences as say
 from console import verdict
 from console.changes import changes
 from console.model import READINGS, Event, Happening, Kind, Snapshot
@@ -74,7 +75,7 @@ class _Slot:
             if waited > self.patience:
                 failures += 1
                 since = since or self.reading_since
-                error = error or f"no answer for {waited:.0f} s"
+                error = error or say.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
         failing_s = (now - since).total_seconds() if since else 0.0
         return Reading(
             value=self.value,

@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from console import sentences as say
 from console.model import SCHEMA, Snapshot, encode
 from shop.clock import utc_now
 from shop.errors import UsageError
@@ -73,7 +74,7 @@ class Recorder:
             self._db.executescript(TABLES)
             self._check_format()
         except (OSError, sqlite3.Error) as e:
-            raise UsageError(f"cannot record into {path}: {e}") from None
+            raise UsageError(say.RECORD_FAILED(path=path, error=e)) from None
 
     def _check_format(self) -> None:
         known = {"format": str(FORMAT), "schema": str(SCHEMA)}

@@ -14,6 +14,7 @@ import msgspec
 import redis
 
 from console import journal
+from console import sentences as say
 from console.model import Happening, Kind
 from console.sources import READ_DEADLINE_S, Where
 from console.text import printable
@@ -94,7 +95,9 @@ class EventSource:
         for key, entry in found:
             self._last = key
             level = "info" if entry.outcome == "done" else "warning"
-            text = f"{entry.action}: {entry.outcome}, {entry.result} ({entry.who})"
+            text = say.ACTED(
+                action=entry.action, outcome=entry.outcome, result=entry.result, who=entry.who
+            )
             yield Happening(entry.at, Kind.ACTION, level, "operator", printable(text))
 
 
@@ -130,7 +133,7 @@ class Tail:
             start = self._place[1]
         partial = self._place is None and start > 0
         if end - start > MOST_BYTES:
-            skipped = f"{end - start - MOST_BYTES} bytes of log skipped"
+            skipped = say.SKIPPED(bytes=end - start - MOST_BYTES)
             start, self._rest, partial = end - MOST_BYTES, b"", True
         file.seek(start)
         data = self._rest + file.read(end - start)

@@ -20,6 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 
+from console import sentences as say
 from console import verdict
 from console.model import Kafka, Member, Partition, Topic
 from console.reading import Rate
@@ -203,7 +204,7 @@ class KafkaSource:
     def _topic(self, name: str, count: int | None, error: str | None) -> Topic:
         group = GROUPS[name]
         if count is None:
-            return Topic(name=name, group=group, error="there is no such topic")
+            return Topic(name=name, group=group, error=say.NO_TOPIC())
         partitions = tuple(partition(p, tuple(self._windows[name, p])) for p in range(count))
         lag = verdict.total_lag(p.lag for p in partitions)
         published = verdict.total(p.published for p in partitions)

@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Final
 
 from textual.app import SystemCommand
 from textual.binding import Binding
+from textual.command import CommandPalette
 from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import DataTable, Input
 
+from console import sentences
 from console.actions import Operator, Outcome
 from console.poller import Feed, Poller
 from console.record import Switch
@@ -208,7 +210,7 @@ class ConsoleApp(Display):
     def action_record(self) -> None:
         """Begin to record, or end it."""
         if isinstance(self._feed, Player):
-            self.notify(self._look("this is a recording"), timeout=3)
+            self.notify(self._look.sentence(sentences.A_RECORDING()), timeout=3)
             return
         try:
             if self._switch.path is None:
@@ -217,7 +219,7 @@ class ConsoleApp(Display):
             else:
                 self._switch.off()
         except JangteoError as e:
-            self.notify(str(e), severity="error", markup=False)
+            self.notify(self._look.sentence(str(e)), severity="error", markup=False)
         self._draw_frame(self.view())
 
     def action_play(self) -> None:
@@ -259,6 +261,12 @@ class ConsoleApp(Display):
         if not done and isinstance(self._feed, Poller):  # the journal may be out of reach
             self._feed.note("warning", "operator", text)
 
+    def action_command_palette(self) -> None:
+        """Find a command."""
+        if not isinstance(self.screen, CommandPalette):
+            words = self._look("Search for commands…")
+            self.push_screen(CommandPalette(placeholder=words, id="--command-palette"))
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002  (the signature is Textual's)
         """Return what the command palette offers: every key, and every action."""
         korean = self._look.lang == "ko"
@@ -269,7 +277,9 @@ class ConsoleApp(Display):
             async def press(action: str = key.action) -> None:
                 await self.run_action(action)
 
-            yield SystemCommand(key.ko if korean else key.en, f"key {key.shown}", press)
+            yield SystemCommand(
+                key.ko if korean else key.en, f"{self._look('key')} {key.shown}", press
+            )
         for text, what, act in self._acting.commands():
             yield SystemCommand(text, what, act)
 

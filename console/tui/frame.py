@@ -55,7 +55,7 @@ def header(view: View, status: Status) -> Drawn:
     record = f"{view('rec')} {view('on' if status.recording else 'off')}"
     marks += [(f"{record}  {status.interval:g}s", look.BAD if status.recording else look.DIM)]
     taken = sum(width(p[0] if isinstance(p, tuple) else p) for p in [*first, *marks])
-    why = cell("; ".join(reasons), max(0, view.width - taken - 2), view)
+    why = cell("; ".join(map(view.look.sentence, reasons)), max(0, view.width - taken - 2), view)
     first += [(why, style), "  ", *marks]
     second: list[Part] = [" "]
     for name in SERVERS:

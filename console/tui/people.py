@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from console import verdict
-from console.model import Event, Process, Processes
+from console.model import Event, Kind, Process, Processes
 from console.reading import State
 from console.tables import GradeCount, GradeRun, Letter
 from console.text import duration, folded, number, percent, size, width
@@ -227,7 +227,8 @@ def event_line(event: Event, view: View) -> Line:
     style = _LEVELS.get(event.level, "")
     own = look.ACCENT if event.kind.value != "log" else look.DIM
     source = cell(event.source, 9, view)
-    text = cell(event.text, max(4, view.width - 25), view).rstrip()
+    said = event.text if event.kind is Kind.LOG else view.look.sentence(event.text)
+    text = cell(said, max(4, view.width - 25), view).rstrip()
     return [
         (f"{at} ", look.DIM),
         (f"{event.level[:4].upper():<4} ", style),

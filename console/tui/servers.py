@@ -119,7 +119,7 @@ def groups(view: View) -> Drawn:
         style = look.style_of_lag(t.verdict)
         members = view("unknown") if t.members is None else str(len(t.members))
         who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ())
-        word = t.error or view(t.verdict.value)
+        word = view.look.sentence(t.error or t.verdict.value)
         rows.append(
             [
                 t.group,

@@ -13,6 +13,7 @@ import time
 from types import FrameType
 from typing import Final
 
+from console import sentences
 from console.actions import Operator
 from console.poller import Feed
 from console.record import Switch
@@ -34,9 +35,9 @@ HANGUP: Final = 129
 
 def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch) -> int:
     """Show the feed until the user leaves or a signal ends it."""
-    refuse = "read-only" if args.read_only else ""
+    refuse = sentences.READ_ONLY() if args.read_only else ""
     if isinstance(feed, Player):
-        refuse = "this is a recording"
+        refuse = sentences.A_RECORDING()
 
     def where() -> Settings:
         try:

@@ -94,7 +94,8 @@ def trouble(reading: Reading[Any], view: View) -> list[Line]:
         words += f", {view('next in')} {left:.0f}s"
     lines: list[Line] = [[(cell(words, view.width, view), style)]]
     if view.height > 3 and reading.error:
-        lines.append([(cell(reading.error, view.width, view), look.DIM)])
+        error = view.look.sentence(reading.error)
+        lines.append([(cell(error, view.width, view), look.DIM)])
     return lines
 
 
