@@ -112,6 +112,8 @@ OF = Sentence("{name}: {error}", "{name}: {error}")
 
 ALL: Final = tuple(s for s in list(globals().values()) if isinstance(s, Sentence))
 """In the order in which they are tried."""
+_TOLD: Final = {"state", "verdict", "error", "outcome", "result", "what", "kind"}
+"""Values that are words or sentences of ours; all others are names and numbers."""
 
 
 def _fits(sentence: Sentence, found: re.Match[str]) -> bool:
@@ -142,6 +144,7 @@ def in_korean(text: str, word: Callable[[str], str]) -> str:
     for sentence in ALL:
         found = sentence.pattern.fullmatch(text)
         if found and _fits(sentence, found):
-            values = {name: in_korean(v, word) for name, v in found.groupdict().items()}
-            return sentence.ko.format(**values)
+            values = found.groupdict()
+            told = {name: in_korean(values[name], word) for name in _TOLD & values.keys()}
+            return sentence.ko.format(**{**values, **told})
     return text
