@@ -35,8 +35,8 @@ import psutil
 from benchmarks.common import cpu_s, machine, peak_memory_mb, save
 from console import poller
 from console.actions import Operator
-from console.record import Switch
 from console.sources import Where
+from console.switch import Switch
 from console.tui.app import ConsoleApp
 from console.tui.look import Look
 from shop import settings, stackfile

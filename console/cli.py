@@ -18,10 +18,10 @@ from typing import Final
 from console import plain, poller
 from console.model import Snapshot, encode, only_new
 from console.plain import Lang
+from console.player import Player
 from console.poller import Feed, Poller
-from console.record import Switch
-from console.replay import Player, Recording, moment
 from console.sources import Where
+from console.switch import Switch
 from shop import command
 from shop.errors import ExitCode, UsageError
 from shop.say import say
@@ -190,6 +190,8 @@ def _require_servers(settings: Settings) -> None:
 
 
 def _replay(args: argparse.Namespace, settings: Settings) -> int:
+    from console.replay import Recording, moment  # noqa: PLC0415  (SQLite: 1 MB, for those who replay)
+
     found = Recording(args.replay)
     if args.compare:
         first, second = (found.find(moment(text, found)) for text in args.compare)

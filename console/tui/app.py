@@ -17,9 +17,9 @@ from textual.widgets import DataTable, Input
 
 from console import sentences
 from console.actions import Operator, Outcome
+from console.player import Player
 from console.poller import Feed, Poller
-from console.record import Switch
-from console.replay import Player
+from console.switch import Switch
 from console.tui import keys, layout, output, screens, theme
 from console.tui.acting import Acted, Acting, Answered
 from console.tui.display import Display

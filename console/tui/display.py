@@ -20,9 +20,9 @@ from textual.screen import Screen
 from console.actions import Operator
 from console.history import History
 from console.model import Snapshot
+from console.player import Player
 from console.poller import Feed, Poller
-from console.record import Switch
-from console.replay import Player
+from console.switch import Switch
 from console.tui import frame, keys, layout, theme
 from console.tui.frame import Status
 from console.tui.letters import Letters

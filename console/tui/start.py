@@ -15,9 +15,9 @@ from typing import Final
 
 from console import sentences
 from console.actions import Operator
+from console.player import Player
 from console.poller import Feed
-from console.record import Switch
-from console.replay import Player
+from console.switch import Switch
 from console.tui.app import ConsoleApp
 from console.tui.look import Look
 from shop import settings as shop_settings

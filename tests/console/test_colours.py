@@ -18,7 +18,7 @@ from console.actions import Operator
 from console.history import History
 from console.model import Lag
 from console.reading import State
-from console.record import Switch
+from console.switch import Switch
 from console.tui import look, servers, theme
 from console.tui.app import ConsoleApp
 from console.tui.look import ASCII, FINE, Glyphs, Look

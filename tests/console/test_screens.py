@@ -17,8 +17,9 @@ from textual.filter import Monochrome
 from textual.widgets import Input
 
 from console.model import Snapshot
-from console.record import Switch
-from console.replay import Player, Recording
+from console.player import Player
+from console.replay import Recording
+from console.switch import Switch
 from console.text import width
 from console.tui import keys
 from console.tui.look import Look
