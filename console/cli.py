@@ -23,7 +23,7 @@ from console.poller import Feed, Poller
 from console.sources import Where
 from console.switch import Switch
 from shop import command
-from shop.errors import ExitCode, UsageError
+from shop.errors import ExitCode, JangteoError, UsageError
 from shop.say import say
 from shop.settings import Settings
 
@@ -64,6 +64,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Show the shop in the way that was asked for."""
+    try:
+        return _show(args, settings)
+    except (JangteoError, BrokenPipeError):
+        raise
+    except Exception:  # exit code 1 says that the shop is degraded, not this program
+        from console.tui import output  # noqa: PLC0415  (for a defect alone)
+
+        return output.defect(output.report_crash())
+
+
+def _show(args: argparse.Namespace, settings: Settings) -> int:
     args.lang = args.lang or settings.lang
     _check(args)
     if args.serve:

@@ -8,7 +8,19 @@ from console.reading import State
 from console.tables import GradeCount, GradeRun, Letter
 from console.text import duration, folded, number, percent, size, width
 from console.tui import look
-from console.tui.view import Drawn, Line, Part, View, cell, content, count, rate, table, trouble
+from console.tui.view import (
+    Drawn,
+    Line,
+    Part,
+    View,
+    cell,
+    content,
+    count,
+    listed,
+    rate,
+    table,
+    trouble,
+)
 from shop.clock import KST
 
 
@@ -94,12 +106,13 @@ def spenders(view: View) -> Drawn:
         for s in found.spenders
     ]
     header = [view("customers"), "", view("orders"), view("KRW"), ""]
-    return content((lines + table(header, rows, view, left=2))[: max(3, view.height)])
+    return content((lines + listed(reading, header, rows, view, left=2))[: max(3, view.height)])
 
 
 def upgrades(view: View) -> Drawn:
     """Draw the newest changes of grade."""
-    found = view.snapshot.grades.value
+    reading = view.snapshot.grades
+    found = reading.value
     rows: list[list[Part]] = [
         [
             f"{u.at.astimezone(KST):%H:%M:%S}",
@@ -111,7 +124,7 @@ def upgrades(view: View) -> Drawn:
         for u in (found.upgrades if found else ())
     ]
     header = [view("at"), view("customers"), "", view("KRW"), ""]
-    return content(table(header, rows, view, left=3)[: max(2, view.height)])
+    return content(listed(reading, header, rows, view, left=3)[: max(2, view.height)])
 
 
 def process_style(p: Process, view: View) -> str:

@@ -6,7 +6,19 @@ from console import verdict
 from console.model import Lag, Partition, Redis, Topic
 from console.text import duration, number, percent, size, width
 from console.tui import look
-from console.tui.view import Drawn, Line, Part, View, cell, content, count, rate, table, trouble
+from console.tui.view import (
+    Drawn,
+    Line,
+    Part,
+    View,
+    cell,
+    content,
+    count,
+    listed,
+    rate,
+    table,
+    trouble,
+)
 from console.verdict import Phase
 from shop.clock import KST
 
@@ -149,7 +161,7 @@ def every_partition(view: View) -> Drawn:
             ]
             rows.append([*front, *offsets, (word + skew, style)])
     names = ("partition", "lag", "in", "out", "drain", "begin", "committed", "end")
-    return content(table([*map(view, names), ""], rows, view))
+    return content(listed(view.snapshot.kafka, [*map(view, names), ""], rows, view))
 
 
 def countdown(view: View) -> Drawn:
@@ -280,4 +292,4 @@ def refreshes(view: View) -> Drawn:
     ]
     names = ("duration", "users", "products", "replaced")
     header = [view("at"), "#", *map(view, names), ""]
-    return content(table(header, rows, view)[: max(1, view.height)])
+    return content(listed(view.snapshot.redis, header, rows, view)[: max(1, view.height)])

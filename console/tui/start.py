@@ -7,7 +7,6 @@ import gc
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from types import FrameType
@@ -18,11 +17,11 @@ from console.actions import Operator
 from console.player import Player
 from console.poller import Feed
 from console.switch import Switch
+from console.tui import output
 from console.tui.app import ConsoleApp
 from console.tui.look import Look
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError
-from shop.say import say
 from shop.settings import Settings
 
 EXPORTS: Final = "exports"
@@ -73,9 +72,7 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
         feed.stop()
         switch.off()
     if app.return_code == ExitCode.CRASH:
-        where_to = f"; report: {app.crash_report}" if app.crash_report else ""
-        say(f"jangteo console: a defect of this program{where_to}", to=sys.stderr)
-        return ExitCode.CRASH
+        return output.defect(app.crash_report)
     return int(code or app.return_code or 0)
 
 

@@ -111,6 +111,21 @@ def count(value: float | None, view: View) -> str:
     return number(value, view.look.glyphs.dash)
 
 
+def listed(
+    reading: Reading[Any],
+    header: Sequence[str],
+    rows: Sequence[Sequence[Part]],
+    view: View,
+    *,
+    left: int = 1,
+) -> list[Line]:
+    """Lay rows out as `table` does; where there are none, say why."""
+    lines = table(header, rows, view, left=left)
+    if reading.value is None:
+        return [*lines, *trouble(reading, view)]
+    return lines if rows else [*lines, [(view("none"), look.DIM)]]
+
+
 def table(
     header: Sequence[str], rows: Sequence[Sequence[Part]], view: View, *, left: int = 1
 ) -> list[Line]:
