@@ -56,6 +56,7 @@ GOALS: Mapping[str, float] = {
     "live: memory, MB": 80.0,
     "live: loop lag p95, ms": 30.0,
     "live: loop lag p99, ms": 100.0,
+    "live: first paint while the shop itself still starts, s": 0.6,
     "live: first paint, s": 0.6,
     "frozen: CPU, % of a core": 10.0,
     "down: CPU, % of a core": 10.0,
@@ -68,6 +69,8 @@ OTHERS: Mapping[str, Sequence[str]] = {
 }
 """Other consoles, and the arguments with which they begin with a server that is not there."""
 _ESCAPES = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|[\]P_^][^\x07\x1b]*(\x07|\x1b\\)|[ -/]*[0-~])")
+STARTS = 5
+"""How often it is started for the first paint."""
 PAINTED = 20
 """Letters and digits, lines of boxes not counted: from then on there is something to read."""
 
@@ -155,12 +158,28 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     }
 
 
+def starts(env: Mapping[str, str], state: str) -> Figures:
+    """Start it several times; return medians of the first paint and of the CPU until then."""
+    paints, cpu = [], []
+    for _ in range(STARTS):
+        console = Pty([sys.executable, "-m", "console"], env)
+        try:
+            paints.append(console.first_paint())
+            cpu.append(cpu_s(console.process.pid))  # hardly depends on what else runs
+        finally:
+            console.end()
+    return {
+        f"{state}: first paint, s": statistics.median(paints),
+        f"{state}: first paint, worst of {STARTS}, s": max(paints),
+        f"{state}: CPU until then, s": statistics.median(cpu),
+    }
+
+
 def live(env: Mapping[str, str], seconds: float) -> dict[str, float]:
     """Measure over a running shop."""
     console = Pty([sys.executable, "-m", "console"], env)
     try:
         paint = console.first_paint()
-        start = cpu_s(console.process.pid)  # hardly depends on what else runs, as the wait does
         console.wait_for(b"BRONZE")
         console.pump(5)
         cpu, written = console.cost(seconds)
@@ -171,8 +190,8 @@ def live(env: Mapping[str, str], seconds: float) -> dict[str, float]:
     finally:
         console.end()
     return {
-        "live: first paint, s": paint,
-        "live: CPU until then, s": start,
+        "live: first paint while the shop itself still starts, s": paint,
+        **starts(env, "live"),
         "live: CPU, % of a core": cpu,
         "live: KiB/s to the terminal": written,
         "live: memory, MB": memory,
@@ -185,8 +204,6 @@ def down(env: Mapping[str, str], seconds: float) -> dict[str, float]:
     """Measure with every server out of reach."""
     console = Pty([sys.executable, "-m", "console"], {**env, **DEAD})
     try:
-        paint = console.first_paint()
-        start = cpu_s(console.process.pid)
         console.wait_for(b"unreachable")
         console.pump(5)
         cpu, written = console.cost(seconds)
@@ -201,8 +218,7 @@ def down(env: Mapping[str, str], seconds: float) -> dict[str, float]:
     finally:
         console.end()
     return {
-        "down: first paint, s": paint,
-        "down: CPU until then, s": start,
+        **starts({**env, **DEAD}, "down"),
         "down: memory, MB": memory,
         "down: CPU, % of a core": cpu,
         "down: KiB/s to the terminal": written,
