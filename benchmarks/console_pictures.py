@@ -15,9 +15,11 @@ from pathlib import Path
 
 from console import poller
 from console.actions import Operator
-from console.record import Recorder, Switch
-from console.replay import Player, Recording
+from console.player import Player
+from console.record import Recorder
+from console.replay import Recording
 from console.sources import Where
+from console.switch import Switch
 from console.tui.app import ConsoleApp
 from console.tui.look import Look
 from shop import settings

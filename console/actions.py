@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
-import redis
 
 from console import commands, journal
+from console import sentences as say
 from console.text import printable
 from shop import cache, control
 from shop.clock import Clock, utc_now
@@ -30,6 +30,9 @@ from shop.model import TOPICS
 from shop.outage import first_line
 from shop.settings import Settings
 from shop.supervisor import read_snapshot
+
+if TYPE_CHECKING:
+    import redis
 
 WAIT_S: Final = 30.0
 """How long to wait for the effect: the cache worker and the grader look twice a second; a process
@@ -143,12 +146,12 @@ def parse(words: Sequence[str]) -> Request:
     'generator.rate orders 2.5'
     """
     if not words or words[0] not in ACTIONS:
-        asked = f"no action {words[0]!r}" if words else "no action given"
-        raise UsageError(f"{asked}; known: {', '.join(ACTIONS)}")
+        asked = repr(words[0]) if words else "given"
+        raise UsageError(say.NO_ACTION(name=asked, known=", ".join(ACTIONS)))
     action, arguments = ACTIONS[words[0]], tuple(words[1:])
     needed = sum(not p.startswith("[") for p in action.parameters)
     if not needed <= len(arguments) <= len(action.parameters):
-        raise UsageError(f"expected: {action.usage}")
+        raise UsageError(say.EXPECTED(usage=action.usage))
     if action.id.startswith("generator."):
         _member(arguments[0], control.GENERATORS, "generator")
     if action.id == "generator.rate":
@@ -157,13 +160,14 @@ def parse(words: Sequence[str]) -> Request:
         _member(arguments[0], tuple(TOPICS), "topic")
     for argument in arguments:
         if not re.fullmatch(r"[\w.+-]{1,64}", argument) or argument.startswith("-"):
-            raise UsageError(f"{action.id}: cannot use {printable(argument, 40)!r}")
+            raise UsageError(say.CANNOT_USE(action=action.id, text=repr(printable(argument, 40))))
     return Request(action, arguments)
 
 
 def _member(name: str, known: Sequence[str], kind: str) -> None:
     if name not in known:
-        raise UsageError(f"no {kind} {printable(name, 40)!r}; known: {', '.join(known)}")
+        shown = repr(printable(name, 40))
+        raise UsageError(say.NO_SUCH(kind=kind, name=shown, known=", ".join(known)))
 
 
 def _factor(text: str) -> float:
@@ -172,10 +176,8 @@ def _factor(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= control.MAX_RATE:
-        raise UsageError(
-            f"rate {printable(text, 20)!r}: expected a number above 0, "
-            f"up to {control.MAX_RATE:g}; to stop, generator.pause"
-        )
+        shown = repr(printable(text, 20))
+        raise UsageError(say.BAD_RATE(text=shown, most=f"{control.MAX_RATE:g}"))
     return value
 
 
@@ -219,6 +221,8 @@ class Operator:
         stop = stop or threading.Event()
         if self.refuse:
             return self._result(request, Outcome.REFUSED, self.refuse)
+        from redis import RedisError  # noqa: PLC0415  (0.1 s that the first picture need not wait)
+
         try:
             with cache.client(self._settings().redis_url) as client:
                 try:
@@ -227,8 +231,8 @@ class Operator:
                 except JangteoError as e:
                     result = self._result(request, Outcome.FAILED, str(e))
                 journal.write(client, journal.Entry(**msgspec.structs.asdict(result)))
-        except (redis.RedisError, JangteoError) as e:
-            reason = f"cannot reach Redis, where it would be asked for: {first_line(e)}"
+        except (RedisError, JangteoError) as e:
+            reason = say.NO_REDIS(error=first_line(e))
             return self._result(request, Outcome.FAILED, reason)
         return result
 
@@ -275,45 +279,45 @@ class Operator:
         before = {s.name: s for s in read_snapshot(data_dir)}
         beats = {b.name for b in cache.heartbeats(r)}
         if name in ("postgres", "redis", "kafka"):
-            raise UsageError(f"{name} is a server: it is not restarted from here")
+            raise UsageError(say.A_SERVER(name=name))
         if name not in before:
             known = ", ".join(before) or "none is supervised on this machine"
             odd = f" ({name} runs, but not under `jangteo up`)" if name in beats else ""
             raise UsageError(f"no supervised process {name!r}{odd}; known: {known}")
         control.request_restart(r, name)
         if not wait:
-            return "asked for"
+            return say.ASKED()
 
         def other_pid() -> int | None:
             found = {s.name: s for s in read_snapshot(data_dir)}.get(name)
             return found.pid if found and found.pid not in (None, before[name].pid) else None
 
-        return f"started again, pid {_until(other_pid, wait, stop, 'it is not back')}"
+        return say.NEW_PID(pid=_until(other_pid, wait, stop, say.NOT_BACK()))
 
 
 def _generate(r: redis.Redis, kind: str, arguments: Sequence[str]) -> str:
     name = arguments[0]
     if kind == "generator.rate":
         control.set_rate(r, name, _factor(arguments[1]))
-        return f"{float(arguments[1]):g} times its own rate"
+        return say.RATE(factor=f"{float(arguments[1]):g}")
     control.set_paused(r, name, paused=kind == "generator.pause")
-    return "paused" if kind == "generator.pause" else "resumed"
+    return say.PAUSED() if kind == "generator.pause" else say.RESUMED()
 
 
 def _refresh(r: redis.Redis, wait: float, stop: threading.Event) -> str:
     before = cache.read_meta(r)
     control.request_run(r, "cache")
     if not wait:
-        return "asked for"
+        return say.ASKED()
 
     def done() -> cache.CacheMeta | None:
         meta = cache.read_meta(r)
         if meta.phase == "failed":
-            raise JangteoError(f"the refresh failed: {meta.error}")
+            raise JangteoError(say.THE_REFRESH_FAILED(error=meta.error))
         return meta if meta.version > before.version else None
 
-    meta = _until(done, wait, stop, "no refresh was seen; does the cache worker run?")
-    return f"version {meta.version}, {meta.replaced} replaced, {meta.duration:.3f} s"
+    meta = _until(done, wait, stop, say.NO_REFRESH())
+    return say.VERSION(version=meta.version, replaced=meta.replaced, seconds=f"{meta.duration:.3f}")
 
 
 def _grade(r: redis.Redis, wait: float, stop: threading.Event) -> str:
@@ -324,14 +328,13 @@ def _grade(r: redis.Redis, wait: float, stop: threading.Event) -> str:
     before = last_run()
     control.request_run(r, "grader")
     if not wait:
-        return "asked for"
+        return say.ASKED()
 
     def new_run() -> str | None:
         now = last_run()
         return now if now != before else None
 
-    at = _until(new_run, wait, stop, "no run was seen; does the grader run?")
-    return f"run ended at {at}"
+    return say.RUN_ENDED(at=_until(new_run, wait, stop, say.NO_RUN()))
 
 
 def _until(
@@ -347,7 +350,7 @@ def _until(
         if found := look():
             return found
         if time.monotonic() >= deadline or stop.wait(_LOOK_S):
-            raise JangteoError(f"asked for, but within {wait:g} s {otherwise}")
+            raise JangteoError(say.NOT_SEEN(seconds=f"{wait:g}", what=otherwise))
 
 
 def whoami() -> str:

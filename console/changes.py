@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from console import sentences as say
 from console.model import SERVERS, Lag, Snapshot
 from console.reading import Reading, State
 from console.text import duration
@@ -30,10 +31,10 @@ def _servers(before: Snapshot, after: Snapshot) -> Iterator[Change]:
         old: Reading[object] = getattr(before, name)
         new: Reading[object] = getattr(after, name)
         if new.state is State.DOWN and old.state is not State.DOWN:
-            yield "error", name, f"does not answer: {new.error}"
+            yield "error", name, say.AWAY(error=new.error)
         elif new.state is State.OK and old.state is State.DOWN and old.failing_since:
             away = (after.at - old.failing_since).total_seconds()
-            yield "info", name, f"answers again, after {duration(away)}"
+            yield "info", name, say.BACK(duration=duration(away))
 
 
 def _lags(before: Snapshot, after: Snapshot) -> Iterator[Change]:
@@ -43,9 +44,9 @@ def _lags(before: Snapshot, after: Snapshot) -> Iterator[Change]:
         if topic.verdict is was:
             continue
         if topic.verdict in _BAD:
-            yield "warning", topic.group, f"lag {topic.lag}: {topic.verdict.value}"
+            yield "warning", topic.group, say.LAG(messages=topic.lag, verdict=topic.verdict.value)
         elif was in _BAD and topic.verdict is Lag.OK:
-            yield "info", topic.group, "lag in order again"
+            yield "info", topic.group, say.LAG_OVER()
 
 
 def _processes(before: Snapshot, after: Snapshot) -> Iterator[Change]:
@@ -53,8 +54,8 @@ def _processes(before: Snapshot, after: Snapshot) -> Iterator[Change]:
     for process in after.processes.value.processes if after.processes.value else ():
         was = old.get(process.name)
         if was is not None and process.restarts > was.restarts:
-            how = f" after {process.last_exit}" if process.last_exit else ""
-            yield "warning", process.name, f"was started again{how} (pid {process.pid})"
+            how = say.RESTARTED_AFTER if process.last_exit else say.RESTARTED
+            yield "warning", process.name, how(how=process.last_exit, pid=process.pid)
 
 
 def _cache(before: Snapshot, after: Snapshot) -> Iterator[Change]:
@@ -63,8 +64,8 @@ def _cache(before: Snapshot, after: Snapshot) -> Iterator[Change]:
         return
     meta = after.redis.value.meta if after.redis.value else None
     if now is Phase.FAILED and meta:
-        yield "error", "cache", f"refresh failed: {meta.error}"
+        yield "error", "cache", say.REFRESH_FAILED(error=meta.error)
     elif now is Phase.OVERDUE:
-        yield "warning", "cache", "refresh is overdue"
+        yield "warning", "cache", say.REFRESH_OVERDUE()
     elif was in (Phase.FAILED, Phase.OVERDUE) and now in (Phase.WAITING, Phase.REFRESHING):
-        yield "info", "cache", "refreshed again"
+        yield "info", "cache", say.REFRESHED()

@@ -6,6 +6,7 @@ Without a terminal, or with TERM=dumb, one plain line a second is printed.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -17,12 +18,12 @@ from typing import Final
 from console import plain, poller
 from console.model import Snapshot, encode, only_new
 from console.plain import Lang
+from console.player import Player
 from console.poller import Feed, Poller
-from console.record import Switch
-from console.replay import Player, Recording, moment
 from console.sources import Where
+from console.switch import Switch
 from shop import command
-from shop.errors import ExitCode, UsageError
+from shop.errors import ExitCode, JangteoError, UsageError
 from shop.say import say
 from shop.settings import Settings
 
@@ -63,6 +64,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Show the shop in the way that was asked for."""
+    try:
+        return _show(args, settings)
+    except (JangteoError, BrokenPipeError):
+        raise
+    except Exception:  # exit code 1 says that the shop is degraded, not this program
+        from console.tui import output  # noqa: PLC0415  (for a defect alone)
+
+        return output.defect(output.report_crash())
+
+
+def _show(args: argparse.Namespace, settings: Settings) -> int:
     args.lang = args.lang or settings.lang
     _check(args)
     if args.serve:
@@ -189,6 +201,8 @@ def _require_servers(settings: Settings) -> None:
 
 
 def _replay(args: argparse.Namespace, settings: Settings) -> int:
+    from console.replay import Recording, moment  # noqa: PLC0415  (SQLite: 1 MB, for those who replay)
+
     found = Recording(args.replay)
     if args.compare:
         first, second = (found.find(moment(text, found)) for text in args.compare)
@@ -203,6 +217,7 @@ def _replay(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _tui(source: Feed, args: argparse.Namespace, settings: Settings, switch: Switch) -> int:
+    gc.disable()  # until the first picture: nothing of what is imported for it becomes garbage
     from console.tui import start  # noqa: PLC0415  (0.2 s that the plain ways do not need)
 
     return start.run(source, args, settings, switch)

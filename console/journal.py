@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
-import redis
 
 from shop.control import CONTROL
+
+if TYPE_CHECKING:
+    import redis
 
 LOG: Final = CONTROL + "log"
 KEPT: Final = 500

@@ -8,6 +8,7 @@ lag of 0. Times are aware UTC, durations seconds unless the name says `_ms`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final
@@ -209,6 +210,17 @@ class Kind(str, Enum):
     ACTION = "action"
     CONSOLE = "console"
     """What the console itself noticed: a server gone or back, a verdict changed."""
+
+
+@dataclass(frozen=True)
+class Happening:
+    """An event that has no number yet."""
+
+    at: datetime
+    kind: Kind
+    level: str
+    source: str
+    text: str
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,16 +15,12 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from console import sentences as say
 from console import verdict
 from console.changes import changes
-from console.model import Event, Kind, Snapshot
+from console.model import READINGS, Event, Happening, Kind, Snapshot
 from console.reading import Reading, State
-from console.sources import READ_DEADLINE_S, AnySource, Source, Where
-from console.sources.events import EventSource, Happening
-from console.sources.kafka import KafkaSource, explain
-from console.sources.postgres import GradeSource, LetterSource, ShopSource
-from console.sources.processes import ProcessSource
-from console.sources.redis import RedisSource
+from console.sources import READ_DEADLINE_S, AnySource, Later, Source, Where, explain
 from shop.clock import Clock, utc_now
 from shop.log import redact
 
@@ -79,7 +75,7 @@ class _Slot:
             if waited > self.patience:
                 failures += 1
                 since = since or self.reading_since
-                error = error or f"no answer for {waited:.0f} s"
+                error = error or say.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
         failing_s = (now - since).total_seconds() if since else 0.0
         return Reading(
             value=self.value,
@@ -108,8 +104,8 @@ class Poller:
 
     def __init__(
         self,
-        sources: Sequence[AnySource],
-        events: Source[list[Happening]],
+        sources: Sequence[AnySource | Later],
+        events: Source[list[Happening]] | Later,
         where: Where,
         *,
         slow: float = 0.0,
@@ -192,8 +188,10 @@ class Poller:
         """Add an event of the console itself."""
         self._add([Happening(self._clock(), kind, level, source, text)])
 
-    def _follow(self, source: AnySource) -> None:
+    def _follow(self, source: AnySource | Later) -> None:
         slot, wake = self._slots[source.name], self._wakes[source.name]
+        if isinstance(source, Later):
+            source = source.make()
         while not self._stop.is_set():
             wake.clear()
             wake.wait(self._read(source, slot))
@@ -240,12 +238,13 @@ class Poller:
         return wait
 
     def _follow_events(self) -> None:
+        events = self._events.make() if isinstance(self._events, Later) else self._events
         while not self._stop.is_set():
             with contextlib.suppress(Exception):  # a log that cannot be read is not worth an end
-                self._add(self._events.read())
-            self._stop.wait(self._events.interval * self.pace)
+                self._add(events.read())
+            self._stop.wait(events.interval * self.pace)
         with contextlib.suppress(Exception):
-            self._events.reset()
+            events.reset()
 
     def _add(self, happened: Iterable[Happening]) -> None:
         with self._lock:
@@ -290,12 +289,4 @@ class Poller:
 
 def make(where: Where, *, slow: float = 0.0) -> Poller:
     """Return a poller of a shop."""
-    sources: list[AnySource] = [
-        KafkaSource(where),
-        RedisSource(where),
-        ShopSource(where),
-        GradeSource(where),
-        LetterSource(where),
-        ProcessSource(where),
-    ]
-    return Poller(sources, EventSource(where), where, slow=slow)
+    return Poller([Later(n, where) for n in READINGS], Later("events", where), where, slow=slow)

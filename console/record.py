@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import threading
 import zlib
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import Final
 
 import msgspec
 
+from console import sentences as say
 from console.model import SCHEMA, Snapshot, encode
-from shop.clock import utc_now
 from shop.errors import UsageError
 from shop.log import get_logger
 
@@ -73,7 +72,7 @@ class Recorder:
             self._db.executescript(TABLES)
             self._check_format()
         except (OSError, sqlite3.Error) as e:
-            raise UsageError(f"cannot record into {path}: {e}") from None
+            raise UsageError(say.RECORD_FAILED(path=path, error=e)) from None
 
     def _check_format(self) -> None:
         known = {"format": str(FORMAT), "schema": str(SCHEMA)}
@@ -143,49 +142,6 @@ class Recorder:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-
-class Switch:
-    """Recording that can be turned on and off; a listener of the poller.
-
-    Args:
-        folder: where recordings go that were not given a name.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._recorder: Recorder | None = None
-
-    @property
-    def path(self) -> Path | None:
-        """The file that is written; None while recording is off."""
-        recorder = self._recorder
-        return recorder.path if recorder else None
-
-    def on(self, path: Path | None = None) -> Path:
-        """Begin to record.
-
-        Raises:
-            UsageError: if the file cannot be used.
-        """
-        with self._lock:
-            if self._recorder is None:
-                self._recorder = Recorder(path or self._folder / f"{utc_now():%Y%m%d-%H%M%S}.rec")
-            return self._recorder.path
-
-    def off(self) -> None:
-        """End the recording."""
-        with self._lock:
-            if self._recorder is not None:
-                self._recorder.close()
-            self._recorder = None
-
-    def write(self, snapshot: Snapshot) -> None:
-        """Record a snapshot, if recording is on."""
-        with self._lock:
-            if self._recorder is not None:
-                self._recorder.write(snapshot)
 
 
 def squeeze(text: bytes, key: bytes) -> bytes:

@@ -32,7 +32,7 @@ def width(text: str) -> int:
     >>> width("abc"), width("장터"), width("é")
     (3, 4, 1)
     """
-    return sum(_cells(c) for c in text)
+    return len(text) if text.isascii() else sum(_cells(c) for c in text)
 
 
 def _cells(character: str) -> int:
@@ -61,6 +61,22 @@ def fit(text: str, cells: int, *, right: bool = False, more: str = "…") -> str
         taken = width(text)
     padding = " " * max(0, cells - taken)
     return padding + text if right else text + padding
+
+
+def folded(text: str, cells: int) -> list[str]:
+    """Break a text into lines of at most so many cells, wherever that is.
+
+    >>> folded("abcde", 3), folded("장터 콘솔", 5), folded("", 5)
+    (['abc', 'de'], ['장터 ', '콘솔'], [''])
+    """
+    lines, used = [""], 0
+    for character in text:
+        if used + (needed := _cells(character)) > cells:
+            lines.append("")
+            used = 0
+        lines[-1] += character
+        used += needed
+    return lines
 
 
 def number(value: float | None, unknown: str = "-") -> str:

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Final
 
+from console import sentences as say
 from console.model import READINGS, SERVERS, Lag, Snapshot
 from console.reading import Rate, Reading, State
 
@@ -262,14 +263,15 @@ def silent(beat_at: datetime | None, now: datetime) -> bool:
 
 
 def health(snapshot: Snapshot) -> tuple[Health, tuple[str, ...]]:
-    """Return whether all is well, and what is not, in words."""
+    """Return whether all is well, and what is not, in sentences."""
     unreachable, wrong, loading = [], [], False
     for name in READINGS:
         reading: Reading[object] = getattr(snapshot, name)
         if reading.state is State.DOWN and name in SERVERS:
-            unreachable.append(f"{name}: {reading.error or 'no answer'}")
+            unreachable.append(say.OF(name=name, error=reading.error or say.NO_ANSWER()))
         elif reading.state in (State.DOWN, State.STALE):
-            wrong.append(f"{name} {reading.state.value}: {reading.error or 'no answer'}")
+            error = reading.error or say.NO_ANSWER()
+            wrong.append(say.OF_STATE(name=name, state=reading.state.value, error=error))
         loading = loading or reading.state is State.LOADING
     wrong += _lag_troubles(snapshot) + _cache_troubles(snapshot) + _process_troubles(snapshot)
     if unreachable:
@@ -284,15 +286,15 @@ def _lag_troubles(snapshot: Snapshot) -> list[str]:
     if view is None:
         return []
     bad = [t for t in view.topics if t.error or t.verdict not in (Lag.OK, Lag.UNKNOWN)]
-    return [f"{t.group}: {t.error or t.verdict.value}" for t in bad]
+    return [say.OF(name=t.group, error=t.error or t.verdict.value) for t in bad]
 
 
 def _cache_troubles(snapshot: Snapshot) -> list[str]:
     phase, left = cache_phase(snapshot)
     if phase is Phase.OVERDUE and left is not None:
-        return [f"cache overdue by {-left:.0f} s"]
+        return [say.CACHE_OVERDUE(seconds=f"{-left:.0f}")]
     if phase is Phase.FAILED and snapshot.redis.value:
-        return [f"cache refresh failed: {snapshot.redis.value.meta.error}"]
+        return [say.CACHE_FAILED(error=snapshot.redis.value.meta.error)]
     return []
 
 
@@ -304,9 +306,9 @@ def _process_troubles(snapshot: Snapshot) -> list[str]:
     found = []
     for p in view.processes:
         if p.state == "backoff":
-            found.append(f"{p.name} is down ({p.last_exit})")
+            found.append(say.IS_DOWN(name=p.name, how=p.last_exit))
         elif p.supervised and p.beats and redis_here and p.state not in ("stopped", "stopping"):
             started = p.up_since is None or (snapshot.at - p.up_since).total_seconds() > 15.0
             if started and silent(p.beat_at, snapshot.at):
-                found.append(f"{p.name} is silent")
+                found.append(say.SILENT(name=p.name))
     return found

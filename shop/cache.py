@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
-import redis
 
 from shop.clock import Clock, utc_now
+
+if TYPE_CHECKING:
+    import redis
 
 USERS: Final = "cache:users"
 PRODUCTS: Final = "cache:products"
@@ -82,6 +84,8 @@ def client(url: str, *, timeout: float = 3.0) -> redis.Redis:
 
     It does not connect yet. Errors are `redis.RedisError`.
     """
+    import redis  # noqa: PLC0415  (0.1 s, which those who only know the layout need not wait)
+
     return redis.Redis.from_url(
         url,
         socket_timeout=timeout,

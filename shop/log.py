@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 _SECRET_KEY: Final = re.compile(r"passw|secret|token|credential", re.IGNORECASE)
 _URL_PASSWORD: Final = re.compile(r"(\w+://[^:/@\s]*):[^@/\s]+@")
 MASK: Final = "********"  # of fixed width: the length of a secret is a hint too
+_pending: Callable[[], None] | None = None
+"""What is still to be set up: structlog takes 0.1 s to import, and many commands say nothing."""
 
 
 def redact(text: str) -> str:
@@ -43,7 +46,7 @@ def _name_process(process: str, _: WrappedLogger, __: str, event: EventDict) -> 
 def configure(
     process: str, *, level: str = "info", fmt: str = "logfmt", stream: TextIO | None = None
 ) -> None:
-    """Set up logging for this process.
+    """Set up logging for this process; done when the first logger is asked for.
 
     Args:
         process: name that every line carries, e.g. ``orders``.
@@ -51,6 +54,13 @@ def configure(
         fmt: ``logfmt`` or ``json``.
         stream: where lines go; stderr by default, stdout is for data.
     """
+    global _pending  # noqa: PLW0603  (the process's logging is one)
+    _pending = partial(_set_up, process, level, fmt, stream)
+
+
+def _set_up(process: str, level: str, fmt: str, stream: TextIO | None) -> None:
+    import structlog  # noqa: PLC0415  (see `_pending`)
+
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if fmt == "json"
@@ -76,10 +86,18 @@ def configure(
 
 def bind(**fields: str) -> None:
     """Let every line that this thread logs from now on carry these fields."""
+    import structlog  # noqa: PLC0415  (see `_pending`)
+
     structlog.contextvars.bind_contextvars(**fields)
 
 
 def get_logger() -> FilteringBoundLogger:
     """Return the process's logger."""
+    import structlog  # noqa: PLC0415  (see `_pending`)
+
+    global _pending  # noqa: PLW0603  (the process's logging is one)
+    if (set_up := _pending) is not None:
+        set_up()  # by two threads at once: the same twice
+        _pending = None
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger

@@ -7,9 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Literal, cast
-
-import redis
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from shop import cache, command
 from shop import settings as shop_settings
@@ -19,6 +17,9 @@ from shop.errors import ExitCode, UnreachableError
 from shop.log import redact
 from shop.say import say
 from shop.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
 
 BAR_CELLS: Final = 20
 EVERY_S: Final = 1.0
@@ -105,6 +106,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the line once a second until stopped."""
+    from redis import RedisError  # noqa: PLC0415  (0.1 s, for those who only want the line's text)
+
     stop = command.stop_on_signals()
     lang = cast("Literal['en', 'ko']", args.lang or settings.lang)
     url = settings.redis_url
@@ -113,7 +116,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         began = time.monotonic()
         try:
             text = read(client, utc_now(), lang)
-        except redis.RedisError as e:
+        except RedisError as e:
             if args.once:
                 raise UnreachableError(f"cannot reach Redis at {redact(url)}: {e}") from None
             text = away(e, utc_now(), lang)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from shop import settings as shop_settings
 from shop.errors import JangteoError
+from shop.outage import first_line
 from shop.settings import Settings
 
 READ_DEADLINE_S: Final = 1.5
@@ -37,6 +41,46 @@ class Source(Protocol[T_co]):
 
 
 AnySource = Source[Any]
+
+SOURCES: Final[Mapping[str, tuple[str, str]]] = {
+    "kafka": ("console.sources.kafka", "KafkaSource"),
+    "redis": ("console.sources.redis", "RedisSource"),
+    "postgres": ("console.sources.postgres", "ShopSource"),
+    "grades": ("console.sources.postgres", "GradeSource"),
+    "letters": ("console.sources.postgres", "LetterSource"),
+    "processes": ("console.sources.processes", "ProcessSource"),
+    "events": ("console.sources.events", "EventSource"),
+}
+"""Name of a source -> module and class."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """A source whose module is imported by the thread that reads it.
+
+    The clients of three servers take half a second of CPU to import: the first picture, and the
+    servers that are there, do not wait for it.
+    """
+
+    name: str
+    where: Where
+
+    def make(self) -> AnySource:
+        """Return the source."""
+        module, kind = SOURCES[self.name]
+        made: AnySource = getattr(importlib.import_module(module), kind)(self.where)
+        return made
+
+
+def explain(error: Exception) -> str:
+    """Return one line on what is wrong.
+
+    >>> explain(OSError(111, "Connection refused")), explain(ValueError())
+    ('[Errno 111] Connection refused', 'ValueError')
+    """
+    # An exception of the Kafka client holds an error that says it in a method, not as its text.
+    said = getattr(error.args[0] if error.args else None, "str", None)
+    return str(said()) if callable(said) else first_line(error)
 
 
 class Where:

@@ -6,7 +6,6 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +14,8 @@ import msgspec
 import redis
 
 from console import journal
-from console.model import Kind
+from console import sentences as say
+from console.model import Happening, Kind
 from console.sources import READ_DEADLINE_S, Where
 from console.text import printable
 from shop import cache
@@ -40,17 +40,6 @@ _POSTGRES_LEVELS: Final = {
 }
 _REDIS: Final = re.compile(r"\d+:[A-Z] (\d+ \w{3} \d{4} [\d:]+)\.\d+ ([.*#-]) (.*)")
 _KNOWN: Final = ("timestamp", "level", "process", "event")
-
-
-@dataclass(frozen=True)
-class Happening:
-    """An event that has no number yet."""
-
-    at: datetime
-    kind: Kind
-    level: str
-    source: str
-    text: str
 
 
 class EventSource:
@@ -106,7 +95,9 @@ class EventSource:
         for key, entry in found:
             self._last = key
             level = "info" if entry.outcome == "done" else "warning"
-            text = f"{entry.action}: {entry.outcome}, {entry.result} ({entry.who})"
+            text = say.ACTED(
+                action=entry.action, outcome=entry.outcome, result=entry.result, who=entry.who
+            )
             yield Happening(entry.at, Kind.ACTION, level, "operator", printable(text))
 
 
@@ -142,7 +133,7 @@ class Tail:
             start = self._place[1]
         partial = self._place is None and start > 0
         if end - start > MOST_BYTES:
-            skipped = f"{end - start - MOST_BYTES} bytes of log skipped"
+            skipped = say.SKIPPED(bytes=end - start - MOST_BYTES)
             start, self._rest, partial = end - MOST_BYTES, b"", True
         file.seek(start)
         data = self._rest + file.read(end - start)

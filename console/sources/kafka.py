@@ -20,13 +20,13 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 
+from console import sentences as say
 from console import verdict
 from console.model import Kafka, Member, Partition, Topic
 from console.reading import Rate
 from console.sources import READ_DEADLINE_S, Where
 from shop import kafka, topics
 from shop.model import GROUPS
-from shop.outage import first_line
 
 ENDS_S: Final = 0.5
 """How long fetching may take to confirm the ends of the logs; idle, it takes 30 ms."""
@@ -204,7 +204,7 @@ class KafkaSource:
     def _topic(self, name: str, count: int | None, error: str | None) -> Topic:
         group = GROUPS[name]
         if count is None:
-            return Topic(name=name, group=group, error="there is no such topic")
+            return Topic(name=name, group=group, error=say.NO_TOPIC())
         partitions = tuple(partition(p, tuple(self._windows[name, p])) for p in range(count))
         lag = verdict.total_lag(p.lag for p in partitions)
         published = verdict.total(p.published for p in partitions)
@@ -263,10 +263,3 @@ def _listed(admin: AdminClient, keys: list[Key], spec: OffsetSpec) -> dict[Key, 
         asked, request_timeout=READ_DEADLINE_S
     )
     return {(p.topic, p.partition): int(f.result().offset) for p, f in futures.items()}
-
-
-def explain(error: Exception) -> str:
-    """Return one line on what is wrong."""
-    if isinstance(error, KafkaException) and isinstance(error.args[0], KafkaError):
-        return str(error.args[0].str())
-    return first_line(error)

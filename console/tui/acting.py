@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from textual.app import App
 from textual.message import Message
 
-from console import actions
+from console import actions, sentences
 from console.actions import Operator, Outcome, Request, Result
 from console.commands import WOULD_PUBLISH, Scenario
 from console.model import Snapshot
@@ -67,7 +67,9 @@ class Acting:
     def offer(self) -> None:
         """Show what can be done."""
         if self._operator.refuse:
-            self._app.notify(self._look(self._operator.refuse), severity="warning", markup=False)
+            self._app.notify(
+                self._look.sentence(self._operator.refuse), severity="warning", markup=False
+            )
             return
         found = list(self.commands())
 
@@ -87,11 +89,11 @@ class Acting:
             yield text, what, lambda words=words: self._complete(words)  # type: ignore[misc]  # mypy has no type for a lambda with a default
 
     def report(self, result: Result) -> str:
-        """Say what an action came to; return it."""
+        """Say what an action came to; return it in English, as events are."""
         done = result.outcome == Outcome.DONE.value
-        text = f"{result.action}: {self._look(result.outcome)}, {result.result}"
+        text = sentences.CAME_TO(action=result.action, outcome=result.outcome, result=result.result)
         self._app.notify(
-            text,
+            self._look.sentence(text),
             severity="information" if done else "error",
             timeout=4 if done else 10,
             markup=False,
@@ -120,7 +122,7 @@ class Acting:
             if number is not None:
                 self._confirm(["scenario.start", found[number].scenario])
 
-        items = _columns([(s.scenario, s.lasts, s.rate, s.title) for s in found])
+        items = _columns([(s.scenario, s.lasts, s.rate, self._look(s.title)) for s in found])
         self._app.push_screen(screens.Choose(self._look("Which scenario?"), items), chosen)
 
     def _confirm(self, words: list[str]) -> None:
@@ -128,7 +130,7 @@ class Acting:
         try:
             request = actions.parse(words)
         except JangteoError as e:
-            self._app.notify(str(e), severity="error", markup=False)
+            self._app.notify(self._look.sentence(str(e)), severity="error", markup=False)
             return
         if request.action.id == "dlq.replay":
             what = f"{request.words}: {self._look('a dry run first')}"
@@ -184,7 +186,8 @@ class Acting:
                 then(found)
 
         def fail(reason: str) -> None:
-            self._app.notify(f"{what}: {reason}", severity="error", timeout=10, markup=False)
+            text = f"{what}: {self._look.sentence(reason)}"
+            self._app.notify(text, severity="error", timeout=10, markup=False)
 
         def work() -> None:
             try:

@@ -10,15 +10,17 @@ from typing import Any, ClassVar, Final
 
 from textual.app import SystemCommand
 from textual.binding import Binding
+from textual.command import CommandPalette
 from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import DataTable, Input
 
+from console import sentences
 from console.actions import Operator, Outcome
+from console.player import Player
 from console.poller import Feed, Poller
-from console.record import Switch
-from console.replay import Player
-from console.tui import keys, output, screens, theme
+from console.switch import Switch
+from console.tui import keys, layout, output, screens, theme
 from console.tui.acting import Acted, Acting, Answered
 from console.tui.display import Display
 from console.tui.look import Look
@@ -39,6 +41,7 @@ class ConsoleApp(Display):
         look: language and glyphs.
         colours: name of the theme.
         folder: where exports go.
+        shown: called once the first picture is there.
         clock: UTC; what ages are measured against.
     """
 
@@ -56,9 +59,12 @@ class ConsoleApp(Display):
         look: Look,
         colours: str = "dark",
         folder: Path,
+        shown: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
     ) -> None:
-        super().__init__(feed, operator, switch, look=look, colours=colours, clock=clock)
+        super().__init__(
+            feed, operator, switch, look=look, colours=colours, shown=shown, clock=clock
+        )
         self._folder = folder
         self._acting = Acting(self, operator, look, lambda: self._snapshot)
         self.crash_report: Path | None = None
@@ -73,11 +79,14 @@ class ConsoleApp(Display):
 
     # ---- keys ----
 
-    def action_tab(self, name: str) -> None:
+    async def action_tab(self, name: str) -> None:
         """Show a tab."""
         self._tab = name
         self.screen.minimize()
-        for container in self.screen_stack[0].query(".tab"):
+        base = self.screen_stack[0]
+        if not base.query(f"#{name}.tab"):
+            await base.query_one("#main").mount(layout.tab(name, self._look))
+        for container in base.query(".tab"):
             container.set_class(container.id == name, "-active")
         self.set_focus(None)
         self.call_after_refresh(self.redraw)
@@ -132,10 +141,10 @@ class ConsoleApp(Display):
         self.theme = names[(at + 1) % len(names)]
         self.notify(self._look(self.theme), timeout=2)
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         """Ask for a filter of the events."""
         if self._tab != "events":
-            self.action_tab("events")
+            await self.action_tab("events")
         box = self.screen_stack[0].query_one("#filter", Input)
         box.add_class("-open")
         box.focus()
@@ -201,7 +210,7 @@ class ConsoleApp(Display):
     def action_record(self) -> None:
         """Begin to record, or end it."""
         if isinstance(self._feed, Player):
-            self.notify(self._look("this is a recording"), timeout=3)
+            self.notify(self._look.sentence(sentences.A_RECORDING()), timeout=3)
             return
         try:
             if self._switch.path is None:
@@ -210,7 +219,7 @@ class ConsoleApp(Display):
             else:
                 self._switch.off()
         except JangteoError as e:
-            self.notify(str(e), severity="error", markup=False)
+            self.notify(self._look.sentence(str(e)), severity="error", markup=False)
         self._draw_frame(self.view())
 
     def action_play(self) -> None:
@@ -252,6 +261,12 @@ class ConsoleApp(Display):
         if not done and isinstance(self._feed, Poller):  # the journal may be out of reach
             self._feed.note("warning", "operator", text)
 
+    def action_command_palette(self) -> None:
+        """Find a command."""
+        if not isinstance(self.screen, CommandPalette):
+            words = self._look("Search for commands…")
+            self.push_screen(CommandPalette(placeholder=words, id="--command-palette"))
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002  (the signature is Textual's)
         """Return what the command palette offers: every key, and every action."""
         korean = self._look.lang == "ko"
@@ -262,7 +277,9 @@ class ConsoleApp(Display):
             async def press(action: str = key.action) -> None:
                 await self.run_action(action)
 
-            yield SystemCommand(key.ko if korean else key.en, f"key {key.shown}", press)
+            yield SystemCommand(
+                key.ko if korean else key.en, f"{self._look('key')} {key.shown}", press
+            )
         for text, what, act in self._acting.commands():
             yield SystemCommand(text, what, act)
 

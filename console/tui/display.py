@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,19 +15,19 @@ from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
 from textual.css.query import NoMatches
 from textual.message import Message
-from textual.widgets import Static
+from textual.screen import Screen
 
 from console.actions import Operator
 from console.history import History
 from console.model import Snapshot
+from console.player import Player
 from console.poller import Feed, Poller
-from console.record import Switch
-from console.replay import Player
+from console.switch import Switch
 from console.tui import frame, keys, layout, theme
 from console.tui.frame import Status
 from console.tui.letters import Letters
 from console.tui.look import Look
-from console.tui.panel import Panel
+from console.tui.panel import Lines, Panel
 from console.tui.view import View
 from shop.clock import Clock, utc_now
 
@@ -51,6 +52,7 @@ class Display(App[int]):
         switch: turns recording on and off.
         look: language and glyphs.
         colours: name of the theme.
+        shown: called once the first picture is there.
         clock: UTC; what ages are measured against.
     """
 
@@ -73,14 +75,15 @@ class Display(App[int]):
         *,
         look: Look,
         colours: str = "dark",
+        shown: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
     ) -> None:
         super().__init__()
+        self._shown = shown
         self._feed = feed
         self._operator = operator
         self._switch = switch
         self._look = look
-        self._colours = colours
         self._clock = clock
         self._history = History()
         self._snapshot = feed.latest()
@@ -88,27 +91,39 @@ class Display(App[int]):
         self._frozen_now: datetime | None = None
         self._tab = keys.TABS[0][0]
         self._filter = ""
+        self.set_class(look.ascii, "-ascii", update=False)
+        for each in theme.THEMES:
+            self.register_theme(each)
+        self.set_reactive(App.theme, self._theme_name(colours))
+        self._variables = self.get_css_variables()
+        self.stylesheet.set_variables(self._variables)
+
+    def get_default_screen(self) -> Screen[Any]:
+        """Return a screen that knows the size's classes: styles are worked out once, not twice."""
+        wide = [c for least, c in self.HORIZONTAL_BREAKPOINTS if self.size.width >= least]
+        high = [c for least, c in self.VERTICAL_BREAKPOINTS if self.size.height >= least]
+        return Screen(id="_default", classes=f"{wide[-1]} {high[-1]}")
 
     def compose(self) -> ComposeResult:
-        """Make the header, a container per tab, and the lines below."""
+        """Make the header, the first tab, and the lines below."""
         yield from layout.widgets(self._look)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return what themes that are not ours lack."""
         return {"dim": theme.DIM_OF_OTHERS}
 
-    def on_mount(self) -> None:
-        """Set colours and glyphs."""
-        for each in theme.THEMES:
-            self.register_theme(each)
-        self.theme = self._theme_name(self._colours)
-        self.set_class(self._look.ascii, "-ascii")
+    def refresh_css(self, animate: bool = True) -> None:
+        """Work styles out anew, if a colour has changed: when Textual starts, none has."""
+        if (variables := self.get_css_variables()) != self._variables:
+            self._variables = variables
+            super().refresh_css(animate=animate)
 
     def on_ready(self) -> None:
-        """Begin to tick, now that all widgets are there."""
+        """Begin to tick, now that the widgets are there."""
         self.set_interval(TICK_S, self._tick)
         self._history.push(self._snapshot)
         self._apply(self._snapshot)
+        self.call_after_refresh(self._shown)
 
     def _theme_name(self, name: str) -> str:
         if name == theme.ANSI:
@@ -168,8 +183,9 @@ class Display(App[int]):
         for panel in base.query(Panel):
             if panel.is_on_screen and panel.display:
                 self._draw_panel(panel, view)
-        if self._tab == "letters":
-            base.query_one(Letters).show(view)
+        for letters in base.query(Letters) if self._tab == "letters" else ():
+            if letters.is_mounted:  # its table has its columns
+                letters.show(view)
 
     def _draw_panel(self, panel: Panel, view: View) -> None:
         scroll = panel.parent
@@ -184,9 +200,9 @@ class Display(App[int]):
 
     def _draw_countdown(self) -> None:
         view = self.view()
-        for name in ("#countdown", "#cache-countdown"):
-            panel = self.screen_stack[0].query_one(name, Panel)
-            if panel.is_on_screen and self._tab in ("overview", "cache"):
+        name = {"overview": "#countdown", "cache": "#cache-countdown"}.get(self._tab)
+        for panel in self.screen_stack[0].query(name).results(Panel) if name else ():
+            if panel.is_on_screen:
                 panel.show(view)
 
     def _draw_frame(self, view: View) -> None:
@@ -199,18 +215,11 @@ class Display(App[int]):
             read_only=bool(self._operator.refuse) and player is None,
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
         )
-        self._set(base.query_one("#header", Static), frame.header(view, status))
+        base.query_one("#header", Lines).put(frame.header(view, status))
         hint = "? help   : commands   A act   q quit"
         hint = self._look("?Help :Cmd A q" if self.size.width < 100 else hint)
-        self._set(base.query_one("#tabs", Static), frame.tabs(view, [*keys.TABS], self._tab, hint))
-        self._set(base.query_one("#too-small", Static), frame.too_small(view))
-
-    @staticmethod
-    def _set(widget: Static, content: Any) -> None:
-        shown = (content.plain, tuple(content.spans))
-        if getattr(widget, "shown", None) != shown:
-            widget.shown = shown  # type: ignore[attr-defined]  # ours, kept with the widget it is about
-            widget.update(content, layout=False)
+        base.query_one("#tabs", Lines).put(frame.tabs(view, [*keys.TABS], self._tab, hint))
+        base.query_one("#too-small", Lines).put(frame.too_small(view))
 
     def on_resize(self) -> None:
         """Draw for the new size, once the layout is known."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from textual.content import Content
-
 from console import verdict
 from console.model import SERVERS
 from console.text import width
 from console.tui import look
-from console.tui.view import Part, View, cell, content, state
+from console.tui.view import Drawn, Part, View, cell, content, state
 from shop.clock import KST
 
 
@@ -33,7 +31,7 @@ class Status:
     replay: tuple[int, int, bool] | None = None
 
 
-def header(view: View, status: Status) -> Content:
+def header(view: View, status: Status) -> Drawn:
     """Draw the two lines at the top: how all of it is, and each server."""
     health, reasons = verdict.health(view.snapshot)
     style = look.style_of_health(health)
@@ -57,7 +55,7 @@ def header(view: View, status: Status) -> Content:
     record = f"{view('rec')} {view('on' if status.recording else 'off')}"
     marks += [(f"{record}  {status.interval:g}s", look.BAD if status.recording else look.DIM)]
     taken = sum(width(p[0] if isinstance(p, tuple) else p) for p in [*first, *marks])
-    why = cell("; ".join(reasons), max(0, view.width - taken - 2), view)
+    why = cell("; ".join(map(view.look.sentence, reasons)), max(0, view.width - taken - 2), view)
     first += [(why, style), "  ", *marks]
     second: list[Part] = [" "]
     for name in SERVERS:
@@ -71,7 +69,7 @@ def header(view: View, status: Status) -> Content:
     return content([first, second])
 
 
-def tabs(view: View, names: list[tuple[str, str]], active: str, keys: str) -> Content:
+def tabs(view: View, names: list[tuple[str, str]], active: str, keys: str) -> Drawn:
     """Draw the tab bar, the active one reversed, and the most used keys."""
     parts: list[Part] = []
     used = 0
@@ -82,7 +80,7 @@ def tabs(view: View, names: list[tuple[str, str]], active: str, keys: str) -> Co
     return content([[*parts, (cell(keys, max(0, view.width - used), view, right=True), look.DIM)]])
 
 
-def too_small(view: View) -> Content:
+def too_small(view: View) -> Drawn:
     """Say which size is needed."""
     words = {
         "en": f"The console needs 80x24; this terminal is {view.width}x{view.height}.",

@@ -1,43 +1,29 @@
-"""Which panels there are and in which containers; their sizes are in `console.tcss`."""
+"""Which panels there are and in which containers; their sizes are in `console.tcss`.
+
+A tab is made when it is shown for the first time: the first picture waits for one of seven only.
+"""
 
 from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
-from textual.widgets import Input, Static
+from textual.widget import Widget
+from textual.widgets import Input
 
 from console.tui import people, servers
 from console.tui.letters import Letters
 from console.tui.look import Look
-from console.tui.panel import Panel
+from console.tui.panel import Lines, Panel
 
 
 def widgets(look: Look) -> ComposeResult:
-    """Make the header, a container per tab, and the lines below."""
-    yield Static("", id="header", markup=False)
-    yield Static("", id="too-small", markup=False)
+    """Make the header, the first tab, and the lines below."""
+    yield Lines(id="header")
+    yield Lines(id="too-small")
     with Vertical(id="main"):
         yield from _overview()
-        with Vertical(id="kafka", classes="tab"):
-            yield Panel(servers.groups, "Groups", rule=True, id="group-lines")
-            with VerticalScroll(classes="scroll"):
-                yield Panel(servers.every_partition, "Partitions", tall=True, id="offsets")
-        with Vertical(id="cache", classes="tab"):
-            yield Panel(servers.countdown, "Cache", id="cache-countdown")
-            yield Panel(servers.redis, "Redis", rule=True, id="cache-redis")
-            with VerticalScroll(classes="scroll"):
-                yield Panel(servers.refreshes, "Refreshes", tall=True, id="refresh-list")
-        with Vertical(id="customers", classes="tab"):
-            yield Panel(people.grades, "Grades", rule=True, id="all-grades")
-            yield Panel(people.spenders, "Top spenders", rule=True, id="spender-list")
-            yield Panel(people.upgrades, "Grade changes", rule=True, id="upgrade-list")
-        with Vertical(id="events", classes="tab"), VerticalScroll(classes="scroll"):
-            yield Panel(people.every_event, "Events", tall=True, id="all-events")
-        with Vertical(id="processes", classes="tab"), VerticalScroll(classes="scroll"):
-            yield Panel(people.every_process, "Processes", tall=True, id="all-processes")
-        yield Letters(look, id="letters", classes="tab")
     yield Input(placeholder=look("filter"), id="filter", select_on_focus=False)
-    yield Static("", id="tabs", markup=False)
+    yield Lines(id="tabs")
 
 
 def _overview() -> ComposeResult:
@@ -53,3 +39,31 @@ def _overview() -> ComposeResult:
         with Vertical(id="overview-c"):
             yield Panel(people.processes, "Processes", rule=True, id="process-list")
             yield Panel(people.events, "Events", rule=True, id="events-tail")
+
+
+def tab(name: str, look: Look) -> Widget:
+    """Make a tab other than the first, with its panels."""
+    if name == "letters":
+        return Letters(look, id=name, classes="tab")
+    scrolled = {
+        "kafka": Panel(servers.every_partition, "Partitions", tall=True, id="offsets"),
+        "cache": Panel(servers.refreshes, "Refreshes", tall=True, id="refresh-list"),
+        "events": Panel(people.every_event, "Events", tall=True, id="all-events"),
+        "processes": Panel(people.every_process, "Processes", tall=True, id="all-processes"),
+    }
+    fixed = {
+        "kafka": [Panel(servers.groups, "Groups", rule=True, id="group-lines")],
+        "cache": [
+            Panel(servers.countdown, "Cache", id="cache-countdown"),
+            Panel(servers.redis, "Redis", rule=True, id="cache-redis"),
+        ],
+        "customers": [
+            Panel(people.grades, "Grades", rule=True, id="all-grades"),
+            Panel(people.spenders, "Top spenders", rule=True, id="spender-list"),
+            Panel(people.upgrades, "Grade changes", rule=True, id="upgrade-list"),
+        ],
+    }
+    panels: list[Widget] = [*fixed.get(name, ())]
+    if name in scrolled:
+        panels.append(VerticalScroll(scrolled[name], classes="scroll"))
+    return Vertical(*panels, id=name, classes="tab")

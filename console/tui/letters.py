@@ -12,7 +12,7 @@ from console.text import fit
 from console.tui import people
 from console.tui.look import Look
 from console.tui.panel import Panel
-from console.tui.view import View
+from console.tui.view import Drawn, View, content
 from shop.clock import KST
 
 _COLUMNS = (("time", 14), ("topic", 9), ("where", 14), ("reason", 16), ("detail", 60))
@@ -67,9 +67,9 @@ class Letters(Vertical):
         row = self.query_one(DataTable).cursor_row
         return self._letters[row] if 0 <= row < len(self._letters) else None
 
-    def _draw(self, view: View) -> Content:
+    def _draw(self, view: View) -> Drawn:
         letter = self._under()
-        return people.letter(letter, view) if letter else Content(view("none"))
+        return people.letter(letter, view) if letter else content([[view("none")]])
 
 
 def _place(letter: Letter) -> tuple[str, int, int]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from console.model import Lag
 from console.reading import State
+from console.sentences import in_korean
 from console.tui.words import KOREAN
 from console.verdict import Health, Phase
 
@@ -63,6 +65,19 @@ class Look:
         ('캐시', 'Cache', 'no such word')
         """
         return KOREAN.get(word, word) if self.lang == "ko" else word
+
+    def sentence(self, text: str) -> str:
+        """Return one of the console's sentences in the chosen language.
+
+        >>> Look("ko").sentence("orders is silent"), Look("en").sentence("orders is silent")
+        ('orders 응답 없음', 'orders is silent')
+        """
+        return _in_korean(text) if self.lang == "ko" else text
+
+
+@lru_cache(maxsize=2048)
+def _in_korean(text: str) -> str:
+    return in_korean(text, lambda word: KOREAN.get(word, word))
 
 
 def style_of_state(state: State) -> str:

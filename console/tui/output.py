@@ -12,7 +12,9 @@ from pathlib import Path
 from console import plain
 from console.model import Snapshot, encode
 from shop.clock import utc_now
+from shop.errors import ExitCode
 from shop.log import redact
+from shop.say import say
 from shop.stackfile import write_private
 
 
@@ -43,6 +45,13 @@ def export(folder: Path, picture: str, snapshot: Snapshot) -> Path:
     with base.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("name", "value"), *plain.pairs(snapshot)])
     return base.with_suffix(".svg")
+
+
+def defect(report: Path | None) -> ExitCode:
+    """Say that this program has a defect, and where the report is; return the exit code."""
+    where = f"; report: {report}" if report else ""
+    say(f"jangteo console: a defect of this program{where}", to=sys.stderr)
+    return ExitCode.CRASH
 
 
 def report_crash() -> Path | None:

@@ -1,25 +1,87 @@
-"""A panel: draws itself from a view when it is seen and when something in it changed."""
+"""A panel: draws itself from a view when it is seen, and paints the lines that changed."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from textual.content import Content
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.visual import Visual
 from textual.widgets import Static
 
 from console.text import width
 from console.tui import look
-from console.tui.view import View
+from console.tui.view import Drawn, View, content
 
-Draw = Callable[[View], Content]
+Draw = Callable[[View], Drawn]
 _ANY_HEIGHT = 10_000
 
 
-class Panel(Static, can_focus=True):
+class Lines(Static):
+    """Shows lines, and paints those that changed: the cost of a second is what it changed.
+
+    A `Static` renders, styles and writes all of its lines when one is another.
+    """
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002  (Textual's name)
+        super().__init__("", id=id, markup=False)
+        self.set_reactive(Lines.auto_links, False)  # there are none to look for
+        self._lines: Drawn = []
+        self.draws = 0
+        """How often a line has changed."""
+
+    def put(self, lines: Drawn, *, layout: bool = False) -> None:
+        """Show lines.
+
+        Args:
+            lines: as many as there are; none is wrapped.
+            layout: whether the height follows their number.
+        """
+        pairs = itertools.zip_longest(self._lines, lines)
+        changed = [y for y, (old, new) in enumerate(pairs) if not _same(old, new)]
+        if not changed:
+            return
+        layout = layout and len(lines) != len(self._lines)
+        self._lines = lines
+        self.draws += 1
+        wide = self.size.width
+        self.refresh(*(Region(0, y, wide, 1) for y in changed), layout=layout)
+
+    def render(self) -> Content:
+        """Return all of it, for what is selected and for heights that follow the content."""
+        return Content("\n").join(self._lines)
+
+    def render_line(self, y: int) -> Strip:
+        """Return one line; Textual asks for those that were refreshed."""
+        if y >= len(self._lines):
+            return Strip.blank(self.size.width, self.visual_style.rich_style)
+        if self.text_selection is not None:
+            return super().render_line(y)
+        line = self._lines[y]
+        return Visual.to_strips(self, line, self.size.width, 1, self.visual_style)[0]
+
+    @property
+    def text(self) -> str:
+        """What is shown, as text."""
+        return "\n".join(line.plain for line in self._lines)
+
+
+def _same(old: Content | None, new: Content | None) -> bool:
+    """Tell whether two lines look the same."""
+    if old is new:
+        return True
+    if old is None or new is None:
+        return False
+    return old.plain == new.plain and old.spans == new.spans
+
+
+class Panel(Lines, can_focus=True):
     """Shows what a function draws.
 
     Args:
-        draw: content of a view that has the panel's size.
+        draw: lines of a view that has the panel's size.
         title: in English; on the border, or above the content where there is no border.
         rule: whether the title stands above the content in the compact layout.
         tall: whether the content may be higher than the panel, which then scrolls.
@@ -37,14 +99,11 @@ class Panel(Static, can_focus=True):
         tall: bool = False,
         id: str,  # noqa: A002  (Textual's name)
     ) -> None:
-        super().__init__("", id=id, markup=False)
+        super().__init__(id=id)
         self._draw = draw
         self._title = title
         self._rule = rule
         self._tall = tall
-        self._shown: tuple[str, object] | None = None
-        self.draws = 0
-        """How often the content has changed."""
 
     @property
     def bare(self) -> bool:
@@ -52,8 +111,9 @@ class Panel(Static, can_focus=True):
         return self.styles.border_top[0] in ("", "none")
 
     def show(self, view: View) -> None:
-        """Draw the view, if it looks different from what is there."""
-        self.border_title = view(self._title)
+        """Draw the view."""
+        if self.border_title != view(self._title):  # set, it repaints all of the panel
+            self.border_title = view(self._title)
         wide, high = self.content_size
         if self._tall:
             high = _ANY_HEIGHT
@@ -62,16 +122,8 @@ class Panel(Static, can_focus=True):
         if rule:
             line = view.look.glyphs.rule
             title = f"{line * 2} {view(self._title)} "
-            head = Content.styled(title + line * max(0, wide - width(title)), look.DIM)
-            drawn = Content("\n").join([head, drawn])
-        shown = (drawn.plain, tuple(drawn.spans))
-        if shown == self._shown:
-            return
-        self._shown = shown
-        self.draws += 1
-        self.update(drawn, layout=self._tall)
-
-    @property
-    def text(self) -> str:
-        """What is shown, as text."""
-        return self._shown[0] if self._shown else ""
+            drawn = [
+                *content([[(title + line * max(0, wide - width(title)), look.DIM)]]),
+                *drawn,
+            ]
+        self.put(drawn, layout=self._tall)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from textual.content import Content
-
 from console import verdict
-from console.model import Event, Process
+from console.model import Event, Kind, Process, Processes
 from console.reading import State
 from console.tables import GradeCount, GradeRun, Letter
-from console.text import duration, number, percent, size, width
+from console.text import duration, folded, number, percent, size, width
 from console.tui import look
-from console.tui.view import Line, Part, View, cell, content, count, rate, table, trouble
+from console.tui.view import (
+    Drawn,
+    Line,
+    Part,
+    View,
+    cell,
+    content,
+    count,
+    listed,
+    rate,
+    table,
+    trouble,
+)
 from shop.clock import KST
 
 
-def grades(view: View) -> Content:
+def grades(view: View) -> Drawn:
     """Draw how many customers hold each grade, and how that changed in the last run."""
     reading = view.snapshot.grades
     found = reading.value
@@ -78,7 +88,7 @@ def _grade(g: GradeCount, label: int, most: int, customers: int, view: View) -> 
     ]
 
 
-def spenders(view: View) -> Content:
+def spenders(view: View) -> Drawn:
     """Draw who spent most in the last minutes, and what was taken in all."""
     reading = view.snapshot.postgres
     found = reading.value
@@ -96,12 +106,13 @@ def spenders(view: View) -> Content:
         for s in found.spenders
     ]
     header = [view("customers"), "", view("orders"), view("KRW"), ""]
-    return content((lines + table(header, rows, view, left=2))[: max(3, view.height)])
+    return content((lines + listed(reading, header, rows, view, left=2))[: max(3, view.height)])
 
 
-def upgrades(view: View) -> Content:
+def upgrades(view: View) -> Drawn:
     """Draw the newest changes of grade."""
-    found = view.snapshot.grades.value
+    reading = view.snapshot.grades
+    found = reading.value
     rows: list[list[Part]] = [
         [
             f"{u.at.astimezone(KST):%H:%M:%S}",
@@ -113,7 +124,7 @@ def upgrades(view: View) -> Content:
         for u in (found.upgrades if found else ())
     ]
     header = [view("at"), view("customers"), "", view("KRW"), ""]
-    return content(table(header, rows, view, left=3)[: max(2, view.height)])
+    return content(listed(reading, header, rows, view, left=3)[: max(2, view.height)])
 
 
 def process_style(p: Process, view: View) -> str:
@@ -134,7 +145,7 @@ def waiting_for(p: Process) -> str:
     return p.fields.get("waiting_for", "")
 
 
-def processes(view: View) -> Content:
+def processes(view: View) -> Drawn:
     """Draw the processes: a line each where there is room, else as many as fit in a line."""
     reading = view.snapshot.processes
     found = reading.value
@@ -159,24 +170,26 @@ def processes(view: View) -> Content:
             used += width(text) + 2
         return content([*lines, *rows, parts][: view.height])
     drawn = table(*_process_table(found.processes, view, brief=True), view)
-    scenarios = ", ".join(found.scenarios)
-    if scenarios:
-        lines.append([(f"{view('scenarios')}: ", look.DIM), (scenarios, look.ACCENT)])
-    return content((lines + drawn)[: view.height])
+    return content((lines + _scenarios(found, view) + drawn)[: view.height])
 
 
-def every_process(view: View) -> Content:
+def _scenarios(found: Processes, view: View) -> list[Line]:
+    if not found.scenarios:
+        return []
+    head = f"{view('scenarios')}: "
+    running = cell(", ".join(found.scenarios), max(0, view.width - width(head)), view).rstrip()
+    return [[(head, look.DIM), (running, look.ACCENT)]]
+
+
+def every_process(view: View) -> Drawn:
     """Draw the processes with all that they say of themselves."""
     reading = view.snapshot.processes
     found = reading.value
     lines = trouble(reading, view)
     if found is None:
         return content(lines)
-    if found.scenarios:
-        lines.append(
-            [(f"{view('scenarios')}: ", look.DIM), (", ".join(found.scenarios), look.ACCENT)]
-        )
-    return content(lines + table(*_process_table(found.processes, view, brief=False), view))
+    drawn = table(*_process_table(found.processes, view, brief=False), view)
+    return content(lines + _scenarios(found, view) + drawn)
 
 
 def _process_table(
@@ -227,7 +240,8 @@ def event_line(event: Event, view: View) -> Line:
     style = _LEVELS.get(event.level, "")
     own = look.ACCENT if event.kind.value != "log" else look.DIM
     source = cell(event.source, 9, view)
-    text = cell(event.text, max(4, view.width - 25), view).rstrip()
+    said = event.text if event.kind is Kind.LOG else view.look.sentence(event.text)
+    text = cell(said, max(4, view.width - 25), view).rstrip()
     return [
         (f"{at} ", look.DIM),
         (f"{event.level[:4].upper():<4} ", style),
@@ -250,7 +264,7 @@ def chosen(view: View) -> list[Event]:
     ]
 
 
-def events(view: View) -> Content:
+def events(view: View) -> Drawn:
     """Draw the newest events, the newest at the bottom."""
     last = chosen(view)[-max(1, view.height) :]
     if not last:
@@ -258,13 +272,13 @@ def events(view: View) -> Content:
     return content([event_line(e, view) for e in last])
 
 
-def every_event(view: View) -> Content:
+def every_event(view: View) -> Drawn:
     """Draw all events that are kept."""
     found = chosen(view)
     return content([event_line(e, view) for e in found] or [[(view("none"), look.DIM)]])
 
 
-def letter_counts(view: View) -> Content:
+def letter_counts(view: View) -> Drawn:
     """Draw the dead letters by topic and reason."""
     reading = view.snapshot.letters
     found = reading.value
@@ -287,7 +301,7 @@ def letter_counts(view: View) -> Content:
     return content(lines + table(header, rows, view, left=2))
 
 
-def letter(found: Letter, view: View) -> Content:
+def letter(found: Letter, view: View) -> Drawn:
     """Draw one dead letter."""
     replayed = ""
     if found.replayed_at:
@@ -295,11 +309,14 @@ def letter(found: Letter, view: View) -> Content:
     where = f"{found.topic} {found.partition} {found.offset}"
     at = f"{found.rejected_at.astimezone(KST):%Y-%m-%d %H:%M:%S}"
     field = f" {found.field}" if found.field else ""
+    reason = f"{found.reason}{field}: "
+    first, *more = folded(reason + found.detail, view.width)
     return content(
         [
             [(where, look.BOLD), (f"  {at}{replayed}", look.DIM)],
-            [(f"{found.reason}{field}: ", look.WARN), found.detail],
-            [found.payload],
+            [(first[: len(reason)], look.WARN), first[len(reason) :]],
+            *([line] for line in more),
+            *([line] for line in folded(found.payload, view.width)),
             [(f"jangteo dlq show {where}", look.DIM)],
         ]
     )

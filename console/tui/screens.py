@@ -127,5 +127,9 @@ def offers(snapshot: Snapshot) -> list[tuple[str, list[str]]]:
     found += [["cache.refresh"], ["grading.run"], ["scenario.start", "NAME"]]
     found += [["scenario.stop", s.split()[0]] for s in (view.scenarios if view else ())]
     found.append(["dlq.replay"])
+    letters = snapshot.letters.value
+    found += [
+        ["dlq.replay", c.topic, c.reason] for c in (letters.counts if letters else ()) if c.open
+    ]
     found += [["process.restart", p.name] for p in processes.values() if p.supervised and p.beats]
     return [(" ".join(words), words) for words in found]

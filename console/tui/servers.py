@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from textual.content import Content
-
 from console import verdict
 from console.model import Lag, Partition, Redis, Topic
 from console.text import duration, number, percent, size, width
 from console.tui import look
-from console.tui.view import Line, Part, View, cell, content, count, rate, table, trouble
+from console.tui.view import (
+    Drawn,
+    Line,
+    Part,
+    View,
+    cell,
+    content,
+    count,
+    listed,
+    rate,
+    table,
+    trouble,
+)
 from console.verdict import Phase
 from shop.clock import KST
 
 
-def flow(view: View) -> Content:
+def flow(view: View) -> Drawn:
     """Draw what comes in, what goes out, and what is between, each over the last minutes."""
     kafka = view.snapshot.kafka
     topics = kafka.value.topics if kafka.value else ()
@@ -82,7 +92,7 @@ def _chart(view: View, name: str, text: str, after: str, rows: int) -> list[Line
     return lines
 
 
-def partitions(view: View) -> Content:
+def partitions(view: View) -> Drawn:
     """Draw the partitions, the worst and those furthest behind first."""
     kafka = view.snapshot.kafka
     lines = trouble(kafka, view)
@@ -112,7 +122,7 @@ def _row(topic: Topic, p: Partition, view: View) -> list[Part]:
     ]
 
 
-def groups(view: View) -> Content:
+def groups(view: View) -> Drawn:
     """Draw a line for each group: lag, rates, verdict, who consumes."""
     kafka = view.snapshot.kafka
     lines = trouble(kafka, view)
@@ -121,7 +131,7 @@ def groups(view: View) -> Content:
         style = look.style_of_lag(t.verdict)
         members = view("unknown") if t.members is None else str(len(t.members))
         who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ())
-        word = t.error or view(t.verdict.value)
+        word = view.look.sentence(t.error or t.verdict.value)
         rows.append(
             [
                 t.group,
@@ -138,7 +148,7 @@ def groups(view: View) -> Content:
     return content(lines + table(header, rows, view))
 
 
-def every_partition(view: View) -> Content:
+def every_partition(view: View) -> Drawn:
     """Draw all partitions with their offsets."""
     rows: list[list[Part]] = []
     for t in view.snapshot.kafka.value.topics if view.snapshot.kafka.value else ():
@@ -151,10 +161,10 @@ def every_partition(view: View) -> Content:
             ]
             rows.append([*front, *offsets, (word + skew, style)])
     names = ("partition", "lag", "in", "out", "drain", "begin", "committed", "end")
-    return content(table([*map(view, names), ""], rows, view))
+    return content(listed(view.snapshot.kafka, [*map(view, names), ""], rows, view))
 
 
-def countdown(view: View) -> Content:
+def countdown(view: View) -> Drawn:
     """Draw how long until the cache is refreshed, from what its worker announced."""
     phase, left = verdict.cache_phase(view.snapshot)
     reading = view.snapshot.redis
@@ -208,7 +218,7 @@ def _large(times: str, word: Part, done: float, style: str, view: View) -> list[
     ]
 
 
-def redis(view: View) -> Content:
+def redis(view: View) -> Drawn:
     """Draw Redis: one line where there is room for one, else the details."""
     reading = view.snapshot.redis
     found = reading.value
@@ -265,7 +275,7 @@ def _redis_rows(found: Redis, view: View) -> list[tuple[str, str, str]]:
     ]
 
 
-def refreshes(view: View) -> Content:
+def refreshes(view: View) -> Drawn:
     """Draw the last refreshes of the cache, the newest first."""
     found = view.snapshot.redis.value
     rows: list[list[Part]] = [
@@ -282,4 +292,4 @@ def refreshes(view: View) -> Content:
     ]
     names = ("duration", "users", "products", "replaced")
     header = [view("at"), "#", *map(view, names), ""]
-    return content(table(header, rows, view)[: max(1, view.height)])
+    return content(listed(view.snapshot.redis, header, rows, view)[: max(1, view.height)])

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from types import FrameType
 from typing import Final
 
+from console import sentences
 from console.actions import Operator
+from console.player import Player
 from console.poller import Feed
-from console.record import Switch
-from console.replay import Player
+from console.switch import Switch
+from console.tui import output
 from console.tui.app import ConsoleApp
 from console.tui.look import Look
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError
-from shop.say import say
 from shop.settings import Settings
 
 EXPORTS: Final = "exports"
@@ -33,15 +34,20 @@ HANGUP: Final = 129
 
 def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch) -> int:
     """Show the feed until the user leaves or a signal ends it."""
-    refuse = "read-only" if args.read_only else ""
+    refuse = sentences.READ_ONLY() if args.read_only else ""
     if isinstance(feed, Player):
-        refuse = "this is a recording"
+        refuse = sentences.A_RECORDING()
 
     def where() -> Settings:
         try:
             return shop_settings.load(data_dir=args.data_dir)
         except JangteoError:
             return settings
+
+    def shown() -> None:
+        gc.freeze()  # what was made until now stays: it need not be looked through ever again
+        gc.enable()
+        feed.start()
 
     app = ConsoleApp(
         feed,
@@ -50,6 +56,7 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
         look=Look(args.lang, args.ascii),
         colours=args.theme or "dark",
         folder=settings.data_dir / EXPORTS,
+        shown=shown,
     )
 
     def leave(signum: int, _frame: FrameType | None) -> None:
@@ -59,16 +66,13 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, leave)
     threading.Thread(target=_guard, args=(switch,), name="guard", daemon=True).start()
-    feed.start()
     try:
         code = app.run()
     finally:
         feed.stop()
         switch.off()
     if app.return_code == ExitCode.CRASH:
-        where_to = f"; report: {app.crash_report}" if app.crash_report else ""
-        say(f"jangteo console: a defect of this program{where_to}", to=sys.stderr)
-        return ExitCode.CRASH
+        return output.defect(app.crash_report)
     return int(code or app.return_code or 0)
 
 

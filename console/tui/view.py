@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from textual.content import Content
@@ -20,6 +21,8 @@ from shop.clock import KST
 Part = str | tuple[str, str]
 """Text, or text with a style."""
 Line = Sequence[Part]
+Drawn = list[Content]
+"""What is drawn, a line each."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,17 @@ class View:
         return self.look(word)
 
 
-def content(lines: Iterable[Line]) -> Content:
-    """Put lines together; nothing in them is markup."""
-    return Content("\n").join(
-        Content.assemble(*(p if isinstance(p, tuple) else Content(p) for p in line))
-        for line in lines
-    )
+def content(lines: Iterable[Line]) -> Drawn:
+    """Put lines together; nothing in them is markup.
+
+    A line that was put together lately is the same object: who shows it need not look into it.
+    """
+    return [_line(tuple(line)) for line in lines]
+
+
+@lru_cache(maxsize=1024)
+def _line(parts: tuple[Part, ...]) -> Content:
+    return Content.assemble(*(p if isinstance(p, tuple) else Content(p) for p in parts))
 
 
 def cell(text: str, cells: int, view: View, *, right: bool = False) -> str:
@@ -86,7 +94,8 @@ def trouble(reading: Reading[Any], view: View) -> list[Line]:
         words += f", {view('next in')} {left:.0f}s"
     lines: list[Line] = [[(cell(words, view.width, view), style)]]
     if view.height > 3 and reading.error:
-        lines.append([(cell(reading.error, view.width, view), look.DIM)])
+        error = view.look.sentence(reading.error)
+        lines.append([(cell(error, view.width, view), look.DIM)])
     return lines
 
 
@@ -100,6 +109,21 @@ def rate(value: Rate, view: View) -> str:
 def count(value: float | None, view: View) -> str:
     """Return a number, or a dash for what is not known."""
     return number(value, view.look.glyphs.dash)
+
+
+def listed(
+    reading: Reading[Any],
+    header: Sequence[str],
+    rows: Sequence[Sequence[Part]],
+    view: View,
+    *,
+    left: int = 1,
+) -> list[Line]:
+    """Lay rows out as `table` does; where there are none, say why."""
+    lines = table(header, rows, view, left=left)
+    if reading.value is None:
+        return [*lines, *trouble(reading, view)]
+    return lines if rows else [*lines, [(view("none"), look.DIM)]]
 
 
 def table(

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from console.actions import Operator, Outcome, Request, Result
 from console.commands import WOULD_PUBLISH, Scenario
-from console.record import Switch
+from console.switch import Switch
 from console.tui.app import ConsoleApp
 from console.tui.look import Look
 from shop.settings import load

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console import plain, text
-from console.model import Snapshot, encode
+from console.model import READINGS, Snapshot, encode
+from console.sources import SOURCES, Later, Where
 from shop.errors import ExitCode
+from shop.settings import load
 
 
 @pytest.mark.parametrize(
@@ -103,11 +105,30 @@ print("imported")
 
 def test_the_core_does_where_no_terminal_library_is_installed() -> None:
     """structlog takes rich where it finds it; nothing of ours does."""
+    sources = [module.removeprefix("console.") for module, _ in SOURCES.values()]
     assert {"history", "poller", "plain", "actions", "sources"} <= set(CORE)
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, "cli", *CORE], capture_output=True, text=True, check=False
+        [sys.executable, "-c", WITHOUT, "cli", *CORE, *sources],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout == "imported\n", done.stderr
+
+
+def test_the_first_picture_waits_for_no_client_of_a_server() -> None:
+    """They take half a second of CPU to import, and a screen needs none of them."""
+    late = {"redis", "psycopg", "confluent_kafka", "structlog", "sqlite3", "polars", "numpy"}
+    code = f"import sys, console.cli, console.tui.start; print({late!r} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_every_reading_has_a_source() -> None:
+    where = Where(load({}, use_stack=False), follow=False)
+    assert {*READINGS, "events"} == set(SOURCES)
+    for name in SOURCES:
+        assert Later(name, where).make().name == name
 
 
 def test_the_import_contract_names_all_of_the_core() -> None:

@@ -12,11 +12,10 @@ import console_samples as samples
 import pytest
 
 from console import verdict
-from console.model import Kind
+from console.model import Happening, Kind
 from console.poller import Poller
 from console.reading import State
 from console.sources import Where
-from console.sources.events import Happening
 from shop.clock import utc_now
 from shop.settings import load
 

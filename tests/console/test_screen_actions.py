@@ -26,6 +26,7 @@ async def test_an_action_from_the_list_is_done(tmp_path: Path) -> None:
         texts = offered(options)
         assert "generator.resume products" in texts, "it is paused"
         assert "generator.pause orders" in texts
+        assert "dlq.replay orders bad_json" in texts, "of one reason alone"
         await pilot.press("enter")
         await settle(pilot)
         assert operator.asked == ["generator.pause users"]

@@ -24,15 +24,17 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from console import actions, journal, poller
 from console.actions import Operator
 from console.model import Kind, Lag, Snapshot
+from console.player import Player
 from console.reading import State
-from console.record import Recorder, Switch
-from console.replay import Player, Recording, moment
+from console.record import Recorder
+from console.replay import Recording, moment
 from console.sources import Where
 from console.sources.events import EventSource, Tail
 from console.sources.kafka import KafkaSource
 from console.sources.postgres import GradeSource, LetterSource, ShopSource
 from console.sources.processes import ProcessSource
 from console.sources.redis import RedisSource
+from console.switch import Switch
 from grading.updater import Updater
 from shop import cache, control, kafka
 from shop.cache import CacheMeta

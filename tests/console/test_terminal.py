@@ -157,6 +157,49 @@ def test_once_without_servers_says_which_and_exits_3(dead: dict[str, str]) -> No
     assert {found[n]["state"] for n in ("kafka", "redis", "postgres")} == {"down"}
 
 
+def test_once_in_time_and_interrupted(dead: dict[str, str]) -> None:
+    assert run("--once", "--slow", "20", "--timeout", "0.5", env=dead).returncode == 4
+    process = subprocess.Popen(
+        [sys.executable, "-m", "console", "--once", "--slow", "20", "--timeout", "40"],
+        env=dead,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    waiting = psutil.Process(process.pid)
+    deadline = time.monotonic() + 60
+    while waiting.num_threads() < 8:  # it has begun to read
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+
+
+def test_a_defect_is_not_taken_for_a_shop_that_is_not_well(
+    dead: dict[str, str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        "import runpy, sys\n"
+        "from console import plain\n"
+        "def page(snapshot, lang):\n"
+        "    secret = 'hunter2'\n"
+        "    raise RuntimeError(f'broken {len(secret)}')\n"
+        "plain.page = page\n"
+        "sys.argv = ['console', '--once', '--timeout', '1']\n"
+        "runpy.run_module('console', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(broken)], env=dead, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 70
+    assert "a defect of this program; report: " in done.stderr
+    (report,) = (tmp_path / "state" / "jangteo").glob("console-crash-*.txt")
+    assert "RuntimeError: broken 7" in report.read_text()
+    assert "Traceback" not in done.stderr
+
+
 def test_without_a_terminal_lines_come_and_no_codes(dead: dict[str, str]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "console"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import console_samples as samples
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console import verdict
+from console import sentences, verdict
 from console.changes import changes
 from console.model import Lag, decode, encode
 from console.reading import Rate, State
+from console.sentences import Sentence
 from console.sources.kafka import partition
+from console.tui.words import KOREAN
 from console.verdict import Health, Phase, Sample
 
 OFFSETS = st.integers(0, 10**12)
@@ -153,3 +156,20 @@ def test_a_snapshot_survives_its_json() -> None:
         s = make()
         assert decode(encode(s)) == s
     assert Rate(per_s=None, reset=True) != Rate()
+
+
+@pytest.mark.parametrize("sentence", sentences.ALL, ids=lambda s: s.en)
+def test_every_sentence_is_found_out_from_its_english(sentence: Sentence) -> None:
+    """Whatever stands in its places: only `{name}: {error}` is anything at all."""
+    words = {"state": "stale", "outcome": "done", "verdict": "warn"}
+    names = re.findall(r"\{(\w+)\}", sentence.en)
+    assert sorted(names) == sorted(re.findall(r"\{(\w+)\}", sentence.ko))
+    values = {name: words.get(name, f"orders-{n}") for n, name in enumerate(names)}
+    found = sentences.in_korean(sentence(**values), KOREAN.get)
+    said = {k: KOREAN.get(v, v) if k in words else v for k, v in values.items()}
+    assert found == KOREAN.get(sentence.en, sentence.ko).format(**said)
+
+
+@given(st.text(max_size=80))
+def test_what_is_no_sentence_of_ours_stays(text: str) -> None:
+    assert sentences.in_korean(f"zz {text.replace(':', '')}", KOREAN.get).startswith("zz ")
