@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks import bgnbd, shapes
-from benchmarks.shapes import Statistic
+from benchmarks.targets import Statistic
 from generators import arrivals, curves
 from generators.plan import Plan
 from generators.simulate import Simulation
