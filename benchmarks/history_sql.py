@@ -6,10 +6,10 @@ without a scenario are those of which no order names one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ _NOON_S: Final = _DAY_S // 2
 PREPARE: Final = (
     # Sorts and sums of a year: without it they go through files, at three times the time.
     "SET work_mem = '256MB'",
-    "DROP TABLE IF EXISTS pg_temp.placed, pg_temp.buyers, pg_temp.days",
+    "DROP TABLE IF EXISTS pg_temp.placed, pg_temp.buyers, pg_temp.by_hour",
     """
     CREATE TEMP TABLE placed AS
     SELECT user_id, ordered_at, amount, status = 'PAID' AS paid,
@@ -41,15 +41,18 @@ PREPARE: Final = (
         min(ordered_at) AS first_at, min(ordered_at) FILTER (WHERE nth = 2) AS second_at
     FROM placed GROUP BY user_id
     """,
+    # Seoul is nine whole hours ahead of UTC: rows are counted by UTC's hours, which is cheap.
     """
-    CREATE TEMP TABLE days AS
-    SELECT (ordered_at AT TIME ZONE 'Asia/Seoul')::date AS day,
-        extract(hour FROM ordered_at AT TIME ZONE 'Asia/Seoul')::int AS hour,
-        coalesce(scenario, '') AS scenario, count(*) AS orders,
-        count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled,
-        count(*) FILTER (WHERE status = 'REFUNDED') AS refunded,
-        sum(amount) AS placed, coalesce(sum(amount) FILTER (WHERE status = 'PAID'), 0) AS revenue
-    FROM orders GROUP BY 1, 2, 3
+    CREATE TEMP TABLE by_hour AS
+    SELECT (began AT TIME ZONE 'Asia/Seoul')::date AS day,
+        extract(hour FROM began AT TIME ZONE 'Asia/Seoul')::int AS hour, h.*
+    FROM (
+        SELECT date_bin('1 hour', ordered_at, 'epoch') AS began, coalesce(scenario, '') AS scenario,
+            count(*) AS orders, count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled,
+            count(*) FILTER (WHERE status = 'REFUNDED') AS refunded, sum(amount) AS placed,
+            coalesce(sum(amount) FILTER (WHERE status = 'PAID'), 0) AS revenue
+        FROM orders GROUP BY 1, 2
+    ) h
     """,
     "ANALYZE placed",
     "ANALYZE buyers",
@@ -88,13 +91,13 @@ _FIRST: Final = """
 """
 _VALUES: Final = """
     SELECT avg(amount), percentile_cont(0.5) WITHIN GROUP (ORDER BY amount),
-        stddev_samp(ln(greatest(amount, 1)::float8)), avg((amount >= 110000)::int)
+        stddev_pop(ln(greatest(amount, 1)::float8)), avg((amount >= 110000)::int)
     FROM placed
 """
 # Analysis of variance with one factor, of customers with two orders and more.
 _BETWEEN: Final = """
     SELECT 1 - sum(inside) / (sum(n) - count(*))
-        / ((sum(squares) - sum(total) ^ 2 / sum(n)) / (sum(n) - 1))
+        / ((sum(squares) - sum(total) ^ 2 / sum(n)) / sum(n))
     FROM (
         SELECT count(*) AS n, sum(v) AS total, sum(v * v) AS squares,
             regr_sxx(v, v) AS inside
@@ -112,16 +115,16 @@ _LINES: Final = """
 """
 _GOODS: Final = """
     WITH sold AS (
-        SELECT coalesce(o.units, 0) AS units, row_number() OVER (ORDER BY o.units DESC NULLS LAST)
-            AS rank, count(*) OVER () AS n, count(o.units) OVER () AS any_sold
-        FROM products p
+        SELECT coalesce(units, 0)::float8 AS units, count(*) OVER () AS n,
+            row_number() OVER (ORDER BY units DESC NULLS LAST) - 1 AS rank
+        FROM products
         FULL JOIN (SELECT product_id, sum(quantity) AS units FROM orders GROUP BY 1) o
         USING (product_id)
     ), slopes AS (
-        SELECT sum(units) FILTER (WHERE rank <= round(0.2 * n)) / sum(units) AS top,
-            regr_slope(ln(units::float8), ln(rank)) FILTER (WHERE rank BETWEEN 4 AND 100) AS head,
-            regr_slope(ln(units::float8), ln(rank - 1)) FILTER (WHERE rank > 700) AS tail
-        FROM sold WHERE units > 0 OR rank > any_sold
+        SELECT sum(units) FILTER (WHERE rank < round(0.2 * n)) / sum(units) AS top,
+            regr_slope(ln(units), ln(rank)) FILTER (WHERE rank BETWEEN 3 AND 99) AS head,
+            regr_slope(ln(units), ln(rank)) FILTER (WHERE rank >= 700 AND units > 0) AS tail
+        FROM sold
     )
     SELECT top, head, head - tail FROM slopes
 """
@@ -142,13 +145,13 @@ _PEOPLE: Final = """
 """
 _CALENDAR: Final = """
     WITH eleven AS (
-        SELECT hour, sum(orders) AS orders FROM days
+        SELECT hour, sum(orders) AS orders FROM by_hour
         WHERE extract(month FROM day) = 11 AND extract(day FROM day) = 11 GROUP BY day, hour
     )
     SELECT (SELECT sum(orders) FROM eleven) / (sum(orders) / count(DISTINCT day)),
         (SELECT max(orders) / sum(orders) FROM eleven),
         sum(orders) FILTER (WHERE extract(day FROM day) IN (11, 12, 26, 27)) / sum(orders)
-    FROM days
+    FROM by_hour
 """
 
 
@@ -220,7 +223,8 @@ class Hours:
     @property
     def total(self) -> npt.NDArray[np.int64]:
         """Orders of each day."""
-        return self.orders.sum(axis=1)
+        summed: npt.NDArray[np.int64] = self.orders.sum(axis=1)
+        return summed
 
 
 def prepare(conn: Connection) -> None:
@@ -248,7 +252,7 @@ def hours(conn: Connection) -> Hours:
     rows = conn.execute(
         "SELECT day - date '1970-01-01', hour, sum(orders)::bigint,"
         " bool_and(bool_and(scenario = '')) OVER (PARTITION BY day)"
-        " FROM days GROUP BY day, hour ORDER BY day"
+        " FROM by_hour GROUP BY day, hour ORDER BY day"
     ).fetchall()
     number, hour, orders, quiet = (np.array(c) for c in zip(*rows, strict=True))
     day, row = np.unique(number.astype(np.int64), return_inverse=True)
@@ -300,7 +304,8 @@ def _excess(seen: Hours) -> npt.NDArray[np.float64]:
 
 def _holidays(seen: Hours, excess: npt.NDArray[np.float64]) -> list[Statistic]:
     """Return what the lunar holidays do, and the days after them."""
-    off, after = [], []
+    off: list[float] = []
+    after: list[float] = []
     for span in scenarios.between(0, float(seen.day[0]) * _DAY_S, float(seen.day[-1]) * _DAY_S):
         if span.name in _HOLIDAYS:
             day = datetime.fromtimestamp(span.start, KST).date()
@@ -320,10 +325,10 @@ def consistent(conn: Connection) -> bool:
         """
         SELECT count(*) FROM users u
         FULL JOIN (SELECT user_id, count(*) FILTER (WHERE paid) AS n,
-                          coalesce(sum(amount) FILTER (WHERE paid), 0) AS s FROM placed GROUP BY 1) o
+                       sum(amount) FILTER (WHERE paid) AS s FROM placed GROUP BY 1) o
         USING (user_id)
         FULL JOIN (SELECT user_id, sum(orders) AS n, sum(spend) AS s
-                   FROM user_spend_windows GROUP BY 1) w
+                       FROM user_spend_windows GROUP BY 1) w
         USING (user_id)
         WHERE (coalesce(o.n, 0), coalesce(o.s, 0)) <> (u.order_count, u.total_spent)
            OR (coalesce(w.n, 0), coalesce(w.s, 0)) <> (u.order_count, u.total_spent)
@@ -333,6 +338,64 @@ def consistent(conn: Connection) -> bool:
     return row is not None and row[0] == 0
 
 
-def table(conn: Connection, query: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
-    """Return the rows of a query."""
-    return conn.execute(query, parameters or {}).fetchall()
+def scenarios_of(conn: Connection) -> list[tuple[str, int, float, float, float, float]]:
+    """Return per scenario: orders, their share, revenue's share, mean value KRW, cancelled share.
+
+    Revenue is the amount of PAID orders; the name is empty where there was no scenario.
+    """
+    rows = conn.execute(
+        "SELECT scenario, sum(orders)::bigint, sum(orders) / sum(sum(orders)) OVER (),"
+        " sum(revenue) / sum(sum(revenue)) OVER (), sum(placed) / sum(orders),"
+        " sum(cancelled) / sum(orders) FROM by_hour GROUP BY scenario ORDER BY 2 DESC"
+    ).fetchall()
+    return [(name, int(n), *map(float, rest)) for name, n, *rest in rows]
+
+
+def revenue_by_day(conn: Connection) -> list[tuple[date, int, str]]:
+    """Return each business day, its revenue in KRW, and the scenario of most of its orders."""
+    rows = conn.execute(
+        "SELECT day, sum(revenue)::bigint, (array_agg(scenario ORDER BY orders DESC))[1] FROM"
+        " (SELECT day, scenario, sum(orders) AS orders, sum(revenue) AS revenue FROM by_hour"
+        " GROUP BY 1, 2) s GROUP BY day ORDER BY day"
+    ).fetchall()
+    return [(day, int(revenue), name) for day, revenue, name in rows]
+
+
+def grades_by_week(
+    conn: Connection, names: Sequence[str]
+) -> tuple[list[datetime], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the gradings, the customers of each grade after them (gradings, grades), the changes.
+
+    Args:
+        conn: to the shop.
+        names: of the grades, lowest first: the one with which everybody begins.
+    """
+    runs = conn.execute(
+        "SELECT as_of, max(users), max(changed) FROM grade_runs GROUP BY as_of ORDER BY as_of"
+    ).fetchall()
+    place = {as_of: i for i, (as_of, _, _) in enumerate(runs)}
+    moved = np.zeros((len(runs), len(names)), np.int64)
+    for as_of, before, after, n in conn.execute(
+        "SELECT as_of, from_grade, to_grade, count(*) FROM grade_history GROUP BY 1, 2, 3"
+    ):
+        moved[place[as_of], names.index(before)] -= n
+        moved[place[as_of], names.index(after)] += n
+    held = moved.cumsum(axis=0)
+    held[:, 0] += np.array([users for _, users, _ in runs], np.int64)
+    return list(place), held, np.array([changed for _, _, changed in runs], np.int64)
+
+
+def lorenz(conn: Connection, query: str) -> npt.NDArray[np.float64]:
+    """Return the shares of the sum that the smallest 0, 1, ..., 100 % hold.
+
+    Args:
+        conn: after `prepare`.
+        query: returns one column, `x`.
+    """
+    rows = conn.execute(
+        f"SELECT sum(x) FROM (SELECT x, ntile(100) OVER (ORDER BY x) AS part FROM ({query}) q) r"
+        " GROUP BY part ORDER BY part"
+    ).fetchall()
+    parts = np.array([float(x) for (x,) in rows])
+    result: npt.NDArray[np.float64] = np.concatenate([[0.0], parts.cumsum() / parts.sum()])
+    return result

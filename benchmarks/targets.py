@@ -6,7 +6,7 @@ statistic names it, and gets its target.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -95,3 +95,13 @@ def judged(name: str, value: float) -> Statistic:
     'MISSED'
     """
     return Statistic(name, value, *TARGETS[name])
+
+
+def table(found: Sequence[Statistic]) -> str:
+    """Return a Markdown table of statistics, and how many lie within their targets."""
+    lines = ["| statistic | value | target | |", "|---|---|---|---|"]
+    lines += [
+        f"| {s.name} | {s.value:.3f} | {s.low:g} to {s.high:g} | {s.verdict} |" for s in found
+    ]
+    met = sum(s.met for s in found)
+    return "\n".join([*lines, "", f"{met} of {len(found)} within their targets"])
