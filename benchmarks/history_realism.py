@@ -27,7 +27,7 @@ from benchmarks import common, history_sql
 from benchmarks.realism import IMAGES
 from benchmarks.targets import table
 from grading.policy import POLICY
-from shop import postgres
+from shop import consistency, postgres
 from shop.postgres import Connection
 
 SPEND = "SELECT spend AS x FROM buyers"
@@ -144,8 +144,8 @@ def main() -> int:
         print(table(found), scenario_table(conn), *grade_lines(conn), sep="\n\n")
         if not args.no_images:
             print("", *draw(conn, args.images), sep="\n")
-        if not history_sql.consistent(conn):
-            print("orders, windows and totals of customers DISAGREE", file=sys.stderr)
+        if wrong := consistency.check(conn):
+            print("what does not add up:", *wrong, sep="\n", file=sys.stderr)
             return 1
     return 0
 

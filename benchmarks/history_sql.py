@@ -319,25 +319,6 @@ def _holidays(seen: Hours, excess: npt.NDArray[np.float64]) -> list[Statistic]:
     ]
 
 
-def consistent(conn: Connection) -> bool:
-    """Say whether totals, spend windows and orders agree for every customer."""
-    row = conn.execute(
-        """
-        SELECT count(*) FROM users u
-        FULL JOIN (SELECT user_id, count(*) FILTER (WHERE paid) AS n,
-                       sum(amount) FILTER (WHERE paid) AS s FROM placed GROUP BY 1) o
-        USING (user_id)
-        FULL JOIN (SELECT user_id, sum(orders) AS n, sum(spend) AS s
-                       FROM user_spend_windows GROUP BY 1) w
-        USING (user_id)
-        WHERE (coalesce(o.n, 0), coalesce(o.s, 0)) <> (u.order_count, u.total_spent)
-           OR (coalesce(w.n, 0), coalesce(w.s, 0)) <> (u.order_count, u.total_spent)
-           OR u.user_id IS NULL
-        """
-    ).fetchone()
-    return row is not None and row[0] == 0
-
-
 def scenarios_of(conn: Connection) -> list[tuple[str, int, float, float, float, float]]:
     """Return per scenario: orders, their share, revenue's share, mean value KRW, cancelled share.
 

@@ -77,7 +77,7 @@ def loyalty(orders: pl.DataFrame) -> list[Statistic]:
 
 
 def _repeats(orders: pl.DataFrame) -> list[Statistic]:
-    """Return the share of buyers who bought again within so many days, of those watched so long."""
+    """Return the share who bought again within so many days, of the buyers watched so long."""
     ranked = orders.sort("user_id", "ordered_at").group_by("user_id", maintain_order=True)
     first_two = ranked.agg(
         pl.col("ordered_at").first().alias("first"),
@@ -88,6 +88,8 @@ def _repeats(orders: pl.DataFrame) -> list[Statistic]:
     for days in (30, 90, 180):
         within = pl.duration(days=days)
         watched = first_two.filter(pl.col("first") + within <= end)
+        if watched.is_empty():
+            continue
         again = (watched["second"] - watched["first"]) <= pl.select(within).item()
         share = float(again.fill_null(value=False).to_numpy().mean())
         found.append(judged(f"bought again within {days} days", share))
