@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from grading import store
+from grading import reading, store
 from grading.policy import Grade, Policy, months_before
 from grading.store import GradeRun, grade_users
 from shop import postgres
@@ -132,7 +132,7 @@ def test_orders_are_read_whole_whatever_the_size_of_a_part(
         "SELECT user_id, sum(amount)::bigint FROM orders GROUP BY 1 ORDER BY 1"
     ).fetchall()
     for rows in (1, 999, 2_000_000):
-        monkeypatch.setattr(store, "_PART_ROWS", rows)
+        monkeypatch.setattr(reading, "PART_ROWS", rows)
         with conn.cursor() as cur:
             spend = store.read_spend(cur, now, now + timedelta(seconds=1))
         assert spend.sort("user_id").rows() == expected
