@@ -49,23 +49,25 @@ _STATE: Final = """
         pg_snapshot_xmin(snapshot)::text, pg_snapshot_xmax(pg_current_snapshot())::text
     FROM grade_state
 """
-_TOUCHED: Final = """
-    SELECT user_id, grade, total_spent FROM users WHERE %(all)s OR age(xmin) <= age(%(xid)s::xid)
-"""
-_SOME: Final = "SELECT user_id, grade, total_spent FROM users WHERE user_id = ANY(%(users)s)"
-_MOVED: Final = """
+_TOUCHED: Final = sql.SQL("""
+    SELECT user_id, grade, total_spent FROM users WHERE %s OR age(xmin) <= age(%s::xid)
+""")
+_SOME: Final = sql.SQL("SELECT user_id, grade, total_spent FROM users WHERE user_id = ANY(%s)")
+_MOVED: Final = sql.SQL("""
     SELECT user_id, sum(amount)::bigint FROM orders
     WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s GROUP BY user_id
-"""
-_OLD: Final = """
+""")
+_OLD: Final = sql.SQL("""
     SELECT user_id, sum(spend)::bigint FROM old_order_changes WHERE ordered_at < %s GROUP BY user_id
-"""
-_AHEAD: Final = """
+""")
+_AHEAD: Final = sql.SQL("""
     SELECT user_id, coalesce(sum(amount) FILTER (WHERE ordered_at >= %s), 0)::bigint
     FROM orders WHERE status = 'PAID' AND ordered_at >= %s GROUP BY user_id
-"""
-_BEFORE: Final = "SELECT user_id, spend FROM spend_before_period"
-_BEFORE_OF: Final = "SELECT user_id, spend FROM spend_before_period WHERE user_id = ANY(%s)"
+""")
+_BEFORE: Final = sql.SQL("SELECT user_id, spend FROM spend_before_period")
+_BEFORE_OF: Final = sql.SQL(
+    "SELECT user_id, spend FROM spend_before_period WHERE user_id = ANY(%s)"
+)
 _MERGE: Final = """
     INSERT INTO spend_before_period AS b (user_id, spend) SELECT user_id, spend FROM before_changes
     ON CONFLICT (user_id) DO UPDATE SET spend = b.spend + excluded.spend
@@ -193,12 +195,8 @@ def find(cur: Cursor, state: State, policy: Policy, as_of: datetime) -> Found:
         as_of: the instant whose grades are wanted; it may lie before the last run's.
     """
     start, _ = policy.window(as_of)
-    touched = reading.rows(
-        cur,
-        _TOUCHED,
-        {"all": policy.as_json() != state.policy, "xid": str(state.horizon % 2**32)},
-        USERS,
-    )
+    anew = policy.as_json() != state.policy
+    touched = reading.users(cur, _TOUCHED, (anew, str(state.horizon % 2**32)), USERS)
     low, high = sorted((state.period_start, start))
     moved = reading.spend(cur, _MOVED, (low, high))
     before_changes = total(
@@ -214,7 +212,7 @@ def find(cur: Cursor, state: State, policy: Policy, as_of: datetime) -> Found:
         .to_frame()
         .join(touched, on="user_id", how="anti")["user_id"]
     )
-    users = pl.concat([touched, reading.rows(cur, _SOME, {"users": others.to_list()}, USERS)])
+    users = pl.concat([touched, reading.users(cur, _SOME, (others.to_list(),), USERS)])
     spend = total(
         [
             users.select("user_id", cumulative_spend="total_spent"),

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import polars as pl
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
 
 from grading import grades, reading, state
 from grading.policy import POLICY, Policy
@@ -25,11 +25,11 @@ from shop.postgres import Connection, Cursor, copy_frame
 
 _GRADE_LOCK: Final = 0x67726164  # "grad": one grader at a time per database
 
-_ORDERS: Final = """
-    SELECT user_id, sum(amount)::bigint FROM orders
-    WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s GROUP BY user_id
-"""
-_USERS: Final = "SELECT user_id, grade, total_spent FROM users"
+_ORDERS: Final = sql.SQL(
+    "SELECT user_id, amount FROM orders"
+    " WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s"
+)
+_USERS: Final = sql.SQL("SELECT user_id, grade, total_spent FROM users")
 _STAGE: Final = """
     CREATE TEMP TABLE grade_changes (
         user_id bigint PRIMARY KEY, from_grade text, to_grade text, cumulative_spend bigint
@@ -219,7 +219,6 @@ def _see(  # noqa: PLR0917  (what the two readings share)
     """Read all that a run needs; `cur` is in a transaction of one snapshot."""
     began = time.perf_counter()
     cur.execute("SET LOCAL jit = off")  # compiling takes longer than these queries
-    cur.execute(reading.SORT_MEMORY)
     state.hold(cur)
     known = state.load(cur) if kept else None
     row = cur.execute("SELECT pg_current_snapshot()::text").fetchone()
@@ -273,12 +272,12 @@ def _differences(found: state.Found, oracle: state.Found) -> int:
 
 def read_current(cur: Cursor) -> pl.DataFrame:
     """Return the current grade and the total of every customer, stubs included."""
-    return reading.rows(cur, _USERS, {}, state.USERS)
+    return reading.users(cur, _USERS, (), state.USERS)
 
 
 def read_spend(cur: Cursor, start: datetime, end: datetime) -> pl.DataFrame:
     """Return what each customer paid for orders with start <= `ordered_at` < end."""
-    return reading.spend(cur, _ORDERS, (start, end))
+    return reading.spend_between(cur, _ORDERS, start, end)
 
 
 def write_changes(cur: Cursor, changed: pl.DataFrame, as_of: datetime) -> None:

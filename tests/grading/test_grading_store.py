@@ -124,17 +124,22 @@ def test_orders_are_read_whole_whatever_the_size_of_a_part(
     shop: Any, conn: Connection, monkeypatch: pytest.MonkeyPatch, now: datetime
 ) -> None:
     shop.pg.execute(
-        "INSERT INTO orders SELECT i, 1, i %% 977, 1, 1, i, 0, i, 'CARD', 'PAID', NULL, %s, %s "
-        "FROM generate_series(1, 20000) i",
-        (now, now),
+        "INSERT INTO orders SELECT i, 1, i %% 977, 1, 1, i, 0, i, 'CARD', 'PAID', NULL, t, t"
+        " FROM (SELECT i, %s + make_interval(secs => i) AS t FROM generate_series(1, 20000) i) o",
+        (now,),
     )
+    shop.pg.execute("ANALYZE orders")
+    start, end = now + timedelta(seconds=100), now + timedelta(seconds=19_900)
     expected = shop.pg.execute(
-        "SELECT user_id, sum(amount)::bigint FROM orders GROUP BY 1 ORDER BY 1"
+        "SELECT user_id, sum(amount)::bigint FROM orders"
+        " WHERE ordered_at >= %s AND ordered_at < %s GROUP BY 1 ORDER BY 1",
+        (start, end),
     ).fetchall()
-    for rows in (1, 999, 2_000_000):
+    for rows, blocks in ((100, 64), (999, 1), (2_000_000, 2_000)):
         monkeypatch.setattr(reading, "PART_ROWS", rows)
+        monkeypatch.setattr(reading, "BLOCKS", blocks)
         with conn.cursor() as cur:
-            spend = store.read_spend(cur, now, now + timedelta(seconds=1))
+            spend = store.read_spend(cur, start, end)
         assert spend.sort("user_id").rows() == expected
 
 
