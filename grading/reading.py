@@ -1,8 +1,9 @@
 """Read numbers of customers out of PostgreSQL, without a message or an object for each row.
 
 The server packs them into a few long values, and polars adds up. Measured on 2.3 million orders of
-380,000 customers, in one run: packed and added up here 1.3 s, added up by the server's GROUP BY
-2.2 s; COPY sends each row as a message, which costs psycopg 2 microseconds more.
+380,000 customers, in one run on two cores: packed, sent and added up here 1.3 s; added up by the
+server, then packed and sent 2.7 s. COPY makes a message of each row, which costs psycopg 2
+microseconds more.
 """
 
 from __future__ import annotations
