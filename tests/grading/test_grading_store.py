@@ -135,9 +135,9 @@ def test_orders_are_read_whole_whatever_the_size_of_a_part(
         " WHERE ordered_at >= %s AND ordered_at < %s GROUP BY 1 ORDER BY 1",
         (start, end),
     ).fetchall()
-    for rows, blocks in ((100, 64), (999, 1), (2_000_000, 2_000)):
+    for rows, bits in ((100, 3), (999, 1), (2_000_000, 9)):
         monkeypatch.setattr(reading, "PART_ROWS", rows)
-        monkeypatch.setattr(reading, "BLOCKS", blocks)
+        monkeypatch.setattr(reading, "BITS", bits)
         with conn.cursor() as cur:
             spend = store.read_spend(cur, start, end)
         assert spend.sort("user_id").rows() == expected
