@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks import bgnbd, shapes
-from benchmarks.shapes import Statistic
+from benchmarks.targets import Statistic, table
 from generators import arrivals, curves
 from generators.plan import Plan
 from generators.simulate import Simulation
@@ -127,11 +127,7 @@ def main() -> int:
     rate = year.orders.height / year.seconds
     print(f"{year.orders.height:,} orders of {args.users:,} customers in {year.seconds:.1f} s")
     print(f"({rate:,.0f} orders/s), seed {args.seed}, sha256 {digest(year.orders)}\n")
-    print("| statistic | value | target | |\n|---|---|---|---|")
-    for s in found:
-        print(f"| {s.name} | {s.value:.3f} | {s.low:g} to {s.high:g} | {s.verdict} |")
-    met = sum(s.met for s in found)
-    print(f"\n{met} of {len(found)} within their targets\n")
+    print(f"{table(found)}\n")
     print("\n".join(speeds(args.seed)))
     if not args.no_images:
         from benchmarks import pictures  # noqa: PLC0415  (matplotlib only where it is wanted)

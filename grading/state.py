@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import numpy as np
 import polars as pl
 import psycopg
 from psycopg import sql
 
-from grading import grades
+from grading import grades, reading
 from grading.policy import Policy
 from shop.log import get_logger
 from shop.outage import first_line
@@ -50,22 +49,25 @@ _STATE: Final = """
         pg_snapshot_xmin(snapshot)::text, pg_snapshot_xmax(pg_current_snapshot())::text
     FROM grade_state
 """
-_TOUCHED: Final = """
-    SELECT user_id, grade, total_spent FROM users WHERE %(all)s OR age(xmin) <= age(%(xid)s::xid)
-"""
-_SOME: Final = "SELECT user_id, grade, total_spent FROM users WHERE user_id = ANY(%s)"
-_MOVED: Final = """
+_TOUCHED: Final = sql.SQL("""
+    SELECT user_id, grade, total_spent FROM users WHERE %s OR age(xmin) <= age(%s::xid)
+""")
+_SOME: Final = sql.SQL("SELECT user_id, grade, total_spent FROM users WHERE user_id = ANY(%s)")
+_MOVED: Final = sql.SQL("""
     SELECT user_id, sum(amount)::bigint FROM orders
     WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s GROUP BY user_id
-"""
-_OLD: Final = """
+""")
+_OLD: Final = sql.SQL("""
     SELECT user_id, sum(spend)::bigint FROM old_order_changes WHERE ordered_at < %s GROUP BY user_id
-"""
-_AHEAD: Final = """
+""")
+_AHEAD: Final = sql.SQL("""
     SELECT user_id, coalesce(sum(amount) FILTER (WHERE ordered_at >= %s), 0)::bigint
     FROM orders WHERE status = 'PAID' AND ordered_at >= %s GROUP BY user_id
-"""
-_BEFORE: Final = "SELECT user_id, spend FROM spend_before_period"
+""")
+_BEFORE: Final = sql.SQL("SELECT user_id, spend FROM spend_before_period")
+_BEFORE_OF: Final = sql.SQL(
+    "SELECT user_id, spend FROM spend_before_period WHERE user_id = ANY(%s)"
+)
 _MERGE: Final = """
     INSERT INTO spend_before_period AS b (user_id, spend) SELECT user_id, spend FROM before_changes
     ON CONFLICT (user_id) DO UPDATE SET spend = b.spend + excluded.spend
@@ -193,27 +195,24 @@ def find(cur: Cursor, state: State, policy: Policy, as_of: datetime) -> Found:
         as_of: the instant whose grades are wanted; it may lie before the last run's.
     """
     start, _ = policy.window(as_of)
-    touched = _users(
-        cur,
-        _TOUCHED,
-        {"all": policy.as_json() != state.policy, "xid": str(state.horizon % 2**32)},
-    )
+    anew = policy.as_json() != state.policy
+    touched = reading.users(cur, _TOUCHED, (anew, str(state.horizon % 2**32)), USERS)
     low, high = sorted((state.period_start, start))
-    moved = _spend(cur, _MOVED, (low, high))
+    moved = reading.spend(cur, _MOVED, (low, high))
     before_changes = total(
         [
             moved if start >= state.period_start else negative(moved),
-            _spend(cur, _OLD, (state.period_start,)),
+            reading.spend(cur, _OLD, (state.period_start,)),
         ]
     )
-    ahead = _spend(cur, _AHEAD, (as_of, min(as_of, state.as_of)))
+    ahead = reading.spend(cur, _AHEAD, (as_of, min(as_of, state.as_of)))
     others = (
         pl.concat([before_changes["user_id"], ahead["user_id"]])
         .unique()
         .to_frame()
         .join(touched, on="user_id", how="anti")["user_id"]
     )
-    users = pl.concat([touched, _users(cur, _SOME, (others.to_list(),))])
+    users = pl.concat([touched, reading.users(cur, _SOME, (others.to_list(),), USERS)])
     spend = total(
         [
             users.select("user_id", cumulative_spend="total_spent"),
@@ -228,13 +227,13 @@ def find(cur: Cursor, state: State, policy: Policy, as_of: datetime) -> Found:
 def before(cur: Cursor, users: pl.Series | None = None) -> pl.DataFrame:
     """Return what customers paid before the last run's period, of all or of some."""
     if users is None or len(users) > _MANY:
-        return _spend(cur, _BEFORE, ())
-    return _spend(cur, f"{_BEFORE} WHERE user_id = ANY(%s)", (users.to_list(),))
+        return reading.spend(cur, _BEFORE, ())
+    return reading.spend(cur, _BEFORE_OF, (users.to_list(),))
 
 
 def ahead_of(cur: Cursor, as_of: datetime) -> pl.DataFrame:
     """Return what customers paid for orders dated at `as_of` or later."""
-    return _spend(cur, _AHEAD, (as_of, as_of))
+    return reading.spend(cur, _AHEAD, (as_of, as_of))
 
 
 def save(  # noqa: PLR0917  (a row's columns)
@@ -276,16 +275,3 @@ def total(parts: list[pl.DataFrame]) -> pl.DataFrame:
 def negative(spend: pl.DataFrame) -> pl.DataFrame:
     """Return a spend frame with the opposite sign."""
     return spend.with_columns(-pl.col("cumulative_spend"))
-
-
-def _users(
-    cur: Cursor, query: str, parameters: dict[str, object] | tuple[object, ...]
-) -> pl.DataFrame:
-    rows = cur.execute(query, parameters).fetchall()
-    return pl.DataFrame(rows, schema=USERS, orient="row")
-
-
-def _spend(cur: Cursor, query: str, parameters: tuple[object, ...]) -> pl.DataFrame:
-    rows = cur.execute(query, parameters).fetchall()
-    numbers = np.array(rows, np.int64).reshape(-1, 2)
-    return pl.DataFrame(numbers, schema=grades.SPEND, orient="row")

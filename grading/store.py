@@ -7,7 +7,6 @@ would fail whenever the ingest touches a customer's counters between our reading
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,28 +14,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
 
-from grading import grades, state
+from grading import grades, reading, state
 from grading.policy import POLICY, Policy
 from shop.clock import Clock, utc_now
 from shop.postgres import Connection, Cursor, copy_frame
 
 _GRADE_LOCK: Final = 0x67726164  # "grad": one grader at a time per database
-_PART_ROWS: Final = 2_000_000
-"""Orders that are added up at once: 52 MB of COPY data, whatever the length of history."""
 
-_ORDERS: Final = """
-    COPY (
-        SELECT user_id, amount FROM orders
-        WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s
-    ) TO STDOUT WITH (FORMAT binary)
-"""
-_USERS: Final = "COPY (SELECT user_id, grade, total_spent FROM users) TO STDOUT WITH (FORMAT csv)"
+_ORDERS: Final = sql.SQL(
+    "SELECT user_id, amount FROM orders"
+    " WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s"
+)
+_USERS: Final = sql.SQL("SELECT user_id, grade, total_spent FROM users")
 _STAGE: Final = """
     CREATE TEMP TABLE grade_changes (
         user_id bigint PRIMARY KEY, from_grade text, to_grade text, cumulative_spend bigint
@@ -64,13 +57,6 @@ _RUN: Final = """
          examined, disagreed, read_seconds, compute_seconds, write_seconds)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
-
-_ROW: Final = np.dtype(
-    [("fields", ">i2"), ("len0", ">i4"), ("user_id", ">i8"), ("len1", ">i4"), ("amount", ">i8")]
-)
-"""A row of two non-null bigints in PostgreSQL's binary COPY format (docs, COPY, "Binary Format"):
-26 bytes, always, so that numpy reads it without parsing."""
-_HEADER_BYTES: Final = 19  # signature 11, flags 4, header extension length 4 (of 0 bytes)
 
 
 @dataclass(frozen=True)
@@ -286,42 +272,12 @@ def _differences(found: state.Found, oracle: state.Found) -> int:
 
 def read_current(cur: Cursor) -> pl.DataFrame:
     """Return the current grade and the total of every customer, stubs included."""
-    buffer = io.BytesIO()
-    with cur.copy(_USERS) as copy:
-        for block in copy:
-            buffer.write(block)
-    if not buffer.tell():
-        return pl.DataFrame(schema=state.USERS)
-    buffer.seek(0)
-    return pl.read_csv(buffer, has_header=False, schema=state.USERS)
+    return reading.users(cur, _USERS, (), state.USERS)
 
 
 def read_spend(cur: Cursor, start: datetime, end: datetime) -> pl.DataFrame:
-    """Return what each customer paid for orders with start <= `ordered_at` < end.
-
-    Memory is bounded by a part of the orders and the number of customers.
-    """
-    spends = []
-    for part in _parts(cur, start, end):
-        orders = {name: part[name].astype(np.int64) for name in ("user_id", "amount")}
-        spends.append(grades.cumulative(pl.DataFrame(orders)))
-    return grades.total(spends)
-
-
-def _parts(cur: Cursor, start: datetime, end: datetime) -> Iterator[npt.NDArray[np.void]]:
-    """Yield the orders in parts of at most about `_PART_ROWS` rows."""
-    pending = bytearray()
-    skip = _HEADER_BYTES
-    with cur.copy(_ORDERS, (start, end)) as copy:
-        for block in copy:
-            pending += block
-            if len(pending) >= skip + _PART_ROWS * _ROW.itemsize:
-                rows = (len(pending) - skip) // _ROW.itemsize
-                yield np.frombuffer(bytes(pending), _ROW, rows, skip)
-                del pending[: skip + rows * _ROW.itemsize]
-                skip = 0
-    # What is left ends with the trailer, two bytes: never a whole row.
-    yield np.frombuffer(bytes(pending), _ROW, (len(pending) - skip) // _ROW.itemsize, skip)
+    """Return what each customer paid for orders with start <= `ordered_at` < end."""
+    return reading.spend_between(cur, _ORDERS, start, end)
 
 
 def write_changes(cur: Cursor, changed: pl.DataFrame, as_of: datetime) -> None:

@@ -111,6 +111,9 @@ def test_a_history_adds_up(pg: Connection, redis_client: redis.Redis):
     pg.execute("UPDATE users SET city = city")
     assert number(pg, "SELECT count(*) FROM pg_stats WHERE tablename = 'orders'") > 10
     assert not number(pg, "SELECT count(*) FROM pg_trigger WHERE tgname = 'backfill_guard'")
+    assert not number(
+        pg, "SELECT count(*) FROM pg_class WHERE array_to_string(reloptions, ' ') LIKE '%vacuum%'"
+    )
 
 
 @pytest.mark.usefixtures("filled")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from grading import store
+from grading import reading, store
 from grading.policy import Grade, Policy, months_before
 from grading.store import GradeRun, grade_users
 from shop import postgres
@@ -124,17 +124,22 @@ def test_orders_are_read_whole_whatever_the_size_of_a_part(
     shop: Any, conn: Connection, monkeypatch: pytest.MonkeyPatch, now: datetime
 ) -> None:
     shop.pg.execute(
-        "INSERT INTO orders SELECT i, 1, i %% 977, 1, 1, i, 0, i, 'CARD', 'PAID', NULL, %s, %s "
-        "FROM generate_series(1, 20000) i",
-        (now, now),
+        "INSERT INTO orders SELECT i, 1, i %% 977, 1, 1, i, 0, i, 'CARD', 'PAID', NULL, t, t"
+        " FROM (SELECT i, %s + make_interval(secs => i) AS t FROM generate_series(1, 20000) i) o",
+        (now,),
     )
+    shop.pg.execute("ANALYZE orders")
+    start, end = now + timedelta(seconds=100), now + timedelta(seconds=19_900)
     expected = shop.pg.execute(
-        "SELECT user_id, sum(amount)::bigint FROM orders GROUP BY 1 ORDER BY 1"
+        "SELECT user_id, sum(amount)::bigint FROM orders"
+        " WHERE ordered_at >= %s AND ordered_at < %s GROUP BY 1 ORDER BY 1",
+        (start, end),
     ).fetchall()
-    for rows in (1, 999, 2_000_000):
-        monkeypatch.setattr(store, "_PART_ROWS", rows)
+    for rows, bits in ((100, 3), (999, 1), (2_000_000, 9)):
+        monkeypatch.setattr(reading, "PART_ROWS", rows)
+        monkeypatch.setattr(reading, "BITS", bits)
         with conn.cursor() as cur:
-            spend = store.read_spend(cur, now, now + timedelta(seconds=1))
+            spend = store.read_spend(cur, start, end)
         assert spend.sort("user_id").rows() == expected
 
 

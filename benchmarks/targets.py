@@ -1,0 +1,107 @@
+"""In which range a real shop's statistics lie; docs/realism.md says from where.
+
+One place for the columns of a simulation and for the tables of a database: whoever measures a
+statistic names it, and gets its target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number and the range it should lie in."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it lies within its range."""
+        return self.low <= self.value <= self.high
+
+    @property
+    def verdict(self) -> str:
+        """In one word."""
+        return "met" if self.met else "MISSED"
+
+
+TARGETS: Final[Mapping[str, tuple[float, float]]] = {
+    # Repeat buying: the CDNOW cohort of Fader, Hardie and Lee (2005), 18 months, 23,570 customers.
+    "one-time buyers": (0.40, 0.55),
+    "Gini of orders": (0.45, 0.62),
+    "Gini of spend": (0.58, 0.70),
+    "spend of the top 20 %": (0.60, 0.75),
+    "gap between orders, median days": (10, 40),
+    "gap between orders, CV": (1.1, 1.6),
+    "orders a day and customer, most": (1, 10),
+    "bought again within 30 days": (0.125, 0.225),
+    "bought again within 90 days": (0.242, 0.342),
+    "bought again within 180 days": (0.325, 0.425),
+    # The share that the propensity steers to in a young shop; revenue: 47 % in about 40 Korean
+    # shops, one month (dighty).
+    "first orders, share of orders": (0.25, 0.35),
+    "first orders, share of revenue": (0.42, 0.52),
+    # Values, in Seoul: a mean of 66,500 KRW (2023), 13.3 % at 110,000 and more (2012).
+    "order value, mean KRW": (56_500, 76_500),
+    "order value, median KRW": (35_000, 52_000),
+    "order value, log-sd": (0.8, 1.0),
+    "orders of 110,000 KRW and more": (0.11, 0.18),
+    "customers' share of log-variance": (0.25, 0.45),
+    "quantity 1": (0.65, 0.75),
+    "quantity 5 and more": (0.01, 0.05),
+    # Payment: .42 .38 .09 .06 .05 after the Bank of Korea, 2023 and 2024, within a fifth or so.
+    "simple pay": (0.38, 0.47),
+    "card": (0.34, 0.42),
+    "virtual account": (0.07, 0.11),
+    "transfer": (0.045, 0.075),
+    "phone bill": (0.035, 0.065),
+    # Products: Zipf's law with a steeper tail (Brynjolfsson, Hu and Smith).
+    "units of the top 20 % products": (0.65, 0.85),
+    "slope of sales by rank, 3 to 100": (-1.1, -0.3),
+    "slope beyond rank 700, steeper by": (0.1, 20),
+    "cancelled": (0.03, 0.05),
+    "sent back": (0.05, 0.09),
+    "sent back, fashion": (0.15, 0.21),
+    "sent back, electronics": (0.035, 0.065),
+    "sent back, food": (0.01, 0.02),
+    # Who: 55 % women; 47.2 % of sales to those in their twenties and thirties, 49.2 % to those in
+    # their forties and fifties (2013), within five points.
+    "orders of women": (0.50, 0.60),
+    "revenue, twenties and thirties": (0.422, 0.522),
+    "revenue, forties and fifties": (0.442, 0.542),
+    # When: deviation from the curves of `generators.curves`, on days without a scenario.
+    "hours, largest deviation, points": (0, 0.5),
+    "night, 0 to 8 h, share": (0.08, 0.11),
+    "weekdays, largest deviation, points": (0, 5),
+    "months, largest deviation, points": (0, 5),
+    "11.11, times a mean day": (3, 7),
+    "11.11, share of its peak hour": (0.09, 0.115),
+    "orders on days 11, 12, 26, 27": (0.15, 0.21),
+    "Seollal and Chuseok, of a normal day": (0.4, 0.7),
+    "day after Seollal and Chuseok, of a normal day": (1.2, 1.7),
+}
+
+
+def judged(name: str, value: float) -> Statistic:
+    """Return a value with its target.
+
+    >>> judged("cancelled", 0.06).verdict
+    'MISSED'
+    """
+    return Statistic(name, value, *TARGETS[name])
+
+
+def table(found: Sequence[Statistic]) -> str:
+    """Return a Markdown table of statistics, and how many lie within their targets."""
+    lines = ["| statistic | value | target | |", "|---|---|---|---|"]
+    lines += [
+        f"| {s.name} | {s.value:.3f} | {s.low:g} to {s.high:g} | {s.verdict} |" for s in found
+    ]
+    met = sum(s.met for s in found)
+    return "\n".join([*lines, "", f"{met} of {len(found)} within their targets"])
