@@ -33,7 +33,7 @@ from generators.history_request import Begun, Request
 from generators.life import remember
 from generators.plan import Day
 from shop import cache, command
-from shop.clock import utc_now
+from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.log import get_logger
 from shop.outage import first_line
@@ -49,6 +49,8 @@ class Target(Protocol):
     """Whether it wants the days that it has, too."""
     live: bool
     """Whether the shop goes on from its end."""
+    keeps_state: bool
+    """Whether it takes the state from which `jangteo generate continue` goes on."""
 
     def begin(self, request: Request, end: datetime) -> Begun:
         """Make ready; return where it stands."""
@@ -159,9 +161,16 @@ def discard(target: Target) -> int:
     return ExitCode.OK
 
 
-def fill(target: Target, asked: Request, settings: Settings, stop: threading.Event) -> int:
+def fill(
+    target: Target,
+    asked: Request,
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    clock: Clock = utc_now,
+) -> int:
     """Write all days that are not there yet, until `stop`."""
-    end, first, whole = target.begin(asked, asked.ends_at(utc_now()))
+    end, first, whole = target.begin(asked, asked.ends_at(clock()))
     log = get_logger()
     if whole:
         log.info("this history is there already: nothing to do")
@@ -169,7 +178,8 @@ def fill(target: Target, asked: Request, settings: Settings, stop: threading.Eve
     if first:
         log.info("going on", day=first, of=asked.days)
     began = time.monotonic()
-    source = Source(asked.plan(end, settings.grade_policy), settings.grade_policy, end)
+    policy = settings.grade_policy
+    source = Source(asked.plan(end, policy), policy, end, keep_state=target.keeps_state)
     orders = 0
     with contextlib.closing(source.days()) as days:
         for one in progress(_until(days, stop), asked.days, skip=first):

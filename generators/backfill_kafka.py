@@ -55,6 +55,7 @@ class KafkaTarget:
     live = True
     everything = True
     """Of days that are there already, later cancellations are still to be published."""
+    keeps_state = False
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ class ParquetTarget:
         truncate: remove an earlier history from it first.
     """
 
-    everything = live = False
+    everything = live = keeps_state = False
 
     def __init__(self, folder: Path, *, window_s: int, truncate: bool) -> None:
         self._folder = folder

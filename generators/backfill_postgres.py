@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 from psycopg import sql
 
+from generators import sequel_store
 from generators.history import Ending
 from generators.history_request import Begun, Request, read
 from generators.plan import Day
@@ -60,6 +61,7 @@ class PostgresTarget:
     """Days that are there already need not be given again."""
     live = True
     """The shop goes on from here: what is still to come is remembered for it."""
+    keeps_state = True
 
     def __init__(
         self, settings: PostgresSettings, *, window_s: int, policy: Policy, truncate: bool
@@ -193,6 +195,7 @@ class PostgresTarget:
             cur.execute("SELECT forget_grade_state()")
             for table in GUARDED:
                 cur.execute(_guard("DROP", table))
+            sequel_store.write(cur, ending)
             cur.execute("UPDATE backfill_runs SET finished_at = now()")
         self._summarise()
         for table in SHOP:
@@ -215,6 +218,7 @@ def empty_shop(cur: Cursor) -> None:
     cur.execute(sql.SQL("TRUNCATE {}, spend_before_period, old_order_changes").format(tables))
     cur.execute("SELECT forget_grade_state()")
     cur.execute("DELETE FROM spend_window_length")
+    cur.execute("DELETE FROM backfill_state")
     cur.execute("DELETE FROM backfill_runs")
 
 

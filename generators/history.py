@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from generators.births import longer
+from generators.history_state import pack
 from generators.plan import Day, Plan
 from generators.simulate import Simulation
 from shop.clock import KST, UTC
@@ -23,6 +25,7 @@ from shop.model import SCHEMAS
 from shop.policy import Policy
 
 NEVER: Final = np.iinfo(np.int64).min
+DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,16 @@ class Ending:
             table has them: PAID orders, but `last_ordered_at` of any.
         products: `SCHEMAS["products"]` with order_count.
         pending: orders of revision 2, `SCHEMAS["orders"]`, by `updated_at`: at the end or later.
+        last_day: number of the day that holds the end.
+        state: the simulation at the beginning of that day, `history_state.pack`; empty unless asked
+            for.
     """
 
     users: pl.DataFrame
     products: pl.DataFrame
     pending: pl.DataFrame
+    last_day: int = 0
+    state: bytes = b""
 
 
 def midnight(day: date) -> datetime:
@@ -54,24 +62,35 @@ class History:
     """Simulates the days up to an end.
 
     Args:
-        plan: what to simulate; it must contain the end in its last day.
+        plan: what to simulate; the end may lie beyond its days.
         policy: the grades.
         end: UTC; nothing of this moment or later is in the history.
+        keep_state: whether the ending has the state from which it can be continued.
     """
 
-    def __init__(self, plan: Plan, policy: Policy, end: datetime) -> None:
+    def __init__(
+        self, plan: Plan, policy: Policy, end: datetime, *, keep_state: bool = False
+    ) -> None:
         self._simulation = Simulation(plan)
         self._policy = policy
         self._end = end
+        self._last_day = -((plan.start - end) // DAY) - 1
+        self._keep_state = keep_state
+        self._state = b""
         self._users: list[pl.DataFrame] = []
         self._products: list[pl.DataFrame] = []
         self._pending: list[pl.DataFrame] = []
+        none = np.empty(0, np.int64)
+        self._orders_of = self._spent = self._last = self._grade = self._sold = none
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Have a place for each customer and product that the simulation knows."""
         self._user_ids, self._product_ids = self._simulation.who.ids, self._simulation.goods.ids
         n = len(self._user_ids)
-        self._orders_of, self._spent = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self._last = np.full(n, NEVER)
-        self._grade = np.zeros(n, np.int64)
-        self._sold = np.zeros(len(self._product_ids), np.int64)
+        self._orders_of, self._spent = longer(self._orders_of, n, 0), longer(self._spent, n, 0)
+        self._last, self._grade = longer(self._last, n, NEVER), longer(self._grade, n, 0)
+        self._sold = longer(self._sold, len(self._product_ids), 0)
 
     def days(self) -> Iterator[Day]:
         """Return the days as they stand at the end, the last one cut there.
@@ -79,7 +98,8 @@ class History:
         When all are taken, `ending` is complete.
         """
         before = pl.col("created_at") < self._end
-        for day in self._simulation.days():
+        for day in self._simulated():
+            self._make_room()
             users, products = day.users.filter(before), day.products.filter(before)
             orders = self._as_it_stands(day.orders.filter(pl.col("ordered_at") < self._end))
             self._add_up(orders)
@@ -91,6 +111,12 @@ class History:
                 self._grade[who] = ranks
             end = min(day.end, self._end)
             yield replace(day, end=end, users=users, products=products, orders=orders)
+
+    def _simulated(self) -> Iterator[Day]:
+        yield from self._simulation.days(self._last_day)
+        if self._keep_state:
+            self._state = pack(self._simulation)
+        yield from self._simulation.days(self._last_day + 1)
 
     def _as_it_stands(self, orders: pl.DataFrame) -> pl.DataFrame:
         later = (pl.col("rev") > 1) & (pl.col("updated_at") >= self._end)
@@ -128,6 +154,8 @@ class History:
             ),
             products.with_columns(_column("order_count", self._sold[:m])),
             pl.concat([none, *self._pending]).sort("updated_at"),
+            self._last_day,
+            self._state,
         )
 
 

@@ -31,14 +31,17 @@ class Source:
         plan: what to simulate.
         policy: the grades.
         end: UTC.
+        keep_state: see `History`.
 
     Attributes:
         ending: what the days came to; None until all are taken.
         peak_bytes: most memory that the simulating process held, once all are taken.
     """
 
-    def __init__(self, plan: Plan, policy: Policy, end: datetime) -> None:
-        self._arguments = (plan, policy, end)
+    def __init__(
+        self, plan: Plan, policy: Policy, end: datetime, *, keep_state: bool = False
+    ) -> None:
+        self._arguments = (plan, policy, end, keep_state)
         self.ending: Ending | None = None
         self.peak_bytes = 0
 
@@ -77,7 +80,9 @@ class Source:
                 return
 
 
-def _simulate(pipe: Connection[Any, Any], plan: Plan, policy: Policy, end: datetime) -> None:
+def _simulate(
+    pipe: Connection[Any, Any], plan: Plan, policy: Policy, end: datetime, keep_state: bool
+) -> None:
     """Simulate; a thread sends, so that a writer who is slow for a moment holds nothing up."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides when it is over
         signal.signal(number, signal.SIG_IGN)
@@ -86,7 +91,7 @@ def _simulate(pipe: Connection[Any, Any], plan: Plan, policy: Policy, end: datet
     sender = threading.Thread(target=_send, args=(pipe, ready, gone), daemon=True)
     sender.start()
     try:
-        history = History(plan, policy, end)
+        history = History(plan, policy, end, keep_state=keep_state)
         for day in history.days():
             ready.put(("day", day))
             if gone.is_set():

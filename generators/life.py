@@ -1,9 +1,10 @@
 """What becomes of orders later: cancellations and refunds, kept in Redis until they are due.
 
 `life:pending` is a sorted set of order events (JSON, revision 2) by the second at which they are
-due, so it outlives the generator; `jangteo generate orders` publishes what is due, whoever made
-it. An entry is removed when Kafka has acknowledged it: a crash between the two publishes it
-again, and the ingest ignores the second one. If Redis loses its data, those orders stay paid.
+due, so it outlives the generator; `jangteo generate orders` and `continue` publish what is due,
+whoever made it; what a history made is dated as it says. An entry is removed when Kafka has
+acknowledged it: a crash between the two publishes it again, and the ingest ignores the second one.
+If Redis loses its data, those orders stay paid.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def remember(r: redis.Redis, second: pl.DataFrame, due_s: Floats) -> None:
     """Keep revisions until they are due; those that are kept already are not doubled.
 
     Args:
-        r: Redis.
+        r: Redis, or a transaction of it.
         second: orders of revision 2, `SCHEMAS["orders"]`.
         due_s: of each, seconds since the Unix epoch.
     """
@@ -92,6 +93,8 @@ class Life:
         self._full = False
         self.waiting = 0
         """Revisions in the set at the last look."""
+        self.idle = False
+        """Whether at the last look nothing was due, and all that was has been published."""
 
     def plan(self, orders: pl.DataFrame, goods: Goods, effects: Effects) -> None:
         """Decide what becomes of new orders, and remember it."""
@@ -130,11 +133,15 @@ class Life:
         except redis.RedisError:
             self._next = now + _REST_S
             return
+        self.idle = True
         for text in members:
+            event = _decoder.decode(text)
+            if event.updated_at >= moment:  # due later in this millisecond
+                continue
+            self.idle = False
             if text in self._in_flight:
                 continue
             self._in_flight.add(text)
-            event = _decoder.decode(text)
             if event.status == "CANCELLED":
                 self._cancelled(event.user_id)
             yield self._as_of(event, moment), self._told(text)
@@ -152,6 +159,8 @@ class Life:
         return cast("list[str]", members)
 
     def _as_of(self, event: Order, moment: datetime) -> Order:
+        if event.updated_at > event.ordered_at:
+            return event
         return msgspec.structs.replace(event, updated_at=max(moment, event.ordered_at))
 
     def _told(self, text: str) -> Done:

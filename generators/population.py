@@ -105,6 +105,12 @@ def times_of(ids: Ints) -> Ints:
     return result
 
 
+def traits(u: Floats, ids: Ints) -> tuple[npt.NDArray[np.bool_], Ints, Words]:
+    """Return of customers whether they are women, years of birth and cities; see `users`."""
+    birth_year = _birth_years(u[:, 1], times_of(ids))
+    return u[:, 0] < FEMALE_SHARE, birth_year, _cities().words[pick(u[:, 4], _cities().shares)]
+
+
 def users(u: Floats, ids: Ints) -> pl.DataFrame:
     """Return customers, with the columns of `SCHEMAS["users"]`.
 
@@ -112,9 +118,7 @@ def users(u: Floats, ids: Ints) -> pl.DataFrame:
         u: shape (n, USER_DRAWS), uniform in [0, 1).
         ids: shape (n,), user ids; they carry the times of sign-up.
     """
-    created_ms = times_of(ids)
-    female = u[:, 0] < FEMALE_SHARE
-    birth_year = _birth_years(u[:, 1], created_ms)
+    female, birth_year, city = traits(u, ids)
     given, given_latin = _names(u[:, 2], female, birth_year)
     surname = pick(u[:, 3], _surnames().shares)
     domain = (u[:, 5] * len(MAIL_DOMAINS)).astype(np.int64)
@@ -129,8 +133,8 @@ def users(u: Floats, ids: Ints) -> pl.DataFrame:
             "email": pl.Series(mail, dtype=pl.String),
             "gender": pl.Series(np.where(female, "F", "M")),
             "birth_year": birth_year,
-            "city": pl.Series(_cities().words[pick(u[:, 4], _cities().shares)], dtype=pl.String),
-            "created_at": _instants(created_ms),
+            "city": pl.Series(city, dtype=pl.String),
+            "created_at": _instants(times_of(ids)),
         },
         schema=SCHEMAS["users"],
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -18,6 +17,7 @@ from generators.arrivals import Law, Pacer, Poisson, law_for
 from generators.encoding import encode_columns
 from generators.faults import FAULT_NODE
 from generators.lane import Done
+from generators.meter import Meter
 from generators.options import arrivals_of, process_name, seed_of
 from generators.outbox import Outbox
 from generators.spoiler import spoiler
@@ -45,7 +45,6 @@ FLUSH_AWAY_S: Final = 1.0
 """The same when Kafka has been silent for a while already."""
 CATCH: Final = 10_000
 """Events made at a time at most, so that neither a stop nor the operator has to wait."""
-RATE_OVER_S: Final = 10.0
 SHORT_PERCENT: Final = 2.0
 """A rate that is missed by more is said to be missed."""
 
@@ -160,7 +159,7 @@ class Publisher:
         self._waiting_for = ""
         self._last_id = 0
         self._made = 0
-        self._history: deque[tuple[float, int]] = deque()
+        self._meter = Meter(monotonic)
 
     def run(
         self, stop: threading.Event, *, limit: int | None = None, seconds: float | None = None
@@ -267,7 +266,7 @@ class Publisher:
             state,
             force=state == "stopped",
             published=self._outbox.acknowledged,
-            rate=round(self._rate(), 2),
+            rate=round(self._meter(self._outbox.acknowledged), 2),
             last_id=self._last_id,
             waiting_for=self._waiting_for,
             paused=str(self._control.paused).lower(),
@@ -275,16 +274,6 @@ class Publisher:
             pace=round(self._pacer.factor, 3),
             **self._source.status(),
         )
-
-    def _rate(self) -> float:
-        """Return acknowledged events per second over the last ten seconds."""
-        now = self._monotonic()
-        if not self._history or now - self._history[-1][0] >= 1.0:
-            self._history.append((now, self._outbox.acknowledged))
-        while len(self._history) > 1 and now - self._history[0][0] > RATE_OVER_S:
-            self._history.popleft()
-        since, then = self._history[0]
-        return (self._outbox.acknowledged - then) / max(now - since, 1.0)
 
 
 def publish(

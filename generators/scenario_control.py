@@ -13,6 +13,7 @@ import redis
 
 from generators.scenario_table import BY_NAME
 from generators.scenarios import Span, run_of
+from shop import control
 from shop.control import CONTROL, read_hash
 from shop.errors import UsageError
 
@@ -57,6 +58,11 @@ def start(
     seconds = scenario.lasts_s if duration is None else duration
     if not 1 <= seconds <= MAX_DURATION_S:
         raise UsageError(f"duration {seconds:g} s: expected from 1 s to 30 days")
+    if control.continues(r, "orders"):
+        raise UsageError(
+            f"{name} is not started: a history is being continued, whose scenarios are drawn "
+            "already; those of the calendar run"
+        )
     run = Started(since=now, until=now + timedelta(seconds=seconds), intensity=intensity)
     r.hset(KEY, name, msgspec.json.encode(run).decode())
     return run

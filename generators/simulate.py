@@ -20,18 +20,19 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from generators import arrivals, behaviour, catalogue, curves, population, propensity, scenarios
+from generators import arrivals, behaviour, curves, propensity, scenarios
 from generators.behaviour import Customers, Goods
+from generators.births import Births, longer
+from generators.counting import Counting
 from generators.day_pool import DayPool
 from generators.plan import GRADE_CHANGES, Day, Plan
 from generators.propensity import Traits
 from generators.scenarios import Effects
 from generators.segments import POPULAR_SHARE, PURCHASER_SHARE
-from generators.streams import Floats, Ints, normal, stream
+from generators.streams import Floats, Ints, stream
 from shop.clock import KST, UTC
 from shop.ids import EPOCH_MS, ids_at
 from shop.model import SCHEMAS
-from shop.policy import months_before
 
 CACHE: Final = 1_000
 OPENING: Final = timedelta(days=7)
@@ -40,81 +41,56 @@ OPENING_POOL: Final = 1_000
 OPENING_DAYS: Final = 3
 """The pool has at least as many customers as so many mean days have orders: 1,000 would have to
 order twenty times a day at the seed's rate."""
-BLUR_S: Final = 20 * 86_400.0
-"""Standard deviation by which the order of the newest sign-ups is blurred, seconds."""
-BEFORE: Final = 0.4
-"""Share of the customers, and of the products, that are there at the beginning; ours."""
 REACTIVATED: Final = 0.01
 """Of the customers that are gone for 90 days: share that a day of a win-back brings back."""
 RATE_WEIGHT: Final = 0.3
 """Of the expected rate in the score: the due gate has chosen by it already."""
 _DAY_S: Final = 86_400.0
 _WEEK_S: Final = 7 * _DAY_S
-_STATE: Final = (
-    "orders_of", "_first", "_last", "_due", "_gone", "_spent", "_grade", "_soured",
-    "_sold", "_correction", "_seen", "_seen_first", "next_day",
-)  # fmt: skip
-_COUNTING: Final = {
-    "counting_who": np.int32, "counting_amount": np.int64,
-    "counting_at": np.int64, "counting_until": np.int64,
+_PER_CUSTOMER: Final = {
+    "orders_of": 0, "_first": np.nan, "_last": np.nan, "_due": np.inf, "_gone": 0, "_spent": 0,
+    "_grade": 0, "_soured": 0,
 }  # fmt: skip
-_CATEGORIES: Final = {c.label: i for i, c in enumerate(catalogue.CATEGORIES)}
+"""What is known of each customer, and what of one who is new."""
+_STATE: Final = (*_PER_CUSTOMER, "_sold", "_correction", "_seen", "_seen_first", "next_day")
 
 
 class Simulation:
     """Simulates day after day; what is known at the end of each is in its attributes.
 
     Attributes:
-        who: customers, for the choice of goods.
-        goods: products.
         orders_of: orders of each customer so far.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._start = plan.start.timestamp()
-        self._end = self._start + plan.days * _DAY_S
-        u_times = stream(plan.seed, "simulate/times")
-        user_ids, self._created = self._births(u_times.random(plan.users))
-        product_ids, self._listed = self._births(u_times.random(plan.products))
-        draws = stream(plan.seed, "simulate/users").random((plan.users, population.USER_DRAWS))
-        people = self._people = population.users(draws, user_ids)
-        gender = (people["gender"] == "M").to_numpy().astype(np.int64)
-        self.who = Customers(user_ids, gender, people["birth_year"].to_numpy().astype(np.int64))
-        self._metro = people["city"].str.slice(0, 2).is_in(list(propensity.METRO)).to_numpy()
-        draws = stream(plan.seed, "simulate/products").random(
-            (plan.products, population.PRODUCT_DRAWS)
-        )
-        listed = self._catalogue = population.products(draws, product_ids)
-        category = np.array([_CATEGORIES[c] for c in listed["category"].to_list()])
-        none = np.zeros(plan.products, np.bool_)
-        self.goods = Goods(product_ids, category, listed["price"].to_numpy(), none)
-        n = plan.users
+        self._births = Births(plan)
+        n = len(self.who.ids)
         self.orders_of = np.zeros(n, np.int64)
         self._first, self._last = np.full(n, np.nan), np.full(n, np.nan)
         self._due = np.full(n, np.inf)
         self._gone = np.zeros(n, np.bool_)
         self._spent = np.zeros(n, np.int64)
-        self._counting: list[tuple[npt.NDArray[Any], ...]] = []
+        self._counting = Counting(plan.start, plan.months)
         self._grade = np.zeros(n, np.int64)
         self._graded, self._counted = self._grade, self._spent
         self._soured = np.zeros(n, np.bool_)
-        blur = stream(plan.seed, "simulate/blur").random((n, 2))
-        self._freshness = self._created + BLUR_S * normal(blur[:, 0], blur[:, 1])
-        self._sold = np.zeros(plan.products, np.int64)
+        self._sold = np.zeros(len(self.goods.ids), np.int64)
         self._correction = 0.0
         self._seen = self._seen_first = 0
         self._base = self._base_rate()
         self.next_day = 0
 
-    def _births(self, u: Floats) -> tuple[Ints, Floats]:
-        """Return ids and moments: some in the two years before, the others as it goes on."""
-        span = self._end - self._start
-        late = (u - BEFORE) / (1 - BEFORE) * span
-        early = (u / BEFORE - 1) * 2 * 365 * _DAY_S
-        at = np.sort(self._start + np.where(u < BEFORE, early, late))
-        ids = ids_at((at * 1000).astype(np.int64) - EPOCH_MS, 0)
-        return ids, at
+    @property
+    def who(self) -> Customers:
+        """Customers, for the choice of goods."""
+        return self._births.who
+
+    @property
+    def goods(self) -> Goods:
+        """Products."""
+        return self._births.goods
 
     def _base_rate(self) -> float:
         """Return orders per second at factor 1, such that the whole time has the plan's number."""
@@ -142,9 +118,15 @@ class Simulation:
         """
         return (day.orders for day in self.days())
 
-    def days(self) -> Iterator[Day]:
-        """Return the days from the next one on to the end of the plan."""
-        while self.next_day < self.plan.days:
+    def days(self, count: int | None = None) -> Iterator[Day]:
+        """Return the days from the next one on.
+
+        Args:
+            count: until there are so many; None: to the end of the plan. Beyond it, customers and
+                products go on coming and orders go on growing as they did.
+        """
+        count = self.plan.days if count is None else count
+        while self.next_day < count:
             yield self._next()
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
@@ -158,32 +140,48 @@ class Simulation:
         >>> next(again.days()).orders.equals(list(whole.days())[8].orders)
         True
         """
-        counting = {
-            name: np.concatenate([np.empty(0, kind), *(part[i] for part in self._counting)])
-            for i, (name, kind) in enumerate(_COUNTING.items())
-        }
-        return {**{name: np.array(getattr(self, name)) for name in _STATE}, **counting}
+        state = {name: np.array(getattr(self, name)) for name in _STATE}
+        return {**state, **self._counting.snapshot()}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Go on from a `snapshot` of a simulation of the same plan."""
+        """Go on from a `snapshot` of a simulation of the same plan.
+
+        Args:
+            state: the snapshot; this simulation is new, or at an earlier day.
+
+        Raises:
+            KeyError, ValueError: if it is not one of this plan.
+        """
+        for day in range(max(self.plan.days, self.next_day), int(state["next_day"])):
+            self._grow(day)
         for name in _STATE:
-            value = state[name]
+            value, there = state[name], np.array(getattr(self, name))
+            if value.shape != there.shape:
+                raise ValueError(f"{name} is of another plan")
             setattr(self, name, value.copy() if value.ndim else value.item())
-        self._counting = [tuple(state[name] for name in _COUNTING)]
+        self._counting.restore(state)
+
+    def _grow(self, day: int) -> None:
+        """Take in who and what comes on a day beyond the plan's."""
+        self._births.add(day)
+        for name, new in _PER_CUSTOMER.items():
+            setattr(self, name, longer(getattr(self, name), len(self.who.ids), new))
+        self._sold = longer(self._sold, len(self.goods.ids), 0)
 
     def _next(self) -> Day:
         day = self.next_day
         start = self._start + day * _DAY_S
+        if day >= self.plan.days:
+            self._grow(day)
         orders = self._day(day)
         self.next_day += 1
-        bounds = [0.0 if day == 0 else start, start + _DAY_S]
-        users, products = (np.searchsorted(at, bounds) for at in (self._created, self._listed))
+        since, end = 0.0 if day == 0 else start, start + _DAY_S
         began = datetime.fromtimestamp(start, UTC)
         return Day(
             day, began, began + timedelta(days=1),
-            self._people[users[0] : users[1]], self._catalogue[products[0] : products[1]],
+            self._births.users(since, end), self._births.products(since, end),
             orders, self._changes(began) if day % 7 == 0 else None,
-            int(np.searchsorted(self._created, start)),
+            int(np.searchsorted(self._births.created, start)),
         )  # fmt: skip
 
     def _changes(self, as_of: datetime) -> pl.DataFrame:
@@ -226,7 +224,7 @@ class Simulation:
             )  # fmt: skip
             frames.append(self._with_fate(frame, fates[rows], sold, effects[i]))
         orders = pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMAS["orders"])
-        self._book(chosen, orders)
+        self._book(day, chosen, orders)
         return orders
 
     def _with_fate(
@@ -253,14 +251,14 @@ class Simulation:
         """Return the customer of each order, block by block."""
         if now < self._start + OPENING.total_seconds():
             return self._opening(at, rng)
-        there = np.searchsorted(self._created, now)
+        there = np.searchsorted(self._births.created, now)
         buyers = np.flatnonzero(~np.isnan(self._last[:there]) & ~self._gone[:there])
         others = np.flatnonzero(np.isnan(self._last[:there]))
         wanted = len(at) + CACHE
         buyers = buyers[_least(self._due[buyers], wanted)]
         queue = buyers[np.argsort(self._last[buyers], kind="stable")]
-        fresh = others[_least(-self._freshness[others], wanted)]
-        fresh = fresh[np.argsort(-self._freshness[fresh], kind="stable")]
+        fresh = others[_least(-self._births.freshness[others], wanted)]
+        fresh = fresh[np.argsort(-self._births.freshness[fresh], kind="stable")]
         who = np.concatenate([queue, fresh])
         pool = DayPool(
             self._traits(who), datetime.fromtimestamp(now + _DAY_S / 2, KST), old=len(queue),
@@ -279,7 +277,7 @@ class Simulation:
 
     def _opening(self, at: Floats, rng: np.random.Generator) -> Ints:
         pool = stream(self.plan.seed, "simulate/opening")
-        there = int(np.searchsorted(self._created, self._start))
+        there = int(np.searchsorted(self._births.created, self._start))
         size = max(OPENING_POOL, round(OPENING_DAYS * self.plan.orders / self.plan.days))
         first = np.argsort(pool.random(there), kind="stable")[:size]
         chosen = np.empty(len(at), np.int64)
@@ -310,9 +308,9 @@ class Simulation:
             ids=self.who.ids[pool],
             gender=self.who.gender[pool],
             birth_year=self.who.birth_year[pool],
-            metro=self._metro[pool],
+            metro=self._births.metro[pool],
             grade=self._grade[pool],
-            created=self._created[pool],
+            created=self._births.created[pool],
             last=self._last[pool],
             orders=self.orders_of[pool],
             spent=self._spent[pool],
@@ -353,7 +351,7 @@ class Simulation:
 
     def _shelf(self, now: float) -> Goods:
         """Return the products of the cache: those ordered most, then the newest others."""
-        there = int(np.searchsorted(self._listed, now))
+        there = int(np.searchsorted(self._births.listed, now))
         popular = _least(-self._sold[:there].astype(np.float64), round(CACHE * POPULAR_SHARE))
         is_popular = np.zeros(there, np.bool_)
         is_popular[popular] = True
@@ -362,28 +360,15 @@ class Simulation:
         g = self.goods
         return Goods(g.ids[rows], g.category[rows], g.price[rows], is_popular[rows])
 
-    def _book(self, chosen: Ints, orders: pl.DataFrame) -> None:
+    def _book(self, day: int, chosen: Ints, orders: pl.DataFrame) -> None:
         paid = (orders["status"] == "PAID").to_numpy()
         amount = orders["amount"].to_numpy()[paid]
-        spent = np.bincount(chosen[paid], amount, self.plan.users).astype(np.int64)
+        spent = np.bincount(chosen[paid], amount, len(self._spent)).astype(np.int64)
         self._spent += spent
-        self._count(chosen, orders)
+        self._counting.add(day, chosen, orders)
         self._soured[chosen] = (orders["status"] == "CANCELLED").to_numpy()
         place = np.searchsorted(self.goods.ids, orders["product_id"].to_numpy())
-        self._sold += np.bincount(place, minlength=self.plan.products)
-
-    def _count(self, chosen: Ints, orders: pl.DataFrame) -> None:
-        """Remember what grades need to know of a day: customer, KRW, paid from when until when."""
-        changed = orders["updated_at"].dt.timestamp("us").to_numpy()
-        paid = (orders["status"] == "PAID").to_numpy()
-        self._counting.append(
-            (
-                chosen.astype(np.int32),
-                orders["amount"].to_numpy(),
-                orders["ordered_at"].dt.timestamp("us").to_numpy(),
-                np.where(paid, np.iinfo(np.int64).max, changed),
-            )
-        )
+        self._sold += np.bincount(place, minlength=len(self._sold))
 
     def _regrade(self, day: int) -> None:
         """Once a week: grades by the spend of the calendar months before this moment.
@@ -392,21 +377,9 @@ class Simulation:
         """
         if day % 7:
             return
-        as_of = self.plan.start + timedelta(days=day)
-        since, now = (_micros(t) for t in (months_before(as_of, self.plan.months), as_of))
-        self._counting = [part for part in self._counting if len(part[2]) and part[2][-1] >= since]
-        total = np.zeros(self.plan.users, np.int64)
-        for who, amount, at, until in self._counting:
-            counts = (at >= since) & (at < now) & (until > now)
-            # Doubles hold sums of KRW exactly up to 2^53.
-            total += np.bincount(who[counts], amount[counts], self.plan.users).astype(np.int64)
+        total = self._counting.total(day, len(self._grade))
         self._graded, self._counted = self._grade, total
         self._grade = np.searchsorted(np.array(self.plan.thresholds), total, side="right")
-
-
-def _micros(moment: datetime) -> int:
-    """Return microseconds since the Unix epoch, exactly."""
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def lomax(u: Floats, shape: npt.NDArray[Any], scale: npt.NDArray[Any]) -> Floats:

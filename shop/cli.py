@@ -54,6 +54,7 @@ GENERATE: Final[Mapping[str, Command]] = {
     "users": Command("generators.users", "sign-ups to the topic users"),
     "products": Command("generators.products", "new products to the topic products"),
     "orders": Command("generators.orders", "orders of cached customers to the topic orders"),
+    "continue": Command("generators.continuation", "what comes after a finished backfill"),
     "cache": Command("generators.cache_worker", "PostgreSQL to the Redis cache"),
 }
 _OURS: Final = ("-h", "--help", "--data-dir")

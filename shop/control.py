@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
+from shop import cache
 from shop.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ GENERATORS: Final = ("users", "products", "orders")
 RUNNABLE: Final = ("cache", "grader")
 """Processes that do a round of work every so often, and can be asked to do one now."""
 MAX_RATE: Final = 1_000.0
+CONTINUES: Final = "continues"
+"""Field of a generator's heartbeat: it goes on with a history, which is drawn already."""
 _KEPT: Final = "_"
 """A field that keeps a hash from being absent; see `read_hash`."""
 _REST_S: Final = 3.0
@@ -65,12 +68,24 @@ def set_rate(r: redis.Redis, name: str, factor: float) -> None:
     """Multiply a generator's rate.
 
     Raises:
-        UsageError: if there is no such generator, or the factor is not within 0 .. 1000.
+        UsageError: if there is no such generator, the factor is not within 0 .. 1000, or the
+            generator that runs cannot have it.
     """
     _check(name, GENERATORS, "set the rate of")
     if not 0 < factor <= MAX_RATE:
         raise UsageError(f"rate {factor:g}: expected above 0 and up to {MAX_RATE:g}; see pause")
+    if factor != 1 and (name != "orders" or factor > 1) and continues(r, name):
+        allowed = "up to 1, which leaves orders out" if name == "orders" else "as it is, or pause"
+        raise UsageError(
+            f"rate {factor:g}: a history is being continued, whose {name} are drawn already: "
+            f"{allowed}"
+        )
     _set(r, CONTROL + name, {"rate": repr(factor)})
+
+
+def continues(r: redis.Redis, name: str) -> bool:
+    """Return whether the generator that runs goes on with a history."""
+    return r.hget(cache.HEARTBEAT + name, CONTINUES) is not None
 
 
 def request_run(r: redis.Redis, name: str) -> int:

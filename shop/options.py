@@ -21,6 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=command.count, metavar="N", help="seed of everything random (default 1)")
     add("--users", type=command.count, metavar="N", help="customers at the first start")
     add("--products", type=command.count, metavar="N", help="products at the first start")
+    add(
+        "--continue", dest="goes_on", action="store_true",
+        help="go on with the finished history of `jangteo backfill`",
+    )  # fmt: skip
     add("--json", action="store_true", help="end with one JSON line on stdout")
     add("--plain", action="store_true", help="plain lines on a terminal too")
     server = parser.add_argument_group("servers to use instead of embedded ones")

@@ -22,7 +22,7 @@ from rich.console import Console
 from shop import cache, command, consistency, control, kafka, options, postgres, screen, windows
 from shop import settings as shop_settings
 from shop.clock import utc_now
-from shop.errors import ExitCode, JangteoError
+from shop.errors import ExitCode, JangteoError, UsageError
 from shop.ledger import Account, Books, Evidence, cross_check, read_evidence
 from shop.observer import Observer, Sample, count
 from shop.outage import first_line
@@ -44,6 +44,8 @@ COMMANDS: Final = {
     "orders": ("generators.orders",),
     "grader": ("grading.updater",),
 }
+CONTINUATION: Final = {"continuation": ("generators.continuation",)}
+"""With --continue, in place of the generators."""
 INGEST_GRACE_S: Final = 15.0  # it promises to end within 10 s
 DRAIN_AFTER_STOP_S: Final = 20.0
 DRAIN_AFTER_FOR_S: Final = 60.0
@@ -117,6 +119,11 @@ class Up:
         self._evidence: Evidence | None = None
         self._refreshes = 0
         self._restarts: dict[str, int] = {}
+        self._commands: dict[str, tuple[str, ...]] = dict(COMMANDS)
+        self._generators: tuple[str, ...] = GENERATORS
+        if args.goes_on:
+            others = {k: v for k, v in self._commands.items() if k not in GENERATORS}
+            self._commands, self._generators = {**others, **CONTINUATION}, tuple(CONTINUATION)
 
     def run(self) -> int:
         """Start, serve, drain, stop; return the exit code."""
@@ -141,7 +148,7 @@ class Up:
             return ExitCode.OK
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
             self._evidence = read_evidence(conn) if self._accounts else None
-        for name in COMMANDS:
+        for name in self._commands:
             if name not in self._supervisor.names:
                 self._start(name)
         self._say(f"the shop is open; logs in {self._data_dir / 'logs'}; Ctrl-C stops")
@@ -171,6 +178,8 @@ class Up:
         with postgres.connection(settings.postgres, "up") as conn:
             if applied := postgres.migrate(conn):
                 self._say(f"schema: applied {', '.join(applied)}")
+            if self._args.goes_on:
+                _check_history(conn)
             alone = self._stack.embeds_postgres
             if rebuilt := windows.fit(conn, settings.spend_window, alone=alone):
                 self._say(windows.in_words(rebuilt))
@@ -186,7 +195,7 @@ class Up:
         return books
 
     def _start(self, name: str) -> None:
-        argv = [sys.executable, "-m", *COMMANDS[name]]
+        argv = [sys.executable, "-m", *self._commands[name]]
         grace = INGEST_GRACE_S if name == "ingest" else 10.0
         self._supervisor.start(Process(name, argv, self._stack.env, grace))
         self._supervisor.write_snapshot(self._stack.statuses(), force=True)
@@ -272,8 +281,8 @@ class Up:
         """
         self._stop.clear()
         self._say("stopping the generators")
-        self._supervisor.stop(GENERATORS)
-        patient = self._loop(lambda: self._supervisor.stopped(GENERATORS))
+        self._supervisor.stop(self._generators)
+        patient = self._loop(lambda: self._supervisor.stopped(self._generators))
         if patient and self._observer:
             patient = self._drain(self._observer, time.monotonic() + drain)
         if not patient:
@@ -342,6 +351,19 @@ class Up:
             )
 
 
+def _check_history(conn: postgres.Connection) -> None:
+    """Refuse to go on with nothing.
+
+    Raises:
+        UsageError: if no history is finished.
+    """
+    if not conn.execute("SELECT FROM backfill_runs WHERE finished_at IS NOT NULL").fetchone():
+        raise UsageError(
+            "--continue: there is no finished history; `jangteo up`, and in another terminal "
+            "`jangteo backfill --truncate`, write one"
+        )
+
+
 def _data_dir(args: argparse.Namespace) -> Path:
     named = args.data_dir or os.environ.get("JANGTEO_DATA_DIR") or DEFAULT_NAME
     return Path(named).absolute()
@@ -353,6 +375,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (
     environ = {**os.environ, **options.environment(args)}
     data_dir = _data_dir(args)
     checked = shop_settings.load(environ, data_dir=data_dir, use_stack=False)
+    if args.goes_on and checked.speed != 1:
+        raise UsageError("--continue goes by the clock: it cannot have another speed than 1")
     if environ.get("REDIS_URL"):
         _ = checked.redis_url
     console = Console(stderr=bool(args.json))

@@ -42,8 +42,10 @@ GRANT INSERT (user_id, name, email, gender, birth_year, city, created_at, last_o
 GRANT INSERT, UPDATE ON products, orders, user_spend_windows, ingest_offsets TO jangteo_ingest;
 GRANT INSERT ON rejected_messages, spend_window_length, old_order_changes TO jangteo_ingest;
 
--- The generators and the cache worker read what the shop sells, to whom, and what was bought.
-GRANT SELECT ON users, products, orders, user_spend_windows, spend_window_length, schema_migrations
+-- The generators and the cache worker read what the shop sells, to whom, and what was bought, and
+-- from where a history is continued.
+GRANT SELECT ON users, products, orders, user_spend_windows, spend_window_length, schema_migrations,
+    backfill_runs, backfill_state
     TO jangteo_generator;
 
 -- The grader writes grades, their history and its own state.

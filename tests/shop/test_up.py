@@ -283,6 +283,7 @@ def test_what_a_crash_left_is_ended_and_strangers_are_not(tmp_path: Path) -> Non
         (["--kafka", "nonsense"], "expected HOST:PORT"),
         (["--postgres", "mysql://me:hunter2@db/shop"], "expected postgresql://"),
         (["--redis", "http://:hunter2@cache"], "REDIS_URL must begin with redis://"),
+        (["--continue", "--speed", "2"], "--continue goes by the clock"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_2(shop: Shop, args: list[str], words: str) -> None:
@@ -292,6 +293,41 @@ def test_bad_options_are_one_line_and_exit_2(shop: Shop, args: list[str], words:
     assert len(done.stderr.splitlines()) == 1
     assert "hunter2" not in done.stderr
     assert not (shop.data_dir / "postgres").exists(), "nothing was started"
+
+
+def test_without_a_history_there_is_nothing_to_go_on_with(shop: Shop) -> None:
+    done = shop.run("--continue")
+    assert done.returncode == 2, done.stderr
+    assert "there is no finished history" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert gone(shop.pids())
+
+
+@pytest.mark.slow
+def test_a_history_goes_on(shop: Shop) -> None:
+    """Written while the ordinary shop runs; then that stops, and its history goes on."""
+    shop.start()
+    shop.wait_for(lambda: shop.orders() > 0)
+    size = ("--days", "9", "--users", "2000", "--products", "1100", "--orders-per-day", "20000")
+    done = subprocess.run(
+        [sys.executable, "-m", "generators.backfill", *size, "--truncate"],
+        env={**shop.env, "JANGTEO_DATA_DIR": str(shop.data_dir)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert shop.process
+    shop.process.terminate()
+    assert shop.process.wait(60) == 0
+    shop.start("--continue")
+    shop.wait_for(lambda: "continuation" in shop.statuses())
+    before = shop.orders()
+    assert before > 100_000
+    shop.wait_for(lambda: shop.orders() > before + 5)
+    assert set(shop.statuses()) == {"ingest", "cache", "continuation", "grader", *SERVERS}
+    with shop.connect() as conn:
+        assert consistency.check(conn) == []
+    shop.process.terminate()
+    assert shop.process.wait(60) == 0
 
 
 def test_a_given_server_that_is_away_is_one_line_and_exit_3(shop: Shop) -> None:

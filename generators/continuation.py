@@ -1,0 +1,233 @@
+"""Go on with the history that a backfill wrote: what a longer one would have had, as it happens.
+
+In place of the generators of users, products and orders. Events are published when the clock
+reaches them, with the moments, customers and ids that a history up to then would have given them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+import polars as pl
+import redis
+
+from generators import scenario_control, scenarios, sequel_store
+from generators.backfill_progress import progress
+from generators.history_state import StateError, unpack
+from generators.life import Life
+from generators.outbox import Outbox
+from generators.plan import Day, Plan
+from generators.sequel import Sequel
+from generators.sequel_publisher import NAME, Line, SequelPublisher
+from generators.sequel_store import Left, Position
+from generators.simulate import Simulation
+from generators.steering import Steering
+from generators.streams import stream
+from shop import cache, command, kafka, policy, postgres
+from shop.clock import UTC, Clock, utc_now
+from shop.errors import ExitCode, UnreachableError
+from shop.log import get_logger
+from shop.model import SCHEMAS, TOPICS
+from shop.outage import first_line
+from shop.postgres import Connection
+from shop.pulse import Pulse
+from shop.settings import Settings
+
+_MANY: Final = 7
+"""So many days to simulate again are worth a progress bar."""
+
+
+def moment(text: str) -> datetime:
+    """Read a moment, for argparse; without an offset it is UTC."""
+    at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument(
+        "--speed", type=command.positive, metavar="X",
+        help="from where the shop stands, X seconds a second until it has caught up with the clock",
+    )  # fmt: skip
+    parser.add_argument(
+        "--until", type=moment, metavar="TIME", help="end there, e.g. 2026-11-20T09:00Z"
+    )
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Publish until stopped."""
+    stop = command.stop_on_signals()
+    r = cache.client(settings.redis_url)
+    with postgres.connection(settings.postgres, NAME, autocommit=True) as conn:
+        left = sequel_store.find(conn)
+        position = Position(r, left.name)
+        pulse = Pulse(r, NAME)
+        try:
+            sequel = resume(
+                conn, left, position, utc_now(), stop=stop, beat=lambda: pulse("starting")
+            )
+        except redis.RedisError as e:
+            raise UnreachableError(f"cannot reach Redis: {first_line(e)}") from None
+    if stop.is_set():
+        return ExitCode.OK
+    _warn(r, left)
+    start = sequel.marks["orders"]
+    clock = catching_up(start, args.speed) if args.speed else utc_now
+    publisher = SequelPublisher(
+        sequel,
+        position,
+        Life(r, stream(left.request.seed, NAME), clock=_not_beyond(clock, args.until)),
+        {topic: _line(topic, settings, r) for topic in TOPICS},
+        clock=clock,
+        until=args.until,
+        seed=left.request.seed,
+        pulse=pulse,
+        running=_calendar(left.request.seed) if left.request.scenarios else lambda _: "",
+        where=settings.kafka.where,
+    )
+    get_logger().info("continuing", end=left.end.isoformat(), since=start.isoformat())
+    return ExitCode.OK if publisher.run(stop) or stop.is_set() else ExitCode.FAILED
+
+
+def resume(
+    conn: Connection,
+    left: Left,
+    position: Position,
+    now: datetime,
+    *,
+    stop: threading.Event,
+    beat: Callable[[], None] = lambda: None,
+) -> Sequel:
+    """Return what is to come after what is published; remember what is still to be undone.
+
+    Args:
+        conn: the history's database.
+        left: of the history.
+        position: how far an earlier process was.
+        now: the clock.
+        stop: ends the simulation of days that are published already; the result is then void.
+        beat: called once a day.
+
+    Raises:
+        redis.RedisError: if Redis does not answer.
+    """
+    simulation = _simulation(left)
+    known = position.load()
+    marks = known or _first_marks(left, now)
+    sequel = Sequel(simulation, marks, left.end)
+    days = (marks["orders"] - sequel.ahead) // timedelta(days=1) + 1
+
+    def again() -> Iterator[Day]:
+        while sequel.ahead <= marks["orders"] and not stop.is_set():
+            beat()
+            yield sequel.simulate()
+
+    for _ in (
+        progress(again(), simulation.next_day + days, skip=1 << 20) if days > _MANY else again()
+    ):
+        pass
+    if not known and not stop.is_set():
+        nothing = pl.DataFrame(schema=SCHEMAS["orders"])
+        pending = nothing if left.pending is None else left.pending
+        undone = pl.concat([pending, sequel.undone]).unique("order_id", maintain_order=True)
+        position.save(marks, sequel_store.still_paid(conn, undone))
+    return sequel
+
+
+def _simulation(left: Left) -> Simulation:
+    """Return the simulation at the beginning of the history's last day, or of its first."""
+    plan = _plan(left)
+    simulation = Simulation(plan)
+    if not left.state:
+        get_logger().warning(
+            "the state of the history is not there: simulating it again", days=plan.days
+        )
+        return simulation
+    try:
+        unpack(simulation, left.state)
+    except StateError as e:
+        get_logger().warning(
+            f"the state of the history is of no use, {e}: simulating it again", days=plan.days
+        )
+        return Simulation(plan)
+    return simulation
+
+
+def _plan(left: Left) -> Plan:
+    text = left.request.policy
+    return left.request.plan(left.end, policy.parse(text) if text else policy.POLICY)
+
+
+def _first_marks(left: Left, now: datetime) -> dict[str, datetime]:
+    """Return where nobody has begun yet, or Redis has forgotten it.
+
+    Orders that are stored already are of this history, or of the ordinary generators, which ran
+    after it: that time has its orders. Of customers and products the ingest knows what it has.
+    """
+    orders = left.end
+    if left.newest is not None:
+        orders = max(orders, min(left.newest + timedelta(microseconds=1), now))
+    return {"users": left.end, "products": left.end, "orders": orders}
+
+
+def _line(topic: str, settings: Settings, r: redis.Redis) -> Line:
+    outbox = Outbox(topic, lambda **o: kafka.producer(settings.kafka, NAME, **o))
+    return Line(outbox, Steering(r, topic), Pulse(r, topic))
+
+
+def _warn(r: redis.Redis, left: Left) -> None:
+    """Say what of the operator's will has no effect."""
+    try:
+        started = scenario_control.started(r, utc_now())
+    except redis.RedisError:
+        return
+    if started:
+        get_logger().warning(
+            "scenarios without effect: those of the history are drawn already",
+            scenarios=",".join(started), history=left.end.isoformat(),
+        )  # fmt: skip
+
+
+def _calendar(seed: int) -> Callable[[datetime], str]:
+    def running(at: datetime) -> str:
+        second = at.timestamp()
+        spans = scenarios.between(seed, second, second + 1)
+        return ",".join(scenarios.compose(s for s in spans if s.start <= second < s.end).running)
+
+    return running
+
+
+def catching_up(
+    start: datetime,
+    speed: float,
+    *,
+    clock: Clock = utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Clock:
+    """Return a clock that begins at a moment, runs faster, and is never ahead of another.
+
+    >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    >>> seconds = iter([0.0, 2.0, 9.0])
+    >>> now = catching_up(noon, 60, clock=lambda: noon + timedelta(minutes=5),
+    ...                   monotonic=lambda: next(seconds))
+    >>> now().minute, now().minute
+    (2, 5)
+    """
+    began = monotonic()
+    return lambda: min(clock(), start + timedelta(seconds=(monotonic() - began) * speed))
+
+
+def _not_beyond(clock: Clock, until: datetime | None) -> Clock:
+    return clock if until is None else lambda: min(clock(), until)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        command.main(configure, run, prog="python -m generators.continuation", description=__doc__)
+    )

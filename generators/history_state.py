@@ -1,0 +1,43 @@
+"""The state of a simulation as bytes: what a finished history leaves for who goes on with it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Final
+
+import numpy as np
+
+from generators.simulate import Simulation
+
+VERSION: Final = 1
+"""Of what the state holds and means; another one is not read but simulated again."""
+_VERSION: Final = "version"
+
+
+class StateError(Exception):
+    """A state that this program cannot go on from; says why."""
+
+
+def pack(simulation: Simulation) -> bytes:
+    """Return the state; of a year at the seed's rate and 400,000 customers, 24 MB."""
+    held = io.BytesIO()
+    arrays = {_VERSION: np.array(VERSION), **simulation.snapshot()}
+    np.savez_compressed(held, allow_pickle=False, **arrays)
+    return held.getvalue()
+
+
+def unpack(simulation: Simulation, state: bytes) -> None:
+    """Go on from a state with a simulation of the same plan.
+
+    Raises:
+        StateError: if it is of another version or plan, or damaged.
+    """
+    try:
+        with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
+            version = int(arrays[_VERSION])
+            if version != VERSION:
+                raise StateError(f"it is of version {version}, this program has {VERSION}")
+            simulation.restore(dict(arrays))
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
+        raise StateError(f"it cannot be read: {e}") from None
