@@ -226,7 +226,7 @@ NAMES = re.compile(
     r"(orders|users|products|cache|ingest|grader|postgres|redis|kafka|flash_sale|batches)\S*"
     r"|[a-z-]+@\S+|event \d+ of.*|bad_json|JSON is malformed.*|\{.*\}|jangteo dlq show"
     r"|Redis|REDIS|Kafka|KAFKA|JANGTEO|DLQ|VIP|SIGKILL|Lee Ji-woo|Tab\b"
-    r"|Local: Broker \S+( failure)?|connectio\w*( refused)?|pid\b|relation \S+ does not exist"
+    r"|Local: Broker( \S+)?( failure)?|connection( refused)?|pid\b|relation \S+ does not exist"
 )
 
 
