@@ -112,6 +112,8 @@ OF = Sentence("{name}: {error}", "{name}: {error}")
 
 ALL: Final = tuple(s for s in list(globals().values()) if isinstance(s, Sentence))
 """In the order in which they are tried."""
+_READINGS: Final = ("grades", "letters", "processes")
+"""Readings that are named by a word, not after a server."""
 _TOLD: Final = {"state", "verdict", "error", "outcome", "result", "what", "kind"}
 """Values that are words or sentences of ours; all others are names and numbers."""
 
@@ -146,5 +148,7 @@ def in_korean(text: str, word: Callable[[str], str]) -> str:
         if found and _fits(sentence, found):
             values = found.groupdict()
             told = {name: in_korean(values[name], word) for name in _TOLD & values.keys()}
+            if values.get("name") in _READINGS:
+                told["name"] = word(values["name"]) or values["name"]
             return sentence.ko.format(**{**values, **told})
     return text
