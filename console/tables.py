@@ -93,7 +93,11 @@ class GradeCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Upgrade(msgspec.Struct, frozen=True, kw_only=True):
-    """A customer who changed grade; KRW in the period that counts."""
+    """A customer who changed grade; KRW in the period that counts.
+
+    Attributes:
+        rises: whether the new grade is the higher one; None if the policy no longer names both.
+    """
 
     user_id: int
     name: str | None
@@ -101,6 +105,7 @@ class Upgrade(msgspec.Struct, frozen=True, kw_only=True):
     to_grade: str
     spend: int
     at: datetime
+    rises: bool | None = None
 
 
 class Grades(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from console import verdict
@@ -56,10 +56,13 @@ _CHANGES: Final = """
     SELECT from_grade, to_grade, count(*) FROM grade_history WHERE as_of = %s GROUP BY 1, 2
 """
 _UPGRADES: Final = """
-    SELECT h.user_id, u.name, h.from_grade, h.to_grade, h.cumulative_spend, h.as_of
+    SELECT h.user_id, u.name, h.from_grade, h.to_grade, h.cumulative_spend, h.as_of,
+           array_position(%(names)s::text[], h.to_grade)
+               > array_position(%(names)s::text[], h.from_grade) AS rises
     FROM grade_history h LEFT JOIN users u USING (user_id)
-    ORDER BY h.as_of DESC, h.cumulative_spend DESC LIMIT %s
+    ORDER BY h.as_of DESC, rises DESC NULLS LAST, h.cumulative_spend DESC LIMIT %(most)s
 """
+"""Of a run's changes those to a higher grade come first."""
 _LETTERS: Final = """
     SELECT topic, partition, "offset", reason, field, detail, substring(payload FOR %s),
            rejected_at, replayed_at
@@ -93,7 +96,9 @@ class _Database:
             self._conn.execute(f"SET statement_timeout = {self._limit_ms:d}".encode())
         return self._conn
 
-    def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def _rows(
+        self, query: str, values: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[tuple[Any, ...]]:
         return self._connection().execute(query.encode(), values).fetchall()
 
 
@@ -190,6 +195,7 @@ class GradeSource(_Database):
                 **{name: row.get(name) for name in _LATER_COLUMNS},
             )
             changes = net(self._rows(_CHANGES, (as_of,)))
+        asked = {"names": list(self._where.settings.grade_policy.names), "most": SHOWN}
         upgrades = tuple(
             Upgrade(
                 user_id=user_id,
@@ -198,8 +204,9 @@ class GradeSource(_Database):
                 to_grade=to,
                 spend=spend,
                 at=at,
+                rises=rises,
             )
-            for user_id, name, from_, to, spend, at in self._rows(_UPGRADES, (SHOWN,))
+            for user_id, name, from_, to, spend, at, rises in self._rows(_UPGRADES, asked)
         )
         return Grades(
             counts=tuple(

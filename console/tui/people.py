@@ -113,18 +113,23 @@ def upgrades(view: View) -> Drawn:
     """Draw the newest changes of grade."""
     reading = view.snapshot.grades
     found = reading.value
+    glyphs = view.look.glyphs
+    arrow: dict[bool | None, Part] = {
+        True: (glyphs.rising, look.OK), False: (glyphs.falling, look.WARN), None: "",
+    }  # fmt: skip
     rows: list[list[Part]] = [
         [
             f"{u.at.astimezone(KST):%H:%M:%S}",
             u.name or view("unknown"),
+            arrow[u.rises],
             (f"{u.from_grade} > {u.to_grade}", look.ACCENT),
             f"{u.spend:,}",
             "",
         ]
         for u in (found.upgrades if found else ())
     ]
-    header = [view("at"), view("customers"), "", view("KRW"), ""]
-    return content(listed(reading, header, rows, view, left=3)[: max(2, view.height)])
+    header = [view("at"), view("customers"), "", "", view("KRW"), ""]
+    return content(listed(reading, header, rows, view, left=4)[: max(2, view.height)])
 
 
 def process_style(p: Process, view: View) -> str:

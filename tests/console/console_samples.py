@@ -182,6 +182,7 @@ def grades() -> Grades:
                 to_grade="SILVER",
                 spend=120_000,
                 at=NOW - timedelta(minutes=2),
+                rises=True,
             ),
         ),
     )

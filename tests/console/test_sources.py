@@ -127,7 +127,11 @@ def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection)
         " finished_at) VALUES (%s, 'full', 2, 1, 1, 0, %s, %s)",
         (now, now, now + timedelta(seconds=2)),
     )
-    pg.execute("INSERT INTO grade_history VALUES (1, 'SILVER', 'GOLD', 450000, %s)", (now,))
+    pg.execute(
+        "INSERT INTO grade_history VALUES (1, 'SILVER', 'GOLD', 450000, %(now)s),"
+        " (2, 'VVIP', 'VIP', 1900000, %(now)s), (3, 'OLD', 'VIP', 1800000, %(now)s)",
+        {"now": now},
+    )
     for offset, replayed in ((7, None), (8, now)):
         pg.execute(
             "INSERT INTO rejected_messages VALUES ('orders', 3, %s, 'log', NULL, %s, 'bad_json',"
@@ -146,6 +150,8 @@ def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection)
         ("GOLD", 1, 1),
         ("BRONZE", 1, 0),
     }
+    # Of one run the upgrades first, and last what the policy does not know.
+    assert [(u.user_id, u.rises) for u in grades.upgrades] == [(1, True), (2, False), (3, None)]
     assert grades.run
     assert grades.run.seconds == 2.0
     assert grades.upgrades[0].name == "김민지"
