@@ -20,7 +20,7 @@ class StateError(Exception):
 
 
 def pack(simulation: Simulation) -> bytes:
-    """Return the state; of a year at the seed's rate and 400,000 customers, 24 MB."""
+    """Return the state; of a year at the seed's rate and 400,000 customers, 33 MB."""
     held = io.BytesIO()
     arrays = {_VERSION: np.array(VERSION), **simulation.snapshot()}
     np.savez_compressed(held, allow_pickle=False, **arrays)

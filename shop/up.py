@@ -357,7 +357,7 @@ def _check_history(conn: postgres.Connection) -> None:
     Raises:
         UsageError: if no history is finished.
     """
-    if not conn.execute("SELECT FROM backfill_runs WHERE finished_at IS NOT NULL").fetchone():
+    if not conn.execute("SELECT 1 FROM backfill_runs WHERE finished_at IS NOT NULL").fetchone():
         raise UsageError(
             "--continue: there is no finished history; `jangteo up`, and in another terminal "
             "`jangteo backfill --truncate`, write one"
