@@ -30,7 +30,7 @@ from generators.backfill_progress import progress
 from generators.history import Ending
 from generators.history_process import Source
 from generators.history_request import Begun, Request
-from generators.life import remember
+from generators.life import PENDING, remember
 from generators.plan import Day
 from shop import cache, command
 from shop.clock import Clock, utc_now
@@ -177,6 +177,8 @@ def fill(
         return ExitCode.OK
     if first:
         log.info("going on", day=first, of=asked.days)
+    elif target.keeps_state:
+        forget_life(settings)
     began = time.monotonic()
     policy = settings.grade_policy
     source = Source(asked.plan(end, policy), policy, end, keep_state=target.keeps_state)
@@ -209,6 +211,19 @@ def _until(days: Iterator[Day], stop: threading.Event) -> Iterator[Day]:
         if stop.is_set():
             return
         yield one
+
+
+def forget_life(settings: Settings) -> None:
+    """Forget what waits for orders of a shop that is emptied: it would bring them back."""
+    if settings.env.get("REDIS_URL"):
+        with contextlib.closing(cache.client(settings.redis_url)) as r:
+            try:
+                r.delete(PENDING)
+            except redis.RedisError as e:
+                raise UnreachableError(
+                    f"cannot forget what was to be cancelled: {first_line(e)}; the same command "
+                    "goes on"
+                ) from None
 
 
 def wait_for_life(pending: pl.DataFrame, settings: Settings) -> None:
