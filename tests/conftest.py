@@ -35,8 +35,8 @@ _TEMPLATE = "shop_template"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file with one worker, and those of the one Kafka cluster together."""
     for item in items:
-        one_cluster = item.get_closest_marker("kafka") is not None
-        group = "kafka" if one_cluster else item.nodeid.partition("::")[0]
+        folder = "tests/kafka/"
+        group = folder if folder in item.nodeid else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
 
 
