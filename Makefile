@@ -22,7 +22,8 @@ test: $(DEV)
 	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not slow and not kafka and not compose" $(ARGS)
 
 test-long: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "(slow or kafka) and not compose" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not kafka and not compose" $(ARGS)
+	$(BIN)/python -m pytest -m kafka tests/kafka $(ARGS)
 
 test-compose: $(DEV)
 	$(BIN)/python -m pytest -m compose tests/compose $(ARGS)

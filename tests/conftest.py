@@ -32,14 +32,6 @@ _OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "CACHE_", "INGEST_", "SHOP
 _TEMPLATE = "shop_template"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file with one worker, and those of the one Kafka cluster together."""
-    for item in items:
-        folder = "tests/kafka/"
-        group = folder if folder in item.nodeid else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 class Servers:
     """The session's private servers; `kafka` is the broker of the running test."""
 

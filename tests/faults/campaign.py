@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from processes import Ingest, wait_until
 from rich.console import Console
 from rich.table import Table
-from stage import Stage, drain_time, joined
+from stage import Stage, answers, drain_time
 
 from shop import embedded, kafka, log, postgres
 from shop import settings as shop_settings
@@ -134,9 +134,9 @@ class Campaign:
         self._note("pause", f"pid {member.process.pid} for {seconds:g} s")
 
     def leave(self) -> None:
-        """SIGTERM of a member that holds something; one at its imports just ends, with -15."""
-        wait_until(lambda: any(joined(m) for m in self._members()), "a member has joined")
-        took = drain_time(self._rng.choice([m for m in self._members() if joined(m)]))
+        """SIGTERM of a member that answers; one at its imports just ends, with -15."""
+        wait_until(lambda: any(answers(m) for m in self._members()), "a member has begun")
+        took = drain_time(self._rng.choice([m for m in self._members() if answers(m)]))
         self.drains.append(took)
         self._note("leave", f"drained in {took:.2f} s")
 

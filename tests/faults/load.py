@@ -102,8 +102,8 @@ class Load(threading.Thread):
         self.acknowledged: dict[tuple[int, int], Sent] = {}
         """(partition, offset) -> what was sent there."""
         self.unplaced: list[tuple[int, Sent]] = []
-        """(partition, what was sent): acknowledged, but the offset is not known. A broker says so
-        of a repetition whose first copy it had taken already."""
+        """(partition, what was sent): acknowledged, but the offset is not known, as of a repetition
+        whose first copy the broker had taken already."""
         self.refused: list[str] = []
         """Why Kafka did not take a message; nothing is known of those."""
 
@@ -126,7 +126,7 @@ class Load(threading.Thread):
         def delivered(error: Any, at: Any) -> None:
             if error is not None:
                 self.refused.append(str(error))
-            elif at.offset() < 0:
+            elif at.offset() is None:
                 self.unplaced.append((at.partition(), sent))
             else:
                 self.acknowledged[at.partition(), at.offset()] = sent

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from confluent_kafka import Consumer, TopicPartition
 from load import Load, Sent
 from processes import Ingest, caught_up, wait_until
+from samples import Message
 
 from shop import kafka, ledger, postgres
 from shop.consistency import check
@@ -25,6 +27,8 @@ SMALL: dict[str, str] = {"INGEST_TOPICS": "orders", "INGEST_BATCH_SIZE": "200"}
 
 Place = tuple[int, int]
 """Of a message: partition and offset."""
+MOST_COPIES = 50
+"""More places than so many that nobody was told of are no longer a matter of a few copies."""
 NOWHERE = -1
 """The offset of a message that is said to be in the log, and is not."""
 
@@ -121,9 +125,9 @@ class Stage:
             return violations(self.settings, conn, self.loads)
 
 
-def joined(member: Ingest) -> bool:
-    """Tell whether a member has ever been given partitions; before, SIGTERM may just end it."""
-    return 'event="partitions assigned"' in member.log()
+def answers(member: Ingest) -> bool:
+    """Tell whether a member is past its imports; before, SIGTERM just ends it."""
+    return "event=metrics " in member.log()
 
 
 def owns(member: Ingest) -> int:
@@ -152,18 +156,47 @@ def violations(settings: Settings, conn: Connection, loads: list[Load]) -> list[
 
 
 def _placed(settings: Settings, loads: list[Load]) -> dict[Place, Sent]:
-    """Return what was acknowledged, by its place.
+    """Return what was acknowledged, by its place; copies that the producer was not told of too.
 
-    A message whose offset the producer was not told has one of those that nobody else has: a
-    partition holds its messages in the order in which one producer sent them.
+    When a partition changes its leader, librdkafka's idempotent producer may write messages twice
+    and be told of one place, or of none (its issue 4953). A place that nobody was told of is
+    taken for such a copy if it holds, byte for byte, what was acknowledged; otherwise it stays
+    unexplained, as does an acknowledged message that is nowhere.
     """
     placed = {at: sent for load in loads for at, sent in load.acknowledged.items()}
     unplaced = [found for load in loads for found in load.unplaced]
-    ends = kafka.end_offsets(settings.kafka, "orders") if unplaced else {}
+    known = {sent.message: sent for sent in [*placed.values(), *(sent for _, sent in unplaced)]}
+    log = (
+        (p, o) for p, end in kafka.end_offsets(settings.kafka, "orders").items() for o in range(end)
+    )
+    for place, message in _read(settings, [at for at in log if at not in placed]):
+        if message in known:
+            placed[place] = known[message]
+    there = {sent.message for sent in placed.values()}
     for partition, sent in unplaced:
-        free = (o for o in range(ends.get(partition, 0)) if (partition, o) not in placed)
-        placed[partition, next(free, NOWHERE)] = sent
+        if sent.message not in there:
+            placed[partition, NOWHERE] = sent
     return placed
+
+
+def _read(settings: Settings, places: list[Place]) -> Iterator[tuple[Place, Message]]:
+    """Yield what the log holds at these places."""
+    if not places:
+        return
+    consumer = Consumer(
+        {**kafka.client_config(settings.kafka, "verdict"), "group.id": "verdict",
+         "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    )  # fmt: skip
+    try:
+        for partition, offset in places[:MOST_COPIES]:
+            consumer.assign([TopicPartition("orders", partition, offset)])
+            found = None
+            while found is None or found.error():
+                found = consumer.poll(1)
+            if found.offset() == offset:
+                yield (partition, offset), (found.key(), found.value())
+    finally:
+        consumer.close()
 
 
 def _books(settings: Settings, conn: Connection, acknowledged: Iterable[Place]) -> list[str]:
