@@ -55,7 +55,7 @@ class Figure:
 def fill(env: dict[str, str]) -> None:
     """Seed customers and products, and fill the cache."""
     size = ["--users", str(2 * FULL), "--products", str(2 * FULL)]
-    for argv in (["init"], ["seed", *size], ["cache", "--once"]):
+    for argv in (["init"], ["seed", *size], ["generate", "cache", "--once"]):
         command = [sys.executable, "-m", "shop.cli", *argv]
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
 
