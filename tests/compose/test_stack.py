@@ -131,7 +131,7 @@ def test_the_commands_of_the_guides_answer(stack: Stack) -> None:
 def test_the_development_container_has_the_tree_and_the_stack(stack: Stack) -> None:
     assert docker("exec", "python_dev", "id", "-u").strip() == "1000"
     here = (DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8")
-    assert docker("exec", "python_dev", "cat", "/work/pyproject.toml") == here
+    assert docker("exec", "python_dev", "cat", "/src/pyproject.toml") == here
     told = docker("exec", "python_dev", "jangteo", "psql", "-Atc", "SELECT count(*) FROM users")
     assert int(told) >= 3_000
 

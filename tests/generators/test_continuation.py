@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 import redis
@@ -374,8 +375,6 @@ def sequel_ids(left: Left) -> list[int]:
 
 
 def read_pending(r: redis.Redis) -> list[int]:
-    import msgspec  # noqa: PLC0415
-
     return [msgspec.json.decode(text, type=Order).order_id for text in waiting(r)]
 
 
