@@ -80,20 +80,8 @@ def generator(env: dict[str, str], rate: float, seconds: float) -> Figure:
 def limit(settings: Settings, n: int) -> Figure:
     """Hand librdkafka messages that are made already."""
     made = list(orders.messages(orders.frame(n, users=FULL, products=FULL)))
-    producer = kafka.producer(settings.kafka, "bench", **_BULK)
-    began, used = time.perf_counter(), time.process_time()
-    for i, (key, payload) in enumerate(made):
-        while True:
-            try:
-                producer.produce("orders", payload, key=key)
-                break
-            except BufferError:
-                producer.poll(0.02)
-        if i % 1_000 == 0:
-            producer.poll(0)
-    if producer.flush(120):
-        raise RuntimeError("Kafka did not take the messages")
-    seconds = time.perf_counter() - began
+    used = time.process_time()
+    seconds = orders.publish(settings, made)
     used = time.process_time() - used
     return Figure("messages made beforehand", None, n / seconds, 1e6 * used / n)
 
@@ -102,7 +90,7 @@ def script(settings: Settings, seconds: float) -> Figure:
     """Make, encode and produce one order after the other."""
     r = cache.client(settings.redis_url)
     users, products = cache.read_users(r), cache.read_products(r)
-    producer = kafka.producer(settings.kafka, "bench", **_BULK)
+    producer = kafka.producer(settings.kafka, "bench", **orders.BULK)
     rng = random.Random(1)
     began, used, n = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < seconds:
@@ -125,9 +113,6 @@ def script(settings: Settings, seconds: float) -> Figure:
     producer.flush(60)
     passed = time.perf_counter() - began
     return Figure("one at a time", None, n / passed, 1e6 * (time.process_time() - used) / n)
-
-
-_BULK = {"linger.ms": 50, "batch.num.messages": 10_000, "queue.buffering.max.messages": 500_000}
 
 
 def show(figures: list[Figure]) -> None:
