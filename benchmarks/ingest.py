@@ -17,14 +17,15 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
-import psycopg
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import common, orders
 from shop import kafka, postgres
+from shop.binary_copy import binary
 from shop.consistency import check
 
 COPY_BATCH = 50_000
@@ -87,29 +88,29 @@ class Stopwatch:
         return tuple(rates) if len(rates) > 1 else ()
 
 
-def raw_copy(rig: common.Rig, frame: pl.DataFrame) -> Figure:
-    """COPY the rows into `orders`, one transaction a batch, text made beforehand."""
+def raw_copy(rig: common.Rig, frame: pl.DataFrame, fmt: Literal["text", "binary"]) -> Figure:
+    """COPY the rows into `orders`, one transaction a batch, written beforehand."""
     rig.drop_databases()
     settings = rig.settings(rig.database())
-    texts, sizes = [], []
-    for part in frame.iter_slices(COPY_BATCH):
-        sizes.append(part.height)
-        texts.append(
-            part.write_csv(include_header=False, separator="\t", null_value="\\N").encode()
+    parts = [
+        (
+            part.height,
+            binary(part, "orders") if fmt == "binary" else postgres.copy_data(part, fmt=fmt),
         )
-    statement = postgres.copy_statement("orders", frame.columns, psycopg.sql.SQL("FORMAT text"))
+        for part in frame.iter_slices(COPY_BATCH)
+    ]
     rig.checkpoint()
     stored, watch = 0, Stopwatch()
     before, _ = rig.server_cpu_s()
     with postgres.connect(settings.postgres, "bench") as conn:
         watch.start()
-        for text, rows in zip(texts, sizes, strict=True):
-            with conn.transaction(), conn.cursor() as cur, cur.copy(statement) as copy:
-                copy.write(text)
+        for rows, data in parts:
+            with conn.transaction(), conn.cursor() as cur:
+                postgres.copy_into(cur, "orders", data)
             watch.see(stored := stored + rows)
         seconds = watch.seconds
         after, _ = rig.server_cpu_s()
-    return Figure("raw COPY, one connection", frame.height / seconds, seconds,
+    return Figure(f"raw COPY, {fmt}, one connection", frame.height / seconds, seconds,
                   database_cpu_s=after - before, stretches=watch.stretches(),
                   note="the limit: no Kafka, no decoding, no spend")  # fmt: skip
 
@@ -322,7 +323,7 @@ def main() -> int:
         kafka.create_topics(settings.kafka)
         seconds = orders.preload(settings, frame)
         print(f"preloaded {args.orders:,} orders of {args.users:,} customers in {seconds:.1f} s")
-        figures = [raw_copy(rig, frame)]
+        figures = [raw_copy(rig, frame, "text"), raw_copy(rig, frame, "binary")]
         if args.lean:
             figures.append(our_flow(rig, args.orders, batch=args.batch[0], lean=True))
         for batch in args.batch:

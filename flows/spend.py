@@ -15,7 +15,8 @@ import polars as pl
 
 from flows.batch import Batch, Effects
 from flows.decode import INDEX
-from shop.postgres import CopyData, copy_data
+from shop.binary_copy import binary
+from shop.postgres import CopyData
 from shop.tumbling import window_start
 
 FIRST_REVISION: Final = 1
@@ -85,8 +86,8 @@ def fold_batch(batch: Batch, *, window_s: int) -> Batch:
 
 
 def order_copy(rows: pl.DataFrame) -> CopyData:
-    """Return orders as COPY takes them: their strings are enumerations and slugs, safe as text."""
-    return copy_data(rows.drop(INDEX), fmt="text")
+    """Return orders as COPY takes them."""
+    return binary(rows.drop(INDEX), "orders")
 
 
 def fold(window_s: int) -> partial[Batch]:

@@ -21,10 +21,11 @@ from flows import spend
 from flows.batch import Batch, Effects, Reject
 from flows.decode import INDEX
 from shop import windows
+from shop.binary_copy import binary
 from shop.errors import JangteoError
 from shop.model import ID_FIELD, SCHEMAS, RejectReason
 from shop.outage import first_line
-from shop.postgres import Connection, CopyData, Cursor, copy_data, copy_frame, copy_into
+from shop.postgres import Connection, CopyData, Cursor, copy_data, copy_into
 from shop.sqlstate import Verdict, copy_line, judge
 
 Places: TypeAlias = npt.NDArray[np.int64]
@@ -36,7 +37,7 @@ CREATE TEMP TABLE IF NOT EXISTS stage_users
     (LIKE users INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS stage_products
     (LIKE products INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE IF NOT EXISTS stage_windows
+CREATE TEMP TABLE IF NOT EXISTS stage_user_spend_windows
     (LIKE user_spend_windows INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;
 """
 
@@ -332,7 +333,7 @@ _MERGE_PROFILES: Final = {topic: _merge_profiles(topic) for topic in ("users", "
 # In key order, as the frames are: two workers that touch the same rows then queue, not deadlock.
 _MERGE_WINDOWS: Final = """
 INSERT INTO user_spend_windows AS w (window_start, user_id, orders, spend)
-SELECT window_start, user_id, orders, spend FROM stage_windows
+SELECT window_start, user_id, orders, spend FROM stage_user_spend_windows
 ON CONFLICT (window_start, user_id) DO UPDATE
 SET orders = w.orders + excluded.orders, spend = w.spend + excluded.spend
 """
@@ -354,12 +355,12 @@ ON CONFLICT (product_id) DO UPDATE SET order_count = p.order_count + excluded.or
 def _merge_effects(cur: Cursor, effects: Effects) -> None:
     """Add sums to what is counted. Products last: all workers meet on the popular ones."""
     for table, frame, statement in (
-        ("stage_windows", effects.windows, _MERGE_WINDOWS),
-        ("stage_users", effects.users, _MERGE_USERS),
-        ("stage_products", effects.products, _MERGE_PRODUCTS),
+        ("user_spend_windows", effects.windows, _MERGE_WINDOWS),
+        ("users", effects.users, _MERGE_USERS),
+        ("products", effects.products, _MERGE_PRODUCTS),
     ):
         if frame.height:
-            copy_frame(cur, table, frame, fmt="text")
+            copy_into(cur, f"stage_{table}", binary(frame, table))
             cur.execute(statement)
 
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 from psycopg import sql
 
@@ -24,6 +22,7 @@ from generators.history_request import Begun, Request, read
 from generators.plan import Day
 from generators.seed import SHOP
 from shop import postgres, windows
+from shop.binary_copy import binary
 from shop.errors import JangteoError, UsageError
 from shop.policy import Policy
 from shop.postgres import Connection, Cursor
@@ -33,18 +32,6 @@ from shop.tumbling import fits_business_days, window_start
 GUARDED: Final = ("users", "products", "orders", "user_spend_windows")
 CHUNK: Final = 250_000
 _LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
-_EPOCH_US: Final = 946_684_800_000_000  # PostgreSQL counts from 2000-01-01
-_WINDOW: Final = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("l0", ">i4"), ("user_id", ">i8"), ("l1", ">i4"), ("window_start", ">i8"),
-        ("l2", ">i4"), ("orders", ">i4"), ("l3", ">i4"), ("spend", ">i8"),
-    ]
-)  # fmt: skip
-"""A row of user_spend_windows in PostgreSQL's binary COPY format (docs, COPY, "Binary Format"):
-the server takes it 1.6 times as fast as text."""
-_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TAIL: Final = b"\xff\xff"
 
 
 class PostgresTarget:
@@ -144,11 +131,10 @@ class PostgresTarget:
         """Write a day."""
         with self._conn.transaction(), self._conn.cursor() as cur:
             if fits_business_days(self._window_s):
-                _copy_windows(cur, fold(day.orders, self._window_s))
+                _copy(cur, "user_spend_windows", fold(day.orders, self._window_s))
             if day.grades is not None:
                 self._grade(cur, day, day.grades)
-            # Text is a tenth faster than CSV for the server; no value holds a tab or backslash.
-            postgres.copy_frame(cur, "orders", day.orders, fmt="text")
+            _copy(cur, "orders", day.orders)
             cur.execute(
                 "UPDATE backfill_runs SET next_day = %s, orders = orders + %s WHERE next_day = %s",
                 (day.number + 1, len(day.orders), day.number),
@@ -171,7 +157,7 @@ class PostgresTarget:
                 "down": len(changes) - up,
             },
         )  # fmt: skip
-        postgres.copy_frame(cur, "grade_history", changes)
+        _copy(cur, "grade_history", changes)
 
     def _summarise(self) -> None:
         """Let the range index see the new orders, while their pages are still in memory.
@@ -234,20 +220,8 @@ def fold(orders: pl.DataFrame, window_s: int) -> pl.DataFrame:
     )
 
 
-def _copy_windows(cur: Cursor, folded: pl.DataFrame) -> None:
-    rows: npt.NDArray[np.void] = np.zeros(len(folded), _WINDOW)
-    rows["fields"] = 4
-    rows["l0"] = rows["l1"] = rows["l3"] = 8
-    rows["l2"] = 4
-    rows["user_id"] = folded["user_id"].to_numpy()
-    rows["window_start"] = folded["window_start"].dt.timestamp("us").to_numpy() - _EPOCH_US
-    rows["orders"] = folded["orders"].to_numpy()
-    rows["spend"] = folded["spend"].to_numpy()
-    statement = postgres.copy_statement(
-        "user_spend_windows", folded.columns, sql.SQL("FORMAT binary")
-    )
-    with cur.copy(statement) as copy:
-        copy.write(_HEAD + rows.tobytes() + _TAIL)
+def _copy(cur: Cursor, table: str, rows: pl.DataFrame) -> None:
+    postgres.copy_into(cur, table, binary(rows, table))
 
 
 def _guard(verb: Literal["CREATE", "DROP"], table: str) -> sql.Composed:

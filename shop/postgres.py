@@ -167,7 +167,7 @@ class CopyData:
     """
 
     columns: Sequence[str]
-    fmt: Literal["csv", "text"]
+    fmt: Literal["csv", "text", "binary"]
     data: memoryview = field(repr=False)
 
 
@@ -191,8 +191,7 @@ def copy_data(frame: pl.DataFrame, *, fmt: Literal["csv", "text"] = "csv") -> Co
 
 def copy_into(cur: Cursor, table: str, rows: CopyData) -> None:
     """COPY rows into the columns of the same names; inside a transaction."""
-    options = sql.SQL("FORMAT text" if rows.fmt == "text" else "FORMAT csv")
-    with cur.copy(copy_statement(table, rows.columns, options)) as copy:
+    with cur.copy(_copy_statement(table, rows)) as copy:
         copy.write(rows.data)
 
 
@@ -211,8 +210,8 @@ def copy_frame(
     return frame.height
 
 
-def copy_statement(table: str, columns: Sequence[str], options: sql.SQL) -> sql.Composed:
-    """Return `COPY table (columns) FROM STDIN WITH (options)`."""
-    return sql.SQL("COPY {} ({}) FROM STDIN WITH ({})").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns)), options
-    )
+def _copy_statement(table: str, rows: CopyData) -> sql.Composed:
+    return sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {})").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, rows.columns)),
+        sql.SQL(rows.fmt),
+    )  # fmt: skip
