@@ -13,7 +13,9 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -56,8 +58,8 @@ class Target(Protocol):
         """Make ready; return where it stands."""
         ...
 
-    def add(self, day: Day) -> None:
-        """Write a day."""
+    def prepare(self, day: Day) -> Callable[[], None]:
+        """Make a day ready, while others are being written; return what writes it."""
         ...
 
     def finish(self, ending: Ending) -> None:
@@ -184,11 +186,10 @@ def fill(
     source = Source(asked.plan(end, policy), policy, end, keep_state=target.keeps_state)
     orders = 0
     with contextlib.closing(source.days()) as days:
-        for one in progress(_until(days, stop), asked.days, skip=first):
-            if one.number >= first:
-                orders += len(one.orders)
-            if one.number >= first or target.everything:
-                target.add(one)
+        shown = progress(_until(days, stop), asked.days, skip=first)
+        for write, one in _ahead(target, shown, first):
+            write()
+            orders += len(one.orders) if one.number >= first else 0
     if source.ending is None or stop.is_set():
         log.warning("stopped: the same command goes on")
         return ExitCode.FAILED
@@ -204,6 +205,22 @@ def fill(
         peak_mb={"simulation": source.peak_bytes >> 20, "writer": own >> 20},
     )  # fmt: skip
     return ExitCode.OK
+
+
+def _ahead(
+    target: Target, days: Iterator[Day], first: int
+) -> Iterator[tuple[Callable[[], None], Day]]:
+    """Return each day that is wanted, and what writes it; the next one is made ready meanwhile."""
+    waiting: deque[tuple[Future[Callable[[], None]], Day]] = deque()
+    with ThreadPoolExecutor(1, "prepare") as worker:
+        for day in days:
+            if day.number >= first or target.everything:
+                waiting.append((worker.submit(target.prepare, day), day))
+            if len(waiting) > 1:
+                ready, before = waiting.popleft()
+                yield ready.result(), before
+        for ready, last in waiting:
+            yield ready.result(), last
 
 
 def _until(days: Iterator[Day], stop: threading.Event) -> Iterator[Day]:

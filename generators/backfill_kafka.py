@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -110,8 +111,11 @@ class KafkaTarget:
         beside.write_bytes(msgspec.json.encode(state))
         beside.replace(self._path)
 
-    def add(self, day: Day) -> None:
-        """Publish a day, unless it was; wait until Kafka has it."""
+    def prepare(self, day: Day) -> Callable[[], None]:
+        """Return what publishes a day, unless it was; it waits until Kafka has it."""
+        return partial(self._add, day)
+
+    def _add(self, day: Day) -> None:
         changed = pl.col("rev") > 1
         self._later = pl.concat([self._later, day.orders.filter(changed)])
         due = pl.col("updated_at") < day.end

@@ -7,7 +7,9 @@ is stands in DIR/_backfill.json, which readers of a dataset pass over as they do
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -96,8 +98,11 @@ class ParquetTarget:
         frame.write_parquet(beside)
         beside.replace(place)
 
-    def add(self, day: Day) -> None:
-        """Write a day."""
+    def prepare(self, day: Day) -> Callable[[], None]:
+        """Return what writes a day."""
+        return partial(self._add, day)
+
+    def _add(self, day: Day) -> None:
         date = f"date={day.start.astimezone(KST).date()}"
         self._write(day.orders, "orders", date)
         self._write(fold(day.orders, self._window_s), "user_spend_windows", date)

@@ -284,8 +284,8 @@ def orders(
             "unit_price": price,
             "discount": off,
             "amount": gross - off,
-            "payment_method": _words(PAYMENT_METHODS, pick(u[:, 5], m.payments)),
-            "status": _words(("PAID",), np.zeros(n, np.int64)),
+            "payment_method": words(PAYMENT_METHODS, pick(u[:, 5], m.payments)),
+            "status": words(("PAID",), np.zeros(n, np.int64)),
             "scenario": pl.Series([m.effects.name], dtype=pl.String).new_from_index(0, n),
             "ordered_at": when,
             "updated_at": when,
@@ -294,8 +294,9 @@ def orders(
     )
 
 
-def _words(words: Sequence[str], index: Ints) -> pl.Series:
-    series: pl.Series = pl.Series(words, dtype=pl.String).gather(index)
+def words(known: Sequence[str], index: Ints) -> pl.Series:
+    """Return the word at each index."""
+    series: pl.Series = pl.Series(known, dtype=pl.String).gather(index)
     return series
 
 

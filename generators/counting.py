@@ -18,6 +18,8 @@ from generators.streams import Ints
 from shop.policy import months_before
 
 NEVER: Final = np.iinfo(np.int16).max
+TOGETHER: Final = 32
+"""Days that are summed at a time: one by one costs four times as much, all at once 100 MB."""
 _DAY_US: Final = 86_400_000_000
 _KINDS: Final = {
     "counting_day": np.int16, "counting_who": np.int32,
@@ -57,7 +59,9 @@ class Counting:
         since = (months_before(as_of, self._months) - self._start) // timedelta(days=1)
         self._days = [part for part in self._days if part[0] >= since]
         total = np.zeros(customers, np.int64)
-        for _, who, amount, until in self._days:
+        for first in range(0, len(self._days), TOGETHER):
+            parts = self._days[first : first + TOGETHER]
+            who, amount, until = (np.concatenate([p[i] for p in parts]) for i in (1, 2, 3))
             counts = until > day
             # Doubles hold sums of KRW exactly up to 2^53.
             total += np.bincount(who[counts], amount[counts], customers).astype(np.int64)

@@ -47,6 +47,7 @@ class DayPool:
         self._base = propensity.scores(c, rate_weight=rate_weight)
         self._scores: dict[tuple[Segment, ...], Floats] = {(): self._base}
         self.old = old
+        self._standing = _ranks(traits.spent[:old])
         # Places in `_traits`: those who were passed over, and how far the queues are read.
         self._waiting_old = self._waiting_new = np.empty(0, np.int64)
         self._next_old, self._next_new = 0, self.old
@@ -91,14 +92,28 @@ class DayPool:
         old, new = self._front()
         pool = np.concatenate([old, new])
         score = self._scored(segments)[pool]
-        score[: len(old)] += propensity.spend_ranks(self._traits.spent[old], MULTIPLIERS.spend)
+        score[: len(old)] += propensity.spend_ranks(self._standing[old], MULTIPLIERS.spend)
         target = propensity.target_share(len(old), self._full, new_share)
         buyer = np.arange(len(pool)) < len(old)
         score[len(old) :] += propensity.balance(score, buyer, target) + correction
         utility = score + gumbel(u[: len(pool)])
-        best = np.argsort(-utility, kind="stable")[:size]
+        best = np.argpartition(-utility, min(size, len(pool) - 1))[:size]
+        best = best[np.argsort(-utility[best], kind="stable")]
         stays = np.ones(len(pool), np.bool_)
         stays[best] = False
         self._waiting_old, self._waiting_new = old[stays[: len(old)]], new[stays[len(old) :]]
         chosen: Ints = pool[best]
         return chosen, target
+
+
+def _ranks(values: Ints) -> Ints:
+    """Return numbers in the same order, equal for equal ones; of 16 bits if there are few enough.
+
+    Those are sorted by radix: in a quarter of the time, 140 times a day.
+
+    >>> _ranks(np.array([900, 7, 900])).tolist()
+    [1, 0, 1]
+    """
+    different, rank = np.unique(values, return_inverse=True)
+    result: Ints = rank.astype(np.uint16 if len(different) <= 1 << 16 else np.int64)
+    return result

@@ -86,11 +86,11 @@ class History:
 
     def _make_room(self) -> None:
         """Have a place for each customer and product that the simulation knows."""
-        self._user_ids, self._product_ids = self._simulation.who.ids, self._simulation.goods.ids
+        self._user_ids = self._simulation.who.ids
         n = len(self._user_ids)
         self._orders_of, self._spent = longer(self._orders_of, n, 0), longer(self._spent, n, 0)
         self._last, self._grade = longer(self._last, n, NEVER), longer(self._grade, n, 0)
-        self._sold = longer(self._sold, len(self._product_ids), 0)
+        self._sold = longer(self._sold, len(self._simulation.goods.ids), 0)
 
     def days(self) -> Iterator[Day]:
         """Return the days as they stand at the end, the last one cut there.
@@ -107,8 +107,7 @@ class History:
             self._products.append(products)
             if day.grades is not None:
                 who = np.searchsorted(self._user_ids, day.grades["user_id"].to_numpy())
-                ranks = [self._policy.rank(name) for name in day.grades["to_grade"].to_list()]
-                self._grade[who] = ranks
+                self._grade[who] = ranks(self._policy, day.grades["to_grade"])
             end = min(day.end, self._end)
             yield replace(day, end=end, users=users, products=products, orders=orders)
 
@@ -127,8 +126,8 @@ class History:
         return first_revisions(orders, later)
 
     def _add_up(self, orders: pl.DataFrame) -> None:
-        who = np.searchsorted(self._user_ids, orders["user_id"].to_numpy())
-        what = np.searchsorted(self._product_ids, orders["product_id"].to_numpy())
+        # What is cut off lies behind the end, so it is the last ones.
+        who, what = self._simulation.buyers[: len(orders)], self._simulation.bought[: len(orders)]
         paid = (orders["status"] == "PAID").to_numpy()
         self._orders_of += np.bincount(who[paid], minlength=len(self._orders_of))
         # Doubles hold sums of KRW exactly up to 2^53.
@@ -157,6 +156,18 @@ class History:
             self._last_day,
             self._state,
         )
+
+
+def ranks(policy: Policy, grades: pl.Series) -> npt.NDArray[np.int64]:
+    """Return the position of each grade, from 0.
+
+    >>> from shop.policy import Grade
+    >>> ranks(Policy((Grade("LOW", 0), Grade("HIGH", 5))), pl.Series(["HIGH", "LOW"])).tolist()
+    [1, 0]
+    """
+    known = pl.Series(policy.names), range(len(policy.names))
+    result: npt.NDArray[np.int64] = grades.replace_strict(*known, return_dtype=pl.Int64).to_numpy()
+    return result
 
 
 def first_revisions(orders: pl.DataFrame, which: pl.Expr) -> pl.DataFrame:

@@ -229,8 +229,12 @@ def spend_ranks(spent: Ints, half: float) -> Floats:
     """
     if len(spent) < 2:
         return np.zeros(len(spent))
-    known = np.sort(spent)
-    rank = np.searchsorted(known, spent, "left") + np.searchsorted(known, spent, "right")
+    order = np.argsort(spent, kind="stable")
+    known = spent[order]
+    begins = np.flatnonzero(np.concatenate([[True], known[1:] != known[:-1]]))
+    ends = np.append(begins[1:], len(known))
+    rank = np.empty(len(known), np.int64)
+    rank[order] = np.repeat(begins + ends, ends - begins)
     result: Floats = half * (rank / len(known) - 1)
     return result
 

@@ -60,6 +60,8 @@ class Simulation:
 
     Attributes:
         orders_of: orders of each customer so far.
+        buyers: places of the customers of the last day's orders, in `who`.
+        bought: places of their products, in `goods`.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -80,6 +82,7 @@ class Simulation:
         self._correction = 0.0
         self._seen = self._seen_first = 0
         self._base = self._base_rate()
+        self.buyers = self.bought = np.empty(0, np.int64)
         self.next_day = 0
 
     @property
@@ -236,9 +239,9 @@ class Simulation:
             (np.where(fate.cancelled | fate.refunded, fate.after_s, 0) * 1e6).astype(np.int64)
         ).cast(pl.Duration("us"))
         changed = pl.Series(fate.cancelled | fate.refunded)
-        status = np.where(fate.cancelled, "CANCELLED", np.where(fate.refunded, "REFUNDED", "PAID"))
+        status = np.where(fate.cancelled, 1, np.where(fate.refunded, 2, 0))
         return orders.with_columns(
-            pl.Series("status", status, dtype=pl.String),
+            behaviour.words(("PAID", "CANCELLED", "REFUNDED"), status).alias("status"),
             pl.when(changed).then(2).otherwise(1).cast(pl.Int64).alias("rev"),
             later.alias("updated_at"),
         )
@@ -367,8 +370,9 @@ class Simulation:
         self._spent += spent
         self._counting.add(day, chosen, orders)
         self._soured[chosen] = (orders["status"] == "CANCELLED").to_numpy()
-        place = np.searchsorted(self.goods.ids, orders["product_id"].to_numpy())
-        self._sold += np.bincount(place, minlength=len(self._sold))
+        self.buyers = chosen
+        self.bought = np.searchsorted(self.goods.ids, orders["product_id"].to_numpy())
+        self._sold += np.bincount(self.bought, minlength=len(self._sold))
 
     def _regrade(self, day: int) -> None:
         """Once a week: grades by the spend of the calendar months before this moment.

@@ -181,7 +181,7 @@ def half(settings: Settings, asked: Request, days: int) -> None:
     target.begin(asked, end)
     history = History(asked.plan(end, POLICY), POLICY, end)
     for _, day in zip(range(days), history.days(), strict=False):
-        target.add(day)
+        target.prepare(day)()
     target.close()
 
 
@@ -298,5 +298,5 @@ def test_days_must_come_in_order(settings: Settings):
     none = pl.DataFrame(schema=SCHEMAS["orders"])
     day = Day(7, now, now, none, none, none, None, 0)
     with pytest.raises(JangteoError, match="not the one that is due"):
-        target.add(day)
+        target.prepare(day)()
     target.close()

@@ -57,7 +57,7 @@ def test_a_history_through_the_pipeline_is_the_history(
     target.begin(ASKED, end)
     again = History(ASKED.plan(end, POLICY), POLICY, end)
     for _, day in zip(range(3), again.days(), strict=False):
-        target.add(day)
+        target.prepare(day)()
     target.close()
     other = backfill(env, "--to", "kafka", "--seed", "9")
     assert other.returncode == 2
@@ -88,7 +88,7 @@ def test_an_ingest_waits_while_a_history_is_half_done(
     end = ASKED.ends_at(NOW)
     target.begin(ASKED, end)
     history = History(ASKED.plan(end, POLICY), POLICY, end)
-    target.add(next(iter(history.days())))
+    target.prepare(next(iter(history.days())))()
     orders = count(pg, "orders")
 
     ingest = start("bytewax.run", "flows.ingest")

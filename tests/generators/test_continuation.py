@@ -83,7 +83,7 @@ def longer(settings: Settings, end: datetime, until: datetime) -> None:
     history, writer = History(ASKED.plan(end, POLICY), POLICY, until), target(settings)
     writer.begin(ASKED, until)
     for day in history.days():
-        writer.add(day)
+        writer.prepare(day)()
     writer.finish(history.ending())
     writer.close()
 

@@ -42,7 +42,7 @@ class Shop:
         history = History(asked.plan(END, POLICY), POLICY, END)
         days = list(history.days())
         for day in days:
-            target.add(day)
+            target.prepare(day)()
         ending = history.ending()
         target.finish(ending)
         target.close()
