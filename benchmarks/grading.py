@@ -57,7 +57,7 @@ _ADD = """
 _CANCEL = """
     WITH picked AS (
         SELECT DISTINCT ON (user_id) order_id FROM orders
-        WHERE user_id = ANY(%s) AND status = 'PAID' ORDER BY user_id, order_id DESC
+        WHERE user_id = ANY(%s::bigint[]) AND status = 'PAID' ORDER BY user_id, order_id DESC
     ), cancelled AS (
         UPDATE orders SET status = 'CANCELLED', rev = 2
         WHERE order_id IN (SELECT order_id FROM picked) RETURNING user_id, amount

@@ -51,15 +51,23 @@ _WATCHED: Final = """
         AND tgname IN ('old_order_insert', 'old_order_update', 'old_order_delete')
         OR tgrelid = 'users'::regclass AND tgname = 'customer_lost')
 """
+_WATCH_LOSSES: Final = """
+    CREATE OR REPLACE TRIGGER customer_lost AFTER DELETE OR UPDATE OF user_id ON users
+    FOR EACH ROW EXECUTE FUNCTION keep_lost_customer();
+    ALTER TABLE users ENABLE ALWAYS TRIGGER customer_lost;
+"""
 _STATE: Final = """
     SELECT as_of, period_start, policy, place, logged_before, full_at, counts,
         pg_snapshot_xmin(snapshot)::text, pg_snapshot_xmax(pg_current_snapshot())::text
     FROM grade_state
 """
 _TOUCHED: Final = sql.SQL("""
-    SELECT user_id, grade, total_spent FROM users WHERE %s OR age(xmin) <= age(%s::xid)
+    SELECT user_id, grade, total_spent FROM users
+    WHERE %s OR age(xmin) <= (SELECT age(%s::xid))
 """)
-_SOME: Final = sql.SQL("SELECT user_id, grade, total_spent FROM users WHERE user_id = ANY(%s)")
+_SOME: Final = sql.SQL(
+    "SELECT user_id, grade, total_spent FROM users WHERE user_id = ANY(%s::bigint[])"
+)
 _MOVED: Final = sql.SQL("""
     SELECT user_id, sum(amount)::bigint FROM orders
     WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s GROUP BY user_id
@@ -97,7 +105,7 @@ USERS: Final = {**grades.CURRENT, "total_spent": pl.Int64()}
 KNOWN: Final = {"user_id": pl.Int64(), "counted": pl.String(), "before": pl.Int64()}
 """Schema of what a run remembers of customers: the grade it counted them under, empty if it counted
 them nowhere, and what they paid before its period, KRW."""
-_MERGE_ROWS: Final = 100_000
+MERGE_ROWS: Final = 100_000
 """More newer rows than these are merged: nearly every page of the big table is written then, once
 in fifty runs that remember 2,000 customers each."""
 
@@ -196,6 +204,7 @@ def watch(conn: Connection, start: datetime, end: datetime) -> datetime | None:
                 # Always: a replica's apply process and a restore write orders too.
                 cur.execute(sql.SQL("ALTER TABLE orders ENABLE ALWAYS TRIGGER {}").format(name))
             if state is None:  # new triggers do not tell what was changed while there were none
+                cur.execute(_WATCH_LOSSES)
                 cur.execute("DELETE FROM grade_state")
                 # Nor do changes count that came with a dump of another server: a full run sees
                 # all that there is, and nobody else can be changing an order now.
@@ -280,7 +289,7 @@ def found(
 def remembered(cur: Cursor, users: pl.Series | None = None) -> pl.DataFrame:
     """Return what the last run remembered, of all customers or of some; schema KNOWN."""
     some = users is not None and len(users) <= _MANY
-    where = "WHERE user_id = ANY(%s)" if some else ""
+    where = "WHERE user_id = ANY(%s::bigint[])" if some else ""
     ids = (users.to_list(),) if users is not None and some else ()
     old, new = (
         reading.users(cur, sql.SQL(query).format(where=sql.SQL(where)), ids, KNOWN)
@@ -329,7 +338,7 @@ def save(  # noqa: PLR0917  (a row's columns)
 def merge(cur: Cursor) -> None:
     """Take the newer rows into `spend_before_period` if they are many."""
     row = cur.execute("SELECT count(*) FROM spend_before_recent").fetchone()
-    if row and row[0] > _MERGE_ROWS:
+    if row and row[0] > MERGE_ROWS:
         cur.execute(_MERGE)
         cur.execute("DELETE FROM spend_before_recent")
 
