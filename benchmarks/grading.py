@@ -6,8 +6,8 @@ A year of orders stands in an embedded PostgreSQL, fsync on, everything on this 
 run grades everybody. Before each incremental run 10 minutes pass and 1 % of the customers, drawn
 evenly (--share), change: of twenty, eighteen buy, one has an order of 250 days ago arrive late, and
 one has their newest order cancelled. A checkpoint follows, so that whatever page the run writes
-first goes into the log whole. The contestants then grade the same shop as the last of these runs, at
-the same instant, one after the other, from the same grades, each after a checkpoint, and have to
+first goes into the log whole. The contestants then grade the same shop as the last of these runs,
+at the same instant, one after the other, from the same grades, each after a checkpoint, and have to
 write the same grades. The limits are one look at every customer and one COPY of the orders that
 count.
 """
