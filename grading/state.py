@@ -255,35 +255,39 @@ def find(cur: Cursor, state: State, policy: Policy, as_of: datetime) -> Found:
         ]
     )
     graded = grades.grades(users.select("user_id", "grade"), spend, policy)
-    return found(graded, before_changes, known, state.counts)
+    now = (
+        graded.select("user_id", "to_grade")
+        .join(known, on="user_id", how="full", coalesce=True)
+        .join(before_changes, on="user_id", how="full", coalesce=True)
+        .with_columns(pl.col("before", "cumulative_spend").fill_null(0))
+        .with_columns(after=pl.col("before") + pl.col("cumulative_spend"))
+    )
+    return found(graded, now, state.counts)
 
 
-def found(
-    graded: pl.DataFrame, before_changes: pl.DataFrame, known: pl.DataFrame,
-    counts: Mapping[str, int] | None = None,
-) -> Found:  # fmt: skip
+def found(graded: pl.DataFrame, now: pl.DataFrame, counts: Mapping[str, int] | None) -> Found:
     """Work out what to remember, and how many customers have each grade.
 
     Args:
         graded: see `Found`.
-        before_changes: spend frame of what was paid before the period, beyond what is known.
-        known: what is remembered of all these customers, and of those who are no longer there.
+        now: of these customers and of those who are no longer there: `user_id`, `to_grade` (null:
+            not there), `after` (what they paid before the period), and what is remembered of them,
+            `counted` and `before` (null: nothing).
         counts: customers of each grade as remembered; None if all were looked at.
     """
-    now = graded.select("user_id", "to_grade").join(known, on="user_id", how="full", coalesce=True)
-    now = now.join(before_changes, on="user_id", how="full", coalesce=True).with_columns(
-        pl.col("to_grade", "counted").fill_null(""),
-        pl.col("before", "cumulative_spend").fill_null(0),
-    )
-    after = Counter(counts)
+    now = now.with_columns(pl.col("to_grade", "counted").fill_null(""))
+    numbers = Counter(counts)
     for column, sign in (("counted", -1), ("to_grade", 1)):
         for name, customers in now[column].value_counts().iter_rows():
             if name and (sign > 0 or counts is not None):
-                after[name] += sign * customers
-    new = now.filter(
-        (pl.col("to_grade") != pl.col("counted")) | (pl.col("cumulative_spend") != 0)
-    ).select("user_id", counted="to_grade", before=pl.col("before") + pl.col("cumulative_spend"))
-    return Found(graded, new, {name: n for name, n in after.items() if n})
+                numbers[name] += sign * customers
+    same = (pl.col("to_grade") == pl.col("counted")) & (pl.col("after") == pl.col("before"))
+    new = now.filter(~same.fill_null(value=False))
+    return Found(
+        graded,
+        new.select("user_id", counted="to_grade", before="after"),
+        {name: n for name, n in numbers.items() if n},
+    )
 
 
 def remembered(cur: Cursor, users: pl.Series | None = None) -> pl.DataFrame:

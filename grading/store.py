@@ -243,16 +243,14 @@ def _see(  # noqa: PLR0917  (what the two readings share)
 def _from_nothing(cur: Cursor, policy: Policy, as_of: datetime) -> state.Found:
     """Grade by the orders alone; what was paid before the period follows from the totals."""
     spend = read_spend(cur, *policy.window(as_of))
-    users = read_current(cur)
-    known = state.remembered(cur)
-    less = (
-        spend,
-        state.ahead_of(cur, as_of),
-        known.select("user_id", cumulative_spend="before"),
-    )
-    totals = users.select("user_id", cumulative_spend="total_spent")
-    grown = state.total([totals, *map(state.negative, less)])
-    return state.found(grades.grades(users.select("user_id", "grade"), spend, policy), grown, known)
+    users, known = read_current(cur), state.remembered(cur)
+    ahead = state.ahead_of(cur, as_of).rename({"cumulative_spend": "ahead"})
+    there = grades.grades(users.join(ahead, on="user_id", how="left"), spend, policy)
+    after = pl.col("total_spent") - pl.col("cumulative_spend") - pl.col("ahead").fill_null(0)
+    now = there.select("user_id", "to_grade", after=after).join(known, on="user_id", how="left")
+    gone = known.join(users, on="user_id", how="anti").with_columns(after=pl.lit(0, pl.Int64))
+    now = pl.concat([now, gone], how="diagonal")
+    return state.found(there.drop("total_spent", "ahead"), now, None)
 
 
 def _differences(found: state.Found, oracle: state.Found) -> int:
