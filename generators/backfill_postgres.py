@@ -221,7 +221,8 @@ class PostgresTarget:
 def empty_shop(cur: Cursor) -> None:
     """Empty the shop's tables, and forget what was known of their history."""
     tables = sql.SQL(", ").join(map(sql.Identifier, SHOP))
-    cur.execute(sql.SQL("TRUNCATE {}, spend_before_period, old_order_changes").format(tables))
+    state = sql.SQL("spend_before_period, spend_before_recent, old_order_changes")
+    cur.execute(sql.SQL("TRUNCATE {}, {}").format(tables, state))
     cur.execute("SELECT forget_grade_state()")
     cur.execute("DELETE FROM spend_window_length")
     cur.execute("DELETE FROM backfill_state")

@@ -66,13 +66,20 @@ def grades(current: pl.DataFrame, spend: pl.DataFrame, policy: Policy = POLICY) 
         policy: the grades.
 
     Returns:
-        `user_id`, `from_grade`, `to_grade`, `cumulative_spend`, one row for each of `current`.
+        `user_id`, `from_grade`, `to_grade`, `cumulative_spend`, one row for each of `current`, and
+        what other columns that has.
     """
     return (
         current.join(spend, on="user_id", how="left")
         .with_columns(pl.col("cumulative_spend").fill_null(0))
         .with_columns(to_grade=grade_of(pl.col("cumulative_spend"), policy))
-        .select("user_id", pl.col("grade").alias("from_grade"), "to_grade", "cumulative_spend")
+        .select(
+            "user_id",
+            pl.col("grade").alias("from_grade"),
+            "to_grade",
+            "cumulative_spend",
+            *(name for name in current.columns if name not in CURRENT),
+        )
     )
 
 

@@ -68,7 +68,7 @@ def spend_between(cur: Cursor, query: sql.SQL, start: datetime, end: datetime) -
 
 
 def users(
-    cur: Cursor, query: sql.SQL, parameters: tuple[Any, ...], schema: dict[str, pl.DataType]
+    cur: Cursor, query: sql.Composable, parameters: tuple[Any, ...], schema: dict[str, pl.DataType]
 ) -> pl.DataFrame:
     """Return customers with a word and a number each.
 

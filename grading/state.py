@@ -8,6 +8,8 @@ period are kept by triggers, made under a lock that every writer of orders confl
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -15,6 +17,7 @@ from typing import Final
 import polars as pl
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from grading import grades, reading
 from grading.policy import Policy
@@ -35,24 +38,36 @@ _PLACE: Final = """
     SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
         (SELECT oid FROM pg_database WHERE datname = current_database()),
         pg_relation_filenode('users'), pg_relation_filenode('orders'),
-        pg_relation_filenode('spend_before_period'), pg_relation_filenode('old_order_changes'))
+        pg_relation_filenode('spend_before_period'), pg_relation_filenode('spend_before_recent'),
+        pg_relation_filenode('old_order_changes'))
 """
 _HOLD: Final = """
-    LOCK TABLE users, orders, spend_before_period, old_order_changes IN ACCESS SHARE MODE
+    LOCK TABLE users, orders, spend_before_period, spend_before_recent, old_order_changes
+    IN ACCESS SHARE MODE
 """
 _WATCHED: Final = """
-    SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass AND tgenabled = 'A'
-    AND tgname IN ('old_order_insert', 'old_order_update', 'old_order_delete')
+    SELECT count(*) FROM pg_trigger WHERE tgenabled = 'A' AND (
+        tgrelid = 'orders'::regclass
+        AND tgname IN ('old_order_insert', 'old_order_update', 'old_order_delete')
+        OR tgrelid = 'users'::regclass AND tgname = 'customer_lost')
+"""
+_WATCH_LOSSES: Final = """
+    CREATE OR REPLACE TRIGGER customer_lost AFTER DELETE OR UPDATE OF user_id ON users
+    FOR EACH ROW EXECUTE FUNCTION keep_lost_customer();
+    ALTER TABLE users ENABLE ALWAYS TRIGGER customer_lost;
 """
 _STATE: Final = """
-    SELECT as_of, period_start, policy, place, logged_before, full_at,
+    SELECT as_of, period_start, policy, place, logged_before, full_at, counts,
         pg_snapshot_xmin(snapshot)::text, pg_snapshot_xmax(pg_current_snapshot())::text
     FROM grade_state
 """
 _TOUCHED: Final = sql.SQL("""
-    SELECT user_id, grade, total_spent FROM users WHERE %s OR age(xmin) <= age(%s::xid)
+    SELECT user_id, grade, total_spent FROM users
+    WHERE %s OR age(xmin) <= (SELECT age(%s::xid))
 """)
-_SOME: Final = sql.SQL("SELECT user_id, grade, total_spent FROM users WHERE user_id = ANY(%s)")
+_SOME: Final = sql.SQL(
+    "SELECT user_id, grade, total_spent FROM users WHERE user_id = ANY(%s::bigint[])"
+)
 _MOVED: Final = sql.SQL("""
     SELECT user_id, sum(amount)::bigint FROM orders
     WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s GROUP BY user_id
@@ -64,51 +79,66 @@ _AHEAD: Final = sql.SQL("""
     SELECT user_id, coalesce(sum(amount) FILTER (WHERE ordered_at >= %s), 0)::bigint
     FROM orders WHERE status = 'PAID' AND ordered_at >= %s GROUP BY user_id
 """)
-_BEFORE: Final = sql.SQL("SELECT user_id, spend FROM spend_before_period")
-_BEFORE_OF: Final = sql.SQL(
-    "SELECT user_id, spend FROM spend_before_period WHERE user_id = ANY(%s)"
-)
+_BEFORE: Final = "SELECT user_id, coalesce(grade, ''), spend FROM spend_before_period {where}"
+_RECENT: Final = """
+    SELECT DISTINCT ON (user_id) user_id, coalesce(grade, ''), spend
+    FROM spend_before_recent {where} ORDER BY user_id, nr DESC
+"""
 _MERGE: Final = """
-    INSERT INTO spend_before_period AS b (user_id, spend) SELECT user_id, spend FROM before_changes
-    ON CONFLICT (user_id) DO UPDATE SET spend = b.spend + excluded.spend
+    INSERT INTO spend_before_period (user_id, spend, grade)
+    SELECT DISTINCT ON (user_id) user_id, spend, grade
+    FROM spend_before_recent ORDER BY user_id, nr DESC
+    ON CONFLICT (user_id) DO UPDATE SET spend = excluded.spend, grade = excluded.grade
 """
 _SAVE: Final = """
     INSERT INTO grade_state
-        (as_of, period_start, policy, snapshot, place, logged_before, full_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s)
+        (as_of, period_start, policy, snapshot, place, logged_before, full_at, counts)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (only_row) DO UPDATE SET as_of = excluded.as_of,
         period_start = excluded.period_start, policy = excluded.policy,
         snapshot = excluded.snapshot, place = excluded.place,
-        logged_before = excluded.logged_before, full_at = excluded.full_at
+        logged_before = excluded.logged_before, full_at = excluded.full_at, counts = excluded.counts
 """
 _MANY: Final = 100_000  # beyond it a table is read whole, not row by row
 USERS: Final = {**grades.CURRENT, "total_spent": pl.Int64()}
 """Schema of a frame of customers: current grade, and what they paid in all, KRW."""
+KNOWN: Final = {"user_id": pl.Int64(), "counted": pl.String(), "before": pl.Int64()}
+"""Schema of what a run remembers of customers: the grade it counted them under, empty if it counted
+them nowhere, and what they paid before its period, KRW."""
+MERGE_ROWS: Final = 100_000
+"""More newer rows than these are merged: nearly every page of the big table is written then, once
+in fifty runs that remember 2,000 customers each."""
 
 
 @dataclass(frozen=True)
 class State:
-    """The last run: its instant, period, policy; `horizon`: it saw all transactions before."""
+    """The last run: its instant, period, policy, customers of each grade.
+
+    `horizon`: it saw all transactions before.
+    """
 
     as_of: datetime
     period_start: datetime
     policy: str
     logged_before: datetime
     full_at: datetime
+    counts: dict[str, int]
     horizon: int
 
 
 @dataclass(frozen=True)
 class Found:
-    """What an incremental run works out.
+    """What a run works out.
 
     Attributes:
         graded: as `grades.grades` returns it, of the customers that had to be looked at.
-        before_changes: spend frame of what `spend_before_period` grows by.
+        remember: what has to be remembered of whom, where that is something new; schema KNOWN.
+        counts: customers of each grade, once the grades are written.
     """
 
     graded: pl.DataFrame
-    before_changes: pl.DataFrame
+    remember: pl.DataFrame
+    counts: dict[str, int]
 
 
 def load(cur: Cursor) -> State | None:
@@ -117,12 +147,12 @@ def load(cur: Cursor) -> State | None:
     if row is None:
         return None
     *known, horizon, now = row
-    as_of, period_start, policy, place, logged_before, full_at = known
+    as_of, period_start, policy, place, logged_before, full_at, counts = known
     reach = int(now) - int(horizon)
     watched = cur.execute(_WATCHED).fetchone()
-    if place != place_of(cur) or watched != (len(_EVENTS),) or not 0 <= reach < _XID_REACH:
+    if place != place_of(cur) or watched != (len(_EVENTS) + 1,) or not 0 <= reach < _XID_REACH:
         return None
-    return State(as_of, period_start, policy, logged_before, full_at, int(horizon))
+    return State(as_of, period_start, policy, logged_before, full_at, counts, int(horizon))
 
 
 def hold(cur: Cursor) -> None:
@@ -174,6 +204,7 @@ def watch(conn: Connection, start: datetime, end: datetime) -> datetime | None:
                 # Always: a replica's apply process and a restore write orders too.
                 cur.execute(sql.SQL("ALTER TABLE orders ENABLE ALWAYS TRIGGER {}").format(name))
             if state is None:  # new triggers do not tell what was changed while there were none
+                cur.execute(_WATCH_LOSSES)
                 cur.execute("DELETE FROM grade_state")
                 # Nor do changes count that came with a dump of another server: a full run sees
                 # all that there is, and nobody else can be changing an order now.
@@ -213,22 +244,62 @@ def find(cur: Cursor, state: State, policy: Policy, as_of: datetime) -> Found:
         .join(touched, on="user_id", how="anti")["user_id"]
     )
     users = pl.concat([touched, reading.users(cur, _SOME, (others.to_list(),), USERS)])
+    # Of lost customers too: they are among those of the changes, and no longer among the users.
+    known = remembered(cur, pl.concat([users["user_id"], others]).unique())
     spend = total(
         [
             users.select("user_id", cumulative_spend="total_spent"),
-            negative(before(cur, users["user_id"])),
+            negative(known.select("user_id", cumulative_spend="before")),
             negative(before_changes),
             negative(ahead),
         ]
     )
-    return Found(grades.grades(users.select("user_id", "grade"), spend, policy), before_changes)
+    graded = grades.grades(users.select("user_id", "grade"), spend, policy)
+    now = (
+        graded.select("user_id", "to_grade")
+        .join(known, on="user_id", how="full", coalesce=True)
+        .join(before_changes, on="user_id", how="full", coalesce=True)
+        .with_columns(pl.col("before", "cumulative_spend").fill_null(0))
+        .with_columns(after=pl.col("before") + pl.col("cumulative_spend"))
+    )
+    return found(graded, now, state.counts)
 
 
-def before(cur: Cursor, users: pl.Series | None = None) -> pl.DataFrame:
-    """Return what customers paid before the last run's period, of all or of some."""
-    if users is None or len(users) > _MANY:
-        return reading.spend(cur, _BEFORE, ())
-    return reading.spend(cur, _BEFORE_OF, (users.to_list(),))
+def found(graded: pl.DataFrame, now: pl.DataFrame, counts: Mapping[str, int] | None) -> Found:
+    """Work out what to remember, and how many customers have each grade.
+
+    Args:
+        graded: see `Found`.
+        now: of these customers and of those who are no longer there: `user_id`, `to_grade` (null:
+            not there), `after` (what they paid before the period), and what is remembered of them,
+            `counted` and `before` (null: nothing).
+        counts: customers of each grade as remembered; None if all were looked at.
+    """
+    now = now.with_columns(pl.col("to_grade", "counted").fill_null(""))
+    numbers = Counter(counts)
+    for column, sign in (("counted", -1), ("to_grade", 1)):
+        for name, customers in now[column].value_counts().iter_rows():
+            if name and (sign > 0 or counts is not None):
+                numbers[name] += sign * customers
+    same = (pl.col("to_grade") == pl.col("counted")) & (pl.col("after") == pl.col("before"))
+    new = now.filter(~same.fill_null(value=False))
+    return Found(
+        graded,
+        new.select("user_id", counted="to_grade", before="after"),
+        {name: n for name, n in numbers.items() if n},
+    )
+
+
+def remembered(cur: Cursor, users: pl.Series | None = None) -> pl.DataFrame:
+    """Return what the last run remembered, of all customers or of some; schema KNOWN."""
+    some = users is not None and len(users) <= _MANY
+    where = "WHERE user_id = ANY(%s::bigint[])" if some else ""
+    ids = (users.to_list(),) if users is not None and some else ()
+    old, new = (
+        reading.users(cur, sql.SQL(query).format(where=sql.SQL(where)), ids, KNOWN)
+        for query in (_BEFORE, _RECENT)
+    )
+    return pl.concat([old.join(new, on="user_id", how="anti"), new])
 
 
 def ahead_of(cur: Cursor, as_of: datetime) -> pl.DataFrame:
@@ -238,7 +309,7 @@ def ahead_of(cur: Cursor, as_of: datetime) -> pl.DataFrame:
 
 def save(  # noqa: PLR0917  (a row's columns)
     cur: Cursor, as_of: datetime, policy: Policy, snapshot: str, place: str, kept: datetime,
-    full_at: datetime, before_changes: pl.DataFrame,
+    full_at: datetime, seen: Found,
 ) -> None:  # fmt: skip
     """Keep where this run ended, and take in what it has read.
 
@@ -250,21 +321,30 @@ def save(  # noqa: PLR0917  (a row's columns)
         place: as `place_of` returned it there: a table truncated since is not the one it read.
         kept: as `watch` returned it.
         full_at: the instant of the last full run.
-        before_changes: see `Found`.
+        seen: what this run found.
     """
-    grown = before_changes.filter(pl.col("cumulative_spend") != 0).sort("user_id")
-    if grown.height:
-        cur.execute(
-            "CREATE TEMP TABLE before_changes (user_id bigint, spend bigint) ON COMMIT DROP"
-        )
-        copy_frame(cur, "before_changes", grown.rename({"cumulative_spend": "spend"}))
-        cur.execute(_MERGE)
+    if seen.remember.height:
+        grade = pl.when(pl.col("counted") != "").then("counted")
+        rows = seen.remember.select("user_id", spend="before", grade=grade).sort("user_id")
+        copy_frame(cur, "spend_before_recent", rows)
+        merge(cur)
     cur.execute(
         "DELETE FROM old_order_changes WHERE pg_visible_in_snapshot(xact, %s::pg_snapshot)",
         (snapshot,),
     )
     start, _ = policy.window(as_of)
-    cur.execute(_SAVE, (as_of, start, policy.as_json(), snapshot, place, kept, full_at))
+    cur.execute(
+        _SAVE,
+        (as_of, start, policy.as_json(), snapshot, place, kept, full_at, Jsonb(seen.counts)),
+    )
+
+
+def merge(cur: Cursor) -> None:
+    """Take the newer rows into `spend_before_period` if they are many."""
+    row = cur.execute("SELECT count(*) FROM spend_before_recent").fetchone()
+    if row and row[0] > MERGE_ROWS:
+        cur.execute(_MERGE)
+        cur.execute("DELETE FROM spend_before_recent")
 
 
 def total(parts: list[pl.DataFrame]) -> pl.DataFrame:

@@ -8,6 +8,7 @@ would fail whenever the ingest touches a customer's counters between our reading
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -154,7 +155,6 @@ class _Seen:
 
     mode: Literal["full", "incremental"]
     found: state.Found
-    counts: dict[str, int]
     snapshot: str
     place: str
     full_at: datetime
@@ -178,10 +178,7 @@ def _grade(
     graded = seen.found.graded
     changed = grades.changed(graded)
     upgraded = grades.upgrades(changed, policy)
-    counts = seen.counts
-    for column, sign in (("from_grade", -1), ("to_grade", 1)):
-        for name, customers in changed[column].value_counts().iter_rows():
-            counts[name] = counts.get(name, 0) + sign * customers
+    counts = seen.found.counts
     computed_at = time.perf_counter()
     with conn.transaction(), conn.cursor() as cur:
         write_changes(cur, changed, started_at)
@@ -189,8 +186,7 @@ def _grade(
             cur.execute("DELETE FROM grade_state")
         else:
             state.save(
-                cur, started_at, policy, seen.snapshot, seen.place, kept, seen.full_at,
-                seen.found.before_changes,
+                cur, started_at, policy, seen.snapshot, seen.place, kept, seen.full_at, seen.found
             )  # fmt: skip
         run = GradeRun(
             as_of=started_at,
@@ -222,9 +218,6 @@ def _see(  # noqa: PLR0917  (what the two readings share)
     state.hold(cur)
     known = state.load(cur) if kept else None
     row = cur.execute("SELECT pg_current_snapshot()::text").fetchone()
-    counts: dict[str, int] = dict(
-        cur.execute("SELECT grade, count(*) FROM users GROUP BY grade").fetchall()
-    )
     found = state.find(cur, known, policy, as_of) if known else None
     if known and full_every_s is not None:
         full |= not 0 <= (as_of - known.full_at).total_seconds() < full_every_s
@@ -239,7 +232,6 @@ def _see(  # noqa: PLR0917  (what the two readings share)
     return _Seen(
         mode="full" if whole else "incremental",
         found=found,
-        counts=counts,
         snapshot=str(row[0]) if row else "",
         place=state.place_of(cur),
         full_at=as_of if whole or known is None else known.full_at,
@@ -251,23 +243,31 @@ def _see(  # noqa: PLR0917  (what the two readings share)
 def _from_nothing(cur: Cursor, policy: Policy, as_of: datetime) -> state.Found:
     """Grade by the orders alone; what was paid before the period follows from the totals."""
     spend = read_spend(cur, *policy.window(as_of))
-    users = read_current(cur)
-    totals = users.select("user_id", cumulative_spend="total_spent")
-    grown = state.total(
-        [totals]
-        + [state.negative(p) for p in (spend, state.ahead_of(cur, as_of), state.before(cur))]
-    )
-    return state.Found(grades.grades(users.select("user_id", "grade"), spend, policy), grown)
+    users, known = read_current(cur), state.remembered(cur)
+    ahead = state.ahead_of(cur, as_of).rename({"cumulative_spend": "ahead"})
+    there = grades.grades(users.join(ahead, on="user_id", how="left"), spend, policy)
+    after = pl.col("total_spent") - pl.col("cumulative_spend") - pl.col("ahead").fill_null(0)
+    now = there.select("user_id", "to_grade", after=after).join(known, on="user_id", how="left")
+    gone = known.join(users, on="user_id", how="anti").with_columns(after=pl.lit(0, pl.Int64))
+    now = pl.concat([now, gone], how="diagonal")
+    return state.found(there.drop("total_spent", "ahead"), now, None)
 
 
 def _differences(found: state.Found, oracle: state.Found) -> int:
-    """Count the customers whom an incremental run would leave with a wrong grade or sum."""
-    ours, right = grades.changed(found.graded), grades.changed(oracle.graded)
-    both = list(right.columns)
-    wrong = [ours.join(right, on=both, how="anti"), right.join(ours, on=both, how="anti")]
-    sums = state.total([oracle.before_changes, state.negative(found.before_changes)])
-    sums = sums.filter(pl.col("cumulative_spend") != 0)
-    return int(pl.concat([f["user_id"] for f in (*wrong, sums)]).n_unique())
+    """Count the customers whom an incremental run would leave with a wrong grade, sum or count."""
+    pairs = (
+        (grades.changed(found.graded), grades.changed(oracle.graded)),
+        (found.remember, oracle.remember),
+    )
+    wrong = [
+        a.join(b, on=b.columns, how="anti")["user_id"]
+        for ours, right in pairs
+        for a, b in ((ours, right), (right, ours))
+    ]
+    miscounted = Counter(found.counts)
+    miscounted.subtract(oracle.counts)
+    surplus = sum((+miscounted).values()), sum((-miscounted).values())
+    return max(int(pl.concat(wrong).n_unique()), *surplus)
 
 
 def read_current(cur: Cursor) -> pl.DataFrame:

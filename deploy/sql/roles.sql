@@ -52,8 +52,8 @@ GRANT SELECT ON users, products, orders, user_spend_windows, spend_window_length
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_grader;
 GRANT UPDATE (grade) ON users TO jangteo_grader;
 GRANT INSERT ON grade_history, grade_runs TO jangteo_grader;
-GRANT INSERT, UPDATE, DELETE ON grade_state, spend_before_period, old_order_changes
-    TO jangteo_grader;
+GRANT INSERT, UPDATE, DELETE
+    ON grade_state, spend_before_period, spend_before_recent, old_order_changes TO jangteo_grader;
 
 -- Console and dashboards look.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_console;

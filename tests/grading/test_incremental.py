@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from grading import state
 from grading.policy import POLICY, Grade, Policy
 from grading.store import GradeRun, grade_users
 from shop import postgres
@@ -32,11 +33,16 @@ _STEPS = st.lists(
         st.tuples(st.just("cancel"), _WHO, st.integers(0, 30)),
         st.tuples(st.just("delete"), _WHO, st.integers(0, 30)),
         st.tuples(st.just("user"), _WHO, _USERS),
+        st.tuples(st.just("leave"), _WHO, _USERS),
+        st.tuples(st.just("regrade"), _WHO, _USERS),
         st.tuples(st.just("commit"), _WHO),
         st.tuples(st.just("rollback"), _WHO),
         st.tuples(st.just("clock"), st.sampled_from([-200, -40, -1, 1, 7, 40, 200])),
         st.tuples(st.just("policy"), st.integers(0, 1)),
-        st.tuples(st.just("truncate"), st.sampled_from(["users, orders", "spend_before_period"])),
+        st.tuples(
+            st.just("truncate"),
+            st.sampled_from(["users, orders", "spend_before_period", "spend_before_recent"]),
+        ),
         st.tuples(st.just("forget")),
         st.tuples(st.just("grade")),
     ),
@@ -125,6 +131,18 @@ class History:
             if gone and gone[1] == "PAID":
                 self.spent(who, row[0], -gone[0])
 
+    def leave(self, who: int, user: int) -> None:
+        """A customer is deleted with all their orders; they may come back."""
+        if self.free(who, user):
+            writer = self.writers[who]
+            writer.execute("DELETE FROM orders WHERE user_id = %s", (user,))
+            writer.execute("DELETE FROM users WHERE user_id = %s", (user,))
+
+    def regrade(self, who: int, user: int) -> None:
+        """Somebody gives a grade by hand; the next run that sees it takes it back."""
+        if self.free(who, user):
+            self.writers[who].execute("UPDATE users SET grade = 'VIP' WHERE user_id = %s", (user,))
+
     def alone(self, statement: str) -> None:
         """What locks whole tables waits for the writers."""
         for who in (0, 1):
@@ -139,10 +157,25 @@ class History:
         """An incremental run leaves a full one at the same instant nothing to do or to mend."""
         run = self.grade()
         event(f"a checked run is {run.mode}")  # --hypothesis-show-statistics: most are incremental
+        self.check_counts(run)
         oracle = self.grade(full=True)
+        self.check_counts(oracle)
         assert oracle.changed == 0
         assert oracle.disagreed in (0, None)
         assert run.distribution == oracle.distribution
+
+    def check_counts(self, run: GradeRun) -> None:
+        """What is remembered is what the table says, unless nothing can be remembered now."""
+        grades = "SELECT grade, count(*) FROM users GROUP BY grade"
+        table = dict(self.grader.execute(grades).fetchall())
+        assert {name: n for name, n in run.distribution.items() if n} == table
+        assert run.users == sum(table.values())
+        if kept := self.grader.execute("SELECT counts FROM grade_state").fetchone():
+            assert kept[0] == table
+            with self.grader.transaction(), self.grader.cursor() as cur:
+                known = dict(state.remembered(cur).select("user_id", "counted").iter_rows())
+            there = self.grader.execute("SELECT user_id, grade FROM users").fetchall()
+            assert {user: grade for user, grade in known.items() if grade} == dict(there)
 
 
 @pytest.fixture
@@ -153,11 +186,13 @@ def where(settings: Settings) -> Iterator[Any]:
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(_STEPS)
+@given(st.sampled_from([0, 2, 100]), _STEPS)
 def test_an_incremental_run_agrees_with_a_full_one_after_any_history(  # noqa: PLR0912  (one branch for each kind of event)
-    where: Any, steps: list[tuple[Any, ...]]
+    where: Any, merge_rows: int, steps: list[tuple[Any, ...]]
 ) -> None:
     h = History(where)
+    merging = pytest.MonkeyPatch()
+    merging.setattr(state, "MERGE_ROWS", merge_rows)  # rows newer than the table, and merged ones
     try:
         h.spent(0, 1, 0)
         h.end(0, commit=True)
@@ -191,6 +226,7 @@ def test_an_incremental_run_agrees_with_a_full_one_after_any_history(  # noqa: P
             h.end(who, commit=True)
         h.check()
     finally:
+        merging.undo()
         h.close()
 
 
@@ -223,8 +259,8 @@ def test_a_full_run_finds_and_mends_what_is_wrong(pg: Connection, shop: Any) -> 
     shop.order(1, 100_000, T0 - timedelta(days=1))
     clock = {"clock": lambda: T0, "wait": True}
     grade_users(pg, **clock)
-    pg.execute("INSERT INTO spend_before_period VALUES (1, 50000)")
-    pg.execute("UPDATE spend_before_period SET spend = 50000")
+    for table in ("spend_before_period", "spend_before_recent"):  # it stands in one of them
+        pg.execute(f"UPDATE {table} SET spend = 50000")
     pg.execute("UPDATE users SET order_count = 1")
     wrong = grade_users(pg, **clock)
     assert wrong
@@ -243,6 +279,8 @@ def test_a_full_run_finds_and_mends_what_is_wrong(pg: Connection, shop: Any) -> 
         "TRUNCATE old_order_changes",
         "DELETE FROM grade_state",
         "ALTER TABLE orders DISABLE TRIGGER old_order_insert",
+        "ALTER TABLE users DISABLE TRIGGER customer_lost",
+        "TRUNCATE spend_before_recent",
         "UPDATE grade_state SET place = 'elsewhere'",
         "UPDATE grade_state SET snapshot = '9000000:9000000:'",
     ],
@@ -298,3 +336,39 @@ def test_orders_truncated_while_a_run_writes_make_the_next_one_full(
     run = grade_users(pg, **clock)
     assert run
     assert (run.mode, shop.grades()) == ("full", {1: "BRONZE", 2: "SILVER"})
+
+
+def test_customers_who_come_and_go_are_counted_once(pg: Connection, shop: Any) -> None:
+    shop.order(1, 100_000, T0 - timedelta(days=1))
+    shop.user(2)
+    grade_users(pg, wait=True, clock=lambda: T0)
+
+    def run(at: timedelta) -> tuple[str, int, dict[str, int]]:
+        result = grade_users(pg, wait=True, clock=lambda: T0 + at)
+        assert result is not None
+        return result.mode, result.users, {g: n for g, n in result.distribution.items() if n}
+
+    pg.execute("DELETE FROM users WHERE user_id = 2")
+    shop.user(3, grade="VVIP")  # by hand
+    assert run(timedelta(minutes=10)) == ("incremental", 2, {"BRONZE": 1, "SILVER": 1})
+    pg.execute("UPDATE users SET user_id = 4 WHERE user_id = 3")
+    shop.user(2)
+    assert run(timedelta(minutes=20)) == ("incremental", 3, {"BRONZE": 2, "SILVER": 1})
+    pg.execute("DELETE FROM users WHERE user_id = 4")
+    shop.user(4)  # the same one again, before a run has seen the gap
+    assert run(timedelta(minutes=30)) == ("incremental", 3, {"BRONZE": 2, "SILVER": 1})
+    oracle = grade_users(pg, wait=True, full=True, clock=lambda: T0 + timedelta(minutes=30))
+    assert oracle
+    assert oracle.disagreed == 0
+
+
+def test_a_full_run_finds_and_mends_wrong_counts(pg: Connection, shop: Any) -> None:
+    shop.order(1, 100_000, T0 - timedelta(days=1))
+    shop.user(2)
+    clock = {"clock": lambda: T0, "wait": True}
+    grade_users(pg, **clock)
+    pg.execute("""UPDATE grade_state SET counts = '{"BRONZE": 4, "SILVER": 1}'""")
+    wrong, mended = grade_users(pg, **clock), grade_users(pg, full=True, **clock)
+    assert wrong
+    assert mended
+    assert (wrong.users, mended.users, mended.disagreed) == (5, 2, 3)
