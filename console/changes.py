@@ -8,7 +8,7 @@ from console import sentences as say
 from console.model import SERVERS, Lag, Snapshot
 from console.reading import Reading, State
 from console.text import duration
-from console.verdict import Phase, cache_phase
+from console.verdict import Phase, cache_phase, ids
 
 Change = tuple[str, str, str]
 """Level, source, text."""
@@ -20,6 +20,7 @@ def changes(before: Snapshot, after: Snapshot) -> list[Change]:
     """Return what an operator would want to have been told."""
     return [
         *_servers(before, after),
+        *_brokers(before, after),
         *_lags(before, after),
         *_processes(before, after),
         *_cache(before, after),
@@ -35,6 +36,20 @@ def _servers(before: Snapshot, after: Snapshot) -> Iterator[Change]:
         elif new.state is State.OK and old.state is State.DOWN and old.failing_since:
             away = (after.at - old.failing_since).total_seconds()
             yield "info", name, say.BACK(duration=duration(away))
+
+
+def _brokers(before: Snapshot, after: Snapshot) -> Iterator[Change]:
+    old, new = before.kafka.value, after.kafka.value
+    if old is None or new is None:
+        return
+    if gone := sorted({*new.away} - {*old.away}):
+        yield "warning", "kafka", say.BROKERS_AWAY(ids=ids(gone))
+    if back := sorted({*old.away} - {*new.away}):
+        yield "info", "kafka", say.BROKERS_BACK(ids=ids(back))
+    if new.below_min and not old.below_min:
+        yield "error", "kafka", say.BELOW_MIN(count=new.below_min)
+    elif old.below_min and new.below_min == 0:
+        yield "info", "kafka", say.BELOW_MIN_OVER()
 
 
 def _lags(before: Snapshot, after: Snapshot) -> Iterator[Change]:

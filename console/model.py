@@ -98,10 +98,25 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kafka(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster."""
+    """The cluster.
+
+    Which broker leads it is not told to clients: under KRaft they get any broker's id for it.
+
+    Attributes:
+        brokers: that are there.
+        topics: the shop's.
+        away: ids of brokers that are not there, but have replicas of the shop's topics.
+        out_of_sync: partitions of the shop's with fewer replicas in sync than replicas; None
+            where nobody looked.
+        below_min: partitions of the shop's with fewer replicas in sync than `min.insync.replicas`,
+            which take nothing from a producer; None where the cluster does not say.
+    """
 
     brokers: int
     topics: tuple[Topic, ...]
+    away: tuple[int, ...] = ()
+    out_of_sync: int | None = None
+    below_min: int | None = None
 
 
 class Refresh(msgspec.Struct, frozen=True, kw_only=True):

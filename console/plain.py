@@ -53,6 +53,10 @@ def _kafka(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     yield "out", f"{number(verdict.total(t.taken for t in topics).per_s)}/s"
     yield "lag", number(lag)
     yield "verdict", verdict.worst(t.verdict for t in topics).value
+    if view:
+        yield "brokers", verdict.brokers(view)
+        yield "out_of_sync", number(view.out_of_sync)
+        yield "below_min_isr", number(view.below_min)
 
 
 def _cache(snapshot: Snapshot) -> Iterator[tuple[str, str]]:

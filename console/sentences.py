@@ -43,11 +43,19 @@ NO_ANSWER_FOR = Sentence("no answer for {seconds} s", "{seconds}초 동안 응�
 NO_TOPIC = Sentence("there is no such topic", "그런 토픽이 없음")
 SILENT = Sentence("{name} is silent", "{name} 응답 없음")
 IS_DOWN = Sentence("{name} is down ({how})", "{name} 중단됨 ({how})")
+BROKERS_AWAY = Sentence("brokers away: {ids}", "없는 브로커: {ids}")
+OUT_OF_SYNC = Sentence("partitions out of sync: {count}", "동기화되지 않은 파티션: {count}개")
+BELOW_MIN = Sentence(
+    "partitions that take nothing, below min ISR: {count}",
+    "최소 ISR 미달로 쓸 수 없는 파티션: {count}개",
+)
 CACHE_OVERDUE = Sentence("cache overdue by {seconds} s", "캐시 갱신 {seconds}초 지연")
 CACHE_FAILED = Sentence("cache refresh failed: {error}", "캐시 갱신 실패: {error}")
 # What changed
 AWAY = Sentence("does not answer: {error}", "응답 없음: {error}")
 BACK = Sentence("answers again, after {duration}", "{duration} 만에 다시 응답")
+BROKERS_BACK = Sentence("brokers back: {ids}", "돌아온 브로커: {ids}")
+BELOW_MIN_OVER = Sentence("all partitions take messages again", "모든 파티션에 다시 쓸 수 있음")
 LAG = Sentence("lag {messages}: {verdict}", "지연 {messages}건: {verdict}")
 LAG_OVER = Sentence("lag in order again", "지연 해소")
 RESTARTED = Sentence("was started again (pid {pid})", "재시작됨 (pid {pid})")

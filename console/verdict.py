@@ -8,14 +8,14 @@ come, move and keep up.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final
 
 from console import sentences as say
-from console.model import READINGS, SERVERS, Lag, Snapshot
+from console.model import READINGS, SERVERS, Kafka, Lag, Snapshot
 from console.reading import Rate, Reading, State
 
 WINDOW: Final = 10
@@ -26,6 +26,8 @@ DOWN_AFTER_MISSES: Final = 3
 DOWN_AFTER_S: Final = 5.0
 SILENT_AFTER_S: Final = 5.0
 """A process beats every second; the beat is forgotten after 15 s."""
+CLOCK_S: Final = 1e-9
+"""Seconds a clock can tell from nothing; what happened in less has no rate."""
 BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 
@@ -126,7 +128,9 @@ def rate(before: int | None, after: int | None, elapsed: float) -> Rate:
     """
     if before is None or after is None or elapsed <= 0:
         return Rate()
-    return Rate(reset=True) if after < before else Rate((after - before) / elapsed)
+    if after < before:
+        return Rate(reset=True)
+    return Rate((after - before) / elapsed) if elapsed >= CLOCK_S else Rate()
 
 
 def total(rates: Iterable[Rate]) -> Rate:
@@ -273,12 +277,46 @@ def health(snapshot: Snapshot) -> tuple[Health, tuple[str, ...]]:
             error = reading.error or say.NO_ANSWER()
             wrong.append(say.OF_STATE(name=name, state=reading.state.value, error=error))
         loading = loading or reading.state is State.LOADING
-    wrong += _lag_troubles(snapshot) + _cache_troubles(snapshot) + _process_troubles(snapshot)
+    wrong += _cluster_troubles(snapshot) + _lag_troubles(snapshot)
+    wrong += _cache_troubles(snapshot) + _process_troubles(snapshot)
     if unreachable:
         return Health.UNREACHABLE, (*unreachable, *wrong)
     if wrong:
         return Health.DEGRADED, tuple(wrong)
     return (Health.LOADING if loading else Health.OK), ()
+
+
+def _of_cluster(kafka: Kafka) -> Iterator[str]:
+    if kafka.away:
+        yield say.BROKERS_AWAY(ids=ids(kafka.away))
+    if kafka.out_of_sync:
+        yield say.OUT_OF_SYNC(count=kafka.out_of_sync)
+    if kafka.below_min:
+        yield say.BELOW_MIN(count=kafka.below_min)
+
+
+def brokers(kafka: Kafka) -> str:
+    """Return how many brokers there are, and of how many, where some are away.
+
+    >>> brokers(Kafka(brokers=3, topics=())), brokers(Kafka(brokers=2, topics=(), away=(1,)))
+    ('3', '2/3')
+    """
+    every = kafka.brokers + len(kafka.away)
+    return f"{kafka.brokers}/{every}" if kafka.away else str(kafka.brokers)
+
+
+def ids(brokers: Iterable[int]) -> str:
+    """Return brokers' ids in a row.
+
+    >>> ids([1, 3])
+    '1, 3'
+    """
+    return ", ".join(map(str, brokers))
+
+
+def _cluster_troubles(snapshot: Snapshot) -> list[str]:
+    view = snapshot.kafka.value
+    return [say.OF(name="kafka", error=s) for s in _of_cluster(view)] if view else []
 
 
 def _lag_troubles(snapshot: Snapshot) -> list[str]:

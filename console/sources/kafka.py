@@ -18,7 +18,9 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
+from confluent_kafka.admin._config import ConfigResource  # `admin` does not declare these
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.admin._metadata import ClusterMetadata
 
 from console import sentences as say
 from console import verdict
@@ -67,6 +69,7 @@ class KafkaSource:
         )
         self._log_ids: dict[str, str] = {}
         self._members: dict[str, tuple[Member, ...] | None] = {}
+        self._min_in_sync: dict[str, int] = {}
         self._reads = 0
 
     def read(self) -> Kafka:
@@ -96,7 +99,7 @@ class KafkaSource:
         found = tuple(
             self._topic(name, counts.get(name), errors.get(name)) for name in sorted(GROUPS)
         )
-        return Kafka(brokers=len(metadata.brokers), topics=found)
+        return cluster(metadata, self._min_in_sync, found)
 
     def reset(self) -> None:
         """Close the consumer and forget the admin client, which has nothing to close."""
@@ -128,6 +131,7 @@ class KafkaSource:
                     for m in members
                 )
             )
+        self._min_in_sync = _min_in_sync(admin, counts)
 
     @staticmethod
     def _committed(
@@ -221,6 +225,45 @@ class KafkaSource:
             drain_s=verdict.drain_s(lag, published, taken),
             error=error,
         )
+
+
+def cluster(
+    metadata: ClusterMetadata, min_in_sync: Mapping[str, int], found: tuple[Topic, ...]
+) -> Kafka:
+    """Return what the metadata say of the brokers and of the replicas of the shop's topics.
+
+    Args:
+        metadata: of the whole cluster.
+        min_in_sync: `min.insync.replicas` by topic, where it is known.
+        found: the shop's topics.
+    """
+    described = {t.name: metadata.topics[t.name] for t in found if t.partitions}
+    placed = [(name, p) for name, t in described.items() for p in t.partitions.values()]
+    known = bool(placed) and set(described) <= set(min_in_sync)
+    return Kafka(
+        brokers=len(metadata.brokers),
+        topics=found,
+        away=tuple(sorted({b for _, p in placed for b in p.replicas} - set(metadata.brokers))),
+        out_of_sync=sum(len(p.isrs) < len(p.replicas) for _, p in placed),
+        below_min=sum(len(p.isrs) < min_in_sync[n] for n, p in placed) if known else None,
+    )
+
+
+def _min_in_sync(admin: AdminClient, names: Iterable[str]) -> dict[str, int]:
+    """Return `min.insync.replicas` of those topics of which the cluster says it."""
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    futures = admin.describe_configs(resources, request_timeout=READ_DEADLINE_S)
+    found: dict[str, int] = {}
+    for resource, future in futures.items():
+        try:
+            entry = future.result().get("min.insync.replicas")
+        except KafkaException:  # not allowed, or not known there
+            continue
+        if entry is not None and entry.value is not None:
+            found[resource.name] = int(entry.value)
+    return found
 
 
 def partition(number: int, window: tuple[verdict.Sample, ...]) -> Partition:

@@ -52,7 +52,7 @@ def tab(name: str, look: Look) -> Widget:
         "processes": Panel(people.every_process, "Processes", tall=True, id="all-processes"),
     }
     fixed = {
-        "kafka": [Panel(servers.groups, "Groups", rule=True, id="group-lines")],
+        "kafka": [Panel(servers.groups, "Groups", rule=True, tall=True, id="group-lines")],
         "cache": [
             Panel(servers.countdown, "Cache", id="cache-countdown"),
             Panel(servers.redis, "Redis", rule=True, id="cache-redis"),

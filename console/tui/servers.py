@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from console import verdict
-from console.model import Lag, Partition, Redis, Topic
+from console.model import Kafka, Lag, Partition, Redis, Topic
 from console.text import duration, number, percent, size, width
 from console.tui import look
 from console.tui.view import (
@@ -145,7 +145,23 @@ def groups(view: View) -> Drawn:
             ]
         )
     header = [*map(view, ("group", "lag", "in", "out", "drain", "members")), "", ""]
-    return content(lines + table(header, rows, view))
+    lines += table(header, rows, view)
+    return content([*lines, _brokers(kafka.value, view)] if kafka.value else lines)
+
+
+def _brokers(found: Kafka, view: View) -> Line:
+    """Return a line on the brokers and on the replicas of the shop's partitions."""
+    who = f" ({view('away')} {verdict.ids(found.away)})" if found.away else ""
+    line: list[Part] = []
+    for name, wrong, text, bad in (
+        ("brokers", len(found.away), verdict.brokers(found) + who, look.WARN),
+        ("out of sync", found.out_of_sync, count(found.out_of_sync, view), look.WARN),
+        ("below min ISR", found.below_min, count(found.below_min, view), look.BAD),
+    ):
+        style = look.DIM if wrong is None else bad if wrong else look.OK
+        mark = look.mark(style, view.look.glyphs)
+        line += [(f"{view(name)} ", look.DIM), (f"{mark} {text}", style), "  "]
+    return line[:-1]
 
 
 def every_partition(view: View) -> Drawn:

@@ -93,6 +93,8 @@ def kafka() -> Kafka:
             topic("products", [0, None, 2, 1]),
             topic("users", [4, 0, 0, 0]),
         ),
+        out_of_sync=0,
+        below_min=0,
     )
 
 
@@ -268,7 +270,16 @@ def fine(sequence: int = 1, seconds: float = 0.0) -> Snapshot:
 def well() -> Snapshot:
     """A snapshot in which nothing at all is wrong."""
     topics = tuple(topic(n, [0, 1, 0]) for n in ("orders", "products", "users"))
-    return msgspec.structs.replace(fine(), kafka=ok(Kafka(brokers=3, topics=topics)))
+    return msgspec.structs.replace(
+        fine(), kafka=ok(msgspec.structs.replace(kafka(), topics=topics))
+    )
+
+
+def broker_away() -> Snapshot:
+    """One broker of three is away, and with it the third replica of each partition."""
+    s = well()
+    some = msgspec.structs.replace(s.kafka.value, brokers=2, away=(1,), out_of_sync=12, below_min=4)
+    return msgspec.structs.replace(s, kafka=ok(some, 0.4))
 
 
 def kafka_down() -> Snapshot:

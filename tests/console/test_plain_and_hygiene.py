@@ -25,6 +25,7 @@ from shop.settings import load
         (samples.well(), ExitCode.OK),
         (samples.fine(), ExitCode.FAILED),
         (samples.redis_stale(), ExitCode.FAILED),
+        (samples.broker_away(), ExitCode.FAILED),
         (samples.kafka_down(), ExitCode.UNREACHABLE),
         (samples.all_down(), ExitCode.UNREACHABLE),
         (Snapshot(sequence=0, at=samples.NOW), ExitCode.TIMEOUT),
@@ -39,9 +40,13 @@ def test_the_line_names_every_figure() -> None:
     for part in (
         *("health=degraded", "in=180/s", "lag=191", "verdict=warn", "due=31s", "hit=75.0%"),
         *("dead_letters=37", "processes=9/9", 'why="orders_group: warn"', "orders=2500"),
+        *("brokers=3", "out_of_sync=0", "below_min_isr=0"),
     ):
         assert part in line
     assert "\n" not in line
+    away = plain.line(samples.broker_away())
+    for part in ("brokers=2/3", "out_of_sync=12", "below_min_isr=4", "kafka: brokers away: 1"):
+        assert part in away
     down = plain.line(samples.all_down())
     for part in ("kafka=down", "lag=-", "in=-/s", "cache=unknown"):
         assert part in down

@@ -91,6 +91,48 @@ async def test_every_tab_in_both_languages(tab: str, lang: Any, tmp_path: Path) 
         check(app, f"tab-{tab}-{lang}")
 
 
+@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("lang", ["en", "ko"])
+async def test_the_brokers_are_told(lang: Any, size: tuple[int, int], tmp_path: Path) -> None:
+    seen = {
+        "en": (
+            "brokers ● 3  out of sync ● 0  below min ISR ● 0",
+            "brokers ▲ 2/3 (away 1)  out of sync ▲ 12  below min ISR ■ 4",
+        ),
+        "ko": (
+            "브로커 ● 3  동기화 안 됨 ● 0  최소 ISR 미달 ● 0",
+            "브로커 ▲ 2/3 (없음 1)  동기화 안 됨 ▲ 12  최소 ISR 미달 ■ 4",
+        ),
+    }
+    wrong = {"en": "kafka: brokers away: 1", "ko": "kafka: 없는 브로커: 1"}
+    feed = StillFeed(samples.well(), msgspec.structs.replace(samples.broker_away(), sequence=2))
+    app = app_of(feed, tmp_path, look=Look(lang))
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("2")
+        await settle(pilot)
+        assert seen[lang][0] in "\n".join(lines(app))
+        feed.advance()
+        app._tick()
+        await settle(pilot)
+        text = "\n".join(lines(app))
+        assert seen[lang][1] in text
+        assert wrong[lang] in text
+        assert all(f"{name}_group" in text for name in ("orders", "products", "users"))
+        assert "orders-0" in text
+        check(app, f"broker-away-{lang}-{size[0]}x{size[1]}")
+
+
+async def test_groups_and_brokers_stay_when_kafka_is_lost(tmp_path: Path) -> None:
+    app = app_of(StillFeed(samples.kafka_down()), tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2")
+        await settle(pilot)
+        text = "\n".join(lines(app))
+        assert "Local: Broker transport failure" in text
+        assert all(f"{name}_group" in text for name in ("orders", "products", "users"))
+        assert "brokers ● 3" in text
+
+
 async def test_ascii_is_ascii(tmp_path: Path) -> None:
     plain = msgspec.structs.replace(samples.fine(), events=(), postgres=samples.ok(None))
     app = app_of(StillFeed(plain), tmp_path, look=Look("en", ascii=True))
@@ -247,6 +289,8 @@ def troubled() -> Snapshot:
         for t, lag in zip(samples.kafka().topics, (Lag.STOP, Lag.REWIND, Lag.LOST), strict=True)
     )
     said = [text for _, _, text in changes(samples.well(), samples.kafka_down())]
+    said += [text for _, _, text in changes(samples.well(), samples.broker_away())]
+    said += [text for _, _, text in changes(samples.broker_away(), samples.well())]
     said += [
         sentences.RESTARTED_AFTER(how="SIGKILL", pid=7),
         sentences.ACTED(
@@ -256,9 +300,10 @@ def troubled() -> Snapshot:
             result=(sentences.NOT_SEEN(seconds="30", what=sentences.NO_REFRESH())),
         ),
     ]
+    cluster = samples.broker_away().kafka.value
     return msgspec.structs.replace(
         s,
-        kafka=samples.ok(msgspec.structs.replace(samples.kafka(), topics=topics)),
+        kafka=samples.ok(msgspec.structs.replace(cluster, topics=topics)),
         redis=samples.ok(samples.redis("failed", -8.0)),
         processes=samples.ok(view),
         grades=samples.failing(s.grades, State.STALE, sentences.NO_ANSWER_FOR(seconds=2), since=2),
@@ -269,17 +314,18 @@ def troubled() -> Snapshot:
     )
 
 
-@pytest.mark.parametrize("tab", [name for name, _ in keys.TABS])
 @pytest.mark.parametrize("state", [*STATES, "troubled"])
-async def test_nothing_is_left_english_in_korean(state: str, tab: str, tmp_path: Path) -> None:
+async def test_nothing_is_left_english_in_korean(state: str, tmp_path: Path) -> None:
     made = {**STATES, "troubled": troubled}[state]()
     app = app_of(StillFeed(made), tmp_path, look=Look("ko"))
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press(str([n for n, _ in keys.TABS].index(tab) + 1))
-        await settle(pilot)
-        left = {w for line in lines(app) for w in ENGLISH.findall(NAMES.sub("", CUT.sub("", line)))}
-        assert not left - {"BRONZE", "SILVER", "GOLD"}
-        assert all(width(line) == 120 for line in lines(app))
+        for n, (tab, _) in enumerate(keys.TABS, start=1):
+            await pilot.press(str(n))
+            await settle(pilot)
+            seen = [NAMES.sub("", CUT.sub("", line)) for line in lines(app)]
+            left = {w for line in seen for w in ENGLISH.findall(line)}
+            assert not left - {"BRONZE", "SILVER", "GOLD"}, tab
+            assert all(width(line) == 120 for line in lines(app)), tab
         await pilot.press("question_mark")
         await settle(pilot)
         box = app.screen.query_one(".dialog").region

@@ -91,6 +91,8 @@ def test_kafka_lag_counts_every_message_and_unknown_is_unknown(settings: Setting
     assert topics["orders"].verdict is Lag.STALL
     assert topics["users"].lag is None, "never committed: not known, not 0"
     assert second.published.per_s == 0
+    assert (found.brokers, found.away, found.out_of_sync) == (1, (), 0)
+    assert found.below_min is None, "the embedded broker does not say: not 0"
 
 
 def test_redis_rates_and_refreshes(settings: Settings, redis_client: redis.Redis) -> None:

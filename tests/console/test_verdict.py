@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import console_samples as samples
 import msgspec
@@ -13,10 +15,10 @@ from hypothesis import strategies as st
 
 from console import sentences, verdict
 from console.changes import changes
-from console.model import Lag, decode, encode
+from console.model import Lag, Topic, decode, encode
 from console.reading import Rate, State
 from console.sentences import Sentence
-from console.sources.kafka import partition
+from console.sources.kafka import cluster, partition
 from console.tui.words import KOREAN
 from console.verdict import Health, Phase, Sample
 
@@ -101,6 +103,53 @@ def test_health_names_what_is_wrong() -> None:
     level, reasons = verdict.health(samples.redis_stale())
     assert level is Health.DEGRADED
     assert any(r.startswith("redis stale") for r in reasons)
+
+
+def test_a_broker_that_is_away_is_wrong_and_told() -> None:
+    before, after = samples.well(), samples.broker_away()
+    level, reasons = verdict.health(after)
+    assert level is Health.DEGRADED
+    assert reasons == (
+        "kafka: brokers away: 1",
+        "kafka: partitions out of sync: 12",
+        "kafka: partitions that take nothing, below min ISR: 4",
+    )
+    assert changes(before, after) == [
+        ("warning", "kafka", "brokers away: 1"),
+        ("error", "kafka", "partitions that take nothing, below min ISR: 4"),
+    ]
+    assert changes(after, after) == []
+    assert changes(after, before) == [
+        ("info", "kafka", "brokers back: 1"),
+        ("info", "kafka", "all partitions take messages again"),
+    ]
+
+
+def metadata(brokers: list[int], placed: dict[str, list[tuple[list[int], list[int]]]]) -> Any:
+    """What the client tells: of each partition the replicas, and those in sync."""
+    topics = {
+        name: SimpleNamespace(
+            partitions={
+                n: SimpleNamespace(replicas=replicas, isrs=isrs)
+                for n, (replicas, isrs) in enumerate(partitions)
+            }
+        )
+        for name, partitions in placed.items()
+    }
+    return SimpleNamespace(brokers=dict.fromkeys(brokers), topics=topics)
+
+
+def test_replicas_tell_which_brokers_should_be_there() -> None:
+    placed = {
+        "orders": [([1, 2, 3], [2]), ([2, 3, 1], [2, 3]), ([3, 1, 2], [3, 1, 2])],
+        "of others": [([9], [])],
+    }
+    topics = (samples.topic("orders", [0, 0, 0]), Topic(name="users", group="users_group"))
+    found = cluster(metadata([2, 3], placed), {"orders": 2}, topics)
+    assert (found.brokers, found.away, found.out_of_sync, found.below_min) == (2, (1,), 2, 1)
+    assert cluster(metadata([2, 3], placed), {}, topics).below_min is None, "not told: not 0"
+    nothing = cluster(metadata([1], {}), {}, topics[1:])
+    assert (nothing.brokers, nothing.away, nothing.below_min) == (1, (), None)
 
 
 def test_a_silent_process_is_noticed_unless_redis_is_the_reason() -> None:

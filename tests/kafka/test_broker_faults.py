@@ -8,6 +8,8 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from processes import wait_until
 from stage import Stage
 
+from console.sources import Where
+from console.sources.kafka import KafkaSource
 from shop import kafka
 from shop.errors import ExitCode
 from shop.kafka_cluster import Cluster
@@ -20,10 +22,25 @@ def test_one_broker_of_three_killed(cluster: Cluster, stage: Stage) -> None:
     fleet = [stage.ingest() for _ in range(2)]
     stage.load(seed=51, rate=300)
     stage.wait_taken(500)
+    source = KafkaSource(Where(stage.settings, follow=False))
+    whole = source.read()
+    assert (whole.brokers, whole.away, whole.out_of_sync, whole.below_min) == (3, (), 0, 0)
     cluster.brokers[0].kill()
     stage.wait_taken(1_500)  # five seconds of load: leaders have moved
+    partitions = sum(len(t.partitions) for t in whole.topics)
+
+    def told(*expected: object) -> None:
+        def seen() -> bool:
+            k = source.read()
+            return (k.brokers, len(k.away), k.out_of_sync, k.below_min) == expected
+
+        wait_until(seen, f"the console tells {expected}")
+
+    told(2, 1, partitions, 0)
     cluster.brokers[0].start()
     stage.wait_taken(500)
+    told(3, 0, 0, 0)
+    source.reset()
     stage.settle()
     assert all(member.alive() for member in fleet)
 
