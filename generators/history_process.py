@@ -22,6 +22,8 @@ AHEAD: Final = 3
 """Days that may be ready before they are taken; one is about 2 MB at the seed's rate."""
 _MOST_WAIT_S: Final = 5.0
 _END: Final = object()
+_PEAK: Final = ("peak", None)
+"""Looked up when it is sent, as handing over the ending takes memory, too."""
 
 
 class Source:
@@ -75,8 +77,10 @@ class Source:
                 yield value
             elif kind == "failed":
                 raise JangteoError(f"the simulation failed: {value}")
+            elif kind == "done":
+                self.ending = value
             else:
-                self.ending, self.peak_bytes = value
+                self.peak_bytes = value
                 return
 
 
@@ -96,8 +100,8 @@ def _simulate(
             ready.put(("day", day))
             if gone.is_set():
                 return
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        ready.put(("done", (history.ending(), peak)))
+        ready.put(("done", history.ending()))
+        ready.put(_PEAK)
     except Exception as e:
         ready.put(("failed", f"{type(e).__name__}: {e}"))
     ready.put(_END)
@@ -107,6 +111,8 @@ def _simulate(
 def _send(pipe: Connection[Any, Any], ready: queue.Queue[Any], gone: threading.Event) -> None:
     while (item := ready.get()) is not _END:
         if not gone.is_set():
+            if item is _PEAK:
+                item = ("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
             try:
                 pipe.send(item)
             except OSError:  # the parent has ended; keep taking, so that `put` does not wait
