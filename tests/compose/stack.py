@@ -23,10 +23,11 @@ DEPLOY = ROOT / "deploy"
 STANDINS = Path(__file__).parent / "standins"
 PROJECT = "jangteo-test"
 # Not those of a stack that somebody runs with the defaults.
-POSTGRES_PORT, REDIS_PORT = "15432", "16379"
+POSTGRES_PORT, REDIS_PORT, PROMETHEUS_PORT = "15432", "16379", "19090"
 SETTINGS = {
     "POSTGRES_HOST_PORT": POSTGRES_PORT,
     "REDIS_HOST_PORT": REDIS_PORT,
+    "PROMETHEUS_HOST_PORT": PROMETHEUS_PORT,
     "JANGTEO_TAG": "test",
     "SHOP_SPEED": "5",
     "SEED_USERS": "3000",
@@ -118,8 +119,10 @@ class Stack:
         if taken := self.containers & set(docker("ps", "-a", "--format", "{{.Names}}").split()):
             raise AssertionError(f"containers of these names are here already: {', '.join(taken)}")
         if self.standins:
-            images = {s["image"] for s in self.config["services"].values()}
-            named = sorted(i for i in images if not i.startswith("jangteo:"))
+            every = json.loads(self.compose("--profile", "*", "config", "--format", "json"))
+            images = {s["image"] for s in every["services"].values()}
+            # Of Grafana there is no package to make one of.
+            named = sorted(i for i in images if not i.startswith(("jangteo", "grafana/")))
             subprocess.run(
                 [str(STANDINS / "build.sh"), "python:3.11-slim-bookworm", *named], check=True
             )
