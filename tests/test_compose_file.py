@@ -190,7 +190,9 @@ def test_no_secret_stands_in_the_file() -> None:
     assert len(lines) >= 6
     for line in lines:
         _, _, value = line.strip().partition(": ")
-        told = re.fullmatch(r"(?:&\w+ )?\$\{(\w+):-(\w*)\}|\*(?:console-)?password|", value.strip())
+        told = re.fullmatch(
+            r"(?:&[\w-]+ )?\$\{(\w+):-(\w*)\}|\*(?:console-)?password|", value.strip()
+        )
         by_name = "{" in line and "*password" in line
         assert told or by_name, line
         if told and told[2]:
