@@ -47,10 +47,12 @@ GRANT SELECT ON users, products, orders, user_spend_windows, spend_window_length
     backfill_runs, backfill_state
     TO jangteo_generator;
 
--- The grader writes grades, their history and its own state.
+-- The grader writes grades, their history and its own state. A second run of one instant corrects
+-- what the first wrote of it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_grader;
 GRANT UPDATE (grade) ON users TO jangteo_grader;
 GRANT INSERT ON grade_history, grade_runs TO jangteo_grader;
+GRANT UPDATE (to_grade, cumulative_spend) ON grade_history TO jangteo_grader;
 GRANT INSERT, UPDATE, DELETE ON grade_state, spend_before_period, old_order_changes
     TO jangteo_grader;
 -- Its triggers on the orders it may set, though it does not own them: by this function alone, which

@@ -45,7 +45,9 @@ REFUSED = {
     "grader": [
         "UPDATE users SET total_spent = 0",
         "UPDATE orders SET amount = 0",
-        "UPDATE grade_history SET to_grade = 'VIP'",
+        "UPDATE grade_history SET from_grade = 'VIP'",
+        "UPDATE grade_history SET as_of = now()",
+        "DELETE FROM grade_history",
         "DELETE FROM grade_runs",
         "DROP TRIGGER old_order_insert ON orders",
         "CREATE TRIGGER t AFTER INSERT ON orders EXECUTE FUNCTION keep_old_order_change()",
@@ -127,7 +129,10 @@ def test_the_shop_works_with_four_roles(
 ) -> None:
     first = order(1, user_id=7, product_id=3)
     publish(settings, "orders", [message("orders", first), (b"1", b"no JSON")])
-    publish(settings, "users", [message("users", user(7))])
+    now = datetime.now(UTC)
+    dear = order(3, user_id=8, product_id=3, unit_price=5_000_000, ordered_at=now, updated_at=now)
+    publish(settings, "orders", [message("orders", dear)])
+    publish(settings, "users", [message("users", user(7)), message("users", user(8))])
     with Ingest(members["ingest"], tmp_path / "ingest.log") as ingest:
         wait_caught_up(settings, pg, ("orders", "users"))
         # A second time, so that rows are merged and not only inserted.
@@ -140,6 +145,7 @@ def test_the_shop_works_with_four_roles(
     assert pg.execute("SELECT order_id, status FROM orders ORDER BY 1").fetchall() == [
         (1, "CANCELLED"),
         (2, "PAID"),
+        (3, "PAID"),
     ]
     assert pg.execute("SELECT count(*) FROM rejected_messages").fetchone() == (1,)
     assert check(pg) == []
@@ -147,6 +153,7 @@ def test_the_shop_works_with_four_roles(
     done = run(members["grader"], "grade", "--once")
     assert done.returncode == 0, done.stderr
     assert pg.execute("SELECT count(*) FROM grade_runs").fetchone() == (1,)
+    assert pg.execute("SELECT user_id FROM grade_history").fetchall() == [(8,)]
     # It set the triggers of a table that is not its own, so the next run starts from this one.
     assert pg.execute("SELECT count(*) FROM grade_state").fetchone() == (1,)
     done = run(members["grader"], "grade", "--once")
