@@ -78,6 +78,12 @@ def docker(*words: str, check: bool = True) -> str:
     return done.stdout + (done.stderr if words[0] == "logs" else "")
 
 
+def _paused(name: str) -> bool:
+    """Try to pause a container; whether it is."""
+    docker("pause", name, check=False)
+    return docker("inspect", "--format", "{{.State.Paused}}", name).strip() == "true"
+
+
 class Stack:
     """All services. With COMPOSE_STANDINS=1, images that are not here are not pulled but built."""
 
@@ -160,11 +166,14 @@ class Stack:
     def quiet(self) -> Iterator[None]:
         """Freeze what publishes: with it, an order or two are always on their way."""
         publishing = ("producer", "user_generator")
-        docker("pause", *publishing)
         try:
+            for name in publishing:
+                # On a busy machine not all threads are caught at once ("unable to freeze").
+                wait_until(lambda name=name: _paused(name), lambda: docker("ps"), 60)
             yield
         finally:
-            docker("unpause", *publishing)
+            for name in publishing:
+                docker("unpause", name, check=False)
 
     def leftovers(self) -> list[str]:
         """Containers, volumes and networks of this project."""
