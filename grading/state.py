@@ -29,11 +29,6 @@ _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '2s'"  # writers queue behind u
 _MARGIN: Final = 6
 """Triggers look this part of the period ahead, so that they are made anew once in as long."""
 _XID_REACH: Final = 2**30  # half of what age() tells apart
-_EVENTS: Final = {
-    "insert": "NEW.ordered_at < {0}",
-    "update": "OLD.ordered_at < {0} OR NEW.ordered_at < {0}",
-    "delete": "OLD.ordered_at < {0}",
-}
 _PLACE: Final = """
     SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
         (SELECT oid FROM pg_database WHERE datname = current_database()),
@@ -51,11 +46,7 @@ _WATCHED: Final = """
         AND tgname IN ('old_order_insert', 'old_order_update', 'old_order_delete')
         OR tgrelid = 'users'::regclass AND tgname = 'customer_lost')
 """
-_WATCH_LOSSES: Final = """
-    CREATE OR REPLACE TRIGGER customer_lost AFTER DELETE OR UPDATE OF user_id ON users
-    FOR EACH ROW EXECUTE FUNCTION keep_lost_customer();
-    ALTER TABLE users ENABLE ALWAYS TRIGGER customer_lost;
-"""
+_TRIGGERS: Final = 4
 _STATE: Final = """
     SELECT as_of, period_start, policy, place, logged_before, full_at, counts,
         pg_snapshot_xmin(snapshot)::text, pg_snapshot_xmax(pg_current_snapshot())::text
@@ -150,7 +141,7 @@ def load(cur: Cursor) -> State | None:
     as_of, period_start, policy, place, logged_before, full_at, counts = known
     reach = int(now) - int(horizon)
     watched = cur.execute(_WATCHED).fetchone()
-    if place != place_of(cur) or watched != (len(_EVENTS) + 1,) or not 0 <= reach < _XID_REACH:
+    if place != place_of(cur) or watched != (_TRIGGERS,) or not 0 <= reach < _XID_REACH:
         return None
     return State(as_of, period_start, policy, logged_before, full_at, counts, int(horizon))
 
@@ -193,18 +184,8 @@ def watch(conn: Connection, start: datetime, end: datetime) -> datetime | None:
     try:
         with conn.transaction(), conn.cursor() as cur:
             cur.execute(_LOCK_TIMEOUT)
-            for event, when in _EVENTS.items():
-                name = sql.Identifier(f"old_order_{event}")
-                cur.execute(
-                    sql.SQL(
-                        "CREATE OR REPLACE TRIGGER {} AFTER {} ON orders FOR EACH ROW WHEN ({})"
-                        " EXECUTE FUNCTION keep_old_order_change()"
-                    ).format(name, sql.SQL(event), sql.SQL(when).format(sql.Literal(kept)))
-                )
-                # Always: a replica's apply process and a restore write orders too.
-                cur.execute(sql.SQL("ALTER TABLE orders ENABLE ALWAYS TRIGGER {}").format(name))
+            cur.execute("SELECT watch_changes(%s)", (kept,))
             if state is None:  # new triggers do not tell what was changed while there were none
-                cur.execute(_WATCH_LOSSES)
                 cur.execute("DELETE FROM grade_state")
                 # Nor do changes count that came with a dump of another server: a full run sees
                 # all that there is, and nobody else can be changing an order now.

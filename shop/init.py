@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import psycopg
 from confluent_kafka import KafkaException
@@ -24,14 +24,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make the least-privilege roles of PostgreSQL too (docs/security.md)",
     )
+    parser.add_argument(
+        "--logins",
+        action="store_true",
+        help="make them, and a login for each kind of process, with the passwords that "
+        "POSTGRES_INGEST_PASSWORD and its like say now",
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do it, and say what was done."""
-    where, brokers = settings.postgres, settings.kafka  # both known before anything is touched
+    where, brokers = settings.postgres, settings.kafka  # all known before anything is touched
+    passwords = settings.login_passwords if args.logins else {}
     say(init_schema(where))
-    if args.roles:
-        say(init_roles(where))
+    if args.roles or args.logins:
+        say(init_roles(where, passwords))
     say(init_topics(brokers))
     return ExitCode.OK
 
@@ -52,8 +59,12 @@ def init_schema(settings: PostgresSettings) -> str:
     return f"{settings.where}: schema version {len(postgres.migrations())}, {done}"
 
 
-def init_roles(settings: PostgresSettings) -> str:
+def init_roles(settings: PostgresSettings, passwords: Mapping[str, str] | None = None) -> str:
     """Make the least-privilege roles; return one line that names them.
+
+    Args:
+        settings: of the tables' owner.
+        passwords: of the logins to be made besides, by kind of process.
 
     Raises:
         UnreachableError: if PostgreSQL does not answer.
@@ -62,12 +73,14 @@ def init_roles(settings: PostgresSettings) -> str:
     try:
         with postgres.connection(settings, "init") as conn:
             names = postgres.grant_roles(conn)
+            logins = postgres.make_logins(conn, passwords or {})
     except psycopg.Error as e:
         raise JangteoError(
             f"{settings.where} refuses the roles (they need the tables' owner, with CREATEROLE): "
             f"{first_line(e)}"
         ) from None
-    return f"{settings.where}: roles: {', '.join(names)}"
+    made = f"; logins: {', '.join(logins)}" if logins else ""
+    return f"{settings.where}: roles: {', '.join(names)}{made}"
 
 
 def init_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS)) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,6 +140,38 @@ def grant_roles(conn: Connection) -> list[str]:
         cur.execute((_sql_folder() / "roles.sql").read_text(encoding="utf-8").encode())
         cur.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^jangteo_' ORDER BY 1")
         return [str(name) for (name,) in cur.fetchall()]
+
+
+def make_logins(conn: Connection, passwords: Mapping[str, str]) -> list[str]:
+    """Make the role as which each kind of process logs in, or give it this password.
+
+    The server is told what it would store of the password, not the password: that would stand in
+    its log and in `pg_stat_activity`.
+
+    Args:
+        conn: as for `grant_roles`, after it.
+        passwords: by kind of process: `shop_KIND` is a member of `jangteo_KIND`.
+
+    Returns:
+        Their names.
+    """
+    names = []
+    with conn.transaction(), conn.cursor() as cur:
+        cur.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        for kind, password in passwords.items():
+            name = f"shop_{kind}"
+            stored = conn.pgconn.encrypt_password(
+                password.encode(), name.encode(), b"scram-sha-256"
+            ).decode()
+            there = cur.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
+            role, group = sql.Identifier(name), sql.Identifier(f"jangteo_{kind}")
+            verb = sql.SQL("CREATE" if there is None else "ALTER")
+            cur.execute(
+                sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, role, sql.Literal(stored))
+            )
+            cur.execute(sql.SQL("GRANT {} TO {}").format(group, role))
+            names.append(name)
+    return names
 
 
 def schema_version(conn: Connection) -> int | None:

@@ -29,7 +29,14 @@ ADDRESSES: Final = {
 }
 """Each server's variables begin so; the one named says where it is."""
 SERVER_PREFIXES: Final = tuple(ADDRESSES)
-_SECRETS: Final = ("POSTGRES_PASSWORD", "KAFKA_SASL_PASSWORD", "REDIS_URL")
+LOGINS: Final = {
+    "ingest": "POSTGRES_INGEST_PASSWORD",
+    "generator": "POSTGRES_GENERATOR_PASSWORD",
+    "grader": "POSTGRES_GRADER_PASSWORD",
+    "console": "POSTGRES_CONSOLE_PASSWORD",
+}
+"""The kinds of process that log in to PostgreSQL, and who says the password of each one's login."""
+_SECRETS: Final = ("POSTGRES_PASSWORD", *LOGINS.values(), "KAFKA_SASL_PASSWORD", "REDIS_URL")
 _YEAR_S: Final = 366 * 86_400  # longer is a slip of the keyboard; waiting for ever is a crash
 
 Number = TypeVar("Number", int, float)
@@ -133,12 +140,20 @@ class Settings:
             ),
             sslrootcert=env.get("POSTGRES_SSLROOTCERT"),
         )
-        if self.db_type == "production" and settings.password.lower() in _DEFAULT_PASSWORDS:
-            raise UsageError(
-                "DB_TYPE=production refuses a missing or default POSTGRES_PASSWORD: "
-                "set POSTGRES_PASSWORD, or POSTGRES_PASSWORD_FILE to a file that holds it"
-            )
+        self._refuse_default("POSTGRES_PASSWORD", settings.password)
         return settings
+
+    @property
+    def login_passwords(self) -> dict[str, str]:
+        """The password of each kind of process, for whoever makes their logins.
+
+        Raises:
+            UsageError: if one is a default in production mode.
+        """
+        found = {kind: self.env.get(name) or "password" for kind, name in LOGINS.items()}
+        for kind, password in found.items():
+            self._refuse_default(LOGINS[kind], password)
+        return found
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -192,6 +207,13 @@ class Settings:
         """
         if self.db_type == "production" and not allowed:
             raise UsageError(f"DB_TYPE=production refuses to {what}; add {flag} if you mean it")
+
+    def _refuse_default(self, name: str, password: str) -> None:
+        if self.db_type == "production" and password.lower() in _DEFAULT_PASSWORDS:
+            raise UsageError(
+                f"DB_TYPE=production refuses a missing or default {name}: "
+                f"set {name}, or {name}_FILE to a file that holds it"
+            )
 
     def _require(self, name: str, server: str) -> None:
         if not self.env.get(name):

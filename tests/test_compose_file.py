@@ -33,9 +33,27 @@ SHOWN = [
 ]
 
 
-PROFILES = {"python-dev", "grafana", "console"}
+PROFILES = {"python-dev", "grafana", "prometheus", "console"}
 # What a service says for itself, and where the image keeps what there is to keep.
 OWN = {"INGEST_TOPICS", "METRICS_HOST", "METRICS_PORT", "JANGTEO_DATA_DIR"}
+CACHE = ["generate", "cache"]
+IDENTITY = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE"}
+# As whom each logs in to PostgreSQL; the owner makes the schema, and is who develops.
+LOGIN = {
+    "init": None,
+    "python-dev": None,
+    "producer": "generator",
+    "user-generator": "generator",
+    "cache-worker": "generator",
+    "redis-monitor": "console",
+    "console": "console",
+    "grade-updater": "grader",
+    **{
+        f"{topic}_consumer_{n}": "ingest"
+        for topic in ("user", "product", "order")
+        for n in (1, 2, 3)
+    },
+}
 
 
 def read(*words: str, **env: str) -> dict[str, Any]:
@@ -92,6 +110,8 @@ def test_every_service_has_a_health_check_a_restart_and_a_limit(
     for name, service in everything["services"].items():
         assert service.get("mem_limit"), name
         assert service.get("pids_limit"), name
+        # Two cores are enough: an engine refuses a limit beyond what the machine has.
+        assert 0 < float(service["cpus"]) <= 2, name
         assert service.get("restart"), name
         assert service.get("healthcheck") or name == "init", name
 
@@ -112,19 +132,56 @@ def test_the_console_shares_the_network_of_the_machine_and_publishes_nothing(
     assert console["read_only"]
 
 
-def test_every_variable_of_the_example_reaches_the_processes() -> None:
+@pytest.fixture(scope="module")
+def given() -> dict[str, str]:
+    """Each variable of the example, with a value that is its own."""
     example = (DEPLOY / ".env.example").read_text(encoding="utf-8")
     wanted = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) - OWN
     assert len(wanted) > 25
-    given = {name: f"given-{name}" for name in wanted}
+    return {name: f"given-{name}" for name in wanted}
+
+
+@pytest.fixture(scope="module")
+def ours(given: dict[str, str]) -> dict[str, dict[str, str]]:
+    """The environments of the shop's own containers, with all of that given."""
     services = read("--profile", "*", **given)["services"]
-    for name, service in services.items():
-        if service["image"].startswith("jangteo"):
-            there = service["environment"]
-            # The console is outside of the stack's network: where it finds the servers is its own.
-            ours = {"KAFKA_BOOTSTRAP_SERVERS", "POSTGRES_HOST", "POSTGRES_PORT", "REDIS_URL"}
-            left = wanted - ours if name == "console" else wanted
-            assert {n: there.get(n) for n in left} == {n: given[n] for n in left}, name
+    return {n: s["environment"] for n, s in services.items() if s["image"].startswith("jangteo")}
+
+
+def test_every_variable_of_the_example_reaches_the_processes(
+    given: dict[str, str], ours: dict[str, dict[str, str]]
+) -> None:
+    assert ours.keys() == LOGIN.keys()
+    logins = {n for n in given if re.match("POSTGRES_[A-Z]+_PASSWORD", n)}
+    assert len(logins) == 2 * len(settings.LOGINS)
+    for name, there in ours.items():
+        left = given.keys() - (set() if name == "init" else logins)
+        left = left if LOGIN[name] is None else left - IDENTITY
+        if name == "console":  # outside of the stack's network: where the servers are is its own
+            left -= {"KAFKA_BOOTSTRAP_SERVERS", "POSTGRES_HOST", "POSTGRES_PORT", "REDIS_URL"}
+        assert {n: there.get(n) for n in left} == {n: given[n] for n in left}, name
+
+
+def test_each_process_logs_in_as_its_kind_and_knows_no_other_password(
+    given: dict[str, str], ours: dict[str, dict[str, str]]
+) -> None:
+    passwords = {given[n] for n in given if n.startswith("POSTGRES_") and "PASSWORD" in n}
+    assert len(passwords) == 2 * (1 + len(settings.LOGINS))
+    for name, kind in LOGIN.items():
+        there = ours[name]
+        prefix = "POSTGRES_" + (f"{kind.upper()}_" if kind else "")
+        user = f"shop_{kind}" if kind else given["POSTGRES_USER"]
+        mine = {given[f"{prefix}PASSWORD"], given[f"{prefix}PASSWORD_FILE"]}
+        assert there["POSTGRES_USER"] == user, name
+        assert {there["POSTGRES_PASSWORD"], there["POSTGRES_PASSWORD_FILE"]} == mine, name
+        if name != "init":  # which makes the logins
+            assert passwords & set(there.values()) == mine, name
+
+
+def test_grafana_looks_as_the_role_that_only_reads(given: dict[str, str]) -> None:
+    there = read("--profile", "grafana", **given)["services"]["grafana"]["environment"]
+    assert there["POSTGRES_USER"] == "shop_console"
+    assert there["POSTGRES_PASSWORD"] == given["POSTGRES_CONSOLE_PASSWORD"]
 
 
 def test_no_secret_stands_in_the_file() -> None:
@@ -133,16 +190,42 @@ def test_no_secret_stands_in_the_file() -> None:
     assert len(lines) >= 6
     for line in lines:
         _, _, value = line.strip().partition(": ")
-        told = re.fullmatch(r"(?:&\w+ )?\$\{(\w+):-(\w+)\}|\*password|", value.strip())
+        told = re.fullmatch(
+            r"(?:&[\w-]+ )?\$\{(\w+):-(\w*)\}|\*(?:console-)?password|", value.strip()
+        )
         by_name = "{" in line and "*password" in line
         assert told or by_name, line
         if told and told[2]:
             assert_refused_in_production({"POSTGRES_PASSWORD": told[2]})
 
 
-def test_production_refuses_what_stands_in_the_file(config: dict[str, Any]) -> None:
-    given: dict[str, str | None] = config["services"]["cache-worker"]["environment"]
+@pytest.mark.parametrize("name", ["init", "cache-worker", "order_consumer_1", "grade-updater"])
+def test_production_refuses_what_stands_in_the_file(config: dict[str, Any], name: str) -> None:
+    given: dict[str, str | None] = config["services"][name]["environment"]
     assert_refused_in_production({n: value for n, value in given.items() if value is not None})
+
+
+def test_prometheus_asks_every_process_that_has_an_endpoint(everything: dict[str, Any]) -> None:
+    services = everything["services"]
+    asks = yaml.safe_load((DEPLOY / "grafana/prometheus.yml").read_text(encoding="utf-8"))
+    asked = [
+        target
+        for job in asks["scrape_configs"]
+        for each in job["static_configs"]
+        for target in each["targets"]
+    ]
+    # The generators have none; the console would show its own numbers alone.
+    with_endpoint = {
+        n: s["environment"]["METRICS_PORT"]
+        for n, s in services.items()
+        if s["image"].startswith("jangteo:") and s.get("command") in (["ingest"], ["grade"], CACHE)
+    }
+    wanted = {f"{name}:{port}" for name, port in with_endpoint.items()} | {"127.0.0.1:9090"}
+    assert sorted(asked) == sorted(wanted)
+    mounts = {v["target"]: v["source"] for v in services["prometheus"]["volumes"]}
+    assert mounts["/etc/prometheus/prometheus.yml"] == str(DEPLOY / "grafana/prometheus.yml")
+    url = services["grafana"]["environment"]["PROMETHEUS_URL"]
+    assert url == "http://prometheus:9090"
 
 
 def assert_refused_in_production(env: dict[str, str]) -> None:

@@ -1,7 +1,6 @@
 -- Who may do what: group roles without a login or a password. Run by `jangteo init --roles`, as
 -- the owner of the tables, as often as you like. A process logs in as a role of its own that is a
--- member of one of these:
---     CREATE ROLE shop_ingest LOGIN PASSWORD '...' IN ROLE jangteo_ingest;
+-- member of one of these; `jangteo init --logins` makes one of each, shop_ingest and so on.
 -- Not for a member: schema changes, `seed`, `windows rebuild`, `dlq replay`, the backfill. These
 -- are the owner's.
 DO $$
@@ -48,12 +47,19 @@ GRANT SELECT ON users, products, orders, user_spend_windows, spend_window_length
     backfill_runs, backfill_state
     TO jangteo_generator;
 
--- The grader writes grades, their history and its own state.
+-- The grader writes grades, their history and its own state. A second run of one instant corrects
+-- what the first wrote of it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_grader;
 GRANT UPDATE (grade) ON users TO jangteo_grader;
 GRANT INSERT ON grade_history, grade_runs TO jangteo_grader;
+GRANT UPDATE (to_grade, cumulative_spend) ON grade_history TO jangteo_grader;
 GRANT INSERT, UPDATE, DELETE
     ON grade_state, spend_before_period, spend_before_recent, old_order_changes TO jangteo_grader;
+-- Its triggers on orders and users it may set, though it does not own them: by this function alone,
+-- which runs as its owner and takes an instant, no SQL.
+REVOKE ALL ON FUNCTION watch_changes(timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION watch_changes(timestamptz) TO jangteo_grader;
+ALTER FUNCTION watch_changes(timestamptz) SECURITY DEFINER;
 
 -- Console and dashboards look.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_console;

@@ -23,10 +23,11 @@ DEPLOY = ROOT / "deploy"
 STANDINS = Path(__file__).parent / "standins"
 PROJECT = "jangteo-test"
 # Not those of a stack that somebody runs with the defaults.
-POSTGRES_PORT, REDIS_PORT = "15432", "16379"
+POSTGRES_PORT, REDIS_PORT, PROMETHEUS_PORT = "15432", "16379", "19090"
 SETTINGS = {
     "POSTGRES_HOST_PORT": POSTGRES_PORT,
     "REDIS_HOST_PORT": REDIS_PORT,
+    "PROMETHEUS_HOST_PORT": PROMETHEUS_PORT,
     "JANGTEO_TAG": "test",
     "SHOP_SPEED": "5",
     "SEED_USERS": "3000",
@@ -77,6 +78,12 @@ def docker(*words: str, check: bool = True) -> str:
     return done.stdout + (done.stderr if words[0] == "logs" else "")
 
 
+def _paused(name: str) -> bool:
+    """Try to pause a container; whether it is."""
+    docker("pause", name, check=False)
+    return docker("inspect", "--format", "{{.State.Paused}}", name).strip() == "true"
+
+
 class Stack:
     """All services. With COMPOSE_STANDINS=1, images that are not here are not pulled but built."""
 
@@ -118,8 +125,10 @@ class Stack:
         if taken := self.containers & set(docker("ps", "-a", "--format", "{{.Names}}").split()):
             raise AssertionError(f"containers of these names are here already: {', '.join(taken)}")
         if self.standins:
-            images = {s["image"] for s in self.config["services"].values()}
-            named = sorted(i for i in images if not i.startswith("jangteo:"))
+            every = json.loads(self.compose("--profile", "*", "config", "--format", "json"))
+            images = {s["image"] for s in every["services"].values()}
+            # Of Grafana there is no package to make one of.
+            named = sorted(i for i in images if not i.startswith(("jangteo", "grafana/")))
             subprocess.run(
                 [str(STANDINS / "build.sh"), "python:3.11-slim-bookworm", *named], check=True
             )
@@ -157,11 +166,14 @@ class Stack:
     def quiet(self) -> Iterator[None]:
         """Freeze what publishes: with it, an order or two are always on their way."""
         publishing = ("producer", "user_generator")
-        docker("pause", *publishing)
         try:
+            for name in publishing:
+                # On a busy machine not all threads are caught at once ("unable to freeze").
+                wait_until(lambda name=name: _paused(name), lambda: docker("ps"), 60)
             yield
         finally:
-            docker("unpause", *publishing)
+            for name in publishing:
+                docker("unpause", name, check=False)
 
     def leftovers(self) -> list[str]:
         """Containers, volumes and networks of this project."""

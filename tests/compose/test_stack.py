@@ -6,6 +6,7 @@ The tests build on one another: one stack, broken three times.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
 import sys
@@ -13,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
@@ -22,10 +24,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import guides
 from guides import GUIDES
-from stack import DEPLOY, KEEP, PROJECT, Stack, docker, missing, settings, wait_until
+from stack import (
+    DEPLOY,
+    KEEP,
+    PROJECT,
+    PROMETHEUS_PORT,
+    Stack,
+    docker,
+    missing,
+    settings,
+    wait_until,
+)
 
 from shop import postgres
 from shop.consistency import check
+from shop.settings import LOGINS
 
 CONSTRAINTS = DEPLOY.parent / "constraints.txt"
 _VERSIONS = """
@@ -172,6 +185,44 @@ def test_the_cache_is_full_and_the_monitor_says_so(stack: Stack) -> None:
     for key in ("cache:users", "cache:products"):
         assert docker("exec", "local_redis", "redis-cli", "hlen", key).strip() == "1000"
     assert "CACHE: users=1000, products=1000" in docker("logs", "--tail", "3", "redis_monitor")
+
+
+def test_each_process_is_in_postgres_what_its_work_needs(stack: Stack) -> None:
+    with connect() as conn:
+        rows = conn.execute(
+            "SELECT DISTINCT usename FROM pg_stat_activity"
+            " WHERE client_addr IS NOT NULL AND application_name <> 'jangteo-compose-test'"
+        ).fetchall()
+        there = {str(name) for (name,) in rows}
+        assert {"shop_ingest"} <= there <= {f"shop_{kind}" for kind in LOGINS}
+
+        def graded() -> bool:
+            return conn.execute("SELECT FROM grade_state").fetchone() is not None
+
+        # It does not own the orders, and starts from its last run all the same.
+        wait_until(graded, lambda: f"a run to start from: {docker('logs', 'grade_updater')}")
+    for line in docker("logs", "jangteo_init").splitlines():
+        assert "password" not in line.lower(), line
+
+
+def test_prometheus_reaches_every_process_that_has_an_endpoint(stack: Stack) -> None:
+    stack.compose("up", "-d", "--no-build", "prometheus")
+    wait_until(lambda: stack.all_healthy(["prometheus"]), lambda: f"healthy: {stack.state()}")
+
+    def ask(query: str) -> dict[str, str]:
+        url = f"http://127.0.0.1:{PROMETHEUS_PORT}/api/v1/query?"
+        with urllib.request.urlopen(url + urlencode({"query": query}), timeout=10) as answer:
+            found = json.load(answer)["data"]["result"]
+        return {r["metric"].get("instance", ""): r["value"][1] for r in found}
+
+    def silent() -> set[str]:
+        up = ask("up")
+        return {name for name, value in up.items() if value != "1"}
+
+    wait_until(lambda: len(ask("up")) == 12 and not silent(), lambda: f"silent: {silent()}")
+    assert len(ask("sum by (instance) (jangteo_ingest_lag_messages)")) == 9
+    assert len(ask("jangteo_grader_last_run_timestamp_seconds")) == 1
+    assert ask("sum by (side) (jangteo_cache_entries)")
 
 
 @pytest.mark.parametrize("port", [8080, 8081])

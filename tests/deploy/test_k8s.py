@@ -14,6 +14,7 @@ from kustomize import Object, build, pod
 
 from shop import cli, command
 from shop.model import GROUPS, TOPICS
+from shop.settings import LOGINS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 K8S = DEPLOY / "k8s"
@@ -125,7 +126,43 @@ def test_settings_are_known_and_secrets_only_named(objects: list[Object]) -> Non
     for obj in running(objects):
         assert all("value" in e for c in pod(obj)["containers"] for e in c.get("env", []))
         mounted = [v["secret"]["secretName"] for v in pod(obj)["volumes"] if "secret" in v]
-        assert mounted == ["jangteo-secrets"]
+        assert mounted in (["jangteo-secrets"], ["jangteo-secrets", "jangteo-logins"])
+
+
+def secrets(obj: Object) -> dict[str, set[str]]:
+    """The keys of each Secret that a pod is given; none named: all of them."""
+    return {
+        v["secret"]["secretName"]: {i["key"] for i in v["secret"].get("items", [])}
+        for v in pod(obj)["volumes"]
+        if "secret" in v
+    }
+
+
+def test_each_kind_logs_in_as_itself_and_is_given_no_other_password() -> None:
+    objects = build(PRODUCTION)
+    kinds = {"cache-worker": "generator", "init": None, "backfill": None}
+    for obj in running(objects):
+        name = obj["metadata"]["name"]
+        kind = kinds.get(name, name.partition("-")[0])
+        (container,) = pod(obj)["containers"]
+        env = {e["name"]: e["value"] for e in container.get("env", [])}
+        if kind:
+            assert kind in LOGINS
+            where = f"/run/secrets/logins/{kind}"
+            assert env["POSTGRES_USER"] == f"shop_{kind}"
+            assert env["POSTGRES_PASSWORD_FILE"] == where
+            others = {"redis-url", "kafka-password", "ca.crt"}
+            assert secrets(obj) == {"jangteo-logins": {kind}, "jangteo-secrets": others}
+            assert "/run/secrets/logins" in {m["mountPath"] for m in container["volumeMounts"]}
+        elif name == "init":
+            assert container["args"] == ["init", "--logins"]
+            assert env == {f"{v}_FILE": f"/run/secrets/logins/{k}" for k, v in LOGINS.items()}
+            assert secrets(obj) == {"jangteo-logins": set(), "jangteo-secrets": set()}
+        else:
+            assert secrets(obj) == {"jangteo-secrets": set()}
+    # What the settings of all name is among what each is given, but for the owner's password.
+    named = {Path(v).name for v in settings(objects).values() if v.startswith("/run/secrets/")}
+    assert named == {"postgres-password", "redis-url", "kafka-password", "ca.crt"}
 
 
 def test_each_topic_is_taken_by_no_more_pods_than_partitions() -> None:
@@ -151,17 +188,21 @@ def test_keda_scales_the_deployments_that_are_there_by_their_groups() -> None:
         assert "replicas" not in target["spec"]
         (trigger,) = spec["triggers"]
         topic = trigger["metadata"]["topic"]
-        assert pod(target)["containers"][0]["env"] == [{"name": "INGEST_TOPICS", "value": topic}]
+        env = {e["name"]: e["value"] for e in pod(target)["containers"][0]["env"]}
+        assert env["INGEST_TOPICS"] == topic
         assert trigger["metadata"]["consumerGroup"] == GROUPS[topic]
         assert trigger["metadata"]["bootstrapServersFromEnv"] in settings(objects)
         assert spec["maxReplicaCount"] == int(settings(objects)["KAFKA_PARTITIONS"])
 
 
-@pytest.mark.parametrize("component", ["backfill", "keda", "seed"])
+@pytest.mark.parametrize("component", ["backfill", "keda", "logins", "seed"])
 def test_every_component_fits_the_base(component: str) -> None:
     told = {"resources": ["../../base"], "components": [f"../../components/{component}"]}
     built = build(PRODUCTION, told)
-    assert len(built) > len(build(BASE))
+    if component == "logins":
+        assert len(built) == len(build(BASE))  # it changes what is there
+    else:
+        assert len(built) > len(build(BASE))
     for obj in of_kind(built, "Job"):
         kubernetes_validate.validate(obj, VERSIONS[-1], strict=True)
         assert pod(obj)["securityContext"]["runAsNonRoot"] is True

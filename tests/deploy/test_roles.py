@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -12,9 +13,10 @@ import pytest
 
 from shop import kafka, postgres
 from shop import settings as shop_settings
+from shop.clock import UTC
 from shop.consistency import check
 from shop.postgres import Connection
-from shop.settings import Settings
+from shop.settings import LOGINS, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
 
@@ -31,22 +33,29 @@ REFUSED = {
         "INSERT INTO grade_history SELECT * FROM grade_history",
         "DELETE FROM rejected_messages",
         "UPDATE spend_window_length SET seconds = 60",
+        "SELECT watch_changes(now())",
     ],
     "generator": [
         "UPDATE users SET name = 'x'",
         "INSERT INTO orders SELECT * FROM orders",
         "SELECT * FROM rejected_messages",
+        "SELECT watch_changes(now())",
         "CREATE TEMP TABLE t (i integer)",
     ],
     "grader": [
         "UPDATE users SET total_spent = 0",
         "UPDATE orders SET amount = 0",
-        "UPDATE grade_history SET to_grade = 'VIP'",
+        "UPDATE grade_history SET from_grade = 'VIP'",
+        "UPDATE grade_history SET as_of = now()",
+        "DELETE FROM grade_history",
         "DELETE FROM grade_runs",
+        "DROP TRIGGER old_order_insert ON orders",
+        "CREATE TRIGGER t AFTER INSERT ON orders EXECUTE FUNCTION keep_old_order_change()",
     ],
     "console": [
         "UPDATE users SET grade = 'VIP'",
         "DELETE FROM rejected_messages",
+        "SELECT watch_changes(now())",
         "CREATE TEMP TABLE t (i integer)",
     ],
 }
@@ -70,21 +79,24 @@ def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def passwords(word: str) -> dict[str, str]:
+    """Variables that give each kind's login a password of its own."""
+    return {name: f"{word}-{kind}" for kind, name in LOGINS.items()}
+
+
 @pytest.fixture
 def members(env: dict[str, str], pg: Connection) -> dict[str, dict[str, str]]:
     """The environment of a process that logs in as a member of each role."""
     for _ in "twice":
-        done = run(env, "init", "--roles")
+        done = run({**env, **passwords(PASSWORD)}, "init", "--logins")
         assert done.returncode == 0, done.stderr
-    assert all(f"jangteo_{role}" in done.stdout for role in ROLES)
-    made = {}
-    for role in ROLES:
-        login = f"login_{role}"  # roles are of the server, not of the test's database
-        known = pg.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)).fetchone()
-        if not known:
-            pg.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}' IN ROLE jangteo_{role}")
-        made[role] = {**env, "POSTGRES_USER": login, "POSTGRES_PASSWORD": PASSWORD}
-    return made
+    assert all(f"jangteo_{role}" in done.stdout and f"shop_{role}" in done.stdout for role in ROLES)
+    assert PASSWORD not in done.stdout + done.stderr
+    pg.execute("SELECT watch_changes(now() - interval '1 year')")  # there is one to be dropped
+    return {
+        role: {**env, "POSTGRES_USER": f"shop_{role}", "POSTGRES_PASSWORD": f"{PASSWORD}-{role}"}
+        for role in ROLES
+    }
 
 
 def connect(env: dict[str, str]) -> Connection:
@@ -117,7 +129,10 @@ def test_the_shop_works_with_four_roles(
 ) -> None:
     first = order(1, user_id=7, product_id=3)
     publish(settings, "orders", [message("orders", first), (b"1", b"no JSON")])
-    publish(settings, "users", [message("users", user(7))])
+    now = datetime.now(UTC)
+    dear = order(3, user_id=8, product_id=3, unit_price=5_000_000, ordered_at=now, updated_at=now)
+    publish(settings, "orders", [message("orders", dear)])
+    publish(settings, "users", [message("users", user(7)), message("users", user(8))])
     with Ingest(members["ingest"], tmp_path / "ingest.log") as ingest:
         wait_caught_up(settings, pg, ("orders", "users"))
         # A second time, so that rows are merged and not only inserted.
@@ -130,6 +145,7 @@ def test_the_shop_works_with_four_roles(
     assert pg.execute("SELECT order_id, status FROM orders ORDER BY 1").fetchall() == [
         (1, "CANCELLED"),
         (2, "PAID"),
+        (3, "PAID"),
     ]
     assert pg.execute("SELECT count(*) FROM rejected_messages").fetchone() == (1,)
     assert check(pg) == []
@@ -137,8 +153,13 @@ def test_the_shop_works_with_four_roles(
     done = run(members["grader"], "grade", "--once")
     assert done.returncode == 0, done.stderr
     assert pg.execute("SELECT count(*) FROM grade_runs").fetchone() == (1,)
-    # The triggers that make a run incremental need the owner of the orders: full runs instead.
-    assert pg.execute("SELECT count(*) FROM grade_state").fetchone() == (0,)
+    assert pg.execute("SELECT user_id FROM grade_history").fetchall() == [(8,)]
+    # It set the triggers of a table that is not its own, so the next run starts from this one.
+    assert pg.execute("SELECT count(*) FROM grade_state").fetchone() == (1,)
+    done = run(members["grader"], "grade", "--once")
+    assert done.returncode == 0, done.stderr
+    runs = pg.execute("SELECT mode FROM grade_runs ORDER BY run_id").fetchall()
+    assert runs == [("full",), ("incremental",)]
 
     done = run(members["generator"], "generate", "cache", "--once")
     assert done.returncode == 0, done.stderr
@@ -146,6 +167,56 @@ def test_the_shop_works_with_four_roles(
     done = run(members["console"], "console", "--once", "--json")
     assert json.loads(done.stdout), done.stderr
     assert "permission denied" not in done.stdout + done.stderr
+
+
+def test_a_grader_cannot_bend_the_function_that_runs_as_the_owner(
+    members: dict[str, dict[str, str]], pg: Connection
+) -> None:
+    with connect(members["grader"]) as conn:
+        conn.execute("CREATE TEMP TABLE orders (ordered_at timestamptz)")
+        conn.execute("SET search_path = pg_temp, public")
+        kept = datetime(2024, 3, 1, 12, 30, tzinfo=UTC)
+        conn.execute("SET TimeZone = 'Asia/Seoul'; SET DateStyle = 'SQL, DMY'")
+        conn.execute("SELECT watch_changes(%s)", (kept,))
+    found = pg.execute(
+        "SELECT tgrelid = 'public.orders'::regclass, tgenabled, pg_get_triggerdef(oid)"
+        " FROM pg_trigger WHERE tgname LIKE 'old_order_%'"
+    ).fetchall()
+    assert [(ours, always) for ours, always, _ in found] == [(True, "A")] * 3
+    assert all("2024-03-01 12:30:00+00" in definition for _, _, definition in found)
+
+
+def test_a_changed_password_is_taken_at_the_next_init(
+    env: dict[str, str], members: dict[str, dict[str, str]], pg: Connection
+) -> None:
+    def let_in(role: str, word: str) -> bool:
+        try:
+            connect({**members[role], "POSTGRES_PASSWORD": f"{word}-{role}"}).close()
+        except psycopg.OperationalError as e:
+            if "authentication failed" not in str(e):
+                raise
+            return False
+        return True
+
+    done = run({**env, **passwords("another")}, "init", "--logins")
+    assert done.returncode == 0, done.stderr
+    assert all(let_in(role, "another") and not let_in(role, PASSWORD) for role in ROLES)
+    stored = pg.execute("SELECT rolpassword FROM pg_authid WHERE rolname ~ '^shop_'").fetchall()
+    assert len(stored) == len(ROLES)
+    assert all(kept.startswith("SCRAM-SHA-256$") for (kept,) in stored)
+
+
+def test_a_server_is_never_told_the_password(env: dict[str, str], pg: Connection) -> None:
+    """What it is sent would stand in its log: only what it stores is sent."""
+    sent: list[str] = []
+    where = shop_settings.load(env, use_stack=False).postgres
+    postgres.grant_roles(pg)
+    with postgres.connect(where, "test", autocommit=True) as conn:
+        conn.execute("SET log_statement = 'all'; SET client_min_messages = 'log'")
+        conn.add_notice_handler(lambda d: sent.append(d.message_primary or ""))
+        postgres.make_logins(conn, {"ingest": "Tr0ub4dor&3"})
+    assert any("SCRAM-SHA-256$" in line for line in sent)
+    assert not any("Tr0ub4dor" in line for line in sent)
 
 
 def test_a_later_table_can_be_read_and_not_written(

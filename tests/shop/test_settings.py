@@ -12,7 +12,7 @@ import pytest
 from shop import stackfile
 from shop.clock import UTC
 from shop.errors import UsageError
-from shop.settings import Settings, load
+from shop.settings import LOGINS, Settings, load
 from shop.stackfile import Stack
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +93,21 @@ def test_production_refuses_default_passwords(password: str | None) -> None:
         _ = bare(**env).postgres
     assert bare(**{**env, "DB_TYPE": "local"}).postgres.host == "db"
     assert bare(**{**env, "POSTGRES_PASSWORD": "Tr0ub4dor"}).postgres.password == "Tr0ub4dor"
+
+
+@pytest.mark.parametrize(("kind", "name"), LOGINS.items())
+def test_production_refuses_default_passwords_of_logins(
+    kind: str, name: str, tmp_path: Path
+) -> None:
+    given = {other: f"Tr0ub4dor-{other}" for other in LOGINS.values() if other != name}
+    assert bare(**given).login_passwords[kind] == "password"
+    for bad in ({}, {name: ""}, {name: "Password"}):
+        with pytest.raises(UsageError, match=f"DB_TYPE=production refuses.*{name}:"):
+            _ = bare(DB_TYPE="production", **given, **bad).login_passwords
+    (tmp_path / "secret").write_text("Tr0ub4dor\n")
+    good = bare(DB_TYPE="production", **given, **{f"{name}_FILE": str(tmp_path / "secret")})
+    assert good.login_passwords[kind] == "Tr0ub4dor"
+    assert "Tr0ub4dor" not in repr(good)
 
 
 def test_production_refuses_to_destroy_without_the_flag() -> None:
@@ -212,7 +227,7 @@ def _documented() -> dict[str, str]:
 def _read_by_settings() -> set[str]:
     source = (ROOT / "shop/settings.py").read_text(encoding="utf-8")
     names = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', source))
-    secrets = {"POSTGRES_PASSWORD", "KAFKA_SASL_PASSWORD", "REDIS_URL"}
+    secrets = {"POSTGRES_PASSWORD", *LOGINS.values(), "KAFKA_SASL_PASSWORD", "REDIS_URL"}
     return (names | {f"{name}_FILE" for name in secrets}) - {"LC_ALL", "LC_MESSAGES"}
 
 
@@ -230,5 +245,6 @@ def test_the_defaults_of_the_example_are_the_defaults() -> None:
     ours = set(Settings.__dataclass_fields__) - {"env"}
     assert {f: getattr(full, f) for f in ours} == {f: getattr(empty, f) for f in ours}
     assert full.postgres == empty.postgres
+    assert full.login_passwords == empty.login_passwords
     assert full.kafka.partitions == empty.kafka.partitions
     assert full.kafka.replication == empty.kafka.replication

@@ -44,6 +44,7 @@ for name in "$@"; do
     apache/kafka:*) debian bookworm; image "$name" kafka ;;
     python:3.11-slim-bookworm) debian bookworm; image "$name" python ;;
     adminer:*) debian bookworm; image "$name" adminer ;;
+    prom/prometheus:*) debian bookworm; image "$name" prometheus ;;
     kafbat/kafka-ui:*) debian bookworm; image "$name" kafka-ui ;;
     *) echo "no stand-in of $name" >&2; exit 2 ;;
   esac
