@@ -19,7 +19,7 @@ import polars as pl
 from psycopg import sql
 
 from generators import sequel_store
-from generators.history import Ending, ranks
+from generators.history import Ending
 from generators.history_request import Begun, Request, read
 from generators.plan import Day
 from generators.seed import SHOP
@@ -157,7 +157,10 @@ class PostgresTarget:
             self._look_over()
 
     def _note_grading(self, cur: Cursor, day: Day, changes: pl.DataFrame) -> None:
-        before, after = (ranks(self._policy, changes[c]) for c in ("from_grade", "to_grade"))
+        before, after = (
+            changes[c].replace_strict(self._policy.ranks, return_dtype=pl.Int64)
+            for c in ("from_grade", "to_grade")
+        )
         up = int((after > before).sum())
         cur.execute(
             "INSERT INTO grade_runs (as_of, mode, users, changed, upgraded, downgraded, examined,"

@@ -107,7 +107,10 @@ class History:
             self._products.append(products)
             if day.grades is not None:
                 who = np.searchsorted(self._user_ids, day.grades["user_id"].to_numpy())
-                self._grade[who] = ranks(self._policy, day.grades["to_grade"])
+                ranks = day.grades["to_grade"].replace_strict(
+                    self._policy.ranks, return_dtype=pl.Int64
+                )
+                self._grade[who] = ranks.to_numpy()
             end = min(day.end, self._end)
             yield replace(day, end=end, users=users, products=products, orders=orders)
 
@@ -156,18 +159,6 @@ class History:
             self._last_day,
             self._state,
         )
-
-
-def ranks(policy: Policy, grades: pl.Series) -> npt.NDArray[np.int64]:
-    """Return the position of each grade, from 0.
-
-    >>> from shop.policy import Grade
-    >>> ranks(Policy((Grade("LOW", 0), Grade("HIGH", 5))), pl.Series(["HIGH", "LOW"])).tolist()
-    [1, 0]
-    """
-    known = pl.Series(policy.names), range(len(policy.names))
-    result: npt.NDArray[np.int64] = grades.replace_strict(*known, return_dtype=pl.Int64).to_numpy()
-    return result
 
 
 def first_revisions(orders: pl.DataFrame, which: pl.Expr) -> pl.DataFrame:

@@ -105,9 +105,8 @@ def upgrades(changed_frame: pl.DataFrame, policy: Policy = POLICY) -> int:
     >>> upgrades(frame)
     1
     """
-    ranks = {grade.name: policy.rank(grade.name) for grade in policy}
     before, after = (
-        pl.col(name).replace_strict(ranks, default=-1, return_dtype=pl.Int64)
+        pl.col(name).replace_strict(policy.ranks, default=-1, return_dtype=pl.Int64)
         for name in ("from_grade", "to_grade")
     )
     return changed_frame.filter(after > before).height

@@ -79,13 +79,18 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The grade of somebody who bought nothing in the period."""
         return self.grades[0].name
 
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Each grade's position by its name, from 0."""
+        return {g.name: i for i, g in enumerate(self.grades)}
+
     def rank(self, name: str) -> int:
         """Return a grade's position from 0; -1 for a name of some earlier policy.
 
         >>> POLICY.rank("BRONZE"), POLICY.rank("VVIP"), POLICY.rank("PLATINUM")
         (0, 4, -1)
         """
-        return next((i for i, g in enumerate(self.grades) if g.name == name), -1)
+        return self.ranks.get(name, -1)
 
     def window(self, as_of: datetime) -> tuple[datetime, datetime]:
         """Return the period that counts at `as_of`: an order is in it if start <= time < end.
