@@ -20,6 +20,7 @@ from flows import lifecycle
 from flows.batch import RawBatch, Span
 from flows.lane import Lane, Lanes
 from flows.positions import Positions, StoppedError
+from flows.stranded import Stranded
 from flows.tally import Tally
 from shop import kafka
 from shop.clock import utc_now
@@ -88,6 +89,11 @@ class Reader(StatelessSourcePartition[RawBatch]):
             lane.stop,
             tally,
         )
+        self._stranded = Stranded(
+            GROUPS[topic],
+            self._positions.log_id,
+            lambda: kafka.admin(kafka_settings, f"ingest-{topic}"),
+        )
         self._tally = tally
         self._state = tally.reader(topic)
         self._log_id = ""
@@ -121,6 +127,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
             self._awake = utc_now() + SOON
             return []
         try:
+            self._stranded.look(has_partitions=bool(self._next))
             raw = self._poll()
         except StoppedError:
             return []
@@ -222,6 +229,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
             self._log_id = self._positions.log_id()
             self._next = self._positions.load(self._log_id, ids)
             self._applied = dict(self._next)
+            self._to_commit = dict(self._next)  # tools then know the lag of idle partitions too
         except StoppedError:
             self._next = {}
             consumer.assign([])

@@ -27,6 +27,8 @@ from shop.model import TOPICS
 from shop.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S: Final = 10.0
+EMBEDDED_CLUSTER: Final = "jangteo-"
+"""How the cluster id of the embedded broker begins; Apache Kafka's are 22 letters of base64."""
 _MOVING: Final = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -130,6 +132,15 @@ def wait_until_up(settings: KafkaSettings, timeout: float = REQUEST_TIMEOUT_S) -
         raise UnreachableError(
             f"cannot reach {settings.where} within {timeout:g} s: {e.args[0].str()}"
         ) from None
+
+
+def is_embedded(cluster_id: str) -> bool:
+    """Tell whether a cluster, or a log, is the embedded broker's.
+
+    >>> is_embedded(f"{EMBEDDED_CLUSTER}0badcafe"), is_embedded("5L6g3nShT-eMCtK--X86sw")
+    (True, False)
+    """
+    return cluster_id.startswith(EMBEDDED_CLUSTER)
 
 
 @dataclass(frozen=True)
@@ -311,6 +322,16 @@ def read(
                     left.discard(partition)
     finally:
         consumer.close()
+
+
+def delete_group(client: AdminClient, group: str) -> None:
+    """Delete a consumer group and its offsets.
+
+    Raises:
+        KafkaException: if the cluster does not answer, or refuses (Apache Kafka does while there
+            are members).
+    """
+    client.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group].result()
 
 
 @dataclass(frozen=True)

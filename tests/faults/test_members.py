@@ -53,3 +53,16 @@ def test_members_join_and_leave_under_load(stage: Stage) -> None:
     stage.wait_taken(300)
     stage.settle()
     assert "Traceback" not in first.log() + second.log()
+
+
+def test_the_leader_leaves_while_another_joins(stage: Stage) -> None:
+    leader = stage.ingest()
+    stage.wait_shared(leader)
+    stage.load(seed=4)
+    stage.wait_taken(300)
+    joins = stage.ingest()
+    wait_until(lambda: "partitions revoked" in leader.log(), "the group begins to form anew")
+    drain_time(leader)
+    stage.wait_shared(joins)
+    stage.wait_taken(300)
+    stage.settle()
