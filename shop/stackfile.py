@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 STACK_FILE: Final = "stack.json"
 DEFAULT_NAME: Final = ".jangteo"
 
@@ -49,6 +47,8 @@ class Stack:
 
 def process_started(pid: int) -> float | None:
     """Return when a process started, seconds since the epoch; None if there is none."""
+    import psutil  # noqa: PLC0415  (13 ms that a command without a shop beside it does not need)
+
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
