@@ -72,8 +72,8 @@ def _cache(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 
 def _shop(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     if view := snapshot.postgres.value:
-        yield "orders", str(view.orders)
-        yield "spend", str(view.spend)
+        yield f"orders_{view.minutes}m", str(view.orders)  # of the last minutes, as the name says
+        yield f"spend_{view.minutes}m", str(view.spend)
     if grades := snapshot.grades.value:
         yield "customers", str(grades.customers)
         yield "grades", ",".join(f"{c.grade}:{c.customers}" for c in grades.counts)

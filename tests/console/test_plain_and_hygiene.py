@@ -39,7 +39,7 @@ def test_the_line_names_every_figure() -> None:
     line = plain.line(samples.fine())
     for part in (
         *("health=degraded", "in=180/s", "lag=191", "verdict=warn", "due=31s", "hit=75.0%"),
-        *("dead_letters=37", "processes=9/9", 'why="orders_group: warn"', "orders=2500"),
+        *("dead_letters=37", "processes=9/9", 'why="orders_group: warn"', "orders_10m=2500"),
         *("brokers=3", "out_of_sync=0", "below_min_isr=0"),
     ):
         assert part in line
