@@ -125,11 +125,24 @@ def seed_table(cur: Cursor, kind: Kind, n: int, *, seed: int, anchor: datetime) 
 
 def _add(cur: Cursor, table: str, frame: pl.DataFrame) -> int:
     """COPY straight into the table; only if a row is there already, go through a staging table."""
+    if _begun(cur, table, frame):  # what COPY would find out, but as an error in the server's log
+        return _add_missing(cur, table, frame)
     try:
         with cur.connection.transaction():
             return postgres.copy_frame(cur, table, frame, fmt="text")
     except psycopg.errors.UniqueViolation:
         return _add_missing(cur, table, frame)
+
+
+def _begun(cur: Cursor, table: str, frame: pl.DataFrame) -> bool:
+    """Tell whether the first or the last of these rows is there, as where it was seeded before."""
+    column = ID_FIELD[table]
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} = ANY(%s))").format(
+        sql.Identifier(table), sql.Identifier(column)
+    )
+    cur.execute(query, ([frame[column][0], frame[column][-1]],))
+    (begun,) = cur.fetchone() or (False,)
+    return bool(begun)
 
 
 def _add_missing(cur: Cursor, table: str, frame: pl.DataFrame) -> int:
