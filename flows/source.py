@@ -90,9 +90,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
             tally,
         )
         self._stranded = Stranded(
-            GROUPS[topic],
-            self._positions.log_id,
-            lambda: kafka.admin(kafka_settings, f"ingest-{topic}"),
+            GROUPS[topic], lambda: kafka.admin(kafka_settings, f"ingest-{topic}")
         )
         self._tally = tally
         self._state = tally.reader(topic)

@@ -324,14 +324,23 @@ def read(
         consumer.close()
 
 
-def delete_group(client: AdminClient, group: str) -> None:
+def cluster_id(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> str:
+    """Return the cluster's id.
+
+    Raises:
+        KafkaException: if the cluster does not answer within `timeout` seconds.
+    """
+    return str(client.describe_cluster(request_timeout=timeout).result().cluster_id)
+
+
+def delete_group(client: AdminClient, group: str, timeout: float = REQUEST_TIMEOUT_S) -> None:
     """Delete a consumer group and its offsets.
 
     Raises:
-        KafkaException: if the cluster does not answer, or refuses (Apache Kafka does while there
-            are members).
+        KafkaException: if the cluster does not answer within `timeout` seconds, or refuses
+            (Apache Kafka does while there are members).
     """
-    client.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group].result()
+    client.delete_consumer_groups([group], request_timeout=timeout)[group].result()
 
 
 @dataclass(frozen=True)

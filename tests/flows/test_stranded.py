@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from processes import Ingest, wait_until
 
 from flows.stranded import MOST_PATIENCE_S, PATIENCE_S, Stranded
 from shop import kafka
+from shop.settings import Settings
+
+NOBODY = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
 
 
 class Clock:
@@ -19,30 +26,23 @@ class Clock:
         return self.now
 
 
-def acted(cluster_id: str, seconds: int, *, assigned_at: int | None = None) -> list[int]:
-    """Look once a second; return when the cluster was asked for its identity."""
+def acted(seconds: int, *, assigned_at: int | None = None) -> list[int]:
+    """Look once a second; return when something was to be done."""
     clock, asked = Clock(), []
 
-    def cluster() -> str:
+    def away() -> AdminClient:
         asked.append(int(clock.now))
-        return cluster_id
+        raise KafkaException("away")
 
-    def nobody() -> AdminClient:
-        raise AssertionError("a group that is not the embedded broker's is left in peace")
-
-    member = Stranded("orders_group", cluster, nobody, clock)
+    member = Stranded("orders_group", away, clock)
     for second in range(seconds):
         clock.now = second
         member.look(has_partitions=second == assigned_at)
     return asked
 
 
-def test_apache_kafka_is_left_in_peace() -> None:
-    assert acted("5L6g3nShT-eMCtK--X86sw", 120)
-
-
 def test_patience_doubles_up_to_a_limit() -> None:
-    moments = acted("another", 2_000)
+    moments = acted(2_000)
     gaps = [b - a for a, b in zip([0, *moments], moments, strict=False)]
     patience = PATIENCE_S
     for gap in gaps:
@@ -52,9 +52,30 @@ def test_patience_doubles_up_to_a_limit() -> None:
 
 
 def test_partitions_restore_patience() -> None:
-    assert acted("another", 61, assigned_at=10) == [27, 60]
+    assert acted(61, assigned_at=10) == [27, 60]
 
 
-def test_the_embedded_brokers_group_is_acted_upon() -> None:
-    with pytest.raises(AssertionError, match="left in peace"):
-        acted(f"{kafka.EMBEDDED_CLUSTER}0badcafe", 60)
+def test_kafka_away_changes_nothing() -> None:
+    clock = Clock()
+    member = Stranded("orders_group", lambda: AdminClient(NOBODY), clock)
+    clock.now = PATIENCE_S + 1
+    member.look(has_partitions=False)
+
+
+def test_the_embedded_broker_is_known_and_its_group_deleted(
+    env: dict[str, str], settings: Settings, tmp_path: Path
+) -> None:
+    client = kafka.admin(settings.kafka)
+    assert kafka.is_embedded(kafka.cluster_id(client))
+    with Ingest(env, tmp_path / "ingest.log", INGEST_TOPICS="orders") as ingest:
+        wait_until(lambda: ingest.log().count("partitions assigned") == 1, "it has joined")
+        clock = Clock()
+        member = Stranded("orders_group", lambda: client, clock)
+        clock.now = PATIENCE_S + 1
+        member.look(has_partitions=False)
+        wait_until(lambda: ingest.log().count("partitions assigned") == 2, "it joins the new group")
+
+
+@pytest.mark.parametrize("cluster", ["5L6g3nShT-eMCtK--X86sw", ""])
+def test_another_cluster_is_not_taken_for_it(cluster: str) -> None:
+    assert not kafka.is_embedded(cluster)
