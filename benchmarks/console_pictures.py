@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--recording", type=Path)
     parser.add_argument("--into", type=Path, default=Path("docs/images"))
     args = parser.parse_args()
+    args.into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         path = args.recording or Path(folder) / "shop.rec"
         if not args.recording:
