@@ -134,8 +134,17 @@ def wait_until_up(settings: KafkaSettings, timeout: float = REQUEST_TIMEOUT_S) -
         ) from None
 
 
+def cluster_id(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> str:
+    """Return the cluster's id.
+
+    Raises:
+        KafkaException: if the cluster does not answer within `timeout` seconds.
+    """
+    return str(client.describe_cluster(request_timeout=timeout).result().cluster_id)
+
+
 def is_embedded(cluster_id: str) -> bool:
-    """Tell whether a cluster, or a log, is the embedded broker's.
+    """Tell whether a cluster is the embedded broker.
 
     >>> is_embedded(f"{EMBEDDED_CLUSTER}0badcafe"), is_embedded("5L6g3nShT-eMCtK--X86sw")
     (True, False)
@@ -162,7 +171,7 @@ def describe_topics(
     Raises:
         KafkaException: if the cluster does not answer.
     """
-    cluster = client.describe_cluster(request_timeout=REQUEST_TIMEOUT_S).result()
+    cluster = cluster_id(client)
     described = client.describe_topics(
         TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S
     )
@@ -178,7 +187,7 @@ def describe_topics(
             name=name,
             partitions=len(topic.partitions),
             replication=min((len(p.replicas) for p in topic.partitions), default=0),
-            log_id=f"{cluster.cluster_id}/{topic.topic_id}",
+            log_id=f"{cluster}/{topic.topic_id}",
         )
     return found
 
@@ -322,15 +331,6 @@ def read(
                     left.discard(partition)
     finally:
         consumer.close()
-
-
-def cluster_id(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> str:
-    """Return the cluster's id.
-
-    Raises:
-        KafkaException: if the cluster does not answer within `timeout` seconds.
-    """
-    return str(client.describe_cluster(request_timeout=timeout).result().cluster_id)
 
 
 def delete_group(client: AdminClient, group: str, timeout: float = REQUEST_TIMEOUT_S) -> None:
