@@ -227,12 +227,14 @@ class Reader(StatelessSourcePartition[RawBatch]):
             self._log_id = self._positions.log_id()
             self._next = self._positions.load(self._log_id, ids)
             self._applied = dict(self._next)
-            self._to_commit = dict(self._next)  # tools then know the lag of idle partitions too
         except StoppedError:
             self._next = {}
             consumer.assign([])
             return
         self._seek()
+        self._to_commit = dict(self._next)  # tools then know the lag of idle partitions too
+        self._commit_to_kafka()
+        self._commit_at = 0.0  # the first batch's commit does not wait: a stop may come soon
         get_logger().info("partitions assigned", topic=self._topic, partitions=len(ids),
                           log_id=self._log_id, resume_at=sum(self._next.values()))  # fmt: skip
 
