@@ -13,9 +13,7 @@ import resource
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -25,6 +23,7 @@ import psycopg
 import redis
 
 from generators import history_request as request
+from generators.ahead import ahead
 from generators.backfill_kafka import KafkaTarget
 from generators.backfill_parquet import ParquetTarget
 from generators.backfill_postgres import PostgresTarget
@@ -185,10 +184,11 @@ def fill(
     policy = settings.grade_policy
     source = Source(asked.plan(end, policy), policy, end, keep_state=target.keeps_state)
     orders = 0
-    with contextlib.closing(source.days()) as days:
-        shown = progress(_until(days, stop), asked.days, skip=first)
-        for write, one in _ahead(target, shown, first):
-            write()
+    with (
+        contextlib.closing(source.days()) as days,
+        contextlib.closing(_written(target, _until(days, stop), first)) as written,
+    ):
+        for one in progress(written, asked.days, skip=first):
             orders += len(one.orders) if one.number >= first else 0
     if source.ending is None or stop.is_set():
         log.warning("stopped: the same command goes on")
@@ -207,20 +207,21 @@ def fill(
     return ExitCode.OK
 
 
-def _ahead(
-    target: Target, days: Iterator[Day], first: int
-) -> Iterator[tuple[Callable[[], None], Day]]:
-    """Return each day that is wanted, and what writes it; the next one is made ready meanwhile."""
-    waiting: deque[tuple[Future[Callable[[], None]], Day]] = deque()
-    with ThreadPoolExecutor(1, "prepare") as worker:
-        for day in days:
-            if day.number >= first or target.everything:
-                waiting.append((worker.submit(target.prepare, day), day))
-            if len(waiting) > 1:
-                ready, before = waiting.popleft()
-                yield ready.result(), before
-        for ready, last in waiting:
-            yield ready.result(), last
+def _written(target: Target, days: Iterator[Day], first: int) -> Generator[Day, None, None]:
+    """Write the days that are wanted; return each when it is there.
+
+    To take a day from the simulation's process and to make its rows costs a third of what the
+    server needs to store them, so the next ones are made meanwhile.
+    """
+
+    def prepare(day: Day) -> Callable[[], None] | None:
+        return target.prepare(day) if day.number >= first or target.everything else None
+
+    with contextlib.closing(ahead(days, prepare)) as ready:
+        for day, write in ready:
+            if write is not None:
+                write()
+            yield day
 
 
 def _until(days: Iterator[Day], stop: threading.Event) -> Iterator[Day]:
