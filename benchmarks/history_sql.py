@@ -374,9 +374,11 @@ def lorenz(conn: Connection, query: str) -> npt.NDArray[np.float64]:
         query: returns one column, `x`.
     """
     rows = conn.execute(
-        f"SELECT sum(x) FROM (SELECT x, ntile(100) OVER (ORDER BY x) AS part FROM ({query}) q) r"
-        " GROUP BY part ORDER BY part"
+        "SELECT (upto - x * (i - n * k / 100.0)) / total FROM ("
+        "SELECT x, row_number() OVER ascending AS i, sum(x) OVER ascending AS upto,"
+        f" count(*) OVER () AS n, sum(x) OVER () AS total FROM ({query}) q"
+        " WINDOW ascending AS (ORDER BY x ROWS UNBOUNDED PRECEDING)) r"
+        # the customer in whose spend the border lies, a part of it on either side
+        " JOIN generate_series(1, 100) AS k ON i = (n * k + 99) / 100 ORDER BY k"
     ).fetchall()
-    parts = np.array([float(x) for (x,) in rows])
-    result: npt.NDArray[np.float64] = np.concatenate([[0.0], parts.cumsum() / parts.sum()])
-    return result
+    return np.array([0.0, *(float(share) for (share,) in rows)])

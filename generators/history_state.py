@@ -20,10 +20,15 @@ class StateError(Exception):
 
 
 def pack(simulation: Simulation) -> bytes:
-    """Return the state; of a year at the seed's rate and 400,000 customers, 33 MB."""
+    """Return the state; of a year at the seed's rate and 400,000 customers, 34 MB."""
     held = io.BytesIO()
     arrays = {_VERSION: np.array(VERSION), **simulation.snapshot()}
-    np.savez_compressed(held, allow_pickle=False, **arrays)
+    # As `np.savez_compressed` does, which cannot be told to be quick: 0.8 s instead of 4.4 for
+    # that year, and 4 % more bytes.
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as parts:
+        for name, array in arrays.items():
+            with parts.open(f"{name}.npy", "w") as part:
+                np.lib.format.write_array(part, array, allow_pickle=False)
     return held.getvalue()
 
 

@@ -29,12 +29,14 @@ CANNOT = {"bought again within 30 days", "bought again within 90 days", "Gini of
 
 @pytest.fixture(scope="module")
 def year() -> Simulated:
-    return simulate(10_000, 30_000, 1)
+    # With half of it the gaps' variation is 1.06 to 1.13, by the seed and by the processor's last
+    # bits of a logarithm; so it is 1.23 to 1.26, and still rises with the size (docs/realism.md).
+    return simulate(20_000, 60_000, 1)
 
 
 def test_the_main_statistics(year: Simulated):
     missed = [s for s in statistics(year) if not s.met and s.name not in CANNOT]
-    assert len(missed) <= 4, missed  # a small year is noisy: rank slopes, tails, single days
+    assert len(missed) <= 2, missed  # a small year is noisy: rank slopes, tails, single days
     by_name = {s.name: s.value for s in statistics(year)}
     assert 0.3 < by_name["one-time buyers"] < 0.6
     assert 0.4 < by_name["Gini of orders"] < 0.65
@@ -45,7 +47,7 @@ def test_the_main_statistics(year: Simulated):
 
 def test_the_plan_is_kept(year: Simulated):
     orders = year.orders
-    assert orders.height == pytest.approx(30_000, rel=0.03)
+    assert orders.height == pytest.approx(60_000, rel=0.03)
     assert orders["ordered_at"].is_sorted()
     assert orders["order_id"].n_unique() == orders.height
     wrong = orders.filter(
@@ -60,8 +62,8 @@ def test_the_circle_of_buyers_stays_open(year: Simulated):
     first = year.orders.sort("ordered_at").unique("user_id", keep="first")
     months = first["ordered_at"].dt.convert_time_zone("Asia/Seoul").dt.strftime("%Y-%m")
     per_month = months.value_counts()["count"]
-    assert len(first) > 5_000
-    assert per_month.min() > 150
+    assert len(first) > 10_000
+    assert per_month.min() > 300
 
 
 def test_arrivals_are_a_poisson_process_with_the_curves_of_a_shop():
