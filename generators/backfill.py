@@ -28,6 +28,7 @@ from generators.backfill_kafka import KafkaTarget
 from generators.backfill_parquet import ParquetTarget
 from generators.backfill_postgres import PostgresTarget
 from generators.backfill_progress import progress
+from generators.fingerprint import fingerprint
 from generators.history import Ending
 from generators.history_process import Source
 from generators.history_request import Begun, Request
@@ -171,9 +172,10 @@ def fill(
     clock: Clock = utc_now,
 ) -> int:
     """Write all days that are not there yet, until `stop`."""
-    end, first, whole = target.begin(asked, asked.ends_at(clock()))
+    begun = target.begin(asked, asked.ends_at(clock()))
+    end, first = begun.end, begun.next_day
     log = get_logger()
-    if whole:
+    if begun.whole:
         log.info("this history is there already: nothing to do")
         return ExitCode.OK
     if first:
@@ -186,7 +188,7 @@ def fill(
     orders = 0
     with (
         contextlib.closing(source.days()) as days,
-        contextlib.closing(_written(target, _until(days, stop), first)) as written,
+        contextlib.closing(_written(target, _until(days, stop), begun)) as written,
     ):
         for one in progress(written, asked.days, skip=first):
             orders += len(one.orders) if one.number >= first else 0
@@ -207,15 +209,25 @@ def fill(
     return ExitCode.OK
 
 
-def _written(target: Target, days: Iterator[Day], first: int) -> Generator[Day, None, None]:
+def _written(target: Target, days: Iterator[Day], begun: Begun) -> Generator[Day, None, None]:
     """Write the days that are wanted; return each when it is there.
 
     To take a day from the simulation's process and to make its rows costs a third of what the
     server needs to store them, so the next ones are made meanwhile.
     """
+    passed = 0
 
     def prepare(day: Day) -> Callable[[], None] | None:
-        return target.prepare(day) if day.number >= first or target.everything else None
+        nonlocal passed
+        if day.number >= begun.next_day:
+            return target.prepare(day)
+        passed ^= fingerprint(day)
+        if day.number + 1 == begun.next_day and begun.fingerprint not in (None, passed):
+            raise JangteoError(
+                f"day 0 to {day.number}, simulated again, are not those that are written: another "
+                "kind of processor, or another NumPy; go on where it was begun, or give it up"
+            )
+        return target.prepare(day) if target.everything else None
 
     with contextlib.closing(ahead(days, prepare)) as ready:
         for day, write in ready:

@@ -18,6 +18,7 @@ import msgspec
 import polars as pl
 
 from generators.encoding import encode_columns
+from generators.fingerprint import fingerprint
 from generators.history import Ending, first_revisions
 from generators.history_request import Begun, Request
 from generators.outbox import Outbox
@@ -39,6 +40,7 @@ class _State(msgspec.Struct, kw_only=True):
     ends_at: datetime
     where: str
     next_day: int = 0
+    fingerprint: int | None = None
     finished: bool = False
 
 
@@ -96,12 +98,12 @@ class KafkaTarget:
                     "to give it up"
                 )
             self._state = found
-            return Begun(found.ends_at, found.next_day)
+            return Begun(found.ends_at, found.next_day, fingerprint=found.fingerprint)
         if found and found.where == self._where and not self._truncate:
             if (found.request, found.ends_at) == (request, end):
                 return Begun(end, request.days, whole=True)
             raise UsageError("a history was published here already; --truncate publishes another")
-        self._save(_State(request=request, ends_at=end, where=self._where))
+        self._save(_State(request=request, ends_at=end, where=self._where, fingerprint=0))
         return Begun(end)
 
     def _save(self, state: _State) -> None:
@@ -132,6 +134,8 @@ class KafkaTarget:
         self._settle()
         if not self._stop.is_set():
             self._state.next_day = day.number + 1
+            if self._state.fingerprint is not None:
+                self._state.fingerprint ^= fingerprint(day)
             self._save(self._state)
 
     def _post(self, topic: str, events: pl.DataFrame) -> None:

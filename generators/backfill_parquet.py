@@ -17,6 +17,7 @@ import msgspec
 import polars as pl
 
 from generators.backfill_postgres import fold
+from generators.fingerprint import fingerprint
 from generators.history import Ending
 from generators.history_request import Begun, Request
 from generators.plan import Day
@@ -31,6 +32,7 @@ class _State(msgspec.Struct, kw_only=True):
     request: Request
     ends_at: datetime
     next_day: int = 0
+    fingerprint: int | None = None
     finished: bool = False
 
 
@@ -72,7 +74,7 @@ class ParquetTarget:
                     f"history with {differences}: the same command goes on; remove the folder "
                     "to give it up"
                 )
-            return Begun(state.ends_at, state.next_day)
+            return Begun(state.ends_at, state.next_day, fingerprint=state.fingerprint)
         if state and not self._truncate:
             if (state.request, state.ends_at) == (request, end):
                 return Begun(end, request.days, whole=True)
@@ -82,7 +84,7 @@ class ParquetTarget:
         for table in TABLES:
             shutil.rmtree(self._folder / table, ignore_errors=True)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._save(_State(request=request, ends_at=end))
+        self._save(_State(request=request, ends_at=end, fingerprint=0))
         return Begun(end)
 
     def _save(self, state: _State) -> None:
@@ -110,6 +112,8 @@ class ParquetTarget:
             self._write(day.grades, "grade_history", date)
         if self._state:
             self._state.next_day = day.number + 1
+            if self._state.fingerprint is not None:
+                self._state.fingerprint ^= fingerprint(day)
             self._save(self._state)
 
     def finish(self, ending: Ending) -> None:

@@ -19,6 +19,7 @@ import polars as pl
 from psycopg import sql
 
 from generators import sequel_store
+from generators.fingerprint import fingerprint
 from generators.history import Ending
 from generators.history_request import Begun, Request, read
 from generators.plan import Day
@@ -91,10 +92,14 @@ class PostgresTarget:
             UsageError: if another one is half done, or the tables are not empty.
         """
         with self._conn.transaction(), self._conn.cursor() as cur:
-            cur.execute("SELECT request, ends_at, next_day, finished_at FROM backfill_runs")
+            cur.execute(
+                "SELECT request, ends_at, next_day, fingerprint, finished_at FROM backfill_runs"
+            )
             found = cur.fetchone()
-            if found and found[3] is None:
-                return self._go_on(request, read(found[0]), found[1], found[2])
+            if found and found[4] is None:
+                return self._go_on(
+                    request, read(found[0]), Begun(found[1], found[2], False, found[3])
+                )
             tables = sql.SQL(", ").join(map(sql.Identifier, SHOP))
             cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
             empty = self._is_empty(cur)
@@ -108,20 +113,20 @@ class PostgresTarget:
             empty_shop(cur)
             windows.claim(cur, self._window_s)
             cur.execute(
-                "INSERT INTO backfill_runs (request, ends_at) VALUES (%s, %s)",
+                "INSERT INTO backfill_runs (request, ends_at, fingerprint) VALUES (%s, %s, 0)",
                 (request.as_json(), end),
             )
             for table in GUARDED:
                 cur.execute(_guard("CREATE", table))
         return Begun(end)
 
-    def _go_on(self, request: Request, there: Request, end: datetime, next_day: int) -> Begun:
+    def _go_on(self, request: Request, there: Request, begun: Begun) -> Begun:
         if differences := there.differences(request):
             raise UsageError(
-                f"a history is half done ({next_day} of {there.days} days), with {differences}: "
-                "the same command goes on; `jangteo backfill --discard` gives it up"
+                f"a history is half done ({begun.next_day} of {there.days} days), with "
+                f"{differences}: the same command goes on; `jangteo backfill --discard` gives it up"
             )
-        return Begun(end, next_day)
+        return begun
 
     def _is_empty(self, cur: Cursor) -> bool:
         rows = sql.SQL(" OR ").join(
@@ -138,9 +143,9 @@ class PostgresTarget:
             rows["user_spend_windows"] = binary(folded, "user_spend_windows")
         if day.grades is not None:
             rows["grade_history"] = binary(day.grades, "grade_history")
-        return partial(self._write, day, rows)
+        return partial(self._write, day, rows, fingerprint(day))
 
-    def _write(self, day: Day, rows: Mapping[str, postgres.CopyData]) -> None:
+    def _write(self, day: Day, rows: Mapping[str, postgres.CopyData], bits: int) -> None:
         with self._conn.transaction(), self._conn.cursor() as cur:
             for table, data in rows.items():
                 postgres.copy_into(cur, table, data)
@@ -148,8 +153,9 @@ class PostgresTarget:
                 self._note_grading(cur, day, day.grades)
                 cur.execute("SET LOCAL synchronous_commit = on")  # for `_look_over`
             cur.execute(
-                "UPDATE backfill_runs SET next_day = %s, orders = orders + %s WHERE next_day = %s",
-                (day.number + 1, len(day.orders), day.number),
+                "UPDATE backfill_runs SET next_day = %s, orders = orders + %s,"
+                " fingerprint = fingerprint # %s WHERE next_day = %s",
+                (day.number + 1, len(day.orders), bits, day.number),
             )
             if cur.rowcount != 1:
                 raise JangteoError(f"day {day.number} is not the one that is due: nothing written")

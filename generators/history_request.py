@@ -111,11 +111,13 @@ class Begun(NamedTuple):
         end: of the history, UTC.
         next_day: to go on from.
         whole: all is there already.
+        fingerprint: of the days before `next_day`, see `fingerprint`; None: it was not kept.
     """
 
     end: datetime
     next_day: int = 0
     whole: bool = False
+    fingerprint: int | None = None
 
 
 def read(text: str) -> Request:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import redis
 
 from generators.backfill_postgres import GUARDED, PostgresTarget
+from generators.fingerprint import fingerprint
 from generators.history import History, midnight
 from generators.history_request import Request
 from generators.life import PENDING
@@ -185,12 +187,16 @@ def half(settings: Settings, asked: Request, days: int) -> None:
     target.close()
 
 
-def test_what_would_harm_is_refused(fill: Fill, settings: Settings, pg: Connection):
-    asked = Request(
+def request() -> Request:
+    """Return what `SIZE` and `END` ask for."""
+    return Request(
         days=24, users=1_500, products=1_100, orders_per_day=150,
         end=datetime(2026, 11, 20).date(), policy=POLICY.as_json(),  # noqa: DTZ001  (only its date is used)
     )  # fmt: skip
-    half(settings, asked, 3)
+
+
+def test_what_would_harm_is_refused(fill: Fill, settings: Settings, pg: Connection):
+    half(settings, request(), 3)
     before = everything(pg)
     other = fill(*END, "--seed", "7", "--truncate")
     assert other.returncode == 2
@@ -214,6 +220,45 @@ def test_what_would_harm_is_refused(fill: Fill, settings: Settings, pg: Connecti
     assert full.returncode == 2
     assert "--truncate empties it" in full.stderr
     assert number(pg, "SELECT count(*) FROM users") == 1
+
+
+def test_days_that_come_out_otherwise_are_not_gone_on_with(
+    fill: Fill, settings: Settings, pg: Connection
+):
+    asked = request()
+    half(settings, asked, 9)
+    kept = number(pg, "SELECT fingerprint FROM backfill_runs")
+    pg.execute("UPDATE backfill_runs SET fingerprint = fingerprint # 1")
+    before = everything(pg)
+    refused = fill(*END)
+    assert refused.returncode == 1
+    assert "day 0 to 8, simulated again, are not those that are written" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert everything(pg) == before
+    # Begun by a version that did not keep it: nothing to compare with.
+    pg.execute("UPDATE backfill_runs SET fingerprint = NULL")
+    assert fill(*END).returncode == 0
+    assert kept
+
+
+def test_a_fingerprint_is_of_all_that_follows():
+    asked = request()
+    end = asked.ends_at(datetime(2026, 11, 25, tzinfo=UTC))
+    plan = asked.plan(end, POLICY)
+    days = [day for _, day in zip(range(9), History(plan, POLICY, end).days(), strict=False)]
+    again = [day for _, day in zip(range(9), History(plan, POLICY, end).days(), strict=False)]
+    found = [fingerprint(day) for day in days]
+    assert found == [fingerprint(day) for day in again]
+    assert len(set(found)) == 9
+    day = days[8]
+    for column in ("order_id", "rev", "user_id", "product_id", "amount", "updated_at"):
+        last = pl.int_range(pl.len()) == pl.len() - 1
+        step = pl.duration(microseconds=1) if column == "updated_at" else 1
+        changed = pl.when(last).then(pl.col(column) + step)
+        orders = day.orders.with_columns(changed.otherwise(pl.col(column)).alias(column))
+        assert fingerprint(replace(day, orders=orders)) != found[8], column
+    assert fingerprint(replace(day, customers=day.customers + 1)) != found[8]
+    assert fingerprint(replace(day, users=day.users[:-1])) != found[8]
 
 
 @pytest.mark.parametrize(
