@@ -67,8 +67,14 @@ def die_with(parent: int, signum: int) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Take the identity, bind to the parent, become the command."""
+    """Take a process group and the identity, bind to the parent, become the command.
+
+    A group, so a Ctrl-C in the terminal reaches the parent alone. Not a session: Linux shares the
+    cores out between sessions first (`sched_autogroup_enabled`), so with one for each child a
+    console beside them got a tenth of a core.
+    """
     (parent, signum, identity), command = argv[:3], argv[4:]
+    os.setpgid(0, 0)
     try:
         become(identity)
     except (OSError, AttributeError) as e:  # AttributeError: a libc without unshare

@@ -1,4 +1,4 @@
-"""Children that end with their parent, in a session of their own, with a log file each."""
+"""Children that end with their parent, in a process group of their own, with a log file each."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def spawn(
     """Start a child whose output is appended to `log`. Call it in the main thread only.
 
     The kernel binds a child to the *thread* that forked it: started from any other thread, it
-    would get its death signal when that thread ends. The child leads a session of its own, so a
-    Ctrl-C in the terminal reaches the parent alone.
+    would get its death signal when that thread ends. The child leads a process group of its own
+    (`shop/child.py`), so a Ctrl-C in the terminal reaches the parent alone.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -49,7 +49,6 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(env),
-            start_new_session=True,
         )
 
 

@@ -319,6 +319,8 @@ def test_servers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     processes = [psutil.Process(pid) for pid in pids]
     groups = {os.getpgid(pid) for pid in pids}
     assert os.getpgid(parent.pid) not in groups, "a Ctrl-C in the terminal is the parent's alone"
+    sessions = {os.getsid(pid) for pid in pids}
+    assert sessions == {os.getsid(parent.pid)}, "the cores are shared out by session"
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
