@@ -9,9 +9,12 @@ import resource
 import signal
 import threading
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any, Final
+
+import polars as pl
 
 from generators.history import Ending, History
 from generators.plan import Day, Plan
@@ -20,6 +23,8 @@ from shop.policy import Policy
 
 AHEAD: Final = 3
 """Days that may be ready before they are taken; one is about 2 MB at the seed's rate."""
+AT_ONCE: Final = 50_000
+"""Customers that are handed over at a time: to send them takes four times their size."""
 _MOST_WAIT_S: Final = 5.0
 _END: Final = object()
 _PEAK: Final = ("peak", None)
@@ -68,6 +73,7 @@ class Source:
                 child.join()
 
     def _taken(self, pipe: Connection[Any, Any]) -> Iterator[Day]:
+        users: list[pl.DataFrame] = []
         while True:
             try:
                 kind, value = pipe.recv()
@@ -77,8 +83,10 @@ class Source:
                 yield value
             elif kind == "failed":
                 raise JangteoError(f"the simulation failed: {value}")
+            elif kind == "users":
+                users.append(value)
             elif kind == "done":
-                self.ending = value
+                self.ending = replace(value, users=pl.concat([value.users, *users]))
             else:
                 self.peak_bytes = value
                 return
@@ -100,7 +108,10 @@ def _simulate(
             ready.put(("day", day))
             if gone.is_set():
                 return
-        ready.put(("done", history.ending()))
+        ending = history.ending()
+        for part in ending.users.iter_slices(AT_ONCE):
+            ready.put(("users", part))
+        ready.put(("done", replace(ending, users=ending.users.clear())))
         ready.put(_PEAK)
     except Exception as e:
         ready.put(("failed", f"{type(e).__name__}: {e}"))
