@@ -75,6 +75,9 @@ _RECENT: Final = """
     SELECT DISTINCT ON (user_id) user_id, coalesce(grade, ''), spend
     FROM spend_before_recent {where} ORDER BY user_id, nr DESC
 """
+_KNOWN: Final = """
+    SELECT EXISTS (SELECT FROM spend_before_period) OR EXISTS (SELECT FROM spend_before_recent)
+"""
 _MERGE: Final = """
     INSERT INTO spend_before_period (user_id, spend, grade)
     SELECT DISTINCT ON (user_id) user_id, spend, grade
@@ -307,8 +310,12 @@ def save(  # noqa: PLR0917  (a row's columns)
     if seen.remember.height:
         grade = pl.when(pl.col("counted") != "").then("counted")
         rows = seen.remember.select("user_id", spend="before", grade=grade).sort("user_id")
-        copy_frame(cur, "spend_before_recent", rows)
-        merge(cur)
+        known = cur.execute(_KNOWN).fetchone()
+        if known and known[0]:
+            copy_frame(cur, "spend_before_recent", rows)
+            merge(cur)
+        else:  # of everybody at once: to merge them would be to write them twice
+            copy_frame(cur, "spend_before_period", rows)
     cur.execute(
         "DELETE FROM old_order_changes WHERE pg_visible_in_snapshot(xact, %s::pg_snapshot)",
         (snapshot,),
