@@ -7,6 +7,7 @@ committed offsets follow after the PostgreSQL commit, for monitoring.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -104,6 +105,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
         self._turn = 0
         self._doubt = False
         self._awake: datetime | None = None
+        self._leaving: threading.Thread | None = None
         config = kafka.consumer_config(kafka_settings, f"ingest-{topic}", GROUPS[topic])
         self._consumer = Consumer({**config, "error_cb": self._on_client_error})
         self._consumer.subscribe(
@@ -113,12 +115,14 @@ class Reader(StatelessSourcePartition[RawBatch]):
     def next_batch(self) -> Sequence[RawBatch]:
         """Return at most one batch; never blocks while servers answer."""
         self._awake = utc_now() + IDLE
+        if self._leaving is not None:
+            return self._left(self._leaving)
         self._commit_to_kafka()
         self._tell()
         if self._lane.stop.is_set():
             if self._lane.idle:
-                self._leave()
-                raise StopIteration
+                self._leaving = threading.Thread(target=self._leave, name="leave", daemon=True)
+                self._leaving.start()
             self._awake = utc_now() + SOON
             return []
         if not self._lane.has_room:
@@ -312,10 +316,25 @@ class Reader(StatelessSourcePartition[RawBatch]):
             lag[partition] = max(0, ends[1] - applied) if ends and ends[1] >= 0 else None
         self._state.lag = lag
 
-    def _leave(self) -> None:
-        """Tell Kafka how far we came, and leave the group, so that others take over at once."""
-        self._commit_to_kafka(now=True)
+    def _left(self, leaving: threading.Thread) -> list[RawBatch]:
+        """Return nothing until we have left.
+
+        Raises:
+            StopIteration: we have.
+        """
+        if leaving.is_alive():
+            self._awake = utc_now() + SOON
+            return []
         self._tally.ended(self._state)
+        raise StopIteration
+
+    def _leave(self) -> None:
+        """Tell Kafka how far we came, and leave the group, so that others take over at once.
+
+        The consumer is this thread's now. Where Kafka is dead, the client waits 6 s for somebody to
+        tell it to: one topic after the other that would be longer than a stop may take.
+        """
+        self._commit_to_kafka(now=True)
         try:
             self._consumer.close()
         except (KafkaException, RuntimeError) as e:
