@@ -15,7 +15,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from shop import kafka
+from shop import groups, kafka
 from shop.log import get_logger
 from shop.outage import first_line
 
@@ -66,6 +66,6 @@ class Stranded:
                 return
             get_logger().warning("no partitions: the group does not form, and is made anew",
                                  group=self._group, seconds=round(self._patience))  # fmt: skip
-            kafka.delete_group(client, self._group, ANSWER_S)
+            groups.delete(client, self._group, ANSWER_S)
         except KafkaException as e:  # away: no wonder that there are no partitions
             get_logger().debug("the group is as it was", group=self._group, error=first_line(e))

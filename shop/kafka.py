@@ -1,16 +1,14 @@
-"""Kafka: client configuration, topics, their identity, their ends and what a group has left."""
+"""Kafka: client configuration, topics, their identity and their ends."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import (
-    OFFSET_INVALID,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -70,12 +68,19 @@ def client_config(settings: KafkaSettings, name: str) -> dict[str, Any]:
 
 
 def producer(settings: KafkaSettings, name: str, **overrides: Any) -> Producer:
-    """Return an idempotent producer with `acks=all`: an acknowledged event is in the log once."""
+    """Return an idempotent producer with `acks=all`: an acknowledged event is in the log once.
+
+    One request at a time per broker. With more, librdkafka 2.16.0 takes messages for acknowledged
+    that are nowhere: a leader that is just being appointed refuses a producer's first request of
+    all and takes the second, because Kafka lets an unknown producer begin with any number, and
+    then librdkafka counts the first as taken, too (`rd_kafka_dr_implicit_ack`).
+    """
     return Producer(
         {
             **client_config(settings, name),
             "enable.idempotence": True,
             "acks": "all",
+            "max.in.flight.requests.per.connection": 1,
             "compression.type": "lz4",
             # As Java's clients do: whoever else produces these keys meets the same partitions.
             "partitioner": "murmur2_random",
@@ -331,55 +336,3 @@ def read(
                     left.discard(partition)
     finally:
         consumer.close()
-
-
-def delete_group(client: AdminClient, group: str, timeout: float = REQUEST_TIMEOUT_S) -> None:
-    """Delete a consumer group and its offsets.
-
-    Raises:
-        KafkaException: if the cluster does not answer within `timeout` seconds, or refuses
-            (Apache Kafka does while there are members).
-    """
-    client.delete_consumer_groups([group], request_timeout=timeout)[group].result()
-
-
-@dataclass(frozen=True)
-class GroupLag:
-    """How far a consumer group is behind on one partition; None where it has not committed."""
-
-    partition: int
-    end: int
-    committed: int | None
-
-    @property
-    def lag(self) -> int | None:
-        """Messages not yet committed, None if unknown.
-
-        >>> GroupLag(0, end=10, committed=7).lag, GroupLag(0, end=10, committed=None).lag
-        (3, None)
-        """
-        return None if self.committed is None else max(0, self.end - self.committed)
-
-
-def group_lag(settings: KafkaSettings, topic: str, group: str) -> list[GroupLag]:
-    """Return a group's lag per partition; commits are read before ends, so lag is never negative.
-
-    Raises:
-        KafkaException: if the cluster does not answer.
-    """
-    client = admin(settings)  # held: a collected client never answers
-    listed = client.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
-    )
-    committed: Mapping[int, int] = {}
-    try:
-        committed = {
-            p.partition: p.offset
-            for p in listed[group].result().topic_partitions
-            if p.topic == topic and p.offset != OFFSET_INVALID and p.offset >= 0
-        }
-    except KafkaException as e:
-        if e.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-            raise
-    ends = end_offsets(settings, topic)
-    return [GroupLag(p, end, committed.get(p)) for p, end in sorted(ends.items())]

@@ -11,12 +11,13 @@ from typing import Final
 
 import msgspec
 import psycopg
-from confluent_kafka import ConsumerGroupState, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 
-from shop import command, kafka, ledger, postgres
+from shop import command, groups, kafka, ledger, postgres
 from shop.errors import ExitCode, JangteoError, UsageError
+from shop.groups import GroupLag, Member
 from shop.init import init_topics
 from shop.kafka import REQUEST_TIMEOUT_S
 from shop.log import get_logger
@@ -49,15 +50,6 @@ class Partition:
     lag: int | None
     applied: int | None
     pending: int | None
-
-
-@dataclass(frozen=True)
-class Member:
-    """A consumer of the group and the partitions that it has."""
-
-    client_id: str
-    host: str
-    partitions: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -145,7 +137,7 @@ def describe(settings: Settings, names: Sequence[str] = tuple(TOPICS)) -> list[D
         begins = _begins(client, info)
         book = applied.get((name, info.log_id), {})
         # Read last: nothing then seems applied that is not there yet.
-        lags = kafka.group_lag(settings.kafka, name, GROUPS[name])
+        lags = groups.lag(settings.kafka, name, GROUPS[name])
         partitions = tuple(
             _partition(lag, begins.get(lag.partition), book.get(lag.partition)) for lag in lags
         )
@@ -156,13 +148,13 @@ def describe(settings: Settings, names: Sequence[str] = tuple(TOPICS)) -> list[D
                 replication=info.replication,
                 log_id=info.log_id,
                 group=GROUPS[name],
-                members=members(client, name),
+                members=groups.members(client, GROUPS[name], name),
             )
         )
     return found
 
 
-def _partition(lag: kafka.GroupLag, begin: int | None, entry: ledger.Entry | None) -> Partition:
+def _partition(lag: GroupLag, begin: int | None, entry: ledger.Entry | None) -> Partition:
     return Partition(
         partition=lag.partition,
         begin=begin,
@@ -188,32 +180,6 @@ def _begins(client: AdminClient, info: kafka.TopicInfo) -> Mapping[int, int]:
     asked = {TopicPartition(info.name, p): earliest for p in range(info.partitions)}
     listed = client.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S)
     return {where.partition: future.result().offset for where, future in listed.items()}
-
-
-def members(client: AdminClient, topic: str) -> tuple[Member, ...] | None:
-    """Return who consumes a topic; None where the cluster does not say."""
-    group = GROUPS[topic]
-    try:
-        futures = client.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)
-        described = futures[group].result()
-    except KafkaException as e:
-        get_logger().debug("group not described", group=group, error=e.args[0].str())
-        return None
-    if not described.members and described.state not in (
-        ConsumerGroupState.EMPTY,
-        ConsumerGroupState.DEAD,
-    ):
-        return None  # the embedded broker calls a group stable and names nobody
-    return tuple(
-        Member(
-            client_id=m.client_id,
-            host=m.host,
-            partitions=tuple(
-                sorted(p.partition for p in m.assignment.topic_partitions if p.topic == topic)
-            ),
-        )
-        for m in described.members
-    )
 
 
 def in_words(described: Description) -> str:

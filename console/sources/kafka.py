@@ -10,9 +10,7 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from confluent_kafka import (
-    OFFSET_INVALID,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -27,7 +25,7 @@ from console import verdict
 from console.model import Kafka, Member, Partition, Topic
 from console.reading import Rate
 from console.sources import READ_DEADLINE_S, Where
-from shop import kafka, topics
+from shop import groups, kafka
 from shop.model import GROUPS
 
 ENDS_S: Final = 0.5
@@ -122,7 +120,7 @@ class KafkaSource:
                     del self._windows[key]
             self._log_ids[name] = info.log_id
         for name in counts:
-            members = topics.members(admin, name)
+            members = groups.members(admin, GROUPS[name], name, READ_DEADLINE_S)
             self._members[name] = (
                 None
                 if members is None
@@ -133,27 +131,21 @@ class KafkaSource:
             )
         self._min_in_sync = _min_in_sync(admin, counts)
 
-    @staticmethod
     def _committed(
-        admin: AdminClient, names: Iterable[str]
+        self, admin: AdminClient, names: Iterable[str]
     ) -> tuple[dict[Key, int], dict[str, str]]:
         """Return commits, and errors by topic: one group's error does not hide the others."""
-        futures = {
-            name: admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(GROUPS[name])], request_timeout=READ_DEADLINE_S
-            )[GROUPS[name]]
-            for name in names
-        }
+        answers = groups.committed(admin, [GROUPS[name] for name in names], READ_DEADLINE_S)
         found: dict[Key, int] = {}
         errors: dict[str, str] = {}
-        for name, future in futures.items():
-            try:
-                for p in future.result().topic_partitions:
-                    if p.topic == name and p.offset >= 0 and p.offset != OFFSET_INVALID:
-                        found[name, p.partition] = p.offset
-            except KafkaException as e:
-                if e.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-                    errors[name] = e.args[0].str()
+        for name in names:
+            answer = answers[GROUPS[name]]
+            if not isinstance(answer, KafkaException):
+                found |= {key: offset for key, offset in answer.items() if key[0] == name}
+                continue
+            errors[name] = answer.args[0].str()
+            if answer.args[0].code() == KafkaError._TIMED_OUT:
+                self._admin = None  # the next read is another's, and this one's requests end here
         return found, errors
 
     def _offsets(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shop import kafka, topics
+from shop import groups, kafka
 from shop import settings as shop_settings
 from shop.model import GROUPS
 from shop.settings import Settings
@@ -154,9 +154,9 @@ class Stack:
         client = kafka.admin(where)
         found = {}
         for topic, group in GROUPS.items():
-            lags = kafka.group_lag(where, topic, group)
+            lags = groups.lag(where, topic, group)
             behind = sum(p.end if p.lag is None else p.lag for p in lags)
-            found[topic] = (len(topics.members(client, topic) or ()), behind)
+            found[topic] = (len(groups.members(client, group, topic) or ()), behind)
         return found
 
     def settled(self) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from processes import ROOT, Ingest, caught_up, publish, wait_caught_up, wait_until
 from samples import Message, message, order, poison, product, user
 
-from shop import kafka
+from shop import groups, kafka
 from shop.clock import utc_now
 from shop.model import ID_FIELD, TOPICS, Order
 from shop.postgres import Connection
@@ -79,7 +79,7 @@ def test_every_topic_is_ingested_and_every_message_accounted_for(
         assert ingest.stop() == 0
         assert "Traceback" not in ingest.log()
     for topic in TOPICS:  # what Kafka's own tools show agrees with PostgreSQL
-        lags = kafka.group_lag(settings.kafka, topic, f"{topic}_group")
+        lags = groups.lag(settings.kafka, topic, f"{topic}_group")
         assert [g.lag for g in lags] == [0 for _ in lags], "idle partitions are known, too"
 
 

@@ -1,0 +1,102 @@
+"""Faults that Kafka's client library makes of a broker that comes and goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shop import embedded, kafka
+from shop.settings import Settings
+
+pytestmark = pytest.mark.fault
+
+ASKS = """
+import sys
+from confluent_kafka import KafkaException
+from shop import groups, kafka, settings
+
+client = kafka.admin(settings.load(use_stack=False).kafka)
+for line in sys.stdin:
+    said = [groups.members(client, "orders_group", "orders", 0.5)]
+    said += groups.committed(client, ["orders_group", "users_group"], 0.5).values()
+    try:
+        groups.delete(client, "nobody", 0.5)
+    except KafkaException as e:
+        said.append(e)
+    print("unanswered", sum(isinstance(answer, KafkaException) for answer in said), flush=True)
+"""
+"""Asks with one client each time that it gets a line; prints how many were not answered."""
+
+
+def test_the_coordinator_comes_back_to_a_client_that_waited_in_vain(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    broker = embedded.Broker(tmp_path)
+    broker.start()
+    # In a process of its own: librdkafka's way to fail is to abort all of it.
+    asks = subprocess.Popen(
+        [sys.executable, "-c", ASKS],
+        env={**env, **broker.env},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def unanswered() -> int:
+        assert asks.stdin is not None
+        assert asks.stdout is not None
+        asks.stdin.write("again\n")
+        asks.stdin.flush()
+        for line in asks.stdout:  # of its log, too
+            if line.startswith("unanswered"):
+                return int(line.split()[1])
+        pytest.fail(f"the client's process ended with {asks.wait(10)}")
+
+    try:
+        with asks:
+            while unanswered():  # the client is connecting
+                pass
+            broker.kill()
+            assert [unanswered() for _ in range(3)] == [3] * 3
+            broker.start()
+            while unanswered():
+                pass
+            assert [unanswered() for _ in range(3)] == [0] * 3
+    finally:
+        broker.kill()
+    assert asks.returncode == 0
+
+
+def test_one_request_at_a_time(servers, settings: Settings) -> None:
+    # With a second one on its way librdkafka may count as taken what was refused.
+    waiting: list[int] = []
+
+    def told(statistics: str) -> None:
+        brokers: dict[str, dict[str, Any]] = json.loads(statistics)["brokers"]
+        waiting.extend(broker["waitresp_cnt"] for broker in brokers.values())
+
+    producer = kafka.producer(
+        settings.kafka, "test", **{"statistics.interval.ms": 20, "stats_cb": told, "linger.ms": 0}
+    )
+    producer.produce("orders", b"first", partition=0)
+    assert producer.flush(30) == 0
+    pid = servers.kafka.pid
+    assert pid is not None
+    waiting.clear()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for _ in range(50):
+            producer.produce("orders", b"more", partition=0)
+            producer.poll(0.01)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert producer.flush(30) == 0
+    assert waiting
+    assert max(waiting) == 1
