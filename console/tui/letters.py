@@ -29,7 +29,7 @@ class Letters(Vertical):
 
     def compose(self) -> ComposeResult:
         """Make counts, table and detail."""
-        yield Panel(people.letter_counts, "Dead letters", rule=True, id="letter-counts")
+        yield Panel(people.letter_counts, "Dead letters", rule=True, tall=True, id="letter-counts")
         yield DataTable(cursor_type="row", zebra_stripes=False, show_header=True)
         yield Panel(self._draw, "Message", rule=True, id="letter")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import console_samples as samples
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from console.actions import Operator, Outcome, Request, Result
 from console.commands import WOULD_PUBLISH, Scenario
@@ -61,8 +62,18 @@ def lines(app: ConsoleApp) -> list[str]:
 
 
 async def settle(pilot: Pilot[Any]) -> None:
-    """Wait until nothing is left to do."""
+    """Wait until nothing is left to do: the screen stays as it is while all widgets answer twice.
+
+    Textual's own pause takes a process that gets no processor for 20 ms for an idle one, and one
+    round of answers is not the end: a row shown moves a cursor, which draws a panel.
+    """
     await pilot.pause()
     if isinstance(pilot.app, ConsoleApp):
         pilot.app.redraw()
-    await pilot.pause()
+    seen: list[Strip] = []
+    alike = 0
+    while alike < 2:
+        await pilot.pause()
+        now = pilot.app.screen._compositor.render_strips()
+        alike = alike + 1 if now == seen else 0
+        seen = now

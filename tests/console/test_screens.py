@@ -133,6 +133,26 @@ async def test_groups_and_brokers_stay_when_kafka_is_lost(tmp_path: Path) -> Non
         assert "brokers ● 3" in text
 
 
+async def test_a_new_reason_for_dead_letters_gets_its_line(tmp_path: Path) -> None:
+    first, found = samples.fine(), samples.letters()
+    (known,) = found.counts
+    others = [msgspec.structs.replace(known, reason=r) for r in ("missing_field", "too_large")]
+    more = msgspec.structs.replace(found, counts=(known, *others))
+    then = msgspec.structs.replace(first, sequence=2, letters=samples.ok(more))
+    feed = StillFeed(first, then)
+    app = app_of(feed, tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await settle(pilot)
+        assert "missing_field" not in "\n".join(lines(app))
+        feed.advance()
+        app._tick()
+        await settle(pilot)
+        text = "\n".join(lines(app))
+        assert "missing_field" in text
+        assert "too_large" in text
+
+
 async def test_ascii_is_ascii(tmp_path: Path) -> None:
     plain = msgspec.structs.replace(samples.fine(), events=(), postgres=samples.ok(None))
     app = app_of(StillFeed(plain), tmp_path, look=Look("en", ascii=True))
