@@ -23,6 +23,9 @@ from console.tui.view import (
 )
 from shop.clock import KST
 
+_MOST_COUNTS = 6
+"""Lines of the dead letters' counts: what their panel holds, its border not counted."""
+
 
 def grades(view: View) -> Drawn:
     """Draw how many customers hold each grade, and how that changed in the last run."""
@@ -303,7 +306,11 @@ def letter_counts(view: View) -> Drawn:
         for c in found.counts
     ]
     header = [*map(view, ("topic", "reason", "open", "total", "newest"))]
-    return content(lines + table(header, rows, view, left=2))
+    lines += table(header, rows, view, left=2)
+    if len(lines) > _MOST_COUNTS:
+        cut = len(lines) - _MOST_COUNTS + 1
+        lines = [*lines[:-cut], [(f"+{cut}: jangteo dlq counts", look.DIM)]]
+    return content(lines)
 
 
 def letter(found: Letter, view: View) -> Drawn:

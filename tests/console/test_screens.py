@@ -134,12 +134,17 @@ async def test_groups_and_brokers_stay_when_kafka_is_lost(tmp_path: Path) -> Non
 
 
 async def test_a_new_reason_for_dead_letters_gets_its_line(tmp_path: Path) -> None:
-    first, found = samples.fine(), samples.letters()
-    (known,) = found.counts
-    others = [msgspec.structs.replace(known, reason=r) for r in ("missing_field", "too_large")]
-    more = msgspec.structs.replace(found, counts=(known, *others))
-    then = msgspec.structs.replace(first, sequence=2, letters=samples.ok(more))
-    feed = StillFeed(first, then)
+    def with_reasons(sequence: int, *reasons: str) -> Snapshot:
+        found = samples.letters()
+        counts = tuple(msgspec.structs.replace(found.counts[0], reason=r) for r in reasons)
+        letters = samples.ok(msgspec.structs.replace(found, counts=counts))
+        return msgspec.structs.replace(samples.fine(), sequence=sequence, letters=letters)
+
+    feed = StillFeed(
+        with_reasons(1, "bad_json"),
+        with_reasons(2, "bad_json", "missing_field", "too_large"),
+        with_reasons(3, *(f"reason-{n}" for n in range(9))),
+    )
     app = app_of(feed, tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("7")
@@ -151,6 +156,13 @@ async def test_a_new_reason_for_dead_letters_gets_its_line(tmp_path: Path) -> No
         text = "\n".join(lines(app))
         assert "missing_field" in text
         assert "too_large" in text
+        feed.advance()
+        app._tick()
+        await settle(pilot)
+        text = "\n".join(lines(app))
+        assert "reason-3" in text
+        assert "reason-4" not in text
+        assert "+5: jangteo dlq counts" in text
 
 
 async def test_ascii_is_ascii(tmp_path: Path) -> None:
