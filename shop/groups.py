@@ -4,8 +4,9 @@ A group is asked of at its coordinator, and librdkafka (2.16.0) must not be the 
 a request up: while the coordinator is away it keeps the request although it has given it up, and
 when the coordinator is back it reports to memory that it has freed and aborts the whole process
 (`rd_kafka_admin_coord_request`, "Assertion `eonce->refcnt > 0' failed"). So librdkafka is given
-an hour, and we stop waiting when we want to. A client that was not answered should be let go: it
-takes its open requests with it.
+an hour, and we stop waiting when we want to. A client that was not answered should be let go, not
+asked again: it takes its open requests with it, and one in some dozens goes on waiting for a
+coordinator that has long been back.
 """
 
 from __future__ import annotations

@@ -33,11 +33,12 @@ def test_silence_is_an_error_within_the_time_given(broker: embedded.Broker) -> N
     client = kafka.admin(where(broker))
     assert groups.committed(client, ["orders_group"]) == {"orders_group": {}}
     broker.kill()
-    code = KafkaError._DESTROY_BROKER  # at first, by the connection that has just been lost
-    while code == KafkaError._DESTROY_BROKER:
+    for _ in range(3):
         (answer,) = groups.committed(client, ["orders_group"], 0.2).values()
         assert isinstance(answer, KafkaException)
         code = answer.args[0].code()
+        if code != KafkaError._DESTROY_BROKER:  # the first may meet the connection's end
+            break
     assert code == KafkaError._TIMED_OUT
     assert groups.members(client, "orders_group", "orders", 0.2) is None
     with pytest.raises(KafkaException, match="coordinator does not answer"):
