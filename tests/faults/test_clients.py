@@ -70,7 +70,7 @@ def test_the_coordinator_comes_back_to_a_client_that_waited_in_vain(
 
     try:
         with asks:
-            wait_until(lambda: unanswered() == 0, "the client is connected")
+            wait_until(lambda: unanswered("anew") == 0, "a client is connected")
             broker.kill()
             assert [unanswered() for _ in range(3)] == [3] * 3
             broker.start()
