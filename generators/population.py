@@ -234,7 +234,7 @@ def _prices(category: Ints, z: Floats) -> Ints:
 @cache
 def _colours() -> tuple[str, ...]:
     """Colour names as Korean shops write them: English, in capitals. Faker's, drawn once."""
-    from faker import Faker  # 0.2 s to import: only where products are made  # noqa: PLC0415
+    from faker import Faker  # noqa: PLC0415  (0.2 s to import, only for products)
 
     faker = Faker("ko_KR")
     faker.seed_instance(1)

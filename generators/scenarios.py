@@ -277,7 +277,7 @@ def _range(first: date, last: date) -> list[date]:
 
 @cache
 def _holidays(name: str, number: int) -> tuple[date, ...]:
-    from holidays import country_holidays  # 50 ms  # noqa: PLC0415
+    from holidays import country_holidays  # noqa: PLC0415  (50 ms to import, only for a calendar)
 
     calendar = country_holidays("KR", years=number, language="en_US")
     return tuple(d for d, names in calendar.items() if name in names.split("; "))

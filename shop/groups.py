@@ -5,21 +5,20 @@ a request up: while the coordinator is away it keeps the request although it has
 when the coordinator is back it reports to memory that it has freed and aborts the whole process
 (`rd_kafka_admin_coord_request`, "Assertion `eonce->refcnt > 0' failed"). So librdkafka is given
 an hour, and we stop waiting when we want to. A client that was not answered should be let go, not
-asked again: it takes its open requests with it, and one in some dozens goes on waiting for a
-coordinator that has long been back.
+asked again: it takes its open requests with it, and it may wait for ever for a coordinator that has
+long been back.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from confluent_kafka import (
-    OFFSET_INVALID,
     ConsumerGroupState,
     ConsumerGroupTopicPartitions,
     KafkaError,
@@ -111,7 +110,7 @@ def committed(
             found[group] = {
                 (p.topic, p.partition): p.offset
                 for p in _answer(future, deadline).topic_partitions
-                if p.offset >= 0 and p.offset != OFFSET_INVALID
+                if p.offset >= 0  # below: nothing is committed there
             }
         except KafkaException as e:
             found[group] = {} if e.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND else e
@@ -127,9 +126,8 @@ def lag(settings: KafkaSettings, topic: str, group: str) -> list[GroupLag]:
     answer = committed(kafka.admin(settings), [group])[group]
     if isinstance(answer, KafkaException):
         raise answer
-    commits: Mapping[tuple[str, int], int] = answer
     ends = kafka.end_offsets(settings, topic)
-    return [GroupLag(p, end, commits.get((topic, p))) for p, end in sorted(ends.items())]
+    return [GroupLag(p, end, answer.get((topic, p))) for p, end in sorted(ends.items())]
 
 
 def members(

@@ -297,7 +297,7 @@ def _not_json(payload: bytes, error: msgspec.DecodeError | RecursionError) -> Re
 
 
 def _has_lone_surrogate(payload: bytes) -> bool:
-    import json  # only on this rare path; the standard library keeps lone surrogates  # noqa: PLC0415
+    import json  # noqa: PLC0415  (a rare path; unlike msgspec it keeps lone surrogates)
 
     try:
         text = json.dumps(json.loads(payload), ensure_ascii=False)

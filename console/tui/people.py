@@ -24,7 +24,7 @@ from console.tui.view import (
 from shop.clock import KST
 
 _MOST_COUNTS = 6
-"""Lines of the dead letters' counts: what their panel holds, its border not counted."""
+"""Lines of the dead letters' counts; the rest of a low screen is for the letters themselves."""
 
 
 def grades(view: View) -> Drawn:

@@ -72,8 +72,11 @@ async def settle(pilot: Pilot[Any]) -> None:
         pilot.app.redraw()
     seen: list[Strip] = []
     alike = 0
-    while alike < 2:
+    for _ in range(100):
         await pilot.pause()
         now = pilot.app.screen._compositor.render_strips()
         alike = alike + 1 if now == seen else 0
         seen = now
+        if alike == 2:
+            return
+    raise AssertionError("the screen never stays as it is")
