@@ -33,6 +33,19 @@ def first_revisions(rows: pl.DataFrame) -> pl.Series:
     return (rows["rev"] == FIRST_REVISION) & rows["order_id"].is_unique()
 
 
+def newer_one_by_one(rows: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows that raise their order's revision, in the order of the log.
+
+    Args:
+        rows: order_id, rev and the place in the log.
+        before: order_id and rev of the orders that are stored already.
+    """
+    rows = rows.join(before.select("order_id", had="rev"), on="order_id", how="left").sort(INDEX)
+    reached = pl.col("rev").cum_max().shift(1).over("order_id").fill_null(0)
+    newer = pl.col("rev") > pl.max_horizontal(reached, pl.col("had").fill_null(0))
+    return rows.filter(newer).drop("had")
+
+
 def contributions(rows: pl.DataFrame, sign: int = 1) -> pl.DataFrame:
     """Return what each order counts for: itself and its amount if PAID, nothing otherwise.
 

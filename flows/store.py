@@ -207,9 +207,8 @@ class Store:
         else:
             counted = [spend.contributions(fresh)]
             if doubtful.height:
-                merged, changes = self._merge_orders(cur, doubtful)
+                doubtful, changes = self._merge_orders(cur, doubtful)
                 counted += changes
-                doubtful = merged
             effects = spend.effects(pl.concat(counted), self._window_s)
         _merge_effects(cur, effects)
         return np.concatenate([fresh[INDEX].to_numpy(), doubtful[INDEX].to_numpy()])
@@ -228,14 +227,18 @@ class Store:
     def _merge_orders(
         self, cur: Cursor, rows: pl.DataFrame
     ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-        """Merge by revision; return the rows that won and what they, and the losers, count for."""
+        """Merge by revision; return the rows that are stored, and what the last of each counts for.
+
+        Those are stored that would be one by one: an order and its cancellation count as two in
+        one batch as in two, so that the books do not depend on where a batch ends.
+        """
         newest = rows.sort("rev", INDEX, descending=[True, False]).unique(
             "order_id", keep="first", maintain_order=True
         )
         newest = newest.sort("order_id")
         ids = newest["order_id"].to_list()
         cur.execute(
-            "SELECT order_id, user_id, product_id, status, amount, ordered_at FROM orders"
+            "SELECT order_id, user_id, product_id, status, amount, ordered_at, rev FROM orders"
             " WHERE order_id = ANY(%s) ORDER BY order_id FOR UPDATE",
             (ids,),
         )
@@ -249,7 +252,8 @@ class Store:
             raise psycopg.errors.SerializationFailure("an order appeared meanwhile")
         winners = newest.filter(pl.col("order_id").is_in(won))
         replaced = before.filter(pl.col("order_id").is_in(winners["order_id"].implode()))
-        return winners, [spend.contributions(winners), spend.contributions(replaced, sign=-1)]
+        stored = spend.newer_one_by_one(rows.filter(pl.col("order_id").is_in(won)), before)
+        return stored, [spend.contributions(winners), spend.contributions(replaced, sign=-1)]
 
     def _store_profiles(self, cur: Cursor, rows: pl.DataFrame) -> Places:
         """Insert users or products, or fill in their stubs; the first event of an id counts."""
@@ -300,7 +304,7 @@ class Store:
 _ORDER_COLUMNS: Final = ", ".join(SCHEMAS["orders"])
 _COUNTED_SCHEMA: Final = {
     name: SCHEMAS["orders"][name]
-    for name in ("order_id", "user_id", "product_id", "status", "amount", "ordered_at")
+    for name in ("order_id", "user_id", "product_id", "status", "amount", "ordered_at", "rev")
 }
 # What is not locked is inserted or left alone; `xmax` would tell the two apart, but a partitioned
 # table does not return it.

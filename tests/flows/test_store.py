@@ -142,6 +142,20 @@ def test_duplicates_within_and_across_batches_are_ignored(conn: postgres.Connect
     assert check(conn) == []
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_the_books_do_not_depend_on_where_a_batch_ends(
+    conn: postgres.Connection, size: int
+) -> None:
+    register(conn)
+    revisions = [(1, 1), (2, 1), (1, 2), (1, 2), (3, 2), (3, 1), (2, 1), (1, 4)]
+    sent = [order(n, rev=rev, status="PAID" if rev == 1 else "REFUNDED") for n, rev in revisions]
+    for start in range(0, len(sent), size):
+        apply(conn, orders_batch(sent[start : start + size], start=start))
+    assert ledger(conn) == {0: (8, 5, 0, 3)}, "stored: 1 three times, 2, 3"
+    assert fetch(conn, "SELECT order_id, rev FROM orders ORDER BY 1") == [(1, 4), (2, 1), (3, 2)]
+    assert check(conn) == []
+
+
 @pytest.mark.parametrize("status", ["CANCELLED", "REFUNDED"])
 def test_a_later_revision_takes_the_amount_back_from_its_window(
     conn: postgres.Connection, status: str
