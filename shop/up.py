@@ -71,6 +71,7 @@ class Result:
             "published": dict(self.account.published),
             "stored": dict(self.account.stored),
             "rejected": sum(self.account.rejected.values()),
+            "ignored": sum(self.account.ignored.values()),
             "lag": sum(self.account.lag.values()),
             "spend_consistent": self.spend_consistent,
             "grades": self.grades,

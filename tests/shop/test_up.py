@@ -140,11 +140,12 @@ def check_result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     (line,) = done.stdout.splitlines()
     result: dict[str, Any] = json.loads(line)
     assert set(result) == {
-        *("published", "stored", "rejected", "lag", "spend_consistent"),
+        *("published", "stored", "rejected", "ignored", "lag", "spend_consistent"),
         *("grades", "cache", "seconds"),
     }
     assert result["lag"] == 0
     assert result["rejected"] == 0
+    assert result["ignored"] == 0
     assert result["spend_consistent"] is True
     assert result["published"] == result["stored"]
     assert all(n > 0 for n in result["published"].values())
