@@ -67,16 +67,19 @@ def test_a_history_through_the_pipeline_is_the_history(
     done = backfill(env, "--to", "kafka")
     assert done.returncode == 0, done.stderr
     changed = expected.filter(pl.col("rev") > 1)
-    wait_until(
+    wait_until(  # topic by topic: a customer with orders begins as a stub
         lambda: (
             count(pg, "orders") == len(expected)
             and count(pg, "orders WHERE rev = 2") == len(changed)
+            and count(pg, "users WHERE created_at IS NOT NULL") == 1_500
+            and count(pg, "products WHERE created_at IS NOT NULL") == 1_100
         ),
+        "all of it in PostgreSQL",
         60,
     )
     stored = pg.execute(f"SELECT {', '.join(expected.columns)} FROM orders ORDER BY order_id")
     assert stored.fetchall() == expected.rows()
-    assert count(pg, "users") == 1_500
+    assert (count(pg, "users"), count(pg, "products")) == (1_500, 1_100)
     assert count(pg, "rejected_messages") == 0
     assert consistency.check(pg) == []
 
@@ -94,11 +97,11 @@ def test_an_ingest_waits_while_a_history_is_half_done(
     ingest = start("bytewax.run", "flows.ingest")
     users = start("generators.users", "--rate", "200", "--limit", "300")
     assert users.popen.wait(60) == 0
-    wait_until(lambda: "a backfill is half done" in ingest.log, 30)
+    ingest.says("a backfill is half done")
     assert ingest.popen.poll() is None
     assert (count(pg, "users"), count(pg, "orders")) == (0, orders)
     assert target.discard()
     target.close()
-    wait_until(lambda: count(pg, "users") == 300, 60)
+    wait_until(lambda: count(pg, "users") == 300, "the sign-ups", 60)
     assert count(pg, "rejected_messages") == 0
     assert (count(pg, "orders"), consistency.check(pg)) == (0, [])
