@@ -165,8 +165,8 @@ async def test_a_browser_shows_it(shop: Shop, tmp_path: Path) -> None:
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if not program:
         pytest.skip("no chromium on the PATH")
-    pytest.importorskip("textual_serve")
-    browser = pytest.importorskip("browser")
+    pytest.importorskip("textual_serve", reason="the extra `serve` is not installed")
+    browser = pytest.importorskip("browser", reason="its aiohttp comes with the extra `serve`")
     served = subprocess.Popen(
         [sys.executable, "-m", "console", "--serve"],
         env=shop.env,
