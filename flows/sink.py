@@ -27,6 +27,7 @@ from shop import postgres, windows
 from shop.errors import ExitCode
 from shop.log import bind, get_logger
 from shop.outage import Outage
+from shop.session import SessionError
 from shop.settings import PostgresSettings
 from shop.sqlstate import Verdict, judge
 
@@ -73,7 +74,7 @@ class Writer(threading.Thread):
                     self._lane.give_up()
                     return
                 self._lane.applied({p: span.next for p, span in batch.raw.spans.items()})
-        except (OffsetGapError, TooManyRejectsError, windows.WindowLengthError) as e:
+        except (OffsetGapError, TooManyRejectsError, windows.WindowLengthError, SessionError) as e:
             lifecycle.fail(e, what="ingest stopped")
         except psycopg.Error as e:
             lifecycle.fail(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import psycopg
 from psycopg import sql
 
+from shop import pooler, session
 from shop.errors import JangteoError, UnreachableError
 from shop.settings import PostgresSettings
 
@@ -28,6 +31,7 @@ _KEEPALIVE: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+_NO_FILE: Final = f"{os.devnull}/none"  # without a password libpq would look into ~/.pgpass
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -39,31 +43,52 @@ def connect(
     *,
     autocommit: bool = False,
     timeout: int = CONNECT_TIMEOUT_S,
+    limits: Mapping[str, str] = MappingProxyType({}),
 ) -> Connection:
-    """Open a connection; times come and go in UTC.
+    """Open a session under the contract of `shop.session`: the one place where any is opened.
 
     Args:
         settings: where.
         name: shown in `pg_stat_activity` as ``jangteo-NAME``.
         autocommit: each statement its own transaction.
         timeout: seconds to wait for the server.
+        limits: server settings for the purpose of this session, set in the same round trip, e.g.
+            ``{"idle_in_transaction_session_timeout": "60s", "tcp_keepalives_idle": "10"}``. The
+            contract has no limits; these win over it.
 
     Raises:
         psycopg.OperationalError: if the server does not answer or does not let us in.
+        SessionError: if the session would not be ours: see `shop.session` and `shop.pooler`.
     """
-    parameters: dict[str, Any] = {**settings.conninfo(), **_KEEPALIVE}
-    return psycopg.connect(
-        **parameters,
-        connect_timeout=timeout,
-        application_name=f"jangteo-{name}",
-        options="-c timezone=UTC",
-        autocommit=autocommit,
-    )
+    session.leave_environment()
+    parameters: dict[str, Any] = {
+        **settings.conninfo(),
+        **_KEEPALIVE,
+        "connect_timeout": timeout,
+        "application_name": f"jangteo-{name}",
+        "client_encoding": "UTF8",
+        "passfile": _NO_FILE,
+    }
+    conn: Connection = psycopg.connect(**parameters, autocommit=True)
+    try:
+        if session.establish(conn, limits):
+            pooler.require_session_mode(conn, parameters)
+            # A pool without a reset query keeps the statements that others have prepared.
+            conn.prepare_threshold = None
+        conn.autocommit = autocommit
+    except BaseException:
+        conn.close()
+        raise
+    return conn
 
 
 @contextmanager
 def connection(
-    settings: PostgresSettings, name: str, *, autocommit: bool = False
+    settings: PostgresSettings,
+    name: str,
+    *,
+    autocommit: bool = False,
+    limits: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Connection]:
     """Like `connect`, closed at the end, with an unreachable server said in one line.
 
@@ -71,7 +96,7 @@ def connection(
         UnreachableError: which server, where, and libpq's first line.
     """
     try:
-        conn = connect(settings, name, autocommit=autocommit)
+        conn = connect(settings, name, autocommit=autocommit, limits=limits)
     except psycopg.OperationalError as e:
         reason = next(iter(str(e).strip().splitlines()), "no answer")
         raise UnreachableError(f"cannot reach {settings.where}: {reason}") from None
