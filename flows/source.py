@@ -21,7 +21,6 @@ from flows import lifecycle
 from flows.batch import RawBatch, Span
 from flows.lane import Lane, Lanes
 from flows.positions import Positions, StoppedError
-from flows.stranded import Stranded
 from flows.tally import Tally
 from shop import kafka
 from shop.clock import utc_now
@@ -90,9 +89,6 @@ class Reader(StatelessSourcePartition[RawBatch]):
             lane.stop,
             tally,
         )
-        self._stranded = Stranded(
-            GROUPS[topic], lambda: kafka.admin(kafka_settings, f"ingest-{topic}")
-        )
         self._tally = tally
         self._state = tally.reader(topic)
         self._log_id = ""
@@ -129,7 +125,6 @@ class Reader(StatelessSourcePartition[RawBatch]):
             self._awake = utc_now() + SOON
             return []
         try:
-            self._stranded.look(has_partitions=bool(self._next))
             raw = self._poll()
         except StoppedError:
             return []

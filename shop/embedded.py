@@ -312,7 +312,7 @@ class Broker(Server):
         return [
             *(str(self._program), "broker"),
             # Another id each time: topics of the same name are then seen to be new ones.
-            *("--cluster-id", f"{kafka.EMBEDDED_CLUSTER}{secrets.token_hex(8)}"),
+            *("--cluster-id", f"jangteo-{secrets.token_hex(8)}"),
             *("--listener-url", url, "--advertised-listener-url", url),
             *("--storage-engine", "memory://tansu/", "--silent"),
         ]

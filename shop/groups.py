@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupState,
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
@@ -77,17 +76,6 @@ def _answer(future: Future[_T], deadline: float) -> _T:
         raise KafkaException(late) from None
 
 
-def delete(client: AdminClient, group: str, timeout: float = REQUEST_TIMEOUT_S) -> None:
-    """Delete a consumer group and its offsets.
-
-    Raises:
-        KafkaException: if its coordinator does not answer within `timeout` seconds, or refuses
-            (Apache Kafka's does while there are members).
-    """
-    deadline = time.monotonic() + timeout
-    _answer(client.delete_consumer_groups([group], request_timeout=HELD_S)[group], deadline)
-
-
 def committed(
     client: AdminClient, groups: Iterable[str], timeout: float = REQUEST_TIMEOUT_S
 ) -> dict[str, dict[tuple[str, int], int] | KafkaException]:
@@ -141,11 +129,6 @@ def members(
     except KafkaException as e:
         get_logger().debug("group not described", group=group, error=e.args[0].str())
         return None
-    if not described.members and described.state not in (
-        ConsumerGroupState.EMPTY,
-        ConsumerGroupState.DEAD,
-    ):
-        return None  # the embedded broker calls a group stable and names nobody
     return tuple(
         Member(
             client_id=m.client_id,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from confluent_kafka import (
     Consumer,
@@ -17,6 +18,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 from confluent_kafka.cimpl import NewTopic
 
 from shop.errors import UnreachableError
@@ -24,9 +26,9 @@ from shop.log import get_logger
 from shop.model import TOPICS
 from shop.settings import KafkaSettings
 
+Key: TypeAlias = tuple[str, int]
+"""Topic and partition."""
 REQUEST_TIMEOUT_S: Final = 10.0
-EMBEDDED_CLUSTER: Final = "jangteo-"
-"""How the cluster id of the embedded broker begins; Apache Kafka's are 22 letters of base64."""
 _MOVING: Final = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -148,15 +150,6 @@ def cluster_id(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> str:
     return str(client.describe_cluster(request_timeout=timeout).result().cluster_id)
 
 
-def is_embedded(cluster_id: str) -> bool:
-    """Tell whether a cluster is the embedded broker.
-
-    >>> is_embedded(f"{EMBEDDED_CLUSTER}0badcafe"), is_embedded("5L6g3nShT-eMCtK--X86sw")
-    (True, False)
-    """
-    return cluster_id.startswith(EMBEDDED_CLUSTER)
-
-
 @dataclass(frozen=True)
 class TopicInfo:
     """What the cluster says of one topic."""
@@ -228,66 +221,76 @@ def create_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS))
     return created
 
 
-def end_offsets(settings: KafkaSettings, topic: str, *, timeout: float = 30.0) -> dict[int, int]:
-    """Return the offset after the last message of each partition.
+def list_offsets(
+    client: AdminClient, keys: Iterable[Key], spec: OffsetSpec, timeout: float = REQUEST_TIMEOUT_S
+) -> dict[Key, int]:
+    """Return an offset of each partition; all of one leader's partitions share a request.
 
-    Asked by reading to the end: the embedded broker's ListOffsets lags behind by the records of
-    the newest batch, while the end that fetching reports is right everywhere.
+    A topic of three brokers that was created just now, or whose leader has just gone, has no
+    leader for a moment: those partitions are asked for again until `timeout`.
+
+    Args:
+        client: of the cluster.
+        keys: topic and partition.
+        spec: which offset: the earliest, the latest, that of a time.
+        timeout: seconds.
 
     Raises:
-        KafkaException: if the cluster does not answer in `timeout` seconds.
+        KafkaException: if the cluster does not answer within `timeout` seconds.
     """
-    config = {
-        **client_config(settings, "ends"),
-        "group.id": "jangteo-ends",  # required by the client; nothing is ever committed
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "fetch.wait.max.ms": 20,
-    }
     deadline = time.monotonic() + timeout
-    consumer = Consumer(config)
-    try:
-        metadata = consumer.list_topics(topic, timeout=timeout).topics[topic]
-        if metadata.error is not None:
-            return {}
-        ends: dict[int, int] = {}
-        starts = []
-        for partition in metadata.partitions:
-            where = TopicPartition(topic, partition)
-            where.offset = max(_watermarks(consumer, where, deadline))
-            starts.append(where)
-        consumer.assign(starts)
-        while len(ends) < len(starts):
-            if time.monotonic() > deadline:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            for message in consumer.consume(10_000, 0.1):
-                error = message.error()
-                if error is None:
-                    continue
-                if error.code() == KafkaError._PARTITION_EOF:
-                    ends[int(message.partition() or 0)] = int(message.offset() or 0)
-        return ends
-    finally:
-        consumer.close()
-
-
-def _watermarks(consumer: Consumer, where: TopicPartition, deadline: float) -> tuple[int, int]:
-    """Ask for a partition's first and next offset, again while it is being given to a leader.
-
-    A topic of three brokers that was made just now, or whose leader has just gone, answers so for
-    a moment; librdkafka asks for the new leader but hands this answer on.
-    """
-    while True:
-        try:
-            low, high = consumer.get_watermark_offsets(
-                where, timeout=max(deadline - time.monotonic(), 0.1)
-            )
-        except KafkaException as e:
-            if e.args[0].code() not in _MOVING or time.monotonic() > deadline:
-                raise
+    found: dict[Key, int] = {}
+    left = list(keys)
+    while left:
+        futures: dict[TopicPartition, Future[Any]] = client.list_offsets(
+            {TopicPartition(*key): spec for key in left},
+            request_timeout=max(deadline - time.monotonic(), 0.1),
+        )
+        left = []
+        for where, future in futures.items():
+            try:
+                found[where.topic, where.partition] = int(future.result().offset)
+            except KafkaException as e:
+                if e.args[0].code() not in _MOVING or time.monotonic() > deadline:
+                    raise
+                left.append((where.topic, where.partition))
+        if left:
             time.sleep(0.1)
-        else:
-            return low, high
+    return found
+
+
+def ends_of(
+    client: AdminClient, partitions: Mapping[str, int], timeout: float = REQUEST_TIMEOUT_S
+) -> dict[str, dict[int, int]]:
+    """Return the offset after the last message of each partition of several topics.
+
+    Args:
+        client: of the cluster.
+        partitions: the number of each topic's.
+        timeout: seconds.
+
+    Raises:
+        KafkaException: if the cluster does not answer within `timeout` seconds.
+    """
+    keys = [(topic, p) for topic, count in partitions.items() for p in range(count)]
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
+    found: dict[str, dict[int, int]] = {topic: {} for topic in partitions}
+    for (topic, partition), end in list_offsets(client, keys, latest, timeout).items():
+        found[topic][partition] = end
+    return found
+
+
+def end_offsets(settings: KafkaSettings, topic: str, *, timeout: float = 30.0) -> dict[int, int]:
+    """Return the offset after the last message of each partition; none where there is no topic.
+
+    Raises:
+        KafkaException: if the cluster does not answer within `timeout` seconds.
+    """
+    client = admin(settings, "ends")
+    metadata = client.list_topics(topic, timeout=timeout).topics[topic]
+    if metadata.error is not None:
+        return {}
+    return ends_of(client, {topic: len(metadata.partitions)}, timeout)[topic]
 
 
 def read(
@@ -318,7 +321,7 @@ def read(
     try:
         times = [TopicPartition(topic, partition, since_ms) for partition in ends]
         starts = {p.partition: p for p in consumer.offsets_for_times(times, timeout=timeout)}
-        # None as new is answered with -1, and by the embedded broker with 0.
+        # A partition that has nothing as new is answered with its end, or with -1.
         left = {p for p, start in starts.items() if 0 <= start.offset < ends[p]}
         consumer.assign([starts[p] for p in left])
         deadline = time.monotonic() + timeout

@@ -110,7 +110,6 @@ class Books:
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
         self._admin = kafka.admin(settings, "books")
         self._start_ends: Ends = {}
         self._start_ledger: Ledger = {}
@@ -133,10 +132,8 @@ class Books:
             KafkaException: if Kafka does not answer.
         """
         described = kafka.describe_topics(self._admin)
-        return {
-            (name, topic.log_id): kafka.end_offsets(self._settings, name)
-            for name, topic in described.items()
-        }
+        ends = kafka.ends_of(self._admin, {n: t.partitions for n, t in described.items()})
+        return {(name, topic.log_id): ends[name] for name, topic in described.items()}
 
     def account(self, conn: Connection) -> Account:
         """Return what happened since the baseline.

@@ -252,7 +252,7 @@ def kafka_cluster(settings: Settings) -> list[Finding]:
         text = f"{nodes} broker{'s' * (nodes != 1)} at {brokers.bootstrap_servers}, {ms}"
         found = [ok("Kafka", f"{text}, cluster {cluster.cluster_id}")]
         described = kafka.describe_topics(client)
-        ends = {name: kafka.end_offsets(brokers, name) for name in described}
+        ends = kafka.ends_of(client, {n: t.partitions for n, t in described.items()})
     except UnreachableError as e:
         return [_unreachable("Kafka", e, f"is KAFKA_BOOTSTRAP_SERVERS right? Or {_START}")]
     except JangteoError as e:

@@ -6,15 +6,9 @@ import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
-from typing import Any, Final
+from typing import Final
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource  # `admin` does not declare these
 from confluent_kafka.admin._listoffsets import OffsetSpec
@@ -26,16 +20,13 @@ from console.model import Kafka, Member, Partition, Topic
 from console.reading import Rate
 from console.sources import READ_DEADLINE_S, Where
 from shop import groups, kafka
+from shop.kafka import Key
 from shop.model import GROUPS
 
-ENDS_S: Final = 0.5
-"""How long fetching may take to confirm the ends of the logs; idle, it takes 30 ms."""
 MEMBERS_EVERY: Final = 5
 """Reads between two looks at the groups' members, who change rarely."""
 GRACE_S: Final = 2.0
 """Messages of so many seconds may be on their way without being a lag worth a word."""
-
-Key = tuple[str, int]
 
 
 class KafkaSource:
@@ -61,7 +52,6 @@ class KafkaSource:
         self._where = where
         self._monotonic = monotonic
         self._admin: AdminClient | None = None
-        self._consumer: Consumer | None = None
         self._windows: dict[Key, deque[verdict.Sample]] = defaultdict(
             lambda: deque(maxlen=verdict.WINDOW)
         )
@@ -100,10 +90,8 @@ class KafkaSource:
         return cluster(metadata, self._min_in_sync, found)
 
     def reset(self) -> None:
-        """Close the consumer and forget the admin client, which has nothing to close."""
-        if self._consumer:
-            self._consumer.close()
-        self._admin = self._consumer = None
+        """Forget the admin client, which has nothing to close."""
+        self._admin = None
         self._reads = 0  # whatever comes back may be another cluster
 
     def _append(self, key: Key, sample: verdict.Sample) -> None:
@@ -154,48 +142,9 @@ class KafkaSource:
         """Return the oldest and the next offset of each partition."""
         if not keys:
             return {}, {}
-        low = _listed(admin, keys, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
-        ends = _listed(admin, keys, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
-        return low, self._confirmed(ends)
-
-    def _confirmed(self, ends: dict[Key, int]) -> dict[Key, int]:
-        """Return the ends as fetching reports them.
-
-        The embedded broker's ListOffsets lags behind by the records of the newest batch; a fetch
-        from there on finds the rest, and elsewhere nothing.
-        """
-        if self._consumer is None:
-            self._consumer = Consumer(
-                {
-                    **kafka.client_config(self._where.settings.kafka, "console-ends"),
-                    "group.id": "jangteo-console",  # required; nothing is ever committed
-                    "enable.auto.commit": False,
-                    "enable.partition.eof": True,
-                    "fetch.wait.max.ms": 20,
-                    "queued.max.messages.kbytes": 4 << 10,
-                }
-            )
-        consumer = self._consumer
-        consumer.assign([TopicPartition(t, p, max(0, end)) for (t, p), end in ends.items()])
-        confirmed, open_ = dict(ends), set(ends)
-        deadline = self._monotonic() + ENDS_S
-        try:
-            while open_ and self._monotonic() < deadline:
-                for message in consumer.consume(1_000, 0.05):
-                    key = (str(message.topic()), int(message.partition() or 0))
-                    error = message.error()
-                    offset = int(message.offset() or 0)
-                    if error is None:
-                        confirmed[key] = max(confirmed.get(key, 0), offset + 1)
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        confirmed[key] = max(confirmed.get(key, 0), offset)
-                        open_.discard(key)
-        finally:
-            consumer.unassign()
-        for key in open_:  # not confirmed in time: it is at least what it was
-            if window := self._windows.get(key):
-                confirmed[key] = max(confirmed[key], window[-1].end)
-        return confirmed
+        earliest, latest = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
+        low = kafka.list_offsets(admin, keys, earliest, READ_DEADLINE_S)
+        return low, kafka.list_offsets(admin, keys, latest, READ_DEADLINE_S)
 
     def _topic(self, name: str, count: int | None, error: str | None) -> Topic:
         group = GROUPS[name]
@@ -290,11 +239,3 @@ def partition(number: int, window: tuple[verdict.Sample, ...]) -> Partition:
         verdict=verdict.judge(window, allowed),
         drain_s=verdict.drain_s(lag, published, taken),
     )
-
-
-def _listed(admin: AdminClient, keys: list[Key], spec: OffsetSpec) -> dict[Key, int]:
-    asked = {TopicPartition(*key): spec for key in keys}
-    futures: dict[TopicPartition, Future[Any]] = admin.list_offsets(
-        asked, request_timeout=READ_DEADLINE_S
-    )
-    return {(p.topic, p.partition): int(f.result().offset) for p, f in futures.items()}
