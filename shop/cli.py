@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "do": Command("console.do", "steer the shop: pause, rate, refresh, grade, replay, restart"),
     "monitor": Command("shop.monitor", "the cache of the running shop, one line a second"),
     "doctor": Command("shop.doctor", "what is there, what is wrong, what to do"),
+    "servers": Command("shop.servers", "prepare what the embedded servers need, once"),
     "topics": Command("shop.topics", "list, create or describe the Kafka topics, with lag"),
     "psql": Command("shop.psql", "psql on the shop's database; arguments are psql's", foreign=True),
     "env": Command("shop.env", "print `export` lines with which other tools reach the shop"),

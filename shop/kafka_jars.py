@@ -1,24 +1,36 @@
-"""Apache Kafka as jars: fetched once from Maven Central into a cache, run by the `java` there is.
+"""Apache Kafka as jars: fetched once into a cache, verified, used offline from then on.
 
-What is fetched, and its version, stands in `deploy/kafka/pom.xml` alone.
+What is fetched, its version, size and SHA-256 are in `deploy/kafka/jars.txt` alone.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import functools
+import hashlib
+import logging
 import os
-import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from shop.errors import JangteoError, UsageError
+from shop.server import package_dir
 
 HOME_VARIABLE: Final = "JANGTEO_KAFKA_HOME"
 """A directory whose `libs/` holds the jars; an unpacked Apache Kafka download is one too."""
-OLDEST_JAVA: Final = 17  # the servers of Kafka 4 are compiled for it
+REPOSITORY_VARIABLE: Final = "JANGTEO_MAVEN_REPOSITORY"
+"""URL of a mirror of Maven Central."""
+_AT_ONCE: Final = 6  # downloads: four times as fast as one after the other; more gain nothing
+_TIMEOUT_S: Final = 30  # of a connection that sends nothing
+_PARTIAL: Final = ".fetching-"
 
 TOOLS: Final[Mapping[str, str]] = {
     "kafka-topics": "org.apache.kafka.tools.TopicCommand",
@@ -33,28 +45,64 @@ TOOLS: Final[Mapping[str, str]] = {
 """Kafka's own commands by the names that everybody knows, and the class of each."""
 
 
-def pom() -> Path:
-    """Return the file that says what is fetched.
+class FetchError(JangteoError):
+    """Apache Kafka cannot be had here: no network, no room, or not the files that it should be."""
+
+
+@dataclass(frozen=True)
+class Jar:
+    """One pinned file."""
+
+    group: str
+    artifact: str
+    version: str
+    size: int
+    """Bytes."""
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return f"{self.artifact}-{self.version}.jar"
+
+
+@functools.lru_cache
+def pinned() -> tuple[Jar, ...]:
+    """Return what is fetched, sorted by coordinates.
 
     Raises:
-        UsageError: if this installation has none.
+        UsageError: if this installation has no list.
     """
-    packaged = Path(__file__).with_name("_kafka") / "pom.xml"
-    path = packaged if packaged.is_file() else Path(__file__).parents[1] / "deploy/kafka/pom.xml"
+    packaged = Path(__file__).with_name("_kafka") / "jars.txt"
+    path = packaged if packaged.is_file() else Path(__file__).parents[1] / "deploy/kafka/jars.txt"
     if not path.is_file():
         raise UsageError(
             f"{path} is missing: run from a checkout, or set {HOME_VARIABLE} to an unpacked "
             "Apache Kafka"
         )
-    return path
+    lines = path.read_text(encoding="ascii").splitlines()
+    return tuple(read_line(line) for line in lines if line and not line.startswith("#"))
+
+
+def read_line(line: str) -> Jar:
+    """Read a line of the list.
+
+    >>> read_line("org.slf4j:slf4j-api:1.7.36 41125 d3ef575e").file
+    'slf4j-api-1.7.36.jar'
+    """
+    coordinates, size, sha256 = line.split()
+    group, artifact, version = coordinates.split(":")
+    return Jar(group, artifact, version, int(size), sha256)
 
 
 def version() -> str:
-    """Return the version of Kafka that the pom names."""
-    found = re.search(r"<kafka\.version>([\w.]+)<", pom().read_text(encoding="utf-8"))
-    if not found:
-        raise JangteoError(f"{pom()} names no <kafka.version>")
-    return found[1]
+    """Return the version of Kafka that the list names."""
+    return next(jar.version for jar in pinned() if jar.artifact == "kafka_2.13")
+
+
+def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the directory of all that is fetched or made once per user."""
+    return Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "jangteo"
 
 
 def home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -64,91 +112,163 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
     '/opt/kafka'
     """
     if given := environ.get(HOME_VARIABLE):
-        return Path(given)
-    cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "jangteo" / f"kafka-{version()}"
+        return Path(given).absolute()
+    return cache_root(environ) / f"kafka-{version()}"
 
 
-def java() -> str:
-    """Return the path of `java`.
-
-    Raises:
-        UsageError: if there is none, or it is too old.
-    """
-    under_home = os.environ.get("JAVA_HOME", "") + "/bin/java"
-    found = under_home if os.access(under_home, os.X_OK) else shutil.which("java")
-    if not found:
-        raise UsageError(f"Apache Kafka needs Java {OLDEST_JAVA} or newer: there is no `java`")
-    told = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
-    if major_version(told) < OLDEST_JAVA:
-        first = next(iter(told.splitlines()), "it does not run")
-        raise UsageError(f"Apache Kafka needs Java {OLDEST_JAVA} or newer; {found} says: {first}")
-    return found
-
-
-def major_version(told: str) -> int:
-    """Read what `java -version` says; 0 if it says none.
-
-    >>> major_version('openjdk version "17.0.15" 2025-04-15'), major_version('java version "1.8.0"')
-    (17, 1)
-    """
-    match = re.search(r'version "(\d+)', told)
-    return int(match[1]) if match else 0
-
-
-def missing() -> str:
-    """Say in one line why no Apache Kafka can run here; empty if one can."""
-    try:
-        java()
-        has_jars = any(home().glob("libs/kafka_*.jar"))
-    except UsageError as e:
-        return str(e)
-    if not has_jars and not shutil.which("mvn"):
-        return f"Apache Kafka's jars are not in {home()}, and there is no Maven (`mvn`) to get them"
-    return ""
-
-
-def fetch() -> Path:
-    """Return the directory of the jars, fetched by Maven the first time (45 MB).
+def jars() -> list[Path]:
+    """Return the jars, in a fixed order.
 
     Raises:
-        UsageError: if Maven is missing.
-        JangteoError: if Maven fails; has its last words.
+        UsageError: if they are not there.
     """
-    target = home()
-    libs = target / "libs"
-    if any(libs.glob("kafka_*.jar")):
-        return libs
+    libs = home() / "libs"
     if os.environ.get(HOME_VARIABLE):
-        raise UsageError(f"{HOME_VARIABLE}={target}: there are no Kafka jars in its libs/")
-    maven = shutil.which("mvn")
-    if not maven:
-        raise UsageError(missing())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place: a download that was interrupted is never taken for a whole one.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as name:
-        fetched = Path(name) / "home"
-        done = subprocess.run(
-            [maven, "--quiet", "--batch-mode", "--file", str(pom()),
-             "dependency:copy-dependencies", "-DincludeScope=runtime",
-             f"-DoutputDirectory={fetched / 'libs'}"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            errors = [line for line in done.stdout.splitlines() if "[ERROR]" in line]
-            words = next(iter(errors), done.stderr.strip() or f"exit {done.returncode}")
-            raise JangteoError(f"Maven cannot get Apache Kafka {version()}: {words[:400]}")
-        if not target.exists():  # somebody else may have been faster
-            fetched.rename(target)
+        found = sorted(libs.glob("*.jar"))
+        if not any(jar.name.startswith("kafka_") for jar in found):
+            raise UsageError(f"{HOME_VARIABLE}={home()}: there are no Kafka jars in its libs/")
+        return found
+    if absent():
+        raise UsageError(
+            f"Apache Kafka {version()} is not in {home()}: run `jangteo servers prepare`"
+        )
+    return [libs / jar.file for jar in pinned()]
+
+
+def absent(*, verify: bool = False) -> list[Jar]:
+    """Return which jars the cache has not, or not whole.
+
+    Args:
+        verify: compare checksums too (0.1 s), not only sizes.
+    """
+    libs = home() / "libs"
+    return [jar for jar in pinned() if not _is_whole(libs / jar.file, jar, verify=verify)]
+
+
+def _is_whole(path: Path, jar: Jar, *, verify: bool) -> bool:
+    try:
+        return path.stat().st_size == jar.size and not (verify and _sha256(path) != jar.sha256)
+    except OSError:
+        return False
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def fetch(advance: Callable[[int], None] = lambda _: None, *, verify: bool = False) -> Path:
+    """Fetch what the cache lacks; return the directory of the jars.
+
+    Each file is downloaded next to its place, compared with its checksum, and renamed: whatever
+    interrupts it, what is in the cache is whole, and the next call fetches the rest. Two that
+    fetch at once take turns.
+
+    Args:
+        advance: called with the number of bytes that came, from several threads.
+        verify: compare the checksums of what is there already too.
+
+    Raises:
+        UsageError: if JANGTEO_KAFKA_HOME names a directory without jars.
+        FetchError: if a file cannot be had or is not the pinned one; says what to do.
+    """
+    libs = home() / "libs"
+    if os.environ.get(HOME_VARIABLE):
+        jars()
+        return libs
+    if not absent(verify=verify):
+        return libs
+    try:
+        libs.mkdir(parents=True, exist_ok=True)
+        with locked(cache_root()):
+            for left in cache_root().glob(f"{_PARTIAL}*"):  # a kill in the middle left it
+                shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=cache_root(), prefix=_PARTIAL) as name:
+                _download_all(absent(verify=verify), Path(name), libs, advance)
+    except OSError as e:
+        raise FetchError(
+            f"cannot store Apache Kafka in {home()}: {e.strerror or e}; make room or set "
+            "XDG_CACHE_HOME to a directory that can be written (47 MB)"
+        ) from None
     return libs
 
 
-def command_line(main: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
-    """Return the command line of one of Kafka's classes.
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the cache: one process at a time fetches or trains."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
-    Args:
-        main: the class.
-        arguments: of the class.
-        options: of the JVM.
-    """
-    return [java(), *options, "-cp", f"{fetch()}/*", main, *arguments]
+
+def _download_all(
+    wanted: Sequence[Jar], partial: Path, libs: Path, advance: Callable[[int], None]
+) -> None:
+    package_dir("jgo")  # says what to install
+    logging.getLogger("jgo").setLevel(logging.ERROR)  # it warns of a checksum; ours decides
+    stop = threading.Event()
+
+    def count(size: int) -> None:
+        if stop.is_set():
+            raise FetchError("interrupted")
+        advance(size)
+
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    # The largest first: the small ones fill the gaps at the end.
+    begun = [
+        pool.submit(_download, jar, partial / jar.file, libs, count)
+        for jar in sorted(wanted, key=lambda jar: -jar.size)
+    ]
+    try:
+        for done in as_completed(begun):
+            done.result()
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _download(jar: Jar, partial: Path, libs: Path, advance: Callable[[int], None]) -> None:
+    # jgo and its packages take 0.4 s and 33 MB: only where a file is missing.
+    import requests  # noqa: PLC0415
+    from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415
+
+    @contextmanager
+    def progress(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
+        yield advance
+
+    mirror = os.environ.get(REPOSITORY_VARIABLE, "").rstrip("/")
+    context = MavenContext(
+        resolver=PythonResolver(progress_callback=progress),
+        repo_cache=partial,
+        remote_repos={"mirror": mirror} if mirror else None,
+        timeout=_TIMEOUT_S,
+    )
+    component = context.project(jar.group, jar.artifact).at_version(jar.version)
+    try:
+        path = component.artifact().resolve()
+    except (requests.RequestException, RuntimeError) as e:
+        raise FetchError(
+            f"cannot download {jar.file}: {_why(e)}; run again with a network, set "
+            f"{REPOSITORY_VARIABLE} to a mirror, or {HOME_VARIABLE} to an unpacked Apache Kafka"
+        ) from None
+    if not _is_whole(path, jar, verify=True):
+        raise FetchError(
+            f"{jar.file} as downloaded is not the pinned file (its SHA-256 differs) and was "
+            f"removed; a proxy or a mirror may have changed it: set {REPOSITORY_VARIABLE}"
+        )
+    path.replace(libs / jar.file)
+
+
+def _why(error: BaseException) -> str:
+    """Return the innermost reason in a few words: the outer ones repeat addresses and classes."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    if isinstance(error, RuntimeError):
+        return "the repository does not have it"
+    with contextlib.suppress(AttributeError):
+        return str(error.strerror or error)  # type: ignore[attr-defined]
+    return str(error).splitlines()[0][:200] or type(error).__name__

@@ -11,6 +11,8 @@ from psycopg import conninfo
 
 from shop import command
 from shop.errors import UsageError
+from shop.ports import CONVENTIONAL
+from shop.settings import EMBEDDED_PORTS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--kafka", metavar="HOST:PORT", help="as KAFKA_BOOTSTRAP_SERVERS")
     server.add_argument("--postgres", metavar="URL", help="postgresql://USER:PASSWORD@HOST/DB")
     server.add_argument("--redis", metavar="URL", help="as REDIS_URL")
+    ports = parser.add_argument_group("ports of the embedded servers, kept for later runs")
+    for name, variable in EMBEDDED_PORTS.items():
+        title = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "redis": "Redis"}[name]
+        usual = f"default {CONVENTIONAL[name]} where it is free"
+        ports.add_argument(
+            f"--{name}-port", type=command.count, metavar="PORT",
+            help=f"{title}'s; 0 takes any free port ({usual}); as {variable}",
+        )  # fmt: skip
 
 
 def environment(args: argparse.Namespace) -> dict[str, str]:
@@ -50,6 +60,9 @@ def environment(args: argparse.Namespace) -> dict[str, str]:
         env |= _postgres(args.postgres)
     if args.redis:
         env["REDIS_URL"] = args.redis  # the settings look at it
+    for name, variable in EMBEDDED_PORTS.items():
+        if (port := getattr(args, f"{name}_port")) is not None:
+            env[variable] = str(port)
     return env
 
 

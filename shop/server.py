@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import importlib.util
 import os
-import random
 import re
 import signal
 import socket
@@ -16,9 +15,9 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from shop.errors import JangteoError, UsageError
+from shop.ports import HOST, Ports, is_free
 from shop.spawn import SAME, end, spawn, tail
 
-HOST: Final = "127.0.0.1"
 _PORT_TRIES: Final = 5
 
 
@@ -55,42 +54,12 @@ def executable(path: Path) -> Path:
     return path
 
 
-def is_free(port: int) -> bool:
-    """Tell whether a server could listen on this loopback port now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-            probe.listen(1)  # a bound port that listens already refuses only here
-        except OSError:
-            return False
-    return True
-
-
-def free_port() -> int:
-    """Return a free loopback port, outside the range of ports for outgoing connections.
-
-    Inside that range a client that reconnects to a server that is down may be given the server's
-    own port as its source port, connect to itself and keep the server from coming back.
-    """
-    try:
-        text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
-        ephemeral = int(text.split()[0])
-    except (OSError, ValueError, IndexError):
-        ephemeral = 32_768  # Linux's default; also below that of macOS
-    candidates = range(10_000, ephemeral) if ephemeral > 10_100 else range(1_024, 65_536)
-    for _ in range(200):
-        port = random.choice(candidates)  # noqa: S311  (a port, no secret)
-        if is_free(port):
-            return port
-    raise JangteoError(f"no free port found on {HOST}")
-
-
 class Server(abc.ABC):
     """One server process.
 
     Args:
         data_dir: of the stack; logs go to ``logs/`` below it.
+        ports: chooses its port; by default any free one, kept in the data directory.
     """
 
     name: ClassVar[str]
@@ -100,8 +69,9 @@ class Server(abc.ABC):
     grace: ClassVar[float] = 20.0
     start_timeout: ClassVar[float] = 30.0
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, ports: Ports | None = None) -> None:
         self.data_dir = data_dir.absolute()
+        self.ports = ports or Ports(self.data_dir)
         self.log = self.data_dir / "logs" / f"{self.name}.log"
         self.port: int | None = None
         self.identity = SAME
@@ -136,10 +106,11 @@ class Server(abc.ABC):
         """Start and wait until the server answers; nothing happens if it runs already.
 
         Args:
-            move: take another port if somebody took the former one meanwhile.
+            move: take another port if another program uses the former one now.
 
         Raises:
             UsageError: if its package is not installed or its directory cannot be used.
+            PortTakenError: if it must not move and another program uses its port.
             StartError: if it does not come up; has the tail of its log.
         """
         if self.alive:
@@ -147,18 +118,22 @@ class Server(abc.ABC):
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._prepare()
         for attempt in range(1, _PORT_TRIES + 1):
-            if self.port is None or not is_free(self.port):
-                if self.port and not move:
-                    raise StartError(f"{self.title}: another program took its port {self.port}")
-                self.port = free_port()
+            port = self._choose_port(move=move)
             try:
-                self._launch(self.port)
+                self._launch(port)
             except StartError:
-                # Somebody took the port between our look and the server's: only then try again.
-                if attempt == _PORT_TRIES or is_free(self.port):
+                # Another program took the port between our look and the server's: then try again.
+                if attempt == _PORT_TRIES or self._ports_are_free():
                     raise
             else:
                 return
+
+    def _choose_port(self, *, move: bool) -> int:
+        self.port = self.ports.choose(self.name, self.title, former=self.port, move=move)
+        return self.port
+
+    def _ports_are_free(self) -> bool:
+        return self.port is not None and is_free(self.port)
 
     def stop(self) -> None:
         """End the server properly and wait for it."""
@@ -186,18 +161,21 @@ class Server(abc.ABC):
     _not_yet: ClassVar[tuple[type[Exception], ...]]
 
     def _launch(self, port: int) -> None:
-        self._process = spawn(
+        self._process = self._spawn(port)
+        try:
+            self._await_ready(port)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
+        return spawn(
             self._argv(port),
             log=self.log,
             env=environment(),
             death_signal=self.death_signal,
             identity=self.identity,
         )
-        try:
-            self._await_ready(port)
-        except BaseException:
-            self.kill()
-            raise
 
     def _await_ready(self, port: int) -> None:
         deadline = time.monotonic() + self.start_timeout
@@ -220,7 +198,7 @@ class Server(abc.ABC):
 
 
 def _pauses() -> Iterator[float]:
-    """Yield waits between probes: 10 ms at first (a broker is up in 60 ms), 200 ms at most."""
+    """Yield waits between probes: 10 ms at first (Redis is up in 20 ms), 200 ms at most."""
     pause = 0.01
     while True:
         yield pause

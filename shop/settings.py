@@ -29,6 +29,12 @@ ADDRESSES: Final = {
 }
 """Each server's variables begin so; the one named says where it is."""
 SERVER_PREFIXES: Final = tuple(ADDRESSES)
+EMBEDDED_PORTS: Final = {
+    "kafka": "JANGTEO_KAFKA_PORT",
+    "postgres": "JANGTEO_POSTGRES_PORT",
+    "redis": "JANGTEO_REDIS_PORT",
+}
+"""Who says the port of each embedded server."""
 LOGINS: Final = {
     "ingest": "POSTGRES_INGEST_PASSWORD",
     "generator": "POSTGRES_GENERATOR_PASSWORD",
@@ -270,6 +276,23 @@ def load(
             "Literal['logfmt', 'json']", _choice(env, "LOG_FORMAT", "logfmt", ("logfmt", "json"))
         ),
     )
+
+
+def asked_ports(environ: Mapping[str, str]) -> dict[str, int]:
+    """Return the ports that the embedded servers are to have, by name; 0: any free one.
+
+    Raises:
+        UsageError: if a port is not a number from 0 to 65535, or two servers have the same.
+    """
+    asked = {
+        name: _number(environ, variable, 0, int, low=0, high=65_535)
+        for name, variable in EMBEDDED_PORTS.items()
+        if environ.get(variable, "").strip()
+    }
+    given = [port for port in asked.values() if port]
+    if len(given) > len(set(given)):
+        raise UsageError(f"two embedded servers cannot have the same port: {asked}")
+    return asked
 
 
 def _with_stack(environ: Mapping[str, str], stack: Mapping[str, str]) -> dict[str, str]:

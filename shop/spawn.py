@@ -34,12 +34,23 @@ def spawn(
     env: Mapping[str, str],
     death_signal: int = signal.SIGTERM,
     identity: str = SAME,
+    cwd: Path | None = None,
+    descriptors: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a child whose output is appended to `log`. Call it in the main thread only.
 
     The kernel binds a child to the *thread* that forked it: started from any other thread, it
     would get its death signal when that thread ends. The child leads a process group of its own
     (`shop/child.py`), so a Ctrl-C in the terminal reaches the parent alone.
+
+    Args:
+        argv: the command; its first element is an absolute path.
+        log: file that its output is appended to.
+        env: its whole environment.
+        death_signal: what it gets when this process dies, however it dies.
+        identity: ``same``, ``userns`` or ``UID:GID``.
+        cwd: its working directory; by default ours.
+        descriptors: open files that it inherits, such as one that holds a lock.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -49,6 +60,8 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(env),
+            cwd=cwd,
+            pass_fds=descriptors,
         )
 
 

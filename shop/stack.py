@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Final
 
 import psutil
-from confluent_kafka import KafkaException
 
-from shop import kafka, stackfile
 from shop import settings as shop_settings
+from shop import stackfile
 from shop.clock import KST, utc_now
 from shop.embedded import Broker, Postgres, Redis
 from shop.errors import JangteoError, UsageError
 from shop.log import redact
+from shop.ports import CONVENTIONAL, Ports
 from shop.server import Server
-from shop.settings import Settings
+from shop.settings import Settings, asked_ports
 from shop.supervisor import State, Status, backoff, read_snapshot, rotate
 
 Say = Callable[[str], None]
@@ -42,8 +42,8 @@ _PUBLISHED: Final = (
     *("KAFKA_", "POSTGRES_", "REDIS_"),
     *("CACHE_", "GRADE_", "INGEST_", "SPEND_", "SHOP_", "DB_TYPE"),
 )
-# PostgreSQL may write a last checkpoint. The others have nothing to save, and what they wait for,
-# such as a broker that died with the stack, does not come back.
+# PostgreSQL may write a last checkpoint. What the others wait for, such as a broker that died with
+# the stack, does not come back; what Kafka acknowledged is on disk.
 _LEFTOVER_GRACE_S: Final = 2.0
 
 
@@ -120,27 +120,6 @@ class _Watch:
     pid_started: float | None = None
 
 
-def lost_in_words(unread: int | None) -> str:
-    """Return what went with a broker whose log was in memory.
-
-    Args:
-        unread: messages that nobody had taken when it was last looked at; None: not known.
-
-    >>> lost_in_words(None)
-    'how many unread messages were in its memory is unknown'
-    >>> lost_in_words(0)
-    'no unread message was in its memory'
-    >>> lost_in_words(1234)
-    'about 1,234 unread messages were in its memory'
-    """
-    if unread is None:
-        return "how many unread messages were in its memory is unknown"
-    if unread == 0:
-        return "no unread message was in its memory"
-    plural = "message was" if unread == 1 else "messages were"
-    return f"about {unread:,} unread {plural} in its memory"
-
-
 class Stack:
     """The three servers, however they come about.
 
@@ -148,25 +127,19 @@ class Stack:
         data_dir: of the stack.
         environ: variables; a server that they name is used, the others are started.
         say: takes a line for people.
-        unread: called when the broker died: messages that nobody had taken when it was last looked
-            at; None if that is not known.
     """
 
-    def __init__(
-        self,
-        data_dir: Path,
-        environ: Mapping[str, str],
-        say: Say,
-        unread: Callable[[], int | None] = lambda: None,
-    ) -> None:
+    def __init__(self, data_dir: Path, environ: Mapping[str, str], say: Say) -> None:
         self.data_dir = data_dir
         self._environ = environ
         self._say = say
-        self._unread = unread
         self._rng = random.Random()  # noqa: S311  (spreads retries, no secret)
         self._stopped = False
+        ports = Ports(data_dir, asked=asked_ports(environ), first=CONVENTIONAL, say=say)
         self.servers = [
-            made(data_dir) for variable, made in EMBEDDED.items() if not environ.get(variable)
+            made(data_dir, ports=ports)
+            for variable, made in EMBEDDED.items()
+            if not environ.get(variable)
         ]
         self._watches = {server.name: _Watch() for server in self.servers}
 
@@ -180,11 +153,6 @@ class Stack:
                 del merged[name]  # a password file or a certificate meant for another server
             merged.update(server.env)
         return {**merged, "JANGTEO_DATA_DIR": str(self.data_dir)}
-
-    @property
-    def embeds_broker(self) -> bool:
-        """Whether the broker is ours: its log is empty at the start."""
-        return any(isinstance(server, Broker) for server in self.servers)
 
     @property
     def embeds_postgres(self) -> bool:
@@ -232,19 +200,14 @@ class Stack:
                 continue
             if not watch.died:
                 watch.died, watch.failures, watch.due = True, 0, now
-                lost = f"; {lost_in_words(self._unread())}" if isinstance(server, Broker) else ""
-                self._say(f"{server.title} died: starting it again on {server.where}{lost}")
+                self._say(f"{server.title} died: starting it again on {server.where}")
             if now >= watch.due:
                 self._revive(server, watch)
 
     def _revive(self, server: Server, watch: _Watch) -> None:
         try:
             self._start(server, move=False)
-            if isinstance(server, Broker):
-                kafka.create_topics(self.settings.kafka)
-                self._say("the broker's log was in memory: the topics begin anew at offset 0")
-        except (JangteoError, KafkaException) as e:
-            server.kill()  # a broker without topics would look alive
+        except JangteoError as e:
             watch.failures += 1
             wait = backoff(watch.failures, self._rng.random())
             watch.due = time.monotonic() + wait

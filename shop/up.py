@@ -34,8 +34,7 @@ from shop.stackfile import DEFAULT_NAME
 from shop.supervisor import Process, State, Supervisor
 
 GENERATORS: Final = ("users", "products", "orders")
-# In the order of their start: a group join takes 5 s on the embedded broker, so the ingest
-# begins first, and the seed is made meanwhile.
+# In the order of their start: the ingest joins its groups while the others begin.
 COMMANDS: Final = {
     "ingest": ("bytewax.run", "flows.ingest"),
     "cache": ("generators.cache_worker",),
@@ -112,7 +111,7 @@ class Up:
         self._say = view.say
         self._stop = command.stop_on_signals()
         signal.signal(signal.SIGHUP, lambda *_: self._stop.set())  # the terminal was closed
-        self._stack = Stack(data_dir, environ, self._say, self._unread)
+        self._stack = Stack(data_dir, environ, self._say)
         self._supervisor = Supervisor(data_dir)
         self._since = utc_now()
         self._ends_at: float | None = None
@@ -143,15 +142,12 @@ class Up:
 
     def _run(self, settings: Settings) -> int:
         books = self._prepare(settings)
-        if self._stack.embeds_broker:  # an empty log: the ingest has nothing to store before us
-            self._start("ingest")
         if not self._seed(settings):
             return ExitCode.OK
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
             self._evidence = read_evidence(conn) if self._accounts else None
         for name in self._commands:
-            if name not in self._supervisor.names:
-                self._start(name)
+            self._start(name)
         self._say(f"the shop is open; logs in {self._data_dir / 'logs'}; Ctrl-C stops")
         began = time.monotonic()
         seconds = self._args.seconds
@@ -241,10 +237,6 @@ class Up:
                 self._screen.show(self._view)
             self._stop.wait(TICK_S)
         return False
-
-    def _unread(self) -> int | None:
-        """Return how many messages the ingest had still to take when last looked; None: unknown."""
-        return self._observer.latest.lag if self._observer else None
 
     def _obey(self) -> None:
         """Restart what the operator asked to be restarted since the last look."""

@@ -1,10 +1,11 @@
-"""Real servers for every test: one PostgreSQL and one Redis per session, one broker per test."""
+"""Real servers for every test: one PostgreSQL, Redis and Kafka per session."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import redis
 from psycopg import sql
 
-from shop import cache, embedded, kafka, log, postgres
+from shop import cache, embedded, kafka, kafka_jars, log, postgres
 from shop import settings as shop_settings
 from shop.postgres import Connection
 from shop.settings import Settings
@@ -38,7 +39,7 @@ _TEMPLATE = "shop_template"
 
 
 class Servers:
-    """The session's private servers; `kafka` is the broker of the running test."""
+    """The session's private servers; one of each."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -48,6 +49,7 @@ class Servers:
         self.kafka = embedded.Broker(directory)
 
     def start(self) -> None:
+        kafka_jars.fetch()
         self.postgres.start()
         self.redis.start()
         self.kafka.start()
@@ -79,13 +81,16 @@ class Servers:
         self.redis.start()
 
     def fresh_broker(self) -> None:
-        """Replace the broker: empty, of another identity, on another port.
-
-        Faster than deleting topics, and a client that an earlier test forgot cannot write here.
-        """
-        self.kafka.kill()
-        self.kafka = embedded.Broker(self._directory)
+        """Delete all topics, so that the next test begins with none."""
         self.kafka.start()
+        client = kafka.admin(self.settings().kafka)
+        names = [t for t in client.list_topics(timeout=30).topics if not t.startswith("__")]
+        for future in (client.delete_topics(names) if names else {}).values():
+            future.result(30)
+        deadline = time.monotonic() + 30
+        while kafka.describe_topics(client, names) if names else {}:
+            assert time.monotonic() < deadline, "the old topics are not gone"
+            time.sleep(0.05)
 
     def create_database(self) -> str:
         """Copy the template, file by file: page by page through the WAL costs the server more."""

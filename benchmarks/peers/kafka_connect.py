@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.peers.common import BOOTSTRAP, COLUMNS, POSTGRES, Progress
-from shop import kafka_jars
+from shop import java, kafka_jars
 
 BATCH = 5_000
 TASKS = 2
@@ -99,7 +99,7 @@ def main() -> None:
     progress = Progress(total)
     main_class = "org.apache.kafka.connect.cli.ConnectStandalone"
     with tempfile.TemporaryDirectory() as name, psycopg.connect(**POSTGRES, autocommit=True) as pg:
-        argv = [kafka_jars.java(), "-Xmx1g", "-cp", f"{fetch()}/*", main_class]
+        argv = [str(java.program()), "-Xmx1g", "-cp", f"{fetch()}/*", main_class]
         log = Path(name, "connect.log")
         with log.open("wb") as out:
             worker = subprocess.Popen([*argv, *properties(Path(name))], stdout=out, stderr=out)

@@ -19,7 +19,7 @@ from certificates import Certificates, make
 from shop import cache, embedded, health, identity, init, postgres
 from shop import settings as shop_settings
 from shop.errors import UnreachableError
-from shop.server import HOST, free_port
+from shop.ports import HOST, free_port
 from shop.settings import PostgresSettings
 
 SYSTEM = sorted(Path("/usr/lib/postgresql").glob("*/bin"))

@@ -21,8 +21,8 @@ from shop import init, kafka
 from shop import settings as shop_settings
 from shop.errors import UnreachableError
 from shop.kafka_cluster import Cluster
+from shop.ports import HOST, free_port
 from shop.postgres import Connection
-from shop.server import HOST, free_port
 
 PASSWORD = "only-for-this-test"
 

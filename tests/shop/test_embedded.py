@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -22,9 +23,10 @@ from shop import settings as shop_settings
 from shop.embedded import Broker, Postgres, Redis
 from shop.errors import UsageError
 from shop.model import TOPICS
+from shop.ports import PortTakenError, free_port, is_free
 from shop.postgres import Connection
-from shop.server import Server, StartError, free_port, is_free
-from shop.settings import Settings
+from shop.server import Server, StartError
+from shop.settings import KafkaSettings, Settings
 from shop.spawn import SAME
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends identities")
@@ -233,21 +235,141 @@ def test_redis_wants_its_password(own_redis: Redis) -> None:
         client.ping()
 
 
-def test_broker_is_another_cluster_after_a_restart(tmp_path: Path) -> None:
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
     server = Broker(tmp_path)
+    yield server
+    server.kill()
+
+
+def reached(server: Broker) -> KafkaSettings:
+    return shop_settings.load(server.env, use_stack=False).kafka
+
+
+def publish(server: Broker, count: int) -> None:
+    producer = kafka.producer(reached(server), "test")
+    for n in range(count):
+        producer.produce("orders", key=str(n), value=str(n).encode())
+    assert producer.flush(30) == 0
+
+
+def test_kafka_keeps_messages_topics_and_address_over_a_crash(own_broker: Broker) -> None:
+    own_broker.start()
+    before = dict(own_broker.env)
+    kafka.create_topics(reached(own_broker))
+    client = kafka.admin(reached(own_broker))
+    log_id = kafka.describe_topics(client)["orders"].log_id
+    publish(own_broker, 1_000)
+    own_broker.kill()
+    assert own_broker.pid is None
+    own_broker.start(move=False)
+    assert own_broker.env == before
+    assert kafka.describe_topics(client)["orders"].log_id == log_id
+    found = {m.value() for m in kafka.read(reached(own_broker), "orders")}
+    assert found == {str(n).encode() for n in range(1_000)}
+    assert stat.S_IMODE(own_broker.home.stat().st_mode) == 0o700
+
+
+def test_kafka_is_the_same_cluster_for_the_next_run_of_the_shop(own_broker: Broker) -> None:
+    own_broker.start()
+    kafka.create_topics(reached(own_broker))
+    publish(own_broker, 10)
+    before = dict(own_broker.env)
+    own_broker.stop()
+    again = Broker(own_broker.data_dir)
+    try:
+        again.start()
+        assert again.env == before
+        assert len(list(kafka.read(reached(again), "orders"))) == 10
+    finally:
+        again.kill()
+
+
+def test_a_second_kafka_in_a_directory_is_refused(own_broker: Broker) -> None:
+    own_broker.start()
+    with pytest.raises(UsageError, match=rf"runs in .* already \(pid {own_broker.pid}") as caught:
+        Broker(own_broker.data_dir).start()
+    assert "\n" not in str(caught.value)
+    assert own_broker.alive
+    assert kafka.wait_until_up(reached(own_broker)) == 1
+
+
+_CARELESS = """
+import os, signal, sys, time
+from pathlib import Path
+from shop.kafka_broker import Broker
+class Orphan(Broker):
+    death_signal = 0  # what dies with its parent elsewhere stays here
+broker = Orphan(Path(sys.argv[1]))
+broker.start()
+print(broker.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="its parent's death is a signal")
+def test_a_kafka_that_outlived_its_parent_is_ended_first(own_broker: Broker) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _CARELESS, str(own_broker.data_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout
+    orphan = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    try:
+        assert orphan.is_running()
+        own_broker.start()
+        assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+        assert kafka.wait_until_up(reached(own_broker)) == 1
+    finally:
+        if orphan.is_running():
+            orphan.kill()
+
+
+@pytest.mark.parametrize(
+    "place", ["가게 둘/내 데이터", "long/" * 40, 'it\'s 100 % "quoted" #1 = ; \\n']
+)
+def test_kafka_runs_below_any_path(tmp_path: Path, place: str) -> None:
+    server = Broker(tmp_path / place)
     try:
         server.start()
-        reached = shop_settings.load(server.env, use_stack=False).kafka
-        kafka.create_topics(reached)
-        before = kafka.describe_topics(kafka.admin(reached))["orders"].log_id
-        server.kill()
-        server.start()
-        assert server.env["KAFKA_BOOTSTRAP_SERVERS"] == reached.bootstrap_servers
-        assert kafka.describe_topics(kafka.admin(reached)) == {}
-        kafka.create_topics(reached)
-        assert kafka.describe_topics(kafka.admin(reached))["orders"].log_id != before
+        kafka.create_topics(reached(server))
+        publish(server, 5)
+        assert (server.home / "data" / "orders-0").is_dir()
     finally:
         server.kill()
+
+
+def test_kafka_looks_at_both_ports_before_it_starts(own_broker: Broker) -> None:
+    own_broker.start()
+    own_broker.stop()
+    kept = json.loads((own_broker.data_dir / "ports.json").read_text())
+    with socket.create_server(("127.0.0.1", kept["kafka-controller"])):
+        with pytest.raises(PortTakenError, match=f"took its port {kept['kafka-controller']}"):
+            own_broker.start(move=False)
+        own_broker.start()
+    assert own_broker.port == kept["kafka"]
+
+
+def test_half_formatted_storage_is_formatted_again(own_broker: Broker) -> None:
+    half = own_broker.home / "data.new"
+    half.mkdir(parents=True)
+    (half / "meta.properties").write_text("version=1\n")
+    own_broker.start()
+    assert not half.exists()
+
+
+def test_storage_that_cannot_be_formatted_says_why(
+    own_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Broker(own_broker.data_dir, properties={"process.roles": "nonsense"})
+    with pytest.raises(StartError, match=r"cannot format the storage .*process\.roles") as caught:
+        broken.start()
+    assert "\n" not in str(caught.value)
+    assert "\tat " not in str(caught.value)
 
 
 def test_a_taken_port_is_left_to_whoever_took_it(own_redis: Redis, tmp_path: Path) -> None:
@@ -259,7 +381,7 @@ def test_a_taken_port_is_left_to_whoever_took_it(own_redis: Redis, tmp_path: Pat
     try:
         squatter.start()
         assert squatter.port == port
-        with pytest.raises(StartError, match=f"took its port {port}"):
+        with pytest.raises(PortTakenError, match=f"took its port {port}"):
             own_redis.start(move=False)
         own_redis.start()
         assert own_redis.port != port

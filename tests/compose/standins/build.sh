@@ -2,7 +2,7 @@
 # Builds images under the names that the compose file asks for, from Debian packages and Kafka's
 # jars, for machines that reach these but no image registry. They read the same environment and
 # serve on the same ports as the official images; they are not those. What is there already stays.
-# Needs root, an engine, debootstrap, and Maven with Java 17 for the brokers.
+# Needs root, an engine and debootstrap; for the brokers the development installation (.venv).
 #   tests/compose/standins/build.sh IMAGE ...
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,9 +22,10 @@ debian() {
   rm -rf "${work:?}/$1"
 }
 
-jars() { # the brokers', as the pom of deploy/kafka names them
-  mvn -q -f "$root/deploy/kafka/pom.xml" dependency:copy-dependencies \
-    -DincludeScope=runtime -DoutputDirectory="$1"
+jars() { # the brokers', as deploy/kafka/jars.txt pins them
+  local libs
+  libs=$(cd "$root" && "${PYTHON:-.venv/bin/python}" -c 'from shop import kafka_jars; print(kafka_jars.fetch())')
+  cp -r "$libs" "$1"
 }
 
 image() { # name of the image, folder here
