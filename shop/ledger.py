@@ -115,6 +115,16 @@ class Books:
         self._start_ledger: Ledger = {}
         self._logs: set[Log] = set()
 
+    @property
+    def unread(self) -> dict[str, int]:
+        """How many messages were unread at the baseline, by topic."""
+        found = dict.fromkeys(TOPICS, 0)
+        for log, partitions in self._start_ends.items():
+            taken = self._start_ledger.get(log, {})
+            for partition, end in partitions.items():
+                found[log[0]] += max(0, end - taken.get(partition, Entry()).next_offset)
+        return found
+
     def open(self, conn: Connection) -> None:
         """Take the baseline: what is published or taken from here on counts.
 

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+from confluent_kafka import KafkaException
 
+from shop import kafka, stackfile
 from shop import settings as shop_settings
-from shop import stackfile
 from shop.clock import KST, utc_now
 from shop.embedded import Broker, Postgres, Redis
 from shop.errors import JangteoError, UsageError
+from shop.fallback import InMemoryBroker
 from shop.log import redact
 from shop.ports import CONVENTIONAL, Ports
 from shop.server import Server
@@ -127,9 +129,17 @@ class Stack:
         data_dir: of the stack.
         environ: variables; a server that they name is used, the others are started.
         say: takes a line for people.
+        broker: what to start where no Kafka is given.
     """
 
-    def __init__(self, data_dir: Path, environ: Mapping[str, str], say: Say) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        environ: Mapping[str, str],
+        say: Say,
+        *,
+        broker: type[Server] = Broker,
+    ) -> None:
         self.data_dir = data_dir
         self._environ = environ
         self._say = say
@@ -138,7 +148,7 @@ class Stack:
         ports = Ports(data_dir, asked=asked_ports(environ), first=CONVENTIONAL, say=say)
         self.servers = [
             made(data_dir, ports=ports)
-            for variable, made in EMBEDDED.items()
+            for variable, made in {**EMBEDDED, "KAFKA_BOOTSTRAP_SERVERS": broker}.items()
             if not environ.get(variable)
         ]
         self._watches = {server.name: _Watch() for server in self.servers}
@@ -207,7 +217,11 @@ class Stack:
     def _revive(self, server: Server, watch: _Watch) -> None:
         try:
             self._start(server, move=False)
-        except JangteoError as e:
+            if isinstance(server, InMemoryBroker):
+                kafka.create_topics(self.settings.kafka)
+                self._say("the log was in memory: unread messages are lost, the topics are new")
+        except (JangteoError, KafkaException) as e:
+            server.kill()  # a broker without topics would look alive
             watch.failures += 1
             wait = backoff(watch.failures, self._rng.random())
             watch.due = time.monotonic() + wait
@@ -251,10 +265,10 @@ class Stack:
 
     def describe(self) -> list[str]:
         """Return a line on each of the three servers, ours or not."""
-        ours = {type(server): server for server in self.servers}
+        ours = {server.name: server for server in self.servers}
         lines = []
         for variable, kind in EMBEDDED.items():
-            server = ours.get(kind)
+            server = ours.get(kind.name)
             if server:
                 lines.append(f"{server.title} on {server.where}")
             else:

@@ -19,15 +19,28 @@ import redis
 from confluent_kafka import KafkaException
 from rich.console import Console
 
-from shop import cache, command, consistency, control, kafka, options, postgres, screen, windows
+from shop import (
+    cache,
+    command,
+    consistency,
+    control,
+    fallback,
+    kafka,
+    options,
+    postgres,
+    screen,
+    windows,
+)
 from shop import settings as shop_settings
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UsageError
+from shop.kafka_broker import Broker
 from shop.ledger import Account, Books, Evidence, cross_check, read_evidence
 from shop.observer import Observer, Sample, count
 from shop.outage import first_line
 from shop.say import say
-from shop.settings import Settings
+from shop.server import Server
+from shop.settings import Settings, asked_ports
 from shop.spawn import end, spawn, tail
 from shop.stack import Stack, end_leftovers, held
 from shop.stackfile import DEFAULT_NAME
@@ -58,16 +71,23 @@ class Result:
     """What a run came to."""
 
     account: Account
+    unread: dict[str, int]
+    """Messages by topic that an earlier run left; the ingest took them now."""
     grades: dict[str, int]
     cache: dict[str, int]
     differences: list[str]
     spend_consistent: bool
     seconds: float
 
+    @property
+    def published(self) -> dict[str, int]:
+        """What this run had to take: what it published, and what was unread before."""
+        return {topic: n + self.unread[topic] for topic, n in self.account.published.items()}
+
     def as_json(self) -> str:
         """Return the final line of --json."""
         record: dict[str, Any] = {
-            "published": dict(self.account.published),
+            "published": self.published,
             "stored": dict(self.account.stored),
             "rejected": sum(self.account.rejected.values()),
             "ignored": sum(self.account.ignored.values()),
@@ -82,7 +102,7 @@ class Result:
     def in_words(self) -> str:
         """Return the summary for people, one line."""
         return (
-            f"published: {screen.pairs(self.account.published)}"
+            f"published: {screen.pairs(self.published)}"
             f" | stored: {screen.pairs(self.account.stored)}"
             f" | rejected: {sum(self.account.rejected.values())}"
             f" | ignored: {sum(self.account.ignored.values())}"
@@ -100,10 +120,16 @@ class Up:
         data_dir: held by the caller.
         environ: variables, the options' among them.
         view: where to write for people.
+        broker: what to start where no Kafka is given.
     """
 
     def __init__(
-        self, args: argparse.Namespace, data_dir: Path, environ: dict[str, str], view: screen.Screen
+        self,
+        args: argparse.Namespace,
+        data_dir: Path,
+        environ: dict[str, str],
+        view: screen.Screen,
+        broker: type[Server],
     ) -> None:
         self._args = args
         self._data_dir = data_dir
@@ -111,7 +137,7 @@ class Up:
         self._say = view.say
         self._stop = command.stop_on_signals()
         signal.signal(signal.SIGHUP, lambda *_: self._stop.set())  # the terminal was closed
-        self._stack = Stack(data_dir, environ, self._say)
+        self._stack = Stack(data_dir, environ, self._say, broker=broker)
         self._supervisor = Supervisor(data_dir)
         self._since = utc_now()
         self._ends_at: float | None = None
@@ -186,6 +212,8 @@ class Up:
         books = Books(settings.kafka)
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
             books.open(conn)
+        if unread := sum(books.unread.values()):
+            self._say(f"{unread:,} messages of an earlier run are unread; the ingest takes them")
         with cache.client(settings.redis_url) as client:
             self._refreshes = cache.read_meta(client).version
             self._restarts = control.restarts(client)
@@ -332,6 +360,7 @@ class Up:
             meta = cache.read_meta(client)
             return Result(
                 account=account,
+                unread=books.unread,
                 grades=grades,
                 cache={
                     "users": int(client.hlen(cache.USERS)),
@@ -372,11 +401,16 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (
         raise UsageError("--continue goes by the clock: it cannot have another speed than 1")
     if environ.get("REDIS_URL"):
         _ = checked.redis_url
+    asked_ports(environ)
+    given = bool(environ.get("KAFKA_BOOTSTRAP_SERVERS"))
     console = Console(stderr=bool(args.json))
+    plain = bool(args.plain or args.json)
     with held(data_dir):
-        view = screen.make(console, plain=bool(args.plain or args.json))
+        view = screen.make(console, plain=plain)
+        bar = None if plain else console
         rates = {"SHOP_SPEED": str(checked.speed), "SHOP_SEED": str(checked.seed)}
-        return Up(args, data_dir, {**checked.env, **rates}, view).run()
+        broker = Broker if given else fallback.broker(view.say, terminal=bar)
+        return Up(args, data_dir, {**checked.env, **rates}, view, broker).run()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import pytest
 
 from shop import consistency, postgres, stackfile, supervisor
 from shop import settings as shop_settings
+from shop.settings import EMBEDDED_PORTS
 from shop.stack import end_leftovers
 from shop.supervisor import Status
 
@@ -41,6 +42,7 @@ class Shop:
             **{k: v for k, v in os.environ.items() if not k.startswith(OURS)},
             "XDG_STATE_HOME": str(directory / "state"),
             "JANGTEO_LANG": "en",
+            **dict.fromkeys(EMBEDDED_PORTS.values(), "0"),  # several shops at once
         }
         self._directory = directory
         self.process: subprocess.Popen[str] | None = None
