@@ -1,7 +1,7 @@
 # make up    the shop runs, on the embedded stack (ARGS="--for 60 --speed 50 --json" and the like)
 # make test  everything that decides correctness
 # make test-compose  the whole stack in containers; COMPOSE_STANDINS=1 builds what cannot be pulled
-# make test-long  besides: whole running shops, a real Apache Kafka of three brokers, long outages
+# make test-long  besides: whole running shops, three brokers of Apache Kafka, long outages
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
@@ -11,17 +11,22 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: up test test-long test-compose lint check install clean
+.PHONY: up servers test test-long test-compose lint check install clean
 
 up: $(RUN)
 	@$(BIN)/jangteo up $(ARGS)
 
+# Fetches Apache Kafka once and trains it to start quickly, as `jangteo up` does; where it cannot be
+# had, it says so, and what follows does without.
+servers: $(RUN)
+	@$(BIN)/jangteo servers prepare || [ $$? -ne 130 ]
+
 # The tests wait for servers more than they compute: four at once on two cores. Each worker has
 # servers of its own.
-test: $(DEV)
+test: $(DEV) servers
 	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not slow and not kafka and not compose" $(ARGS)
 
-test-long: $(DEV)
+test-long: $(DEV) servers
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not kafka and not compose" $(ARGS)
 	$(BIN)/python -m pytest -m kafka tests/kafka $(ARGS)
 

@@ -161,7 +161,7 @@ class Broker(Server):
     @property
     def version(self) -> str:
         """Version of Kafka."""
-        return kafka_jars.version()
+        return kafka_jars.installed_version()
 
     @property
     def env(self) -> dict[str, str]:
@@ -281,13 +281,8 @@ class Broker(Server):
 
     # -- the process ---------------------------------------------------------------------------
 
-    @property
-    def jvm(self) -> list[str]:
-        """The options of the JVM but for the cache."""
-        return [*JVM, *java.options(), *self._options]
-
     def _java(self, main: str, *arguments: str, cache: Sequence[str]) -> list[str]:
-        options = [*self.jvm, *cache, "-Dlog4j2.configurationFile=log4j2.properties"]
+        options = [*jvm(), *self._options, *cache, "-Dlog4j2.configurationFile=log4j2.properties"]
         return java.command_line(main, *arguments, options=options)
 
     def _argv(self, port: int) -> list[str]:  # noqa: ARG002  (the configuration has it)
@@ -320,6 +315,11 @@ class Broker(Server):
         found = AdminClient(config).list_topics(timeout=2.0)
         if found.cluster_id != self._layout.cluster_id:  # who was faster to take the port
             raise ConnectionError(f"another Kafka answers on {self.where}")
+
+
+def jvm() -> list[str]:
+    """Return the options of every broker's JVM, the cache apart."""
+    return [*JVM, *java.options()]
 
 
 def new_cluster_id() -> str:

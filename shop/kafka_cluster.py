@@ -211,7 +211,9 @@ def _up(directory: Path, brokers: int | None) -> int:
         cluster.start()
         cluster.record(running=True)
         _say(f"export KAFKA_BOOTSTRAP_SERVERS={cluster.layout.bootstrap}")
-        get_logger().info("Kafka is up", version=kafka_jars.version(), brokers=len(cluster.brokers))
+        get_logger().info(
+            "Kafka is up", version=kafka_jars.installed_version(), brokers=len(cluster.brokers)
+        )
         outages = [Outage(f"Kafka broker {b.node} at {b.where}") for b in cluster.brokers]
         try:
             while not stop.wait(0.5):

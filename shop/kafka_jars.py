@@ -100,6 +100,16 @@ def version() -> str:
     return next(jar.version for jar in pinned() if jar.artifact == "kafka_2.13")
 
 
+def installed_version() -> str:
+    """Return the version of the Kafka that runs here; another one with JANGTEO_KAFKA_HOME.
+
+    Raises:
+        UsageError: if the jars are not there.
+    """
+    name = next(jar.stem for jar in jars() if jar.name.startswith("kafka_"))
+    return name.partition("-")[2]
+
+
 def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the directory of all that is fetched or made once per user."""
     return Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "jangteo"

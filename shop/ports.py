@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from shop.errors import JangteoError, UsageError
+from shop.errors import ExitCode, JangteoError, UsageError
 
 HOST: Final = "127.0.0.1"
 CONVENTIONAL: Final[Mapping[str, int]] = {"kafka": 9092, "postgres": 5432, "redis": 6379}
@@ -23,6 +23,8 @@ PORTS_FILE: Final = "ports.json"
 
 class PortTakenError(JangteoError):
     """The port that a server must have is in use by another program."""
+
+    exit_code = ExitCode.USAGE
 
 
 def is_free(port: int) -> bool:

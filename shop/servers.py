@@ -26,7 +26,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from shop import command, java, kafka, kafka_jars
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError
-from shop.kafka_broker import Broker
+from shop.kafka_broker import Broker, jvm
 from shop.server import StartError
 from shop.settings import KafkaSettings, Settings
 from shop.spawn import end, tail
@@ -154,7 +154,7 @@ def train() -> None:
             if not made.is_file():
                 raise StartError(f"Java wrote no cache: {tail(trainee.log)}")
             made.replace(target)
-    if reason := java.why_unused(Broker(target.parent).jvm):
+    if reason := java.why_unused(jvm()):
         target.unlink(missing_ok=True)
         raise StartError(f"Java does not use the cache that it wrote: {reason}")
 

@@ -1,4 +1,4 @@
-"""Faults of a single broker: away at a stop, and back without its memory."""
+"""Faults of a single broker: killed, away at a stop, and back with other topics."""
 
 from __future__ import annotations
 
@@ -56,6 +56,28 @@ def test_sigterm_with_offsets_that_kafka_was_still_to_be_told(
     servers.kafka.kill()
     assert member.stop() == 0  # within the promised 10 s
     assert "not drained" not in member.log()
+
+
+def test_a_killed_broker_loses_nothing_that_it_acknowledged(
+    stage: Stage, servers, pg: Connection
+) -> None:
+    """Once with no ingest about, once under one that has to find the broker again."""
+    member = stage.ingest()
+    publish(stage.settings, "orders", orders(1, 50))
+    wait_caught_up(stage.settings, pg)
+    assert member.stop() == 0
+    publish(stage.settings, "orders", orders(1_001, 1_000))
+    servers.kafka.kill()
+    servers.kafka.start(move=False)
+    member = stage.ingest()
+    wait_caught_up(stage.settings, pg)
+    assert pg.execute("SELECT count(*) FROM orders").fetchone() == (1_050,)
+    publish(stage.settings, "orders", orders(5_001, 1_000))
+    servers.kafka.kill()
+    servers.kafka.start(move=False)
+    wait_caught_up(stage.settings, pg)
+    assert pg.execute("SELECT count(*) FROM orders").fetchone() == (2_050,)
+    assert member.alive()
 
 
 def test_a_broker_without_memory_whose_new_log_is_longer_than_the_old(

@@ -18,10 +18,11 @@ import psycopg
 import pytest
 import redis
 
-from shop import cache, identity, kafka, postgres
+from shop import cache, identity, java, kafka, kafka_jars, postgres, servers
 from shop import settings as shop_settings
 from shop.embedded import Broker, Postgres, Redis
 from shop.errors import UsageError
+from shop.kafka_broker import jvm
 from shop.model import TOPICS
 from shop.ports import PortTakenError, free_port, is_free
 from shop.postgres import Connection
@@ -352,6 +353,39 @@ def test_kafka_looks_at_both_ports_before_it_starts(own_broker: Broker) -> None:
             own_broker.start(move=False)
         own_broker.start()
     assert own_broker.port == kept["kafka"]
+
+
+def test_a_cache_that_java_cannot_use_does_not_stop_kafka(
+    own_broker: Broker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("JANGTEO_KAFKA_HOME", str(kafka_jars.home()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert java.why_unused(jvm()) == "there is none"
+    assert java.cache_options() == []
+    java.cache().parent.mkdir(parents=True)
+    java.cache().write_bytes(b"cut short")
+    assert java.cache_options() == [f"-XX:AOTCache={java.cache()}"]
+    assert "AOT" in java.why_unused(jvm())
+    own_broker.start()
+    assert kafka.wait_until_up(reached(own_broker)) == 1
+
+
+@pytest.mark.slow
+def test_the_cache_is_made_once_and_java_uses_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("JANGTEO_KAFKA_HOME", str(kafka_jars.home()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "캐시 1"))
+    lines: list[str] = []
+    servers.prepare(lines.append)
+    assert len(lines) == 2, lines
+    assert java.why_unused(jvm()) == ""
+    made = java.cache().stat()
+    servers.prepare(lines.append)
+    assert len(lines) == 2, "nothing was missing"
+    assert java.cache().stat().st_ino == made.st_ino
+    files = [p.name for p in kafka_jars.cache_root().rglob("*") if p.is_file()]
+    assert sorted(files) == [".lock", java.cache().name]
 
 
 def test_half_formatted_storage_is_formatted_again(own_broker: Broker) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -216,18 +217,25 @@ def test_whatever_is_killed_the_shop_goes_on(shop: Shop) -> None:
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_a_killed_broker_comes_back_with_new_topics(shop: Shop) -> None:
+def test_a_killed_broker_comes_back_with_all_that_it_had(shop: Shop) -> None:
     shop.start("--speed", "100", "--plain")
     shop.wait_for(lambda: shop.orders() > 0)
-    broker = shop.statuses()["kafka"].pid
-    assert broker
-    os.kill(broker, signal.SIGKILL)
-    shop.wait_for(lambda: "topics begin anew" in shop.out.read_text())
-    assert "unread message" in shop.out.read_text(), "how much was in its memory"
+    kill_and_see_it_back(shop, "kafka")
     with shop.connect() as conn:
         logs = "SELECT count(DISTINCT log_id) FROM ingest_offsets WHERE topic = 'orders'"
-        shop.wait_for(lambda: conn.execute(logs.encode()).fetchone() == (2,))
+        assert conn.execute(logs.encode()).fetchone() == (1,), "the same topic"
         assert consistency.check(conn) == []
+    assert shop.out.read_text().count("topics: created") == 1
+
+
+@pytest.mark.slow
+def test_without_a_network_the_shop_runs_on_a_broker_in_memory(shop: Shop) -> None:
+    shop.env["XDG_CACHE_HOME"] = str(shop.data_dir.parent / "cache")
+    shop.env["JANGTEO_MAVEN_REPOSITORY"] = "http://127.0.0.1:1"
+    done = shop.run("--for", "10", "--speed", "50", "--json")
+    check_result(done)
+    assert len(re.findall("using the in-memory broker Tansu instead", done.stderr)) == 1
+    assert "Tansu (Kafka in memory)" in done.stderr
 
 
 def test_sigterm_ends_everything_and_a_second_start_keeps_the_data(shop: Shop) -> None:
@@ -235,6 +243,8 @@ def test_sigterm_ends_everything_and_a_second_start_keeps_the_data(shop: Shop) -
     shop.wait_for(lambda: "the shop is open" in shop.out.read_text())
     shop.wait_for(lambda: len(shop.pids()) == len(SERVERS | PROCESSES))
     pids = shop.pids()
+    published = stackfile.read_stack(shop.data_dir)
+    assert published
     began.terminate()
     assert began.wait(60) == 0, shop.said()
     assert gone(pids)
@@ -244,6 +254,10 @@ def test_sigterm_ends_everything_and_a_second_start_keeps_the_data(shop: Shop) -
     again = shop.start("--plain")
     shop.wait_for(lambda: shop.out.read_text().count("the shop is open") == 2)
     assert shop.out.read_text().count("start population made") == 1
+    assert shop.out.read_text().count("topics: created") == 1, "they are still there"
+    found = stackfile.read_stack(shop.data_dir)
+    assert found
+    assert found.env == published.env, "the same ports and passwords"
     with shop.connect() as conn:
         row = conn.execute("SELECT count(*) FROM users").fetchone()
     assert row
@@ -283,6 +297,9 @@ def test_what_a_crash_left_is_ended_and_strangers_are_not(tmp_path: Path) -> Non
         (["--speed", "fast"], "invalid number value: 'fast'"),
         (["--for", "-1"], "expected a number above 0"),
         (["--users", "-1"], "expected a whole number of at least 0"),
+        (["--kafka-port", "65536"], "JANGTEO_KAFKA_PORT='65536': expected a whole number from 0"),
+        (["--redis-port", "x"], "invalid whole number value: 'x'"),
+        (["--redis-port", "4711", "--postgres-port", "4711"], "cannot have the same port"),
         (["--no-such-option"], "unrecognized arguments: --no-such-option"),
         (["--kafka", "nonsense"], "expected HOST:PORT"),
         (["--postgres", "mysql://me:hunter2@db/shop"], "expected postgresql://"),
@@ -333,6 +350,16 @@ def test_a_history_goes_on(shop: Shop) -> None:
         assert consistency.check(conn) == []
     shop.process.terminate()
     assert shop.process.wait(60) == 0
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_2(shop: Shop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as squatter:
+        port = squatter.getsockname()[1]
+        done = shop.run("--postgres-port", str(port))
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert f"another program uses port {port}" in line
+    assert "--postgres-port" in line
 
 
 def test_a_given_server_that_is_away_is_one_line_and_exit_3(shop: Shop) -> None:
