@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from shop import embedded, kafka, postgres
+from shop import embedded, kafka, kafka_jars, postgres
 from shop import settings as shop_settings
 from shop.kafka_cluster import Cluster
 from shop.model import TOPICS
@@ -119,6 +119,7 @@ def rig(*, apache: bool = False) -> Iterator[Rig]:
         made = Rig(Path(name), apache=apache)
         try:
             made.postgres.start()
+            kafka_jars.fetch()
             made.broker.start()
             yield made
         finally:

@@ -74,10 +74,11 @@ group.consumer.min.session.timeout.ms=6000
 group.consumer.session.timeout.ms=6000
 group.consumer.min.heartbeat.interval.ms=1000
 group.consumer.heartbeat.interval.ms=1000
-# A broker that was killed is taken back when its former registration has expired: 2 s (default 9).
-# 1 s is too short on a busy machine, where heartbeats come late.
-broker.session.timeout.ms=2000
-broker.heartbeat.interval.ms=500
+# A broker that was killed is taken back when its former registration has expired (default 9 s).
+# Alone it waits 2 s: 1 s is too short on a busy machine, where heartbeats come late. Of three, one
+# whose heartbeats are late would lose its partitions to the others: 5 s.
+broker.session.timeout.ms={session_ms}
+broker.heartbeat.interval.ms={heartbeat_ms}
 # Sized for a shop, not for a machine of its own: of the default, 128 MB alone are the buffer of
 # the cleaner of compacted topics.
 log.cleaner.dedupe.buffer.size=4194304
@@ -246,7 +247,9 @@ class Broker(Server):
         text = _PROPERTIES.format(
             node=self.node, voters=voters, host=HOST, port=port, controller_port=controller_port,
             directory=directory, replication=replication, in_sync=max(1, replication - 1),
-            internal=1 if count == 1 else 6, retention_bytes=RETENTION_BYTES,
+            internal=1 if count == 1 else 6,
+            session_ms=2_000 if count == 1 else 5_000, heartbeat_ms=500 if count == 1 else 1_000,
+            retention_bytes=RETENTION_BYTES,
             retention_hours=RETENTION_HOURS, segment_bytes=SEGMENT_BYTES,
         )  # fmt: skip
         text += "".join(f"{name}={value}\n" for name, value in self._extra.items())

@@ -23,8 +23,9 @@ from typing import Any, Final
 
 import psutil
 from confluent_kafka.admin import AdminClient
+from rich.console import Console
 
-from shop import command, java, kafka, kafka_jars, stackfile
+from shop import command, java, kafka, kafka_jars, servers, stackfile
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.kafka_broker import QUIET, Broker, Layout, new_cluster_id
@@ -196,6 +197,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise UsageError(f"{args.action} takes no {args.arguments[0]!r} (see --help)")
     if args.action == "down":
         return _down(directory)
+    servers.prepare(lambda text: say(text, to=sys.stderr), terminal=Console(stderr=True))
     return _detach(directory, args) if args.detach else _up(directory, args.brokers)
 
 
@@ -231,7 +233,10 @@ def _revive(broker: Broker, outage: Outage) -> None:
         return
     pause = outage.failed(StartError("it ended"))
     time.sleep(min(pause, 2.0))
-    broker.launch()
+    try:
+        broker.launch()
+    except JangteoError as e:
+        outage.failed(e)
 
 
 def _detach(directory: Path, args: argparse.Namespace) -> int:
@@ -282,12 +287,24 @@ def _tool(directory: Path, settings: Settings, words: Sequence[str]) -> int:
         found = runner(directory)
         where = found[0].bootstrap if found else settings.kafka.bootstrap_servers
         arguments = ["--bootstrap-server", where, *arguments]
+    kafka_jars.fetch()
     argv = java.command_line(TOOLS[name], *arguments, options=["-Xmx256m", QUIET])
-    process = subprocess.Popen(argv, env={**os.environ})
+    process = subprocess.Popen(argv, env=_locale(os.environ))
     try:
         return process.wait()
     except KeyboardInterrupt:
         return end(process, signal.SIGINT, 5.0)
+
+
+def _locale(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which Java takes Korean arguments and paths.
+
+    >>> _locale({"LANG": "C", "A": "b"}) == {"LANG": "C", "A": "b", "LC_ALL": "C.UTF-8"}
+    True
+    """
+    given = environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG") or ""
+    unicode = given.lower().replace("-", "").endswith("utf8")
+    return {**environ, **({} if unicode else {"LC_ALL": "C.UTF-8"})}
 
 
 def separate(words: Sequence[str]) -> list[str]:

@@ -58,9 +58,11 @@ def test_three_members_share_the_group_and_kafka_shows_no_lag(
 
 
 def test_one_broker_up_detached_and_down(tmp_path: Path, cluster: Cluster) -> None:
+    data_dir = tmp_path / "가게 둘"
+
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "shop.kafka_cluster", *words, "--data-dir", str(tmp_path)],
+            [sys.executable, "-m", "shop.kafka_cluster", *words, "--data-dir", str(data_dir)],
             cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
@@ -76,6 +78,6 @@ def test_one_broker_up_detached_and_down(tmp_path: Path, cluster: Cluster) -> No
         assert other.stderr.count("\n") == 1
     finally:
         assert command("down").returncode == 0
-    layout = read_layout(tmp_path / FOLDER)
+    layout = read_layout(data_dir / FOLDER)
     assert layout is not None
     assert layout.pid is None

@@ -1,0 +1,103 @@
+"""What the embedded broker costs, beside the one in memory, in the same run.
+
+    python -m benchmarks.brokers [--runs 3]
+
+Ready: from the start of the process to its first answer. Back: from kill -9 to the first answer of
+its successor. CPU and memory: of the process, children included, when it is ready.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.common import machine
+from shop import kafka, servers
+from shop import settings as shop_settings
+from shop.fallback import InMemoryBroker
+from shop.kafka_broker import Broker
+from shop.server import Server
+
+
+class WithoutCache(Broker):
+    """As `Broker`, but each start loads its classes from the jars."""
+
+    def _argv(self, port: int) -> list[str]:  # noqa: ARG002  (the configuration has it)
+        return self._main([])
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one start. Seconds and MB."""
+
+    first: float
+    ready: float
+    back: float
+    cpu: float
+    memory: float
+
+
+def measure(make: Callable[[Path], Server]) -> Cost:
+    """Start in a new directory, again after a proper stop, and again after kill -9."""
+    directory = Path(tempfile.mkdtemp(prefix="jangteo-broker-"))
+    server = make(directory)
+    try:
+        first = timed(server.start)
+        kafka.create_topics(shop_settings.load(server.env, use_stack=False).kafka)
+        server.stop()
+        ready = timed(server.start)
+        process = psutil.Process(server.pid)
+        times, memory = process.cpu_times(), process.memory_info().rss
+        began = time.monotonic()
+        server.kill()
+        server.start(move=False)
+        back = time.monotonic() - began
+        return Cost(first, ready, back, times.user + times.system, memory / 1e6)
+    finally:
+        server.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def timed(act: Callable[[], None]) -> float:
+    """Return how long it took, seconds."""
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="the median of N (3)")
+    runs = parser.parse_args().runs
+    servers.prepare(print)
+    kinds: dict[str, Callable[[Path], Server]] = {
+        "in memory (Tansu)": InMemoryBroker,
+        "Apache Kafka": Broker,
+        "the same without its cache": WithoutCache,
+    }
+    costs: dict[str, list[Cost]] = {name: [] for name in kinds}
+    for _ in range(runs):
+        for name, make in kinds.items():
+            costs[name].append(measure(make))
+    print(machine())
+    print("| broker | first start s | ready s | back after kill -9 s | CPU s of a start | MB |")
+    print("|---|---|---|---|---|---|")
+    for name, found in costs.items():
+        fields = ("first", "ready", "back", "cpu", "memory")
+        numbers = [statistics.median(getattr(cost, field) for cost in found) for field in fields]
+        print(
+            f"| {name} | " + " | ".join(f"{n:.2f}" for n in numbers[:4]) + f" | {numbers[4]:.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
