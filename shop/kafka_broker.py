@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import confluent_kafka
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from shop import java, kafka, kafka_jars
+from shop import groups, java, kafka, kafka_jars
 from shop import settings as shop_settings
 from shop.guard import Guard
 from shop.ports import HOST, Ports, PortTakenError, is_free
@@ -89,6 +89,7 @@ background.threads=2
 num.recovery.threads.per.data.dir=1
 """
 _NO_PORTS: Final = (1, 2)  # not chosen yet; what is formatted does not depend on them
+_NO_GROUP: Final = "jangteo-start"  # asked for, never joined
 _MAIN: Final = "kafka.Kafka"
 QUIET: Final = "-Dlog4j2.level=ERROR"
 _LOGGING: Final = """
@@ -135,7 +136,7 @@ class Broker(Server):
     title = "Apache Kafka"
     grace = STOP_GRACE_S
     start_timeout = 120.0  # three JVMs that start at once on two busy cores
-    _not_yet = (confluent_kafka.KafkaException,)
+    _not_yet = (KafkaException,)
 
     def __init__(
         self,
@@ -315,9 +316,16 @@ class Broker(Server):
     def _probe(self) -> None:
         env = {"KAFKA_BOOTSTRAP_SERVERS": self.where}
         config = kafka.client_config(shop_settings.load(env, use_stack=False).kafka, "start")
-        found = AdminClient(config).list_topics(timeout=2.0)
-        if found.cluster_id != self._layout.cluster_id:  # who was faster to take the port
+        client = AdminClient(config)
+        if str(client.list_topics(timeout=2.0).cluster_id) != self._layout.cluster_id:
+            # It was faster to take the port.
             raise ConnectionError(f"another Kafka answers on {self.where}")
+        if self._alone:
+            # The first question about a group makes the topic of the groups, and whoever asks
+            # meanwhile is refused ("Coordinator load in progress").
+            answer = groups.committed(client, [_NO_GROUP], timeout=5.0)[_NO_GROUP]
+            if isinstance(answer, KafkaException):
+                raise answer
 
 
 def jvm() -> list[str]:

@@ -23,11 +23,8 @@ from typing import Final
 
 from shop.errors import JangteoError, UsageError
 from shop.server import package_dir
+from shop.settings import KAFKA_HOME, MAVEN_REPOSITORY
 
-HOME_VARIABLE: Final = "JANGTEO_KAFKA_HOME"
-"""A directory whose `libs/` holds the jars; an unpacked Apache Kafka download is one too."""
-REPOSITORY_VARIABLE: Final = "JANGTEO_MAVEN_REPOSITORY"
-"""URL of a mirror of Maven Central."""
 _AT_ONCE: Final = 6  # downloads: four times as fast as one after the other; more gain nothing
 _TIMEOUT_S: Final = 30  # of a connection that sends nothing
 _PARTIAL: Final = ".fetching-"
@@ -77,7 +74,7 @@ def pinned() -> tuple[Jar, ...]:
     path = packaged if packaged.is_file() else Path(__file__).parents[1] / "deploy/kafka/jars.txt"
     if not path.is_file():
         raise UsageError(
-            f"{path} is missing: run from a checkout, or set {HOME_VARIABLE} to an unpacked "
+            f"{path} is missing: run from a checkout, or set {KAFKA_HOME} to an unpacked "
             "Apache Kafka"
         )
     lines = path.read_text(encoding="ascii").splitlines()
@@ -121,7 +118,7 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
     >>> home({"JANGTEO_KAFKA_HOME": "/opt/kafka"}).as_posix()
     '/opt/kafka'
     """
-    if given := environ.get(HOME_VARIABLE):
+    if given := environ.get(KAFKA_HOME):
         return Path(given).absolute()
     return cache_root(environ) / f"kafka-{version()}"
 
@@ -133,10 +130,10 @@ def jars() -> list[Path]:
         UsageError: if they are not there.
     """
     libs = home() / "libs"
-    if os.environ.get(HOME_VARIABLE):
+    if os.environ.get(KAFKA_HOME):
         found = sorted(libs.glob("*.jar"))
         if not any(jar.name.startswith("kafka_") for jar in found):
-            raise UsageError(f"{HOME_VARIABLE}={home()}: there are no Kafka jars in its libs/")
+            raise UsageError(f"{KAFKA_HOME}={home()}: there are no Kafka jars in its libs/")
         return found
     if absent():
         raise UsageError(
@@ -186,7 +183,7 @@ def fetch(advance: Callable[[int], None] = lambda _: None, *, verify: bool = Fal
         FetchError: if a file cannot be had or is not the pinned one; says what to do.
     """
     libs = home() / "libs"
-    if os.environ.get(HOME_VARIABLE):
+    if os.environ.get(KAFKA_HOME):
         jars()
         return libs
     if not absent(verify=verify):
@@ -250,7 +247,7 @@ def _download(jar: Jar, partial: Path, libs: Path, advance: Callable[[int], None
     def progress(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
         yield advance
 
-    mirror = os.environ.get(REPOSITORY_VARIABLE, "").rstrip("/")
+    mirror = os.environ.get(MAVEN_REPOSITORY, "").rstrip("/")
     context = MavenContext(
         resolver=PythonResolver(progress_callback=progress),
         repo_cache=partial,
@@ -263,12 +260,12 @@ def _download(jar: Jar, partial: Path, libs: Path, advance: Callable[[int], None
     except (requests.RequestException, RuntimeError) as e:
         raise FetchError(
             f"cannot download {jar.file}: {_why(e)}; run again with a network, set "
-            f"{REPOSITORY_VARIABLE} to a mirror, or {HOME_VARIABLE} to an unpacked Apache Kafka"
+            f"{MAVEN_REPOSITORY} to a mirror, or {KAFKA_HOME} to an unpacked Apache Kafka"
         ) from None
     if not _is_whole(path, jar, verify=True):
         raise FetchError(
             f"{jar.file} as downloaded is not the pinned file (its SHA-256 differs) and was "
-            f"removed; a proxy or a mirror may have changed it: set {REPOSITORY_VARIABLE}"
+            f"removed; a proxy or a mirror may have changed it: set {MAVEN_REPOSITORY}"
         )
     path.replace(libs / jar.file)
 

@@ -26,7 +26,7 @@ from shop.log import redact
 from shop.model import TOPICS
 from shop.outage import first_line
 from shop.postgres import Connection
-from shop.settings import SERVER_PREFIXES, Settings
+from shop.settings import KAFKA_HOME, SERVER_PREFIXES, Settings
 from shop.stackfile import Stack, find_stack, read_stack, same_process
 from shop.supervisor import State, read_snapshot
 
@@ -100,7 +100,7 @@ def embedded_kafka() -> Finding:
     subject = "embedded Kafka"
     try:
         java.program()
-        if not os.environ.get(kafka_jars.HOME_VARIABLE) and kafka_jars.absent():
+        if not os.environ.get(KAFKA_HOME) and kafka_jars.absent():
             text = f"{kafka_jars.version()} is not fetched yet: `jangteo up` fetches it"
             return ok(subject, text)
         kafka_jars.jars()

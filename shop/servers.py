@@ -28,7 +28,7 @@ from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError
 from shop.kafka_broker import Broker, jvm
 from shop.server import StartError
-from shop.settings import KafkaSettings, Settings
+from shop.settings import KAFKA_HOME, KafkaSettings, Settings
 from shop.spawn import end, tail
 
 Say = Callable[[str], None]
@@ -69,7 +69,7 @@ def prepare(say: Say, *, terminal: Console | None = None, verify: bool = False) 
 
 @contextmanager
 def _shown(say: Say, terminal: Console | None, *, verify: bool) -> Iterator[Callable[[int], None]]:
-    absent = [] if os.environ.get(kafka_jars.HOME_VARIABLE) else kafka_jars.absent(verify=verify)
+    absent = [] if os.environ.get(KAFKA_HOME) else kafka_jars.absent(verify=verify)
     total = sum(jar.size for jar in absent)
     if not total:
         yield lambda _: None

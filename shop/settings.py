@@ -35,6 +35,12 @@ EMBEDDED_PORTS: Final = {
     "redis": "JANGTEO_REDIS_PORT",
 }
 """Who says the port of each embedded server."""
+KAFKA_HOME: Final = "JANGTEO_KAFKA_HOME"
+"""Names a directory whose `libs/` holds Kafka's jars; an unpacked Apache Kafka is one too."""
+JAVA_HOME: Final = "JANGTEO_JAVA_HOME"
+"""Names a Java runtime."""
+MAVEN_REPOSITORY: Final = "JANGTEO_MAVEN_REPOSITORY"
+"""Names the URL of a mirror of Maven Central."""
 LOGINS: Final = {
     "ingest": "POSTGRES_INGEST_PASSWORD",
     "generator": "POSTGRES_GENERATOR_PASSWORD",
