@@ -202,8 +202,9 @@ def _work(settings: KafkaSettings) -> None:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo servers`."""
     parser.add_argument(
-        "action", choices=("prepare",), help="fetch, verify and train what is missing"
-    )
+        "action", nargs="?", choices=("prepare",), default="prepare",
+        help="fetch, verify and train what is missing (default)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (every command has both)
