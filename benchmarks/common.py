@@ -19,7 +19,6 @@ import psutil
 
 from shop import embedded, kafka, kafka_jars, postgres
 from shop import settings as shop_settings
-from shop.kafka_cluster import Cluster
 from shop.model import TOPICS
 from shop.settings import Settings
 
@@ -44,12 +43,9 @@ def machine() -> str:
 class Rig:
     """Private servers in a temporary directory, as `jangteo up` starts them; fsync is on."""
 
-    def __init__(self, directory: Path, *, apache: bool = False) -> None:
+    def __init__(self, directory: Path) -> None:
         self.postgres = embedded.Postgres(directory)
-        self.apache = apache
-        self.broker: embedded.Broker | Cluster = (
-            Cluster(directory / "kafka", 1) if apache else embedded.Broker(directory)
-        )
+        self.broker = embedded.Broker(directory)
         self.directory = directory
         self._databases: list[str] = []
         self._numbers = itertools.count(1)
@@ -97,10 +93,8 @@ class Rig:
 
     def server_cpu_s(self) -> tuple[float, float]:
         """Return the CPU seconds of PostgreSQL and of the broker so far."""
-        servers = self.broker.brokers if isinstance(self.broker, Cluster) else [self.broker]
-        pids = [self.postgres.pid, *(server.pid for server in servers)]
-        database, *brokers = (family_cpu_s(pid) for pid in pids if pid)
-        return database, sum(brokers)
+        database, broker = self.postgres.pid, self.broker.pid
+        return family_cpu_s(database) if database else 0.0, family_cpu_s(broker) if broker else 0.0
 
     @staticmethod
     def settings(env: dict[str, str]) -> Settings:
@@ -109,14 +103,10 @@ class Rig:
 
 
 @contextmanager
-def rig(*, apache: bool = False) -> Iterator[Rig]:
-    """Start the servers, and end them.
-
-    Args:
-        apache: one broker of Apache Kafka instead of the embedded one.
-    """
+def rig() -> Iterator[Rig]:
+    """Start the servers, and end them."""
     with tempfile.TemporaryDirectory(prefix="jangteo-bench-") as name:
-        made = Rig(Path(name), apache=apache)
+        made = Rig(Path(name))
         try:
             made.postgres.start()
             kafka_jars.fetch()

@@ -232,7 +232,9 @@ def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figu
     return Figure(name, n / seconds, seconds, peak, cpu, database_s, broker_s, note=note)
 
 
-def peers(rig: common.Rig, frame: pl.DataFrame, quix: Path | None) -> list[Figure]:
+def peers(
+    rig: common.Rig, frame: pl.DataFrame, quix: Path | None, *, connect: bool
+) -> list[Figure]:
     """Run the peers on a topic of their own size."""
     settings = rig.settings({**rig.postgres.env, **rig.broker.env})
     rig.empty_topics()
@@ -246,7 +248,7 @@ def peers(rig: common.Rig, frame: pl.DataFrame, quix: Path | None) -> list[Figur
             rig, "Bytewax stock KafkaSource", [*python, "benchmarks.peers.stock_bytewax"], n, note
         ),
     ]
-    if rig.apache:
+    if connect:
         argv = [*python, "benchmarks.peers.kafka_connect"]
         found.append(peer(rig, "Kafka Connect, Debezium JDBC", argv, n, note))
     if quix:
@@ -305,10 +307,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
     parser.add_argument("--lean", action="store_true", help="also ours without the sums")
     parser.add_argument("--peers", action="store_true", help="also what a user would do instead")
-    parser.add_argument(
-        "--kafka", choices=("embedded", "apache"), default="embedded",
-        help="apache: one broker of Apache Kafka (Java, Maven); Kafka Connect joins the peers",
-    )  # fmt: skip
+    parser.add_argument("--connect", action="store_true", help="Kafka Connect too (needs Maven)")
     parser.add_argument("--peer-orders", type=int, default=200_000)
     parser.add_argument(
         "--quix", type=Path, metavar="PYTHON",
@@ -318,7 +317,7 @@ def main() -> int:
     args = parser.parse_args()
     print(common.machine())
     frame = orders.frame(args.orders, users=args.users, products=args.products, days=args.days)
-    with common.rig(apache=args.kafka == "apache") as rig:
+    with common.rig() as rig:
         settings = rig.settings({**rig.postgres.env, **rig.broker.env})
         kafka.create_topics(settings.kafka)
         seconds = orders.preload(settings, frame)
@@ -330,7 +329,7 @@ def main() -> int:
             for processes in args.processes:
                 figures.append(our_flow(rig, args.orders, batch=batch, processes=processes))
         if args.peers:
-            figures += peers(rig, frame.head(args.peer_orders), args.quix)
+            figures += peers(rig, frame.head(args.peer_orders), args.quix, connect=args.connect)
     show(figures)
     if args.json:
         common.save(args.json, {"figures": [asdict(f) for f in figures]})

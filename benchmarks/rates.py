@@ -1,6 +1,6 @@
 """How many orders a second reach Kafka: the live generator, the limit, what a user would write.
 
-    python -m benchmarks.rates [--rates 50 1000 10000 100000] [--seconds 10] [--kafka apache]
+    python -m benchmarks.rates [--rates 50 1000 10000 100000] [--seconds 10]
 
 Servers are private ones on this machine, the cache is full, and every order is acknowledged by
 Kafka. The limit is librdkafka handed the same messages, made and encoded beforehand, by one Python
@@ -136,12 +136,11 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--rates", type=float, nargs="+", default=[50, 1_000, 10_000, 100_000])
     parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
-    parser.add_argument("--kafka", choices=("embedded", "apache"), default="embedded")
     parser.add_argument("--orders", type=int, default=1_000_000, help="of the limit's run")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     print(common.machine())
-    with common.rig(apache=args.kafka == "apache") as rig:
+    with common.rig() as rig:
         redis = embedded.Redis(rig.directory)
         try:
             redis.start()

@@ -1,7 +1,7 @@
 """Where reading begins: the offsets that PostgreSQL has applied, for this incarnation of a topic.
 
 A topic is known by its `log_id` (cluster id and topic id). One that was deleted and made again,
-or lives in a broker that lost its memory, has another: its offsets begin at 0 again and are
+or lives in a cluster whose disks were replaced, has another: its offsets begin at 0 again and are
 counted apart, so nothing is skipped and nothing refused.
 """
 

@@ -205,8 +205,8 @@ class Reader(StatelessSourcePartition[RawBatch]):
     def _check_identity(self) -> None:
         """Begin anew if the topic is another one; asked after a fetch that may be from it.
 
-        A broker that lost its memory, or a topic made anew, may already have more messages than
-        the old one had: our position exists there, and nothing but the identity tells.
+        Another cluster on the same address, or a recreated topic, may already have more messages
+        than the old one had: our position exists there, and nothing but the identity tells.
         """
         self._doubt = False
         if self._positions.log_id() != self._log_id:

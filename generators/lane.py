@@ -22,12 +22,6 @@ from shop.log import get_logger
 
 STALL_S: Final = 3.0
 """Kafka counts as away when nothing was acknowledged for so long while something waits."""
-RENEW_S: Final = 3.0
-LONGEST_RENEW_S: Final = 60.0
-"""A producer that gets nothing through for so long although a broker answers is replaced, the next
-one after twice the time. librdkafka and a broker that lost its memory can otherwise exchange
-"unknown producer id" and new epochs for ever (seen with the embedded broker, which keeps its
-log in memory)."""
 QUEUE_MESSAGES: Final = 100_000
 QUEUE_KBYTES: Final = 64 << 10
 """Bounds of the queue in memory; at the usual 250 bytes an event the first one binds."""
@@ -48,8 +42,8 @@ class Lane:
     """Publishes messages to one topic through one producer.
 
     Nothing is given up: a message that comes back is sent again (the ingest recognises a
-    duplicate by its id), through a new producer if the old one is beyond repair, which happens
-    when a cluster comes back without its memory of the producer.
+    duplicate by its id), through a new producer if the old one is beyond repair: an idempotent
+    producer stops for good where the log no longer continues what it had acknowledged.
 
     Args:
         topic: where to.
@@ -77,9 +71,6 @@ class Lane:
         self._again: deque[Letter] = deque()
         self._broken = False
         self._progress = monotonic()
-        self._renew_after = RENEW_S
-        self._next_question = 0.0
-        self._answering_since: float | None = None
         self._complaint = ""
         self._acknowledged = 0
         self.sent = 0
@@ -139,9 +130,8 @@ class Lane:
             self._on_error(e.args[0])
         if self.acknowledged > before:
             self._progress = self._monotonic()
-            self._renew_after = RENEW_S
             self._complaint = ""
-        if self._broken or self._stuck():
+        if self._broken:
             self._replace_producer()
         for _ in range(len(self._again)):
             self._produce(self._again.popleft())
@@ -164,24 +154,6 @@ class Lane:
             }
         )
 
-    def _stuck(self) -> bool:
-        """Tell whether a broker has been answering for a while and takes nothing from us."""
-        now = self._monotonic()
-        if not self.pending or now - self._progress <= STALL_S:
-            self._answering_since = None
-            return False
-        if now < self._next_question:
-            return False
-        self._next_question = now + 1.0
-        try:
-            self._producer.list_topics(self._topic, timeout=0.5)
-        except KafkaException:
-            self._answering_since = None
-            return False
-        if self._answering_since is None:
-            self._answering_since = now
-        return now - self._answering_since >= self._renew_after
-
     def _replace_producer(self) -> None:
         get_logger().warning("new kafka producer", topic=self._topic, reason=self._complaint)
         self._producer.purge()  # what it holds comes back through delivery reports
@@ -189,8 +161,6 @@ class Lane:
             with contextlib.suppress(KafkaException):  # it says again that it is broken
                 self._producer.poll(0.1)
         self._broken = False
-        self._answering_since = None
-        self._renew_after = min(2 * self._renew_after, LONGEST_RENEW_S)
         self._producer = self._new_producer()
 
     def _produce(self, letter: Letter) -> None:

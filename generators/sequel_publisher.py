@@ -37,7 +37,7 @@ from shop.pulse import Pulse
 NAME: Final = "continuation"
 LATE: Final = timedelta(days=7)
 """Orders of a time when nothing ran are published late, but not those that are older: at the seed's
-rate a week is 151,200, 40 MB in a broker that keeps its log in memory."""
+rate a week is 151,200, 40 MB in the topic."""
 TICK_S: Final = 0.1
 """An event is published so long after its time at most, a broker's answer not included."""
 SAVE_EVERY_S: Final = 1.0

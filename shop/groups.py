@@ -12,20 +12,19 @@ long been back.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
 )
 from confluent_kafka.admin import AdminClient
 
 from shop import kafka
+from shop.commits import Commits
 from shop.kafka import REQUEST_TIMEOUT_S
 from shop.log import get_logger
 from shop.settings import KafkaSettings
@@ -76,42 +75,18 @@ def _answer(future: Future[_T], deadline: float) -> _T:
         raise KafkaException(late) from None
 
 
-def committed(
-    client: AdminClient, groups: Iterable[str], timeout: float = REQUEST_TIMEOUT_S
-) -> dict[str, dict[tuple[str, int], int] | KafkaException]:
-    """Return what each group has committed, by topic and partition; or its coordinator's error.
-
-    All are asked at once: one coordinator's silence does not hide the others, and is
-    `_TIMED_OUT` after `timeout` seconds. Of a group that does not exist nothing is committed.
-    """
-    deadline = time.monotonic() + timeout
-    futures = {
-        # Of one group at a time: that is all that librdkafka takes.
-        group: client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=HELD_S
-        )[group]
-        for group in groups
-    }
-    found: dict[str, dict[tuple[str, int], int] | KafkaException] = {}
-    for group, future in futures.items():
-        try:
-            found[group] = {
-                (p.topic, p.partition): p.offset
-                for p in _answer(future, deadline).topic_partitions
-                if p.offset >= 0  # below: nothing is committed there
-            }
-        except KafkaException as e:
-            found[group] = {} if e.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND else e
-    return found
-
-
 def lag(settings: KafkaSettings, topic: str, group: str) -> list[GroupLag]:
     """Return a group's lag per partition; commits are read before ends, so lag is never negative.
 
     Raises:
         KafkaException: if the cluster does not answer.
     """
-    answer = committed(kafka.admin(settings), [group])[group]
+    partitions = kafka.end_offsets(settings, topic)
+    commits = Commits(settings, "lag")
+    try:
+        answer = commits.read({group: [(topic, p) for p in partitions]})[group]
+    finally:
+        commits.close()
     if isinstance(answer, KafkaException):
         raise answer
     ends = kafka.end_offsets(settings, topic)

@@ -34,6 +34,8 @@ _MOVING: Final = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
     }
 )
 """What brokers answer while a partition has no leader, or not yet the one that they know of."""
@@ -226,8 +228,8 @@ def list_offsets(
 ) -> dict[Key, int]:
     """Return an offset of each partition; all of one leader's partitions share a request.
 
-    A topic of three brokers that was created just now, or whose leader has just gone, has no
-    leader for a moment: those partitions are asked for again until `timeout`.
+    Partitions that were created just now, or whose leader has just gone or come back, have no
+    leader for a moment, or one that does not yet know that it is: they are asked for again.
 
     Args:
         client: of the cluster.
@@ -256,6 +258,7 @@ def list_offsets(
                 left.append((where.topic, where.partition))
         if left:
             time.sleep(0.1)
+            client.list_topics(timeout=timeout)  # the leaders that the client knew are not kept
     return found
 
 

@@ -1,11 +1,16 @@
-"""Real servers for every test: one PostgreSQL, Redis and Kafka per session."""
+"""Real servers for every test: one PostgreSQL, one Redis and at most one Kafka per worker.
+
+`env`, `settings`, `pg` and `redis_client` are a database and a Redis of the test's own, without
+Kafka. A test that needs Kafka says so, by `topics` among its fixtures or as
+`@pytest.mark.usefixtures("topics")`: then `env` and `settings` name a broker with empty topics.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
 import signal
-import time
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +20,11 @@ import pytest
 import redis
 from psycopg import sql
 
-from shop import cache, embedded, kafka, kafka_jars, log, postgres
+sys.path.insert(0, str(Path(__file__).parent))
+
+from broker import WorkerBroker, clients_end
+
+from shop import cache, embedded, log, postgres
 from shop import settings as shop_settings
 from shop.postgres import Connection
 from shop.settings import Settings
@@ -39,35 +48,40 @@ _TEMPLATE = "shop_template"
 
 
 class Servers:
-    """The session's private servers; one of each."""
+    """The worker's private servers; `kafka` starts when a test asks for it."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
         self._numbers = itertools.count(1)
         self.postgres = embedded.Postgres(directory, durable=False)
         self.redis = embedded.Redis(directory)
-        self.kafka = embedded.Broker(directory)
+        self.kafka = WorkerBroker(directory)
 
     def start(self) -> None:
-        kafka_jars.fetch()
         self.postgres.start()
         self.redis.start()
-        self.kafka.start()
         self._make_template()
 
     def stop(self) -> None:
-        for server in (self.kafka, self.redis, self.postgres):
+        self.kafka.kill()  # nothing of it is needed again
+        for server in (self.redis, self.postgres):
             server.stop()  # PostgreSQL killed for good would leave a shared memory segment behind
 
     @property
+    def pids(self) -> set[int]:
+        """Of the servers that run."""
+        return {s.pid for s in (self.postgres, self.redis, self.kafka) if s.pid is not None}
+
+    @property
     def env(self) -> dict[str, str]:
-        """Variables for subprocesses; of the database that `initdb` made, without a schema."""
+        """Variables for subprocesses; of the database that `initdb` made, without a schema.
+
+        Without Kafka: `{**servers.env, **servers.kafka.env}` has it, and starts it.
+        """
         outside = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
         return {
             **outside,
             **self.postgres.env,
             **self.redis.env,
-            **self.kafka.env,
             "DB_TYPE": "local",
             "LANG": "C.UTF-8",
         }
@@ -79,18 +93,6 @@ class Servers:
         """Bring back what an earlier test left dead or broken."""
         self.postgres.start()
         self.redis.start()
-
-    def fresh_broker(self) -> None:
-        """Delete all topics, so that the next test begins with none."""
-        self.kafka.start()
-        client = kafka.admin(self.settings().kafka)
-        names = [t for t in client.list_topics(timeout=30).topics if not t.startswith("__")]
-        for future in (client.delete_topics(names) if names else {}).values():
-            future.result(30)
-        deadline = time.monotonic() + 30
-        while kafka.describe_topics(client, names) if names else {}:
-            assert time.monotonic() < deadline, "the old topics are not gone"
-            time.sleep(0.05)
 
     def create_database(self) -> str:
         """Copy the template, file by file: page by page through the WAL costs the server more."""
@@ -138,14 +140,34 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def env(servers: Servers, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A complete environment for subprocesses: a fresh database, empty Redis, empty topics."""
+def kafka_broker(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerBroker]:
+    """The worker's Kafka, without a topic or a group."""
+    servers.kafka.empty()
+    with clients_end(monkeypatch, lambda: servers.pids):
+        yield servers.kafka
+
+
+@pytest.fixture
+def topics(kafka_broker: WorkerBroker) -> WorkerBroker:
+    """The worker's Kafka with the shop's topics, empty; `env` names it."""
+    kafka_broker.create_topics()
+    return kafka_broker
+
+
+@pytest.fixture
+def env(
+    request: pytest.FixtureRequest, servers: Servers, tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """An environment for subprocesses: a fresh database, an empty Redis, Kafka for who asks."""
+    # Whichever way the test asks for Kafka: what depends on `env` finds it, with its topics.
+    asked = [name for name in ("topics", "kafka_broker") if name in request.fixturenames]
+    with_kafka = request.getfixturevalue(asked[0]).env if asked else {}
     servers.revive()
-    servers.fresh_broker()
     name = servers.create_database()
     try:
         given = {
             **servers.env,
+            **with_kafka,
             "POSTGRES_DB": name,
             "JANGTEO_DATA_DIR": str(tmp_path / "data"),
             "XDG_STATE_HOME": str(tmp_path / "state"),
@@ -153,7 +175,6 @@ def env(servers: Servers, tmp_path: Path) -> Iterator[dict[str, str]]:
         (tmp_path / "data").mkdir()
         with cache.client(given["REDIS_URL"]) as client:
             client.flushall()
-        kafka.create_topics(shop_settings.load(given, use_stack=False).kafka)
         yield given
     finally:
         servers.drop_database(name)

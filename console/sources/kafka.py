@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource  # `admin` does not declare these
 from confluent_kafka.admin._listoffsets import OffsetSpec
@@ -20,6 +20,7 @@ from console.model import Kafka, Member, Partition, Topic
 from console.reading import Rate
 from console.sources import READ_DEADLINE_S, Where
 from shop import groups, kafka
+from shop.commits import Commits
 from shop.kafka import Key
 from shop.model import GROUPS
 
@@ -52,6 +53,7 @@ class KafkaSource:
         self._where = where
         self._monotonic = monotonic
         self._admin: AdminClient | None = None
+        self._commits: Commits | None = None
         self._windows: dict[Key, deque[verdict.Sample]] = defaultdict(
             lambda: deque(maxlen=verdict.WINDOW)
         )
@@ -68,6 +70,8 @@ class KafkaSource:
         """
         if self._admin is None:
             self._admin = kafka.admin(self._where.settings.kafka, "console")
+        if self._commits is None:
+            self._commits = Commits(self._where.settings.kafka, "console-commits")
         admin = self._admin
         metadata = admin.list_topics(timeout=READ_DEADLINE_S)
         counts = {
@@ -77,7 +81,7 @@ class KafkaSource:
         }
         if self._reads % MEMBERS_EVERY == 0:
             self._look_at_groups(admin, counts)
-        committed, errors = self._committed(admin, counts)
+        committed, errors = self._committed(self._commits, counts)
         keys = [(name, p) for name, n in counts.items() for p in range(n)]
         low, ends = self._offsets(admin, keys)
         now = self._monotonic()
@@ -90,8 +94,10 @@ class KafkaSource:
         return cluster(metadata, self._min_in_sync, found)
 
     def reset(self) -> None:
-        """Forget the admin client, which has nothing to close."""
-        self._admin = None
+        """Let the clients go; an admin client has nothing to close."""
+        if self._commits is not None:
+            self._commits.close()
+        self._admin = self._commits = None
         self._reads = 0  # whatever comes back may be another cluster
 
     def _append(self, key: Key, sample: verdict.Sample) -> None:
@@ -120,20 +126,19 @@ class KafkaSource:
         self._min_in_sync = _min_in_sync(admin, counts)
 
     def _committed(
-        self, admin: AdminClient, names: Iterable[str]
+        self, commits: Commits, counts: Mapping[str, int]
     ) -> tuple[dict[Key, int], dict[str, str]]:
         """Return commits, and errors by topic: one group's error does not hide the others."""
-        answers = groups.committed(admin, [GROUPS[name] for name in names], READ_DEADLINE_S)
+        asked = {GROUPS[name]: [(name, p) for p in range(n)] for name, n in counts.items()}
+        answers = commits.read(asked, READ_DEADLINE_S)
         found: dict[Key, int] = {}
         errors: dict[str, str] = {}
-        for name in names:
+        for name in counts:
             answer = answers[GROUPS[name]]
-            if not isinstance(answer, KafkaException):
-                found |= {key: offset for key, offset in answer.items() if key[0] == name}
-                continue
-            errors[name] = answer.args[0].str()
-            if answer.args[0].code() == KafkaError._TIMED_OUT:
-                self._admin = None  # the next read is another's, and this one's requests end here
+            if isinstance(answer, KafkaException):
+                errors[name] = answer.args[0].str()
+            else:
+                found |= answer
         return found, errors
 
     def _offsets(

@@ -70,7 +70,7 @@ def test_promtool_takes_the_file() -> None:
 
 
 @pytest.fixture
-def asked(env: dict[str, str], settings: Settings, tmp_path: Path) -> Iterator[int]:
+def asked(topics: object, env: dict[str, str], settings: Settings, tmp_path: Path) -> Iterator[int]:
     """The port of a Prometheus that asks an ingest, a cache worker and a grader.
 
     Its file is the one of the profile, with their addresses, and two looks a second.

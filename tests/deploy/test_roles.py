@@ -230,6 +230,7 @@ def test_a_later_table_can_be_read_and_not_written(
                 conn.execute("INSERT INTO later VALUES (1)")
 
 
+@pytest.mark.usefixtures("topics")
 def test_who_is_not_the_owner_is_told_so(
     members: dict[str, dict[str, str]], settings: Settings
 ) -> None:

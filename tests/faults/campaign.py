@@ -1,9 +1,9 @@
 """Faults at random moments from a seed, on servers of its own; anyone can run it for longer.
 
-    python -m tests.faults.campaign --kills 50 --seed 1 [--kafka apache] [--members 3]
+    python -m tests.faults.campaign --kills 50 --seed 1 [--brokers 3] [--members 3]
 
 Ingest processes work under load while they are killed, paused, stopped and joined, PostgreSQL is
-restarted, killed and locked, and (with Apache Kafka) brokers are killed. At the end every message
+restarted, killed and locked, and brokers are killed. At the end every message
 that Kafka acknowledged must be accounted for. Exit code 1 if anything is not as promised.
 """
 
@@ -36,8 +36,6 @@ from shop.kafka_cluster import Cluster
 
 RATE = 600
 """Messages a second: a batch of 200 every third of a second, so that kills hit transactions."""
-FAST_JVM = ("-XX:TieredStopAtLevel=1",)
-"""Brokers that live for minutes are up sooner without the second compiler."""
 
 
 class Restartable(Protocol):
@@ -54,7 +52,7 @@ class Campaign:
     Args:
         stage: processes, load and verdict.
         database: PostgreSQL.
-        brokers: of a cluster that survives the loss of one; empty if there is only one.
+        brokers: of Kafka, to be killed; empty if they are to live.
         seed: of the faults.
         fleet: how many ingest processes there are.
         say: takes a line about each fault.
@@ -177,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("--kills", type=int, default=20, help="members killed in all (default 20)")
     made.add_argument("--seed", type=int, default=1, help="of faults and load (default 1)")
-    made.add_argument("--kafka", choices=("tansu", "apache"), default="tansu", help="the broker")
+    made.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="of Kafka (default 1)")
     made.add_argument("--members", type=int, default=3, help="ingest processes (default 3)")
     made.add_argument("--rate", type=float, default=RATE, help=f"messages a second ({RATE})")
     return made
@@ -191,8 +189,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="jangteo-faults-") as name:
         directory = Path(name)
         database = embedded.Postgres(directory)  # fsync on, as in earnest
-        apache = args.kafka == "apache"
-        cluster = Cluster(directory / "kafka", 3, options=FAST_JVM) if apache else None
+        cluster = Cluster(directory / "kafka", 3) if args.brokers == 3 else None
         broker = cluster or embedded.Broker(directory)
         try:
             database.start()
@@ -207,7 +204,7 @@ def main() -> int:
                 campaign = Campaign(
                     stage,
                     database,
-                    list(cluster.brokers) if cluster else [],
+                    list(cluster.brokers) if cluster else [broker],
                     seed=args.seed,
                     fleet=args.members,
                     say=lambda line: print(line, flush=True),
@@ -229,7 +226,9 @@ def main() -> int:
 def _show(
     args: argparse.Namespace, campaign: Campaign, messages: int, found: list[str], seconds: float
 ) -> None:
-    table = Table("what", "figure", title=f"Fault campaign, seed {args.seed}, {args.kafka}")
+    table = Table(
+        "what", "figure", title=f"Fault campaign, seed {args.seed}, {args.brokers} brokers"
+    )
     for fault, times in sorted(campaign.done.items()):
         table.add_row(fault.replace("_", " "), str(times))
     if campaign.drains:

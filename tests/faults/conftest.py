@@ -17,7 +17,9 @@ from shop.settings import Settings
 
 
 @pytest.fixture
-def stage(env: dict[str, str], settings: Settings, tmp_path: Path) -> Iterator[Stage]:
+def stage(
+    topics: object, env: dict[str, str], settings: Settings, tmp_path: Path
+) -> Iterator[Stage]:
     """Ingest processes and a load of orders, on the test's own servers."""
     with Stage(env, settings, tmp_path) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Faults of a single broker: killed, away at a stop, and back with other topics."""
+"""Faults of a single broker: away at a stop, and replaced by another cluster."""
 
 from __future__ import annotations
 
@@ -88,8 +88,7 @@ def test_a_broker_without_memory_whose_new_log_is_longer_than_the_old(
     publish(stage.settings, "orders", orders(1, 50))
     wait_caught_up(stage.settings, pg)
     member.signal(signal.SIGSTOP)  # so that it sees the new log only when it is long
-    servers.kafka.kill()
-    servers.kafka.start()
+    servers.kafka.start_without_memory()
     kafka.create_topics(stage.settings.kafka)
     publish(stage.settings, "orders", orders(1_001, 200))
     member.signal(signal.SIGCONT)
@@ -120,5 +119,5 @@ def test_the_campaign_says_what_it_wants() -> None:
         [sys.executable, "-m", "tests.faults.campaign", "--help"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    for word in ("--kills", "--seed", "--kafka"):
+    for word in ("--kills", "--seed", "--brokers"):
         assert word in done.stdout

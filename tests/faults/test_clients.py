@@ -8,13 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from processes import wait_until
 
-from shop import embedded, kafka
+from shop import kafka
 from shop.settings import Settings
 
 pytestmark = pytest.mark.fault
@@ -23,15 +22,17 @@ ASKS = """
 import sys
 from confluent_kafka import KafkaException
 from shop import groups, kafka, settings
+from shop.commits import Commits
 
 where = settings.load(use_stack=False).kafka
-clients = [kafka.admin(where)]
+asked = {f"{topic}_group": [(topic, 0)] for topic in ("orders", "users")}
+clients = []
 for line in sys.stdin:
     if line == "anew\\n":
-        clients.append(kafka.admin(where))
-    client = clients[-1]
+        clients.append((kafka.admin(where), Commits(where, "asks")))
+    client, commits = clients[-1]
     said = [groups.members(client, "orders_group", "orders", 0.5)]
-    said += groups.committed(client, ["orders_group", "users_group"], 0.5).values()
+    said += commits.read(asked, 0.5).values()
     silent = [answer for answer in said if answer is None or isinstance(answer, KafkaException)]
     print("unanswered", len(silent), flush=True)
 """
@@ -42,14 +43,12 @@ RECONNECTED_S = 4.0
 
 
 def test_the_coordinator_comes_back_to_a_client_that_waited_in_vain(
-    env: dict[str, str], tmp_path: Path
+    env: dict[str, str], topics: Any
 ) -> None:
-    broker = embedded.Broker(tmp_path)
-    broker.start()
     # In a process of its own: librdkafka's way to fail is to abort all of it.
     asks = subprocess.Popen(
         [sys.executable, "-c", ASKS],
-        env={**env, **broker.env},
+        env=env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -65,20 +64,18 @@ def test_the_coordinator_comes_back_to_a_client_that_waited_in_vain(
                 return int(line.split()[1])
         pytest.fail(f"the client's process ended with {asks.wait(10)}")
 
-    try:
-        with asks:
-            wait_until(lambda: unanswered("anew") == 0, "a client is connected")
-            broker.kill()
-            assert [unanswered() for _ in range(3)] == [3] * 3
-            broker.start()
-            wait_until(lambda: unanswered("anew") == 0, "the coordinator answers again")
-            time.sleep(RECONNECTED_S)
-            assert unanswered() == 0
-    finally:
-        broker.kill()
+    with asks:
+        wait_until(lambda: unanswered("anew") == 0, "a client is connected")
+        topics.kill()
+        assert [unanswered() for _ in range(3)] == [3] * 3
+        topics.start()
+        wait_until(lambda: unanswered("anew") == 0, "the coordinator answers again")
+        time.sleep(RECONNECTED_S)
+        assert unanswered() == 0
     assert asks.returncode == 0
 
 
+@pytest.mark.usefixtures("topics")
 def test_one_request_at_a_time(servers, settings: Settings) -> None:
     # With a second one on its way librdkafka may count as taken what was refused.
     waiting: list[int] = []

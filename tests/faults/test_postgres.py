@@ -142,6 +142,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.usefixtures("topics")
 def test_disk_full(
     small_disk: Path, env: dict[str, str], settings: Settings, tmp_path: Path
 ) -> None:

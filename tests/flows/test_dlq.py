@@ -155,6 +155,7 @@ def test_what_cannot_be_meant_is_said_in_one_line(
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("topics")
 def test_replayed_messages_end_in_the_tables_once(
     env: dict[str, str],
     settings: Settings,
@@ -202,6 +203,7 @@ def test_replayed_messages_end_in_the_tables_once(
     assert pg.execute("SELECT sum(ignored) FROM ingest_offsets").fetchone() == (1,)
 
 
+@pytest.mark.usefixtures("topics")
 def test_what_would_be_rejected_again_is_not_published(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,6 +223,7 @@ def test_what_would_be_rejected_again_is_not_published(
     assert sum(kafka.end_offsets(settings.kafka, "orders").values()) == 1
 
 
+@pytest.mark.usefixtures("topics")
 def test_replays_at_once_share_the_work_and_double_nothing(settings: Settings) -> None:
     n = 120
     put_aside(settings, [(None, message("orders", order(i))[1]) for i in range(1, n + 1)])
@@ -248,6 +251,7 @@ def test_replays_at_once_share_the_work_and_double_nothing(settings: Settings) -
     assert len(query(settings, REPLAYED)) == n
 
 
+@pytest.mark.usefixtures("topics")
 def test_nothing_is_marked_that_the_broker_did_not_acknowledge(
     settings: Settings, servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +265,7 @@ def test_nothing_is_marked_that_the_broker_did_not_acknowledge(
     assert query(settings, REPLAYED) == []
 
 
+@pytest.mark.usefixtures("topics")
 def test_a_stop_ends_after_the_chunk_in_hand(settings: Settings) -> None:
     put_aside(settings, [(None, message("orders", order(1))[1])] * 9)
     stop = threading.Event()
@@ -271,6 +276,7 @@ def test_a_stop_ends_after_the_chunk_in_hand(settings: Settings) -> None:
     assert query(settings, REPLAYED) == [(i,) for i in range(4)]
 
 
+@pytest.mark.usefixtures("topics")
 def test_limit_and_place_narrow_a_replay(settings: Settings) -> None:
     put_aside(settings, [(None, message("orders", order(1))[1])] * 9)
     assert call(settings, "replay", "orders", "0", "7", "--key-from-field") == 0
@@ -357,6 +363,7 @@ def test_production_refuses_to_purge_without_its_flag(servers, database: Setting
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("topics")
 def test_a_flood_stops_the_ingest_and_it_goes_on_after_a_purge(
     env: dict[str, str], settings: Settings, pg: Connection, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def assert_stored(pg: Connection, newest: dict[int, Order], rejected: int) -> No
     assert found == rejected
 
 
+@pytest.mark.usefixtures("topics")
 def test_every_topic_is_ingested_and_every_message_accounted_for(
     env: dict[str, str], settings: Settings, pg: Connection, tmp_path: Path
 ) -> None:
@@ -83,6 +84,7 @@ def test_every_topic_is_ingested_and_every_message_accounted_for(
         assert [g.lag for g in lags] == [0 for _ in lags], "idle partitions are known, too"
 
 
+@pytest.mark.usefixtures("topics")
 def test_ingest_topics_narrows_what_is_read(
     env: dict[str, str], settings: Settings, pg: Connection, tmp_path: Path
 ) -> None:
@@ -94,6 +96,7 @@ def test_ingest_topics_narrows_what_is_read(
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("topics")
 def test_killed_at_random_moments_nothing_is_lost_or_doubled(
     env: dict[str, str], settings: Settings, pg: Connection, tmp_path: Path
 ) -> None:
@@ -121,6 +124,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("topics")
 def test_sigterm_under_load_commits_and_ends_with_0(
     env: dict[str, str], settings: Settings, pg: Connection, tmp_path: Path
 ) -> None:
@@ -138,6 +142,7 @@ def test_sigterm_under_load_commits_and_ends_with_0(
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("topics")
 def test_postgres_away_is_waited_for_by_the_same_process(
     env: dict[str, str], settings: Settings, pg: Connection, servers, tmp_path: Path
 ) -> None:
@@ -160,6 +165,7 @@ def test_postgres_away_is_waited_for_by_the_same_process(
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("topics")
 def test_a_broker_that_lost_its_memory_is_read_from_its_beginning(
     env: dict[str, str], settings: Settings, pg: Connection, servers, tmp_path: Path
 ) -> None:
@@ -169,8 +175,7 @@ def test_a_broker_that_lost_its_memory_is_read_from_its_beginning(
     with Ingest(env, tmp_path / "ingest.log", INGEST_TOPICS="orders") as ingest:
         publish(settings, "orders", old)
         wait_caught_up(settings, pg)
-        servers.kafka.kill()
-        servers.kafka.start()
+        servers.kafka.start_without_memory()
         kafka.create_topics(settings.kafka)
         publish(settings, "orders", new)
         wait_caught_up(settings, pg)
@@ -191,7 +196,8 @@ def test_a_broker_that_lost_its_memory_is_read_from_its_beginning(
 def test_wrong_settings_end_in_one_line_and_exit_code_2(
     env: dict[str, str], variable: str, value: str, said: str
 ) -> None:
-    wrong = {**env, "POSTGRES_PASSWORD": "password", variable: value}
+    nobody = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    wrong = {**env, **nobody, "POSTGRES_PASSWORD": "password", variable: value}
     if not value:
         wrong = {k: v for k, v in wrong.items() if not k.startswith("KAFKA_")}
     done = subprocess.run(

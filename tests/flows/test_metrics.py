@@ -69,6 +69,7 @@ def discovered(data_dir: Path) -> str:
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("topics")
 def test_an_ingest_shows_true_numbers_and_what_an_outage_does(
     env: dict[str, str], settings: Settings, pg: Connection, servers, tmp_path: Path
 ) -> None:

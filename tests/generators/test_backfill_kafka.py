@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import polars as pl
+import pytest
 from generating import Process, wait_until
 
 from generators.backfill_kafka import KafkaTarget
@@ -44,6 +45,7 @@ def count(pg: Connection, table: str) -> int:
     return int(row[0])
 
 
+@pytest.mark.usefixtures("topics")
 def test_a_history_through_the_pipeline_is_the_history(
     env: dict[str, str], settings: Settings, pg: Connection, start: START
 ):
@@ -84,6 +86,7 @@ def test_a_history_through_the_pipeline_is_the_history(
     assert consistency.check(pg) == []
 
 
+@pytest.mark.usefixtures("topics")
 def test_an_ingest_waits_while_a_history_is_half_done(
     settings: Settings, pg: Connection, start: START
 ):

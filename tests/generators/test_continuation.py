@@ -112,6 +112,7 @@ def taken(sequel: Sequel, until: datetime) -> dict[str, pl.DataFrame]:
         ),
     ],
 )
+@pytest.mark.usefixtures("topics")
 def test_history_and_continuation_are_one_history(  # noqa: PLR0917  (fixtures and parameters)
     settings: Settings, pg: Connection, redis_client: redis.Redis, start: START,
     end: datetime, lasts: timedelta, kills: int,
@@ -174,6 +175,7 @@ def reached(r: redis.Redis, topic: str) -> datetime:
     return datetime.fromisoformat(str(text)) if text else datetime.min.replace(tzinfo=UTC)
 
 
+@pytest.mark.usefixtures("topics")
 def test_without_its_state_the_history_is_simulated_again(
     settings: Settings, pg: Connection, redis_client: redis.Redis
 ):
@@ -318,6 +320,7 @@ def ids(settings: Settings, topic: str, rev: int = 1) -> list[int]:
     return sorted(getattr(e, field) for e in events if getattr(e, "rev", rev) == rev)
 
 
+@pytest.mark.usefixtures("topics")
 def test_the_operator_pauses_and_slows_and_is_refused_the_rest(
     settings: Settings, pg: Connection, redis_client: redis.Redis,
     open_shop: Callable[..., Shop],
@@ -378,6 +381,7 @@ def read_pending(r: redis.Redis) -> list[int]:
     return [msgspec.json.decode(text, type=Order).order_id for text in waiting(r)]
 
 
+@pytest.mark.usefixtures("topics")
 def test_after_long_silence_old_orders_are_left_out_and_customers_are_not(
     settings: Settings, pg: Connection, redis_client: redis.Redis,
     open_shop: Callable[..., Shop],
@@ -405,6 +409,7 @@ def published(settings: Settings, topic: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=model.SCHEMAS[topic]).sort(columns)
 
 
+@pytest.mark.usefixtures("topics")
 def test_without_a_finished_history_there_is_nothing_to_go_on_with(start: START, pg: Connection):
     process = start("generators.continuation")
     assert process.popen.wait(30) == 2

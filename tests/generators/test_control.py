@@ -20,6 +20,7 @@ def beat(r: redis.Redis, name: str) -> dict[str, str]:
     return next(({**h.fields, "state": h.state} for h in cache.heartbeats(r) if h.name == name), {})
 
 
+@pytest.mark.usefixtures("topics")
 def test_a_generator_pauses_resumes_and_remembers(redis_client: redis.Redis, start: Start):
     process = start("generators.users", "--rate", "100")
     wait_until(lambda: int(beat(redis_client, "users").get("published", 0)) > 0, "sign-ups")
@@ -37,6 +38,7 @@ def test_a_generator_pauses_resumes_and_remembers(redis_client: redis.Redis, sta
     assert again.stop() == 0
 
 
+@pytest.mark.usefixtures("topics")
 def test_a_rate_factor_is_obeyed_at_once(redis_client: redis.Redis, start: Start):
     """One product in a hundred seconds, until the operator wants a thousand times as many."""
     process = start("generators.products", "--rate", "0.01", "--limit", "50")
@@ -46,6 +48,7 @@ def test_a_rate_factor_is_obeyed_at_once(redis_client: redis.Redis, start: Start
     assert process.popen.wait(30) == 0
 
 
+@pytest.mark.usefixtures("topics")
 def test_an_odd_rate_in_redis_is_no_rate(redis_client: redis.Redis, start: Start):
     redis_client.hset(control.CONTROL + "users", "rate", "-3")
     assert start("generators.users", "--rate", "500", "--limit", "20").popen.wait(30) == 0

@@ -119,6 +119,7 @@ def test_a_ledger_that_is_not_there_or_broken_is_said(tmp_path: Path):
         list(ledger.read(tmp_path))
 
 
+@pytest.mark.usefixtures("topics")
 def test_ledger_and_shop_reconcile(
     env: dict[str, str], settings: Settings, redis_client: redis.Redis, start: Start
 ):
@@ -155,6 +156,7 @@ def test_ledger_and_shop_reconcile(
     assert ingest.stop() == 0
 
 
+@pytest.mark.usefixtures("topics")
 def test_good_events_are_the_same_with_and_without_faults(settings: Settings, start: Start):
     common = ("--rate", "3000", "--limit", "400", "--seed", "5")
     assert start("generators.users", *common).popen.wait(60) == 0

@@ -96,6 +96,7 @@ def test_a_full_set_takes_no_more(redis_client: redis.Redis, monkeypatch: pytest
     assert redis_client.zcard(PENDING) == held
 
 
+@pytest.mark.usefixtures("topics")
 def test_the_generator_publishes_orders_and_later_their_cancellations(
     settings: Settings, redis_client: redis.Redis, start: Start
 ):

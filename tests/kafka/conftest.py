@@ -1,4 +1,4 @@
-"""One Apache Kafka of three brokers for all tests of this folder; skipped where it cannot run."""
+"""One Apache Kafka of three brokers for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
-from campaign import FAST_JVM
 from processes import wait_until
 from stage import Stage
 
@@ -33,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def jars() -> None:
-    """Apache Kafka's; skips where it cannot run."""
+    """Apache Kafka's; skips where they cannot be had."""
     try:
         kafka_jars.fetch()
     except kafka_jars.FetchError as e:
@@ -42,9 +41,7 @@ def jars() -> None:
 
 @pytest.fixture(scope="session")
 def cluster(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(
-        tmp_path_factory.mktemp("kafka"), 3, properties=QUICK_RETENTION, options=FAST_JVM
-    )
+    made = Cluster(tmp_path_factory.mktemp("kafka"), 3, properties=QUICK_RETENTION)
     made.start()
     try:
         yield made

@@ -157,6 +157,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert not imported & (heavy | {"argparse", "bytewax", "faker", "structlog", "generators"})
 
 
+@pytest.mark.usefixtures("topics")
 def test_env_lines_reach_the_same_servers(env: dict[str, str]) -> None:
     done = jangteo("env", env={**env, "POSTGRES_PASSWORD": "it's $HOME"})
     assert done.returncode == 0
@@ -201,6 +202,7 @@ def test_without_any_psql_the_way_to_one_is_named(
     assert "pip install 'jangteo[embedded]'" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("topics")
 def test_init_says_what_it_did_and_does_it_once(env: dict[str, str]) -> None:
     again = jangteo("init", env=env)
     assert (again.returncode, again.stderr) == (0, "")
@@ -212,6 +214,7 @@ def test_init_says_what_it_did_and_does_it_once(env: dict[str, str]) -> None:
     assert jangteo("init", env=env).stdout == again.stdout
 
 
+@pytest.mark.usefixtures("topics")
 def test_init_refuses_a_newer_schema(env: dict[str, str]) -> None:
     jangteo("psql", "-c", "INSERT INTO schema_migrations VALUES (99, 'later')", env=env)
     done = jangteo("init", env=env)
@@ -219,6 +222,7 @@ def test_init_refuses_a_newer_schema(env: dict[str, str]) -> None:
     assert "install the newer jangteo" in done.stderr
 
 
+@pytest.mark.usefixtures("topics")
 def test_an_unreachable_server_is_named(env: dict[str, str]) -> None:
     for extra, words, where in (
         ({"POSTGRES_PORT": "1"}, ["init"], "PostgreSQL at 127.0.0.1:1/"),
@@ -229,6 +233,7 @@ def test_an_unreachable_server_is_named(env: dict[str, str]) -> None:
         assert where in done.stderr
 
 
+@pytest.mark.usefixtures("topics")
 def test_output_into_a_closed_pipe_is_no_fault(env: dict[str, str]) -> None:
     command = shlex.join([sys.executable, "-m", "shop.cli", "topics", "describe", "--json"])
     done = subprocess.run(
@@ -241,10 +246,12 @@ def test_output_into_a_closed_pipe_is_no_fault(env: dict[str, str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.usefixtures("topics")
 def test_json_is_json(env: dict[str, str]) -> None:
     assert json.loads(jangteo("topics", "list", "--json", env=env).stdout)[0]["partitions"] == 12
 
 
+@pytest.mark.usefixtures("topics")
 def test_ingest_is_the_dataflow_and_stops_as_it_does(
     env: dict[str, str], settings: Settings, pg: Connection
 ) -> None:

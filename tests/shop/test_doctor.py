@@ -42,6 +42,7 @@ def filled_cache(redis_client: redis.Redis) -> None:
 
 
 @pytest.mark.usefixtures("filled_cache")
+@pytest.mark.usefixtures("topics")
 def test_all_is_well(settings: Settings, pg: Connection) -> None:
     pg.execute("INSERT INTO users (user_id) SELECT generate_series(1, 1234)")
     producer = kafka.producer(settings.kafka, "test")
@@ -93,13 +94,12 @@ def test_dead_addresses_are_named_without_secrets(servers: Any) -> None:
     assert broken.postgres.password not in text
 
 
+@pytest.mark.usefixtures("kafka_broker")
 def test_what_is_missing_comes_with_the_command_that_makes_it(
-    servers: Any, pg: Connection, settings: Settings
+    pg: Connection, settings: Settings
 ) -> None:
     pg.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    servers.fresh_broker()
-    bare = shop_settings.load({**settings.env, **servers.env, "POSTGRES_DB": settings.postgres.db})
-    seen = by_subject(doctor.examine(bare))
+    seen = by_subject(doctor.examine(settings))
     assert (seen["schema"].level, seen["schema"].advice) == ("wrong", "run `jangteo init`")
     assert (seen["topics"].level, seen["topics"].advice) == (
         "wrong",

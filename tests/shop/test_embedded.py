@@ -59,6 +59,7 @@ def reach(server: Postgres) -> psycopg.Connection[tuple[object, ...]]:
     return postgres.connect(settings, "test", autocommit=True)
 
 
+@pytest.mark.usefixtures("topics")
 @pytest.mark.parametrize("turn", range(2))
 def test_fixtures_are_fresh_for_every_test(
     settings: Settings, pg: Connection, redis_client: redis.Redis, turn: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,7 @@ def book(pg: Connection, topic: str, log_id: str, partition: int, numbers: Entry
     )
 
 
+@pytest.mark.usefixtures("topics")
 def test_books_on_a_real_broker(settings: Settings, pg: Connection) -> None:
     publish(settings, "orders", 50)
     books = Books(settings.kafka)

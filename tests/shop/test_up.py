@@ -170,6 +170,7 @@ def test_for_ends_by_itself_with_every_event_accounted_for(shop: Shop) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("topics")
 def test_given_servers_are_used_instead_of_embedded_ones(
     shop: Shop, settings: shop_settings.Settings
 ) -> None:

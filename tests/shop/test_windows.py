@@ -166,6 +166,7 @@ def test_a_stack_of_its_own_folds_them_anew_and_others_are_asked(conn: Connectio
     assert check(conn) == []
 
 
+@pytest.mark.usefixtures("topics")
 def test_the_command_shows_and_rebuilds(
     env: dict[str, str], pg: Connection, tmp_path: Path
 ) -> None:
