@@ -18,8 +18,9 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from shop import groups, java, kafka, kafka_jars
+from shop import java, kafka, kafka_jars
 from shop import settings as shop_settings
+from shop.commits import Commits
 from shop.guard import Guard
 from shop.ports import HOST, Ports, PortTakenError, is_free
 from shop.server import Server, StartError, environment
@@ -315,15 +316,19 @@ class Broker(Server):
 
     def _probe(self) -> None:
         env = {"KAFKA_BOOTSTRAP_SERVERS": self.where}
-        config = kafka.client_config(shop_settings.load(env, use_stack=False).kafka, "start")
-        client = AdminClient(config)
+        settings = shop_settings.load(env, use_stack=False).kafka
+        client = AdminClient(kafka.client_config(settings, "start"))
         if str(client.list_topics(timeout=2.0).cluster_id) != self._layout.cluster_id:
             # It was faster to take the port.
             raise ConnectionError(f"another Kafka answers on {self.where}")
         if self._alone:
             # The first question about a group makes the topic of the groups, and whoever asks
             # meanwhile is refused ("Coordinator load in progress").
-            answer = groups.committed(client, [_NO_GROUP], timeout=5.0)[_NO_GROUP]
+            commits = Commits(settings, "start")
+            try:
+                answer = commits.read({_NO_GROUP: [("none", 0)]}, timeout=5.0)[_NO_GROUP]
+            finally:
+                commits.close()
             if isinstance(answer, KafkaException):
                 raise answer
 
