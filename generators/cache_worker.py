@@ -21,7 +21,7 @@ from psycopg.rows import class_row
 
 from generators.cache_metrics import CacheMetrics
 from generators.segments import POPULAR_SHARE, PURCHASER_SHARE, fill
-from shop import cache, command, metrics, postgres
+from shop import announce, cache, command, metrics, postgres
 from shop.cache import CachedProduct, CachedUser, CacheMeta
 from shop.clock import Clock, utc_now
 from shop.control import RunRequests
@@ -287,6 +287,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     interval = max(SHORTEST_S, settings.cache_refresh_interval / speed)
     r = cache.client(settings.redis_url)
     worker = CacheWorker(settings, r, interval)
+    announce.servers(settings, "postgres", "redis")
     if args.once:
         refresh_once(worker, settings)
         return ExitCode.OK

@@ -14,7 +14,7 @@ from typing import Final
 
 import psycopg
 
-from shop import command, postgres
+from shop import announce, command, postgres
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.outage import first_line
 from shop.postgres import Connection, Cursor
@@ -169,6 +169,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         with postgres.connection(settings.postgres, "windows") as conn:
             if args.action == "rebuild":
+                announce.servers_in_production(settings, "postgres")
                 say(in_words(rebuild(conn, wanted)))
                 return ExitCode.OK
             held = length(conn)
