@@ -32,7 +32,7 @@ from flows.replay import (
     Result,
     load_fixer,
 )
-from shop import announce, command, deadletters, kafka, postgres
+from shop import announce, command, deadletters, failures, kafka, postgres
 from shop.clock import utc_now
 from shop.deadletters import DeadLetter, Filter
 from shop.errors import ExitCode, JangteoError, UsageError
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         with postgres.connection(settings.postgres, "dlq") as conn:
             return actions[args.action](conn, chosen, args, settings)
     except psycopg.Error as e:
-        raise JangteoError(f"{settings.postgres.where}: {first_line(e)}") from None
+        raise failures.kind(e)(f"{settings.postgres.where}: {first_line(e)}") from None
 
 
 # -- what is meant ---------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from generators.history_request import Begun, Request
 from generators.life import PENDING, remember
 from generators.options import invented
 from generators.plan import Day
-from shop import announce, cache, command
+from shop import announce, cache, command, failures
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.log import get_logger
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 return discard(target)
             return fill(target, asked, settings, stop)
     except psycopg.Error as e:
-        raise JangteoError(
+        raise failures.kind(e)(
             f"{settings.postgres.where}: {first_line(e)}; the same command goes on"
         ) from None
 

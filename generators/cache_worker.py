@@ -287,11 +287,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     interval = max(SHORTEST_S, settings.cache_refresh_interval / speed)
     r = cache.client(settings.redis_url)
     worker = CacheWorker(settings, r, interval)
-    announce.servers(settings, "postgres", "redis")
     if args.once:
+        announce.servers_in_production(settings, "postgres", "redis")
         refresh_once(worker, settings)
         return ExitCode.OK
     where = settings.postgres.where  # a missing setting is said before anything is started
+    announce.servers(settings, "postgres", "redis")
     get_logger().info("started", interval=interval, size=settings.cache_batch_size, reads=where)
     stop = command.stop_on_signals()
     shown = CacheMetrics()

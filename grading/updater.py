@@ -55,8 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Grade once, or until stopped."""
-    announce.servers(settings, "postgres", "redis")
     if args.once:
+        announce.servers_in_production(settings, "postgres")
         policy = settings.grade_policy
         result = grade_once(settings.postgres, policy, full=args.full)
         _log(result)
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     elif args.json:
         raise UsageError("--json goes with --once; the log has every run's result")
     else:
+        announce.servers(settings, "postgres", "redis")
         Updater(settings, command.stop_on_signals()).run()
     return ExitCode.OK
 

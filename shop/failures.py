@@ -29,6 +29,12 @@ def explained(error: Exception) -> JangteoError | None:
     return None
 
 
+def kind(error: Exception) -> type[JangteoError]:
+    """Return the class, and with it the exit code, for a message of a command's own."""
+    known = explained(error)
+    return JangteoError if known is None else type(known)
+
+
 def _postgres(error: Any, psycopg: Any) -> JangteoError:
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
         return JangteoError(

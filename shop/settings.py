@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar, cast
 
 from shop import passwords, policy
-from shop.errors import UsageError
+from shop.errors import UnreachableError, UsageError
 from shop.model import TOPICS
 from shop.stack_env import why_not, with_stack
 from shop.stackfile import find_stack
@@ -271,10 +271,10 @@ class Settings:
                 f"no {server}: DB_TYPE=production takes servers from the environment alone, and "
                 f"{name} is not set"
             )
-        if self.source.why_not:
+        if self.source.why_not:  # a setting is wrong, where below a shop is not running
             raise UsageError(f"no {server}: {name} is not set, and {self.source.why_not}")
         doubts = "".join(f" (not believed: {doubt})" for doubt in self.source.doubts[:2])
-        raise UsageError(
+        raise UnreachableError(
             f"no {server}: {name} is not set and no running stack was found at "
             f"{self.data_dir} or above{doubts}; start one with `jangteo up`, or set {name}"
         )
