@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from shop import env as shop_env
 from shop import settings as shop_settings
-from shop.errors import UsageError
+from shop.errors import UnreachableError, UsageError
 from shop.server import package_dir
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +137,7 @@ def _properties(text: str) -> dict[str, str]:
 
 
 def test_what_is_missing_is_said() -> None:
-    with pytest.raises(UsageError, match="jangteo up"):
+    with pytest.raises(UnreachableError, match="jangteo up"):
         shop_env.variables(shop_settings.load({}, use_stack=False))
     only_redis = shop_env.variables(shop_settings.load({"REDIS_URL": "redis://h"}, use_stack=False))
     assert only_redis == {"REDIS_URL": "redis://h:6379/0"}

@@ -12,7 +12,7 @@ import pytest
 
 from shop import stackfile
 from shop.clock import UTC
-from shop.errors import UsageError
+from shop.errors import UnreachableError, UsageError
 from shop.settings import LOGINS, Settings, load
 from shop.stackfile import Stack
 
@@ -88,7 +88,7 @@ def test_a_servers_settings_are_checked_when_they_are_needed(
 
 @pytest.mark.parametrize("server", ["postgres", "kafka", "redis_url"])
 def test_a_missing_server_says_how_to_start_one(server: str) -> None:
-    with pytest.raises(UsageError, match="jangteo up"):
+    with pytest.raises(UnreachableError, match="jangteo up"):
         getattr(bare(), server)
 
 

@@ -19,7 +19,7 @@ from generators.ledger import Ledger
 from shop import settings as shop_settings
 from shop import spawn, stackfile, supervisor, trust
 from shop.clock import UTC
-from shop.errors import UsageError
+from shop.errors import UnreachableError, UsageError
 from shop.stack import end_leftovers, held
 from shop.stackfile import Stack
 from shop.trust import DistrustError
@@ -121,7 +121,7 @@ def test_a_stack_file_that_others_may_have_written_or_read_is_not_believed(
     doubts: list[str] = []
     assert stackfile.find_stack(path.parent, doubts) is None
     assert why in " ".join(doubts)
-    with pytest.raises(UsageError, match=f"not believed: .*{why}") as e:
+    with pytest.raises(UnreachableError, match=f"not believed: .*{why}") as e:
         _ = shop_settings.load({}, data_dir=path.parent).postgres
     assert "\n" not in str(e.value)
 
@@ -159,7 +159,7 @@ def test_a_second_user_above_the_working_directory_gets_nothing(
             [sys.executable, "-m", "shop.cli", *words], env=env, capture_output=True, text=True,
             check=False, timeout=60,
         )  # fmt: skip
-        assert done.returncode == 2, done
+        assert done.returncode == 3, done
         assert done.stdout == ""
         assert done.stderr.count("\n") == 1
         assert "stranger" not in done.stderr
