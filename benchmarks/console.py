@@ -42,6 +42,7 @@ from console.switch import Switch
 from console.tui.app import ConsoleApp
 from console.tui.look import Look
 from shop import settings, stackfile
+from shop.stack_env import SERVER_PREFIXES
 
 SIZE = (120, 40)
 OURS = (Path(__file__).parents[1] / "console", Path(__file__).parents[1] / "shop")
@@ -153,7 +154,7 @@ class Pty:
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """Return an environment that knows no other shop."""
-    ours = (*settings.SERVER_PREFIXES, "JANGTEO_", "PYTHONDONTWRITEBYTECODE")
+    ours = (*SERVER_PREFIXES, "JANGTEO_", "PYTHONDONTWRITEBYTECODE")
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith(ours)},
         "TERM": "xterm-256color",

@@ -22,9 +22,9 @@ import msgspec
 from console import commands, journal
 from console import sentences as say
 from console.text import printable
-from shop import cache, control
+from shop import cache, control, failures
 from shop.clock import Clock, utc_now
-from shop.errors import JangteoError, UsageError
+from shop.errors import DeadlineError, ExitCode, JangteoError, UsageError
 from shop.log import redact
 from shop.model import TOPICS
 from shop.outage import first_line
@@ -126,7 +126,7 @@ class Request:
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What an action came to; the fields of `journal.Entry`."""
+    """The result of an action: the fields of `journal.Entry`, and an exit code."""
 
     id: str
     at: datetime
@@ -134,6 +134,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     outcome: str
     result: str
+    exit_code: int = ExitCode.OK
+
+    def entry(self) -> journal.Entry:
+        """Return what the journal keeps of it."""
+        fields = msgspec.structs.asdict(self)
+        del fields["exit_code"]
+        return journal.Entry(**fields)
 
 
 def parse(words: Sequence[str]) -> Request:
@@ -220,8 +227,9 @@ class Operator:
         """
         stop = stop or threading.Event()
         if self.refuse:
-            return self._result(request, Outcome.REFUSED, self.refuse)
-        from redis import RedisError  # noqa: PLC0415  (0.1 s that the first picture need not wait)
+            return self._result(request, Outcome.REFUSED, self.refuse, ExitCode.FAILED)
+        # 0.1 s that the first picture need not wait
+        from redis import RedisError  # noqa: PLC0415
 
         try:
             with cache.client(self._settings().redis_url) as client:
@@ -229,14 +237,19 @@ class Operator:
                     text = self._do(client, request, wait, stop)
                     result = self._result(request, Outcome.DONE, text)
                 except JangteoError as e:
-                    result = self._result(request, Outcome.FAILED, str(e))
-                journal.write(client, journal.Entry(**msgspec.structs.asdict(result)))
-        except (RedisError, JangteoError) as e:
+                    result = self._result(request, Outcome.FAILED, str(e), e.exit_code)
+                journal.write(client, result.entry())
+        except JangteoError as e:
             reason = say.NO_REDIS(error=first_line(e))
-            return self._result(request, Outcome.FAILED, reason)
+            return self._result(request, Outcome.FAILED, reason, e.exit_code)
+        except RedisError as e:
+            reason = say.NO_REDIS(error=first_line(e))
+            return self._result(request, Outcome.FAILED, reason, failures.kind(e).exit_code)
         return result
 
-    def _result(self, request: Request, outcome: Outcome, text: str) -> Result:
+    def _result(
+        self, request: Request, outcome: Outcome, text: str, code: ExitCode = ExitCode.OK
+    ) -> Result:
         return Result(
             id=uuid.uuid4().hex[:12],
             at=self._clock(),
@@ -244,6 +257,7 @@ class Operator:
             action=request.words,
             outcome=outcome.value,
             result=printable(redact(text)),
+            exit_code=code,
         )
 
     def _do(self, r: redis.Redis, request: Request, wait: float, stop: threading.Event) -> str:
@@ -343,14 +357,14 @@ def _until(
     """Return what `look` finds.
 
     Raises:
-        JangteoError: if it finds nothing in time, or the waiting was ended.
+        DeadlineError: if it finds nothing in time, or the waiting was ended.
     """
     deadline = time.monotonic() + wait
     while True:
         if found := look():
             return found
         if time.monotonic() >= deadline or stop.wait(_LOOK_S):
-            raise JangteoError(say.NOT_SEEN(seconds=f"{wait:g}", what=otherwise))
+            raise DeadlineError(say.NOT_SEEN(seconds=f"{wait:g}", what=otherwise))
 
 
 def whoami() -> str:

@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--json", action="store_true", help="with --once, --watch, --replay: JSON, a line each")
     add("--timeout", type=command.positive, default=ONCE_TIMEOUT_S, help="of --once, in seconds")
-    add("--port", type=command.count, default=0, help="of --serve (default: a free one)")
+    add("--port", type=command.port, default=0, help="of --serve (default: a free one)")
     add("--read-only", action="store_true", help="show, but refuse to act")
     add("--record", type=Path, metavar="FILE", help="record what is shown into a file")
     add("--replay", type=Path, metavar="FILE", help="show a recording")
@@ -59,6 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--lang", choices=("en", "ko"), help="language (default: the locale's)")
     add("--theme", choices=THEMES, help="colours (default: dark)")
     add("--ascii", action="store_true", help="no character beyond ASCII but names from outside")
+    add("--served", action="store_true", help=argparse.SUPPRESS)  # what --serve starts
     add("--slow", type=command.positive, default=0.0, help=argparse.SUPPRESS)
 
 
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _show(args: argparse.Namespace, settings: Settings) -> int:
     args.lang = args.lang or settings.lang
+    args.read_only = args.read_only or args.served
     _check(args)
     if args.serve:
         from console import serve  # noqa: PLC0415  (needs the extra `serve`)
@@ -187,6 +189,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--compare goes with --replay FILE")
     if args.replay and (args.record or args.once or args.plain or args.watch or args.serve):
         raise UsageError("--replay goes with --json, --compare, --lang, --theme, --ascii only")
+    if args.served and args.record:
+        raise UsageError("a console in a browser writes no files")
     if args.port and not args.serve:
         raise UsageError("--port goes with --serve")
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from shop.cli import COMMANDS
-from shop.errors import JangteoError, UsageError
+from shop.errors import DeadlineError, JangteoError, UsageError
 
 WOULD_PUBLISH: Final = "would be published"
 """The word of `dlq replay --dry-run` for messages that would be published again."""
@@ -56,7 +56,7 @@ def run(data_dir: Path, *words: str) -> str:
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     text = said[-1] if said else f"exit {done.returncode}"
     if done.returncode:
-        raise JangteoError(text)
+        raise JangteoError.of(done.returncode, text)
     return text
 
 
@@ -130,6 +130,6 @@ def _run(data_dir: Path, words: Sequence[str]) -> subprocess.CompletedProcess[st
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise JangteoError(
+        raise DeadlineError(
             f"`jangteo {' '.join(words)}` took longer than {_LONGEST_S:g} s"
         ) from None

@@ -9,7 +9,7 @@ import sys
 import msgspec
 
 from console import actions
-from console.actions import Operator, Outcome
+from console.actions import Operator
 from shop import command
 from shop.errors import ExitCode, UsageError
 from shop.say import say
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Do it; 0 if it is done, 1 if it failed or was refused."""
+    """Do it; the exit code is 0 if it is done, else that of what went wrong."""
     if not args.words:
         say(overview(settings.lang))
         return ExitCode.OK
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         say(msgspec.json.encode(result).decode())
     else:
         say(f"{result.action}: {result.outcome}, {result.result}")
-    return ExitCode.OK if result.outcome == Outcome.DONE.value else ExitCode.FAILED
+    return result.exit_code
 
 
 def overview(lang: str) -> str:

@@ -21,6 +21,7 @@ from console import sentences as say
 from console.model import SCHEMA, Snapshot, encode
 from shop.errors import UsageError
 from shop.log import get_logger
+from shop.trust import open_own
 
 FORMAT: Final = 1
 KEY_EVERY: Final = 60
@@ -62,9 +63,9 @@ class Recorder:
         self._last_event = 0
         self._broken = False
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Made by us, so that the mode is ours: a recording shows names of customers.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o660))
+            # Created here, so that the mode is 0600: a recording shows names of customers.
+            # SQLite gives the files of its log the mode of the database.
+            os.close(open_own(path, os.O_RDWR))
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")

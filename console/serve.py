@@ -15,7 +15,7 @@ from shop.say import say
 from shop.settings import Settings
 
 HOST: Final = "127.0.0.1"
-"""There is no authentication, so nobody else is let in."""
+"""Nobody on another machine is let in; for those on this one see `console.visitors`."""
 _FONT: Final = "https://fonts.googleapis.com"
 """The page's only way out; without the network the browser's own fonts do."""
 
@@ -28,13 +28,26 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """
     _ = settings.redis_url, settings.postgres, settings.kafka
     try:
-        from textual_serve.server import Server  # noqa: PLC0415  (an extra)
+        from aiohttp import web  # noqa: PLC0415  (an extra)
+        from textual_serve.server import Server  # noqa: PLC0415
+
+        from console.visitors import Visitors  # noqa: PLC0415  (needs aiohttp)
     except ImportError:
         raise UsageError("--serve needs the extra: pip install 'jangteo[serve]'") from None
 
     class Quiet(Server):
         def initialize_logging(self) -> None:
             """Nothing: its log shows values of local variables."""
+
+        async def on_startup(self, app: web.Application) -> None:
+            """Nothing: it would print the command, and an address without a token."""
+
+        async def _make_app(self) -> web.Application:
+            app = await super()._make_app()
+            # Only now is it served: the first address can be opened as soon as it is read.
+            visitors = Visitors(HOST, port, lambda url: say(url, to=sys.stderr))
+            app.middlewares.append(visitors.guard)
+            return app
 
     port = args.port or _free_port()
     with socket.socket() as probe:
@@ -48,14 +61,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             shlex.join(command_line(args)), host=HOST, port=port, title="Jangteo console"
         )
         server.templates_path = offline(Path(server.templates_path), Path(folder))
-        say(f"http://{HOST}:{port} (read-only; Ctrl-C stops)", to=sys.stderr)
+        say("the console, read-only, for one browser an address (Ctrl-C stops):", to=sys.stderr)
         server.serve()
     return ExitCode.OK
 
 
 def command_line(args: argparse.Namespace) -> list[str]:
     """Return the command that each visitor gets."""
-    words = [sys.executable, "-m", "console", "--read-only", "--lang", args.lang]
+    words = [sys.executable, "-m", "console", "--served", "--lang", args.lang]
     if args.data_dir:
         words += ["--data-dir", str(args.data_dir)]
     if args.theme:

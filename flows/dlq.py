@@ -32,7 +32,7 @@ from flows.replay import (
     Result,
     load_fixer,
 )
-from shop import command, deadletters, kafka, postgres
+from shop import announce, command, deadletters, failures, kafka, postgres
 from shop.clock import utc_now
 from shop.deadletters import DeadLetter, Filter
 from shop.errors import ExitCode, JangteoError, UsageError
@@ -88,12 +88,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         settings.refuse_in_production(
             "purge dead letters", "--yes-production", allowed=args.yes_production
         )
+    if args.action == "purge":
+        announce.servers_in_production(settings, "postgres")
     actions = {"list": _list, "show": _show, "replay": _replay, "purge": _purge, "counts": _counts}
     try:
         with postgres.connection(settings.postgres, "dlq") as conn:
             return actions[args.action](conn, chosen, args, settings)
     except psycopg.Error as e:
-        raise JangteoError(f"{settings.postgres.where}: {first_line(e)}") from None
+        raise failures.kind(e)(f"{settings.postgres.where}: {first_line(e)}") from None
 
 
 # -- what is meant ---------------------------------------------------------------------------
@@ -252,6 +254,7 @@ def _replay(conn: Connection, chosen: Filter, args: argparse.Namespace, settings
     if args.dry_run:
         results: Iterable[Result] = replay.dry_run()
     else:
+        announce.servers_in_production(settings, "postgres", "kafka")
         stop = command.stop_on_signals()
         kafka.wait_until_up(settings.kafka)
         results = replay.run(settings.kafka, stop)

@@ -25,7 +25,7 @@ from flows.source import KafkaSource
 from flows.spend import fold
 from flows.store import Store
 from flows.tally import Tally
-from shop import log, settings, windows
+from shop import announce, log, settings, windows
 from shop.errors import JangteoError
 from shop.say import say
 from shop.settings import Settings
@@ -65,6 +65,7 @@ def get_flow() -> Dataflow:
         counts = Tally()
         dataflow = build(config, stop, counts)
         windows.refuse_another(config)
+        announce.servers(config, "kafka", "postgres", "redis")
     except JangteoError as e:
         say(f"flows.ingest: {log.redact(str(e))}", to=sys.stderr)
         sys.exit(e.exit_code)

@@ -33,8 +33,9 @@ from generators.history import Ending
 from generators.history_process import Source
 from generators.history_request import Begun, Request
 from generators.life import PENDING, remember
+from generators.options import invented
 from generators.plan import Day
-from shop import cache, command
+from shop import announce, cache, command, failures
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.log import get_logger
@@ -42,6 +43,11 @@ from shop.outage import first_line
 from shop.settings import Settings
 
 STATE: Final = "backfill-kafka.json"
+USES: Final[dict[str, tuple[announce.Name, ...]]] = {
+    "postgres": ("postgres", "redis"),
+    "kafka": ("kafka",),
+}
+"""The servers that a history goes to."""
 
 
 class Target(Protocol):
@@ -99,17 +105,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--speed", type=command.positive, help="with --to kafka: paced, seconds per second")
     add("--truncate", action="store_true", help="empty the shop, or the folder, first")
     add("--discard", action="store_true", help="give up a history that is half done; then end")
-    add(
-        "--yes-production", action="store_true",
-        help="allow it with DB_TYPE=production",
-    )  # fmt: skip
+    invented(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Write a history."""
-    settings.refuse_in_production(
-        "write a made-up history", "--yes-production", allowed=args.yes_production
-    )
+    settings.refuse_invented("write a made-up history", allowed=args.yes_production)
+    if args.truncate or args.discard:
+        settings.refuse_in_production(
+            "empty the shop", "--yes-production", allowed=args.yes_production
+        )
     asked = Request(
         days=args.days, end=args.end, users=args.users, products=args.products,
         orders_per_day=args.orders_per_day,
@@ -121,11 +126,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     stop = command.stop_on_signals()
     try:
         with contextlib.closing(target_of(args, settings, stop)) as target:
+            announce.servers(settings, *USES.get(args.to[0], ()))
             if args.discard:
                 return discard(target)
             return fill(target, asked, settings, stop)
     except psycopg.Error as e:
-        raise JangteoError(
+        raise failures.kind(e)(
             f"{settings.postgres.where}: {first_line(e)}; the same command goes on"
         ) from None
 

@@ -21,7 +21,7 @@ from psycopg.rows import class_row
 
 from generators.cache_metrics import CacheMetrics
 from generators.segments import POPULAR_SHARE, PURCHASER_SHARE, fill
-from shop import cache, command, metrics, postgres
+from shop import announce, cache, command, metrics, postgres
 from shop.cache import CachedProduct, CachedUser, CacheMeta
 from shop.clock import Clock, utc_now
 from shop.control import RunRequests
@@ -288,9 +288,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     r = cache.client(settings.redis_url)
     worker = CacheWorker(settings, r, interval)
     if args.once:
+        announce.servers_in_production(settings, "postgres", "redis")
         refresh_once(worker, settings)
         return ExitCode.OK
     where = settings.postgres.where  # a missing setting is said before anything is started
+    announce.servers(settings, "postgres", "redis")
     get_logger().info("started", interval=interval, size=settings.cache_batch_size, reads=where)
     stop = command.stop_on_signals()
     shown = CacheMetrics()

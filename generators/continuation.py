@@ -21,6 +21,7 @@ from generators import scenario_control, scenarios, sequel_store
 from generators.backfill_progress import progress
 from generators.history_state import StateError, unpack
 from generators.life import Life
+from generators.options import invented
 from generators.outbox import Outbox
 from generators.plan import Day, Plan
 from generators.sequel import Sequel
@@ -29,7 +30,7 @@ from generators.sequel_store import Left, Position
 from generators.simulate import Simulation
 from generators.steering import Steering
 from generators.streams import stream
-from shop import cache, command, kafka, policy, postgres
+from shop import announce, cache, command, kafka, policy, postgres
 from shop.clock import UTC, Clock, utc_now
 from shop.errors import ExitCode, UnreachableError
 from shop.log import get_logger
@@ -58,10 +59,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until", type=moment, metavar="TIME", help="end there, e.g. 2026-11-20T09:00Z"
     )
+    invented(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish until stopped."""
+    settings.refuse_invented("publish a made-up shop", allowed=args.yes_production)
+    announce.servers(settings, "postgres", "kafka", "redis")
     stop = command.stop_on_signals()
     r = cache.client(settings.redis_url)
     with postgres.connection(settings.postgres, NAME, autocommit=True) as conn:

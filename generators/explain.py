@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 
 from generators import behaviour, propensity, scenario_control, scenarios
 from generators.segments import PURCHASER_SHARE
-from shop import cache, command, postgres
+from shop import cache, command, failures, postgres
 from shop.cache import CachedUser
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             spans = scenarios.between(settings.seed, at, at + 1)
             spans += scenario_control.spans(scenario_control.started(r, now))
     except psycopg.Error as e:
-        raise JangteoError(f"cannot read the shop: {first_line(e)}") from None
+        raise failures.kind(e)(f"cannot read the shop: {first_line(e)}") from None
     except redis.RedisError as e:
         raise UnreachableError(f"cannot reach Redis: {first_line(e)}") from None
     if user is None:

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from generators import ledger
 from generators.faults import IGNORED, STORED
 from generators.ledger import Entry
-from shop import command, kafka, postgres
+from shop import command, failures, kafka, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError
 from shop.outage import first_line
 from shop.postgres import Connection
@@ -181,7 +181,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             rejected = {where: reason for where, reason in rejected.items() if where not in again}
             result = compare(held, rejected, _stored(conn, held))
     except psycopg.Error as e:
-        raise JangteoError(f"cannot read the shop: {first_line(e)}") from None
+        raise failures.kind(e)(f"cannot read the shop: {first_line(e)}") from None
     for line in result.differences[:SHOWN]:
         say(line)
     if len(result.differences) > SHOWN:

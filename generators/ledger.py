@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from shop.errors import JangteoError, UsageError
+from shop.trust import open_own
 
 FOLDER: Final = "faults"
 
@@ -94,13 +95,11 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-            self._descriptor = os.open(path, flags, 0o644)
+            self._descriptor = open_own(path, os.O_RDWR | os.O_APPEND)
             held = path.read_bytes()
             os.ftruncate(self._descriptor, held.rfind(b"\n") + 1)
         except OSError as e:
-            raise UsageError(f"ledger: cannot write {path}: {e.strerror}") from None
+            raise UsageError(f"ledger: cannot write {path}: {e.strerror or e}") from None
         self.next_number = 1 + max((i.number for i in _lines(path)), default=0)
 
     def add(self, lines: Sequence[Line]) -> None:

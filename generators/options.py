@@ -37,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--for", dest="seconds", type=command.positive, metavar="SECONDS", help="stop after that"
     )
+    invented(parser)
     parser.add_argument(
         "--node",
         type=int,
@@ -44,6 +45,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar=f"0..{FAULT_NODE - 1}",
         help="for a second generator of the same kind: its own number (default: 0)",
+    )
+
+
+def invented(parser: argparse.ArgumentParser) -> None:
+    """Add the option without which nothing is made up in production."""
+    parser.add_argument(
+        "--yes-production",
+        action="store_true",
+        help="allow made-up data with DB_TYPE=production (as ALLOW_INVENTED_DATA=yes)",
     )
 
 

@@ -189,6 +189,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish orders until stopped."""
+    settings.refuse_invented("publish made-up orders", allowed=args.yes_production)
     source = OrderSource(
         cache.client(settings.redis_url),
         options.seed_of(args, settings),

@@ -49,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish products until stopped."""
+    settings.refuse_invented("publish made-up products", allowed=args.yes_production)
     stop = command.stop_on_signals()
     name = options.process_name(ListingSource.topic, args.node)
     source = ListingSource(stream(options.seed_of(args, settings), name), IdGenerator(args.node))

@@ -23,7 +23,7 @@ from generators.outbox import Outbox
 from generators.spoiler import spoiler
 from generators.steering import Steering
 from generators.streams import Floats, stream
-from shop import cache, command, control, kafka
+from shop import announce, cache, command, control, kafka
 from shop.control import Control
 from shop.errors import ExitCode
 from shop.log import get_logger
@@ -303,6 +303,7 @@ def publish(
         law = Poisson(law)
     pacer = Pacer(law, stream(seed_of(args, settings), f"arrivals/{name}"), made=made)
     outbox = Outbox(source.topic, lambda **o: kafka.producer(settings.kafka, name, **o))
+    announce.servers(settings, "kafka", "redis")
     r = cache.client(settings.redis_url, timeout=1.0) if settings.env.get("REDIS_URL") else None
     get_logger().info(
         "started", topic=source.topic, law=str(law), made=made, seed=seed_of(args, settings)

@@ -138,6 +138,8 @@ def answer(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
             raise UsageError(f"{args.action} takes no name")
     elif not args.name:
         raise UsageError(f"which scenario? `scenario list` names them: {', '.join(BY_NAME)}")
+    elif args.name not in BY_NAME:  # before a shop is asked
+        raise UsageError(f"no scenario {args.name!r}; known: {', '.join(BY_NAME)}")
     if args.action == "list":
         _list(as_json=args.json)
         return ExitCode.OK

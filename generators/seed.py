@@ -19,12 +19,12 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from generators import population
+from generators import options, population
 from generators.publisher import SEED_NODE
 from generators.streams import Floats, Ints, stream
-from shop import command, postgres
+from shop import announce, command, postgres
 from shop.clock import KST, UTC, Clock, utc_now
-from shop.errors import ExitCode, JangteoError
+from shop.errors import ExitCode, JangteoError, UsageError
 from shop.ids import EPOCH_MS, NODES, SEQUENCE_BITS, ids_at
 from shop.log import get_logger
 from shop.model import ID_FIELD
@@ -185,16 +185,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--truncate", action="store_true", help="empty the shop first: all users, products, orders"
     )
     parser.add_argument(
-        "--yes-production", action="store_true", help="allow --truncate with DB_TYPE=production"
+        "--unless-production",
+        action="store_true",
+        help="with DB_TYPE=production and without permission: do nothing, successfully",
     )
+    options.invented(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Seed the shop."""
+    try:
+        settings.refuse_invented("write made-up customers", allowed=args.yes_production)
+    except UsageError as e:
+        if not args.unless_production:
+            raise
+        get_logger().info(f"nothing was written: {e}")
+        return ExitCode.OK
     if args.truncate:
         settings.refuse_in_production(
             "empty the shop", "--yes-production", allowed=args.yes_production
         )
+    announce.servers_in_production(settings, "postgres")
     seed = settings.seed if args.seed is None else args.seed
     began = time.monotonic()
     with postgres.connection(settings.postgres, "seed") as conn:

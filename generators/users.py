@@ -49,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish sign-ups until stopped."""
+    settings.refuse_invented("publish made-up sign-ups", allowed=args.yes_production)
     stop = command.stop_on_signals()
     name = options.process_name(SignUpSource.topic, args.node)
     source = SignUpSource(stream(options.seed_of(args, settings), name), IdGenerator(args.node))

@@ -18,7 +18,7 @@ import redis
 from grading.metrics import GraderMetrics
 from grading.policy import POLICY, Policy
 from grading.store import GradeRun, grade_users
-from shop import cache, command, control, metrics, postgres
+from shop import announce, cache, command, control, metrics, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.log import get_logger
 from shop.outage import Outage, first_line, pause
@@ -56,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Grade once, or until stopped."""
     if args.once:
+        announce.servers_in_production(settings, "postgres")
         policy = settings.grade_policy
         result = grade_once(settings.postgres, policy, full=args.full)
         _log(result)
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     elif args.json:
         raise UsageError("--json goes with --once; the log has every run's result")
     else:
+        announce.servers(settings, "postgres", "redis")
         Updater(settings, command.stop_on_signals()).run()
     return ExitCode.OK
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeAlias
 
-from shop import log, settings
+from shop import failures, log, settings
 from shop.errors import ExitCode, JangteoError
 from shop.say import say
 from shop.settings import Settings
@@ -46,6 +46,14 @@ def count(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 0")
+    return value
+
+
+def port(text: str) -> int:
+    """Read the number of a port, for argparse; 0 stands for any free one."""
+    value = int(text)
+    if not 0 <= value <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 0 to 65535")
     return value
 
 
@@ -104,3 +112,8 @@ def main(
     except BrokenPipeError:  # `jangteo ... | head` closed our stdout: not a fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except Exception as e:
+        if (known := failures.explained(e)) is None:
+            raise
+        say(f"{prog}: {log.redact(str(known))}", to=sys.stderr)
+        return known.exit_code

@@ -26,7 +26,7 @@ from shop.kafka_broker import Broker
 from shop.ports import HOST, Ports
 from shop.server import Server, StartError, environment, executable, package_dir, version_of
 from shop.spawn import shim
-from shop.stackfile import write_private
+from shop.trust import write_private
 
 __all__ = ["Broker", "Postgres", "Redis"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import psycopg
 from confluent_kafka import KafkaException
 
-from shop import command, kafka, postgres
+from shop import announce, command, kafka, postgres
 from shop.errors import ExitCode, JangteoError
 from shop.model import TOPICS
 from shop.outage import first_line
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do it, and say what was done."""
     where, brokers = settings.postgres, settings.kafka  # all known before anything is touched
     passwords = settings.login_passwords if args.logins else {}
+    announce.servers_in_production(settings, "postgres", "kafka")
     say(init_schema(where))
     if args.roles or args.logins:
         say(init_roles(where, passwords))

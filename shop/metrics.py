@@ -26,6 +26,7 @@ from shop.log import get_logger
 from shop.outage import first_line
 from shop.settings import Settings
 from shop.stackfile import process_started
+from shop.trust import write_private
 
 FOLDER: Final = "metrics"
 _SLOW_CLIENT_S: Final = 5.0
@@ -127,9 +128,8 @@ def _publish(name: str, settings: Settings, port: int) -> Path | None:
             pid = other.stem.rpartition("-")[2]
             if pid.isdigit() and process_started(int(pid)) is None:
                 other.unlink(missing_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(record), encoding="utf-8")
-        temporary.replace(path)
+        # Not private: Prometheus may run as another user, and there is no secret in it.
+        write_private(path, json.dumps(record), mode=0o644)
     except OSError as e:  # a read-only file system only costs the discovery
         get_logger().info("metrics: not published", folder=str(folder), error=first_line(e))
         return None

@@ -28,6 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="go on with the finished history of `jangteo backfill`",
     )  # fmt: skip
     add("--json", action="store_true", help="end with one JSON line on stdout")
+    add(
+        "--yes-production", action="store_true",
+        help="allow made-up data with DB_TYPE=production (as ALLOW_INVENTED_DATA=yes)",
+    )  # fmt: skip
     add("--plain", action="store_true", help="plain lines on a terminal too")
     server = parser.add_argument_group("servers to use instead of embedded ones")
     server.add_argument("--kafka", metavar="HOST:PORT", help="as KAFKA_BOOTSTRAP_SERVERS")

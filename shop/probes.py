@@ -26,7 +26,8 @@ from shop.log import redact
 from shop.model import TOPICS
 from shop.outage import first_line
 from shop.postgres import Connection
-from shop.settings import KAFKA_HOME, SERVER_PREFIXES, Settings
+from shop.settings import KAFKA_HOME, Settings
+from shop.stack_env import SERVER_PREFIXES
 from shop.stackfile import Stack, find_stack, read_stack, same_process
 from shop.supervisor import State, read_snapshot
 

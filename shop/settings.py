@@ -1,8 +1,10 @@
 """The environment as typed settings; with none set, the running `jangteo up` is found.
 
-Every variable is documented in `deploy/.env.example`. Precedence, per server: the environment,
-then the stack file of a running `jangteo up`. A password may stand in a file instead, named by
-the variable with `_FILE` appended (the convention of the official images).
+Every variable is documented in `deploy/.env.example`. The servers come from one source: from the
+environment, where it names any of them, else from the stack file of a running `jangteo up`; never
+from both, which would feed one shop's events into the database of another. In production they
+come from the environment alone. A password may be in a file instead, named by the variable with
+`_FILE` appended (the convention of the official images).
 """
 
 from __future__ import annotations
@@ -14,21 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeVar, cast
 
-from shop import policy
-from shop.errors import UsageError
+from shop import passwords, policy
+from shop.errors import UnreachableError, UsageError
 from shop.model import TOPICS
+from shop.stack_env import why_not, with_stack
 from shop.stackfile import find_stack
 
 DbType = Literal["local", "production"]
 
-_DEFAULT_PASSWORDS: Final = frozenset({"", "password", "postgres", "admin", "secret", "changeme"})
-ADDRESSES: Final = {
-    "KAFKA_": "KAFKA_BOOTSTRAP_SERVERS",
-    "POSTGRES_": "POSTGRES_HOST",
-    "REDIS_": "REDIS_URL",
-}
-"""Each server's variables begin so; the one named says where it is."""
-SERVER_PREFIXES: Final = tuple(ADDRESSES)
 EMBEDDED_PORTS: Final = {
     "kafka": "JANGTEO_KAFKA_PORT",
     "postgres": "JANGTEO_POSTGRES_PORT",
@@ -52,6 +47,19 @@ _SECRETS: Final = ("POSTGRES_PASSWORD", *LOGINS.values(), "KAFKA_SASL_PASSWORD",
 _YEAR_S: Final = 366 * 86_400  # longer is a slip of the keyboard; waiting for ever is a crash
 
 Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Why the servers do not come from a running stack.
+
+    Attributes:
+        why_not: why the one that was found is not used; empty if it is, or none was found.
+        doubts: files that were found and not believed, with the reason.
+    """
+
+    why_not: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,11 @@ class Settings:
 
     data_dir: Path
     env: Mapping[str, str] = field(repr=False)
+    source: Source = field(repr=False)
+    """Why no running stack is used."""
     db_type: DbType
+    allow_invented_data: bool
+    """Whether made-up customers and orders may be written and published in production."""
     cache_refresh_interval: float
     cache_batch_size: int
     grade_interval: float
@@ -152,7 +164,7 @@ class Settings:
             ),
             sslrootcert=env.get("POSTGRES_SSLROOTCERT"),
         )
-        self._refuse_default("POSTGRES_PASSWORD", settings.password)
+        self._refuse_default("POSTGRES_PASSWORD", settings.password, settings.user)
         return settings
 
     @property
@@ -164,7 +176,7 @@ class Settings:
         """
         found = {kind: self.env.get(name) or "password" for kind, name in LOGINS.items()}
         for kind, password in found.items():
-            self._refuse_default(LOGINS[kind], password)
+            self._refuse_default(LOGINS[kind], password, f"shop_{kind}")
         return found
 
     @property
@@ -182,6 +194,12 @@ class Settings:
             if name == "KAFKA_SECURITY_PROTOCOL" or name.startswith(("KAFKA_SASL_", "KAFKA_SSL_"))
             if not name.endswith("_FILE")
         }
+        if passwords.kafka_needs_one(client):
+            self._refuse_default(
+                "KAFKA_SASL_PASSWORD",
+                client.get("sasl.password", ""),
+                client.get("sasl.username", ""),
+            )
         return KafkaSettings(
             bootstrap_servers=env["KAFKA_BOOTSTRAP_SERVERS"],
             client=client,
@@ -200,6 +218,8 @@ class Settings:
         url = self.env["REDIS_URL"]
         if not re.match(r"(rediss?|unix)://", url):
             raise UsageError("REDIS_URL must begin with redis://, rediss:// or unix://")
+        if (credentials := passwords.of_redis(url)) is not None:
+            self._refuse_default("REDIS_URL", *credentials, what="password in REDIS_URL")
         return url
 
     @property
@@ -220,19 +240,44 @@ class Settings:
         if self.db_type == "production" and not allowed:
             raise UsageError(f"DB_TYPE=production refuses to {what}; add {flag} if you mean it")
 
-    def _refuse_default(self, name: str, password: str) -> None:
-        if self.db_type == "production" and password.lower() in _DEFAULT_PASSWORDS:
+    def refuse_invented(self, what: str, *, allowed: bool) -> None:
+        """Refuse to make up data in production mode unless the flag or the variable allows it.
+
+        Args:
+            what: completes "refuses to".
+            allowed: whether --yes-production was given.
+
+        Raises:
+            UsageError: names flag and variable.
+        """
+        if self.db_type == "production" and not (allowed or self.allow_invented_data):
             raise UsageError(
-                f"DB_TYPE=production refuses a missing or default {name}: "
+                f"DB_TYPE=production refuses to {what}; add --yes-production, or set "
+                "ALLOW_INVENTED_DATA=yes, if you mean it"
+            )
+
+    def _refuse_default(self, name: str, password: str, user: str, *, what: str = "") -> None:
+        if self.db_type == "production" and passwords.is_default(password, user):
+            raise UsageError(
+                f"DB_TYPE=production refuses a missing or default {what or name}: "
                 f"set {name}, or {name}_FILE to a file that holds it"
             )
 
     def _require(self, name: str, server: str) -> None:
-        if not self.env.get(name):
+        if self.env.get(name):
+            return
+        if self.db_type == "production":
             raise UsageError(
-                f"no {server}: {name} is not set and no running stack was found at "
-                f"{self.data_dir} or above; start one with `jangteo up`, or set {name}"
+                f"no {server}: DB_TYPE=production takes servers from the environment alone, and "
+                f"{name} is not set"
             )
+        if self.source.why_not:  # a setting is wrong, where below a shop is not running
+            raise UsageError(f"no {server}: {name} is not set, and {self.source.why_not}")
+        doubts = "".join(f" (not believed: {doubt})" for doubt in self.source.doubts[:2])
+        raise UnreachableError(
+            f"no {server}: {name} is not set and no running stack was found at "
+            f"{self.data_dir} or above{doubts}; start one with `jangteo up`, or set {name}"
+        )
 
 
 def load(
@@ -253,12 +298,20 @@ def load(
     """
     environ = os.environ if environ is None else environ
     named = data_dir or (Path(d) if (d := environ.get("JANGTEO_DATA_DIR")) else None)
-    stack = find_stack(named) if use_stack else None
-    env = _with_files(_with_stack(environ, stack.env if stack else {}))
+    doubts: list[str] = []
+    stack = find_stack(named, doubts) if use_stack else None
+    env = _with_files(dict(environ))
+    refused = why_not(env, stack) if stack else ""
+    if stack and not refused:
+        env = with_stack(env, stack.env)
+    else:
+        stack = None
     return Settings(
         data_dir=(stack.data_dir if stack else named or Path(".jangteo")).absolute(),
         env=env,
+        source=Source(refused, tuple(doubts)),
         db_type=cast("DbType", _choice(env, "DB_TYPE", "local", ("local", "production"))),
+        allow_invented_data=_choice(env, "ALLOW_INVENTED_DATA", "no", ("no", "yes")) == "yes",
         cache_refresh_interval=_number(
             env, "CACHE_REFRESH_INTERVAL", 50.0, float, low=0.1, high=_YEAR_S
         ),
@@ -301,30 +354,10 @@ def asked_ports(environ: Mapping[str, str]) -> dict[str, int]:
     return asked
 
 
-def _with_stack(environ: Mapping[str, str], stack: Mapping[str, str]) -> dict[str, str]:
-    """Let the stack tell of each server whose address the environment does not give.
-
-    Single variables of the environment, such as another POSTGRES_DB, still win.
-    """
-    merged = dict(environ)
-    for prefix, address in ADDRESSES.items():
-        if not environ.get(address):
-            merged.update(
-                {n: v for n, v in stack.items() if n.startswith(prefix) and not environ.get(n)}
-            )
-    for name, value in stack.items():
-        if not name.startswith(SERVER_PREFIXES):
-            merged.setdefault(name, value)
-    return merged
-
-
 def _with_files(env: dict[str, str]) -> dict[str, str]:
     for name in _SECRETS:
         if path := env.get(f"{name}_FILE"):
-            try:
-                env[name] = Path(path).read_text(encoding="utf-8").strip()
-            except OSError as e:
-                raise UsageError(f"{name}_FILE: cannot read {path}: {e.strerror}") from None
+            env[name] = passwords.from_file(f"{name}_FILE", path)
     return env
 
 

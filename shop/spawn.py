@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from shop.trust import open_own
+
 SAME: Final = "same"
 _SHIM: Final = str(Path(__file__).with_name("child.py"))
 
@@ -52,8 +54,7 @@ def spawn(
         cwd: its working directory; by default ours.
         descriptors: open files that it inherits, such as one that holds a lock.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    with os.fdopen(open_own(log, os.O_WRONLY | os.O_APPEND), "ab") as output:
         return subprocess.Popen(
             shim(argv, death_signal=death_signal, identity=identity),
             stdin=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ from typing import Final
 import psutil
 from confluent_kafka import KafkaException
 
-from shop import kafka, stackfile
+from shop import kafka, stackfile, trust
 from shop import settings as shop_settings
 from shop.clock import KST, utc_now
 from shop.embedded import Broker, Postgres, Redis
@@ -39,11 +39,6 @@ EMBEDDED: Final[Mapping[str, type[Server]]] = {
     "REDIS_URL": Redis,
     "KAFKA_BOOTSTRAP_SERVERS": Broker,
 }
-# What another terminal must see as we do: where servers are, and what gives results their meaning.
-_PUBLISHED: Final = (
-    *("KAFKA_", "POSTGRES_", "REDIS_"),
-    *("CACHE_", "GRADE_", "INGEST_", "SPEND_", "SHOP_", "DB_TYPE"),
-)
 # PostgreSQL may write a last checkpoint. What the others wait for, such as a broker that died with
 # the stack, does not come back; what Kafka acknowledged is on disk.
 _LEFTOVER_GRACE_S: Final = 2.0
@@ -57,10 +52,12 @@ def held(data_dir: Path) -> Iterator[None]:
         UsageError: says who holds it since when, or why the directory cannot be used.
     """
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = (data_dir / "lock").open("a+", encoding="utf-8")
+        trust.make_folder(data_dir)
+        trust.check_folder(data_dir)
+        file = os.fdopen(trust.open_own(data_dir / "lock", os.O_RDWR), "r+", encoding="utf-8")
     except OSError as e:
-        raise UsageError(f"cannot use {data_dir} as data directory: {e.strerror}") from None
+        reason = e if isinstance(e, trust.DistrustError) else e.strerror
+        raise UsageError(f"cannot use {data_dir} as data directory: {reason}") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -189,7 +186,7 @@ class Stack:
 
     def publish(self) -> None:
         """Let other commands find the stack."""
-        env = {k: v for k, v in self.env.items() if k.startswith(_PUBLISHED)}
+        env = {k: v for k, v in self.env.items() if k.startswith(stackfile.PUBLISHED)}
         pid = os.getpid()
         stackfile.publish(
             stackfile.Stack(

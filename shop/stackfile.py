@@ -12,13 +12,24 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from shop.trust import DistrustError, read_own, write_private
 
 STACK_FILE: Final = "stack.json"
 DEFAULT_NAME: Final = ".jangteo"
+PUBLISHED: Final = (
+    *("KAFKA_", "POSTGRES_", "REDIS_"),
+    *("CACHE_", "GRADE_", "INGEST_", "SPEND_", "SHOP_", "DB_TYPE"),
+)
+"""What another terminal must see as the stack does: where the servers are, and what gives results
+their meaning. Variables of other names are not taken from a stack file."""
+_HOSTS: Final = re.compile(r"[\w.:,%/@\[\]-]*")
+"""Of the variables that name a host: a name, an address, a path of sockets, several of them."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +76,6 @@ def same_process(pid: int, started: float) -> bool:
     return now is not None and abs(now - started) < 2.0
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step, readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)
-
-
 def publish(stack: Stack) -> None:
     """Make a stack findable."""
     record = {**asdict(stack), "data_dir": str(stack.data_dir)}
@@ -91,47 +92,81 @@ def withdraw(data_dir: Path) -> None:
 
 
 def read_stack(data_dir: Path) -> Stack | None:
-    """Return the stack that a data directory describes, running or not; None if none."""
+    """Return the stack that a data directory describes, running or not; None if there is none."""
+    return _read(data_dir, [])
+
+
+def _read(data_dir: Path, doubts: list[str]) -> Stack | None:
+    path = data_dir / STACK_FILE
     try:
-        record = json.loads((data_dir / STACK_FILE).read_text(encoding="utf-8"))
+        record = json.loads(read_own(path, secret=True))
         return Stack(
             data_dir=data_dir.absolute(),
             pid=int(record["pid"]),
             pid_started=float(record["pid_started"]),
             started_at=str(record["started_at"]),
-            env=dict(record["env"]),
+            env=_checked(path, record["env"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except DistrustError as e:
+        doubts.append(str(e))
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def find_stack(named: Path | None = None) -> Stack | None:
+def _checked(path: Path, env: Any) -> dict[str, str]:
+    """Return the variables of a stack file.
+
+    Raises:
+        DistrustError: if one cannot have been written by `publish`.
+    """
+    for name, value in dict(env).items():
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", name) or not name.startswith(PUBLISHED):
+            raise DistrustError(f"{path} sets a variable that no stack has")
+        if not isinstance(value, str) or "\0" in value or len(value) > 4096:
+            raise DistrustError(f"{path} has a value of {name} that no variable can have")
+        if name in ("POSTGRES_HOST", "KAFKA_BOOTSTRAP_SERVERS") and not _HOSTS.fullmatch(value):
+            raise DistrustError(f"{path} has a value of {name} that is not an address")
+        if name == "POSTGRES_PORT" and not re.fullmatch(r"[0-9]{1,5}", value):
+            raise DistrustError(f"{path} has a value of {name} that is not a port")
+    return dict(env)
+
+
+def find_stack(named: Path | None = None, doubts: list[str] | None = None) -> Stack | None:
     """Return the running stack: the named directory's, else the nearest, else the only one.
 
     Args:
         named: a data directory given by the user; nothing else is looked at then.
+        doubts: receives why a stack file that is there was not believed.
     """
+    doubts = [] if doubts is None else doubts
     if named is not None:
-        return _alive(named)
+        return _alive(named, doubts)
     here = Path.cwd()
     for directory in (here, *here.parents):
-        if stack := _alive(directory / DEFAULT_NAME):
+        if stack := _alive(directory / DEFAULT_NAME, doubts):
             return stack
-    elsewhere = list(_elsewhere())
+    elsewhere = list(_elsewhere(doubts))
     return elsewhere[0] if len(elsewhere) == 1 else None
 
 
-def _alive(data_dir: Path) -> Stack | None:
-    stack = read_stack(data_dir)
+def _alive(data_dir: Path, doubts: list[str]) -> Stack | None:
+    stack = _read(data_dir, doubts)
     return stack if stack is not None and stack.alive else None
 
 
-def _elsewhere() -> Iterator[Stack]:
+def _elsewhere(doubts: list[str]) -> Iterator[Stack]:
     directory = _state_dir()
     for pointer in sorted(directory.glob("*")) if directory.is_dir() else ():
-        with contextlib.suppress(OSError):
-            if stack := _alive(Path(pointer.read_text(encoding="utf-8").strip())):
-                yield stack
+        try:
+            data_dir = Path(os.fsdecode(read_own(pointer, limit=8192)).strip())
+        except DistrustError as e:
+            doubts.append(str(e))
+            continue
+        except OSError:
+            continue
+        if data_dir.is_absolute() and (stack := _alive(data_dir, doubts)):
+            yield stack
 
 
 def _state_dir() -> Path:

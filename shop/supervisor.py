@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from shop.clock import Clock, utc_now
 from shop.spawn import spawn, tail
-from shop.stackfile import process_started, write_private
+from shop.stackfile import process_started
+from shop.trust import read_own, write_private
 
 SNAPSHOT: Final = "processes.json"
 FIRST_BACKOFF_S: Final = 0.5
@@ -296,7 +297,7 @@ def rotate(log: Path) -> None:
 def read_snapshot(data_dir: Path) -> list[Status]:
     """Return the last snapshot written in a data directory; empty if there is none."""
     try:
-        record = json.loads((data_dir / SNAPSHOT).read_text(encoding="utf-8"))
+        record = json.loads(read_own(data_dir / SNAPSHOT))
         return [
             Status(**{**p, "up_since": p["up_since"] and datetime.fromisoformat(p["up_since"])})
             for p in record["processes"]

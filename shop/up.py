@@ -20,6 +20,7 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 
 from shop import (
+    announce,
     cache,
     command,
     consistency,
@@ -391,6 +392,20 @@ def _data_dir(args: argparse.Namespace) -> Path:
     return Path(named).absolute()
 
 
+def _check_servers(settings: Settings) -> None:
+    """Check the servers that are named, and in production that all of them are.
+
+    Raises:
+        UsageError: names the first that is wrong or missing.
+    """
+    production = settings.db_type == "production"
+    if production or settings.env.get("REDIS_URL"):
+        _ = settings.redis_url
+    if production:  # elsewhere those that are not named are started
+        _ = settings.postgres, settings.kafka
+        announce.servers(settings, "postgres", "kafka", "redis")
+
+
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (every command has both)
     """Run the shop until stopped, or for the given time."""
     # Not the settings we are given: a stack that runs already would have filled them in.
@@ -399,10 +414,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (
     checked = shop_settings.load(environ, data_dir=data_dir, use_stack=False)
     if args.goes_on and checked.speed != 1:
         raise UsageError("--continue goes by the clock: it cannot have another speed than 1")
-    if environ.get("REDIS_URL"):
-        _ = checked.redis_url
     asked_ports(environ)
     given = bool(environ.get("KAFKA_BOOTSTRAP_SERVERS"))
+    _check_servers(checked)
+    checked.refuse_invented("run a made-up shop", allowed=args.yes_production)
+    allowed = {"ALLOW_INVENTED_DATA": "yes"} if args.yes_production else {}
     console = Console(stderr=bool(args.json))
     plain = bool(args.plain or args.json)
     with held(data_dir):
@@ -410,7 +426,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (
         bar = None if plain else console
         rates = {"SHOP_SPEED": str(checked.speed), "SHOP_SEED": str(checked.seed)}
         broker = Broker if given else fallback.broker(view.say, terminal=bar)
-        return Up(args, data_dir, {**checked.env, **rates}, view, broker).run()
+        return Up(args, data_dir, {**checked.env, **rates, **allowed}, view, broker).run()
 
 
 if __name__ == "__main__":

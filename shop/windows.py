@@ -14,8 +14,8 @@ from typing import Final
 
 import psycopg
 
-from shop import command, postgres
-from shop.errors import ExitCode, JangteoError, UsageError
+from shop import announce, command, failures, postgres
+from shop.errors import ExitCode, UsageError
 from shop.outage import first_line
 from shop.postgres import Connection, Cursor
 from shop.say import say
@@ -169,11 +169,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         with postgres.connection(settings.postgres, "windows") as conn:
             if args.action == "rebuild":
+                announce.servers_in_production(settings, "postgres")
                 say(in_words(rebuild(conn, wanted)))
                 return ExitCode.OK
             held = length(conn)
     except psycopg.Error as e:
-        raise JangteoError(f"{settings.postgres.where}: {first_line(e)}") from None
+        raise failures.kind(e)(f"{settings.postgres.where}: {first_line(e)}") from None
     there = f"windows of {held} s" if held else "no windows yet"
     say(f"{there}; SPEND_WINDOW is {wanted} s")
     return ExitCode.OK if held in (None, wanted) else ExitCode.FAILED

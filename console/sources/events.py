@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from console.text import printable
 from shop import cache
 from shop.clock import UTC, Clock, utc_now
 from shop.log import redact
+from shop.trust import open_to_read
 
 FIRST_BYTES: Final = 4_096
 """How far back a log is read when the console starts."""
@@ -116,7 +118,7 @@ class Tail:
     def read(self) -> list[str]:
         """Return the lines that were completed since the last call."""
         try:
-            with self._path.open("rb") as file:
+            with os.fdopen(open_to_read(self._path), "rb") as file:
                 return self._lines(file)
         except OSError:
             return []

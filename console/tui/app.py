@@ -28,6 +28,8 @@ from console.tui.panel import Panel
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError
 
+WRITING: Final = ("export", "record", "actions")
+"""Actions of keys that write files, or change something of the shop."""
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -40,7 +42,7 @@ class ConsoleApp(Display):
         switch: turns recording on and off.
         look: language and glyphs.
         colours: name of the theme.
-        folder: where exports go.
+        folder: where exports go; None: nothing that writes is offered, as in a browser.
         shown: called once the first picture is there.
         clock: UTC; what ages are measured against.
     """
@@ -58,7 +60,7 @@ class ConsoleApp(Display):
         *,
         look: Look,
         colours: str = "dark",
-        folder: Path,
+        folder: Path | None,
         shown: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
     ) -> None:
@@ -198,8 +200,16 @@ class ConsoleApp(Display):
             f"{self._look('copied')}: {which} ({len(text)} {self._look('characters')})", timeout=3
         )
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Refuse what writes where nothing may be written."""
+        if self._folder is None and action in WRITING:
+            return False
+        return super().check_action(action, parameters)
+
     def action_export(self) -> None:
         """Write what is seen and known into files."""
+        if self._folder is None:
+            return
         try:
             written = output.export(self._folder, self.export_screenshot(), self._snapshot)
         except OSError as e:
@@ -271,7 +281,7 @@ class ConsoleApp(Display):
         """Return what the command palette offers: every key, and every action."""
         korean = self._look.lang == "ko"
         for key in keys.KEYS:
-            if key.id in ("palette", "quit"):
+            if key.id in ("palette", "quit") or not self.check_action(key.action, ()):
                 continue
 
             async def press(action: str = key.action) -> None:
@@ -280,7 +290,7 @@ class ConsoleApp(Display):
             yield SystemCommand(
                 key.ko if korean else key.en, f"{self._look('key')} {key.shown}", press
             )
-        for text, what, act in self._acting.commands():
+        for text, what, act in self._acting.commands() if self._folder is not None else ():
             yield SystemCommand(text, what, act)
 
     # ---- defects ----

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ from shop.clock import utc_now
 from shop.errors import ExitCode
 from shop.log import redact
 from shop.say import say
-from shop.stackfile import write_private
+from shop.trust import write_private
 
 
 def osc52(text: str, *, tmux: bool) -> str:
@@ -42,8 +43,9 @@ def export(folder: Path, picture: str, snapshot: Snapshot) -> Path:
     base = folder / f"console-{utc_now():%Y%m%d-%H%M%S}"
     write_private(base.with_suffix(".svg"), picture)
     write_private(base.with_suffix(".json"), encode(snapshot).decode() + "\n")
-    with base.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("name", "value"), *plain.pairs(snapshot)])
+    figures = io.StringIO(newline="")
+    csv.writer(figures).writerows([("name", "value"), *plain.pairs(snapshot)])
+    write_private(base.with_suffix(".csv"), figures.getvalue())
     return base.with_suffix(".svg")
 
 

@@ -55,7 +55,7 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
         switch,
         look=Look(args.lang, args.ascii),
         colours=args.theme or "dark",
-        folder=settings.data_dir / EXPORTS,
+        folder=None if args.served else settings.data_dir / EXPORTS,
         shown=shown,
     )
 

@@ -18,6 +18,7 @@ from shop import stackfile
 from shop.errors import JangteoError
 from shop.postgres import Connection
 from shop.settings import Settings
+from shop.stack_env import SERVER_PREFIXES
 from shop.stackfile import Stack
 
 _LETTER = b"""
@@ -37,14 +38,14 @@ def elsewhere(
 ) -> Iterator[Settings]:
     """The settings of a stack that only its data directory leads to; we are somewhere else."""
     for name in (*env, *os.environ):
-        if name.startswith(shop_settings.SERVER_PREFIXES) or name == "JANGTEO_DATA_DIR":
+        if name.startswith(SERVER_PREFIXES) or name == "JANGTEO_DATA_DIR":
             monkeypatch.delenv(name, raising=False)
     # No pointer leads there: what looks for a running stack finds none.
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "no-pointers"))
     there, here = tmp_path / "there", tmp_path / "here"
     here.mkdir()
     started = stackfile.process_started(os.getpid()) or 0.0
-    reached = {k: v for k, v in env.items() if k.startswith(shop_settings.SERVER_PREFIXES)}
+    reached = {k: v for k, v in env.items() if k.startswith(SERVER_PREFIXES)}
     now = datetime.now(timezone.utc).isoformat()
     stackfile.publish(Stack(there, os.getpid(), started, now, reached))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

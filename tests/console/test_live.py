@@ -176,10 +176,11 @@ async def test_a_browser_shows_it(shop: Shop, tmp_path: Path) -> None:
     )
     try:
         assert served.stderr
-        url = served.stderr.readline().split()[0]
+        address = next(line.strip() for line in served.stderr if "://" in line)
+        url = address.partition("?")[0]
         assert url.startswith("http://127.0.0.1:")
         async with browser.Browser(program, tmp_path / "profile") as page:
-            await page.call("Page.navigate", url=url)
+            await page.call("Page.navigate", url=address)
             await page.wait_for("document.body.classList.contains('-first-byte')")
             dark = theme.THEMES[0]
             green, blue = (Color.parse(c or "").rgb for c in (dark.success, dark.primary))

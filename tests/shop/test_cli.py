@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from shop import cli, kafka, psql
+from shop.errors import ExitCode
 from shop.postgres import Connection
 from shop.settings import Settings
 
@@ -116,7 +117,7 @@ def test_an_unknown_option_is_one_line(name: str, capsys: pytest.CaptureFixture[
 def test_without_a_server_a_command_says_how_to_start_one(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(words) == 2
+    assert cli.main(words) == ExitCode.UNREACHABLE
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("\n")) == ("", 1), printed.err
     assert "jangteo up" in printed.err

@@ -6,17 +6,25 @@ import os
 import re
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from shop import stackfile
 from shop.clock import UTC
-from shop.errors import UsageError
+from shop.errors import UnreachableError, UsageError
 from shop.settings import LOGINS, Settings, load
 from shop.stackfile import Stack
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "deploy/.env.example").read_text(encoding="utf-8")
+STACK = {
+    "POSTGRES_HOST": "127.0.0.1",
+    "POSTGRES_PORT": "7777",
+    "POSTGRES_PASSWORD": "sp",
+    "REDIS_URL": "redis://:sp@127.0.0.1:7778/0",
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:7779",
+}
 PASSED_THROUGH = ("KAFKA_SASL_", "KAFKA_SSL_", "KAFKA_SECURITY_PROTOCOL")
 
 
@@ -80,7 +88,7 @@ def test_a_servers_settings_are_checked_when_they_are_needed(
 
 @pytest.mark.parametrize("server", ["postgres", "kafka", "redis_url"])
 def test_a_missing_server_says_how_to_start_one(server: str) -> None:
-    with pytest.raises(UsageError, match="jangteo up"):
+    with pytest.raises(UnreachableError, match="jangteo up"):
         getattr(bare(), server)
 
 
@@ -213,11 +221,121 @@ def test_the_stack_fills_in_servers_that_the_environment_does_not_speak_of(
     _publish(tmp_path / "d", **stack, SHOP_SPEED="7")
     found = load({"JANGTEO_DATA_DIR": str(tmp_path / "d")})
     assert (found.postgres.host, found.postgres.password, found.speed) == ("s", "sp", 7.0)
-    mixed = load({"POSTGRES_HOST": "mine", "SHOP_SPEED": "2"}, data_dir=tmp_path / "d")
-    # Never our password sent to somebody else's server, nor the other way round.
-    assert (mixed.postgres.host, mixed.postgres.password) == ("mine", "password")
-    assert (mixed.redis_url, mixed.speed) == ("redis://s", 2.0)
+    other = load({"POSTGRES_DB": "mine", "SHOP_SPEED": "2"}, data_dir=tmp_path / "d")
+    assert (other.postgres.host, other.postgres.db, other.speed) == ("s", "mine", 2.0)
     assert load({}, data_dir=tmp_path / "d", use_stack=False).env == {}
+
+
+@pytest.mark.parametrize(
+    ("environ", "servers", "named"),
+    [
+        ({"POSTGRES_HOST": "mine"}, ("kafka", "redis_url"), "POSTGRES_HOST"),
+        ({"POSTGRES_HOST": "127.0.0.1"}, ("kafka", "redis_url"), "POSTGRES_HOST"),  # another port
+        (
+            {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "7777", "POSTGRES_DB": "other"},
+            ("kafka", "redis_url"),
+            "POSTGRES_HOST",
+        ),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "k:1"}, ("postgres", "redis_url"), "KAFKA_BOOTSTRAP_SERVERS"),
+        ({"REDIS_URL": "redis://mine"}, ("postgres", "kafka"), "REDIS_URL"),
+        ({"POSTGRES_PASSWORD": "pw"}, ("postgres", "kafka", "redis_url"), "POSTGRES_PASSWORD"),
+        ({"POSTGRES_USER": "me"}, ("postgres", "kafka", "redis_url"), "POSTGRES_USER"),
+        ({"POSTGRES_PORT": "5432"}, ("postgres", "kafka", "redis_url"), "POSTGRES_PORT"),
+        ({"KAFKA_SASL_PASSWORD": "pw"}, ("postgres", "kafka", "redis_url"), "KAFKA_SASL_PASSWORD"),
+    ],
+)
+def test_a_stack_is_used_for_all_servers_or_for_none(
+    environ: dict[str, str], servers: tuple[str, ...], named: str, tmp_path: Path
+) -> None:
+    _publish(tmp_path / "d", **STACK)
+    loaded = load(environ, data_dir=tmp_path / "d")
+    for server in servers:
+        with pytest.raises(UsageError, match=rf"not used .*{named}") as e:
+            getattr(loaded, server)
+        assert "\n" not in str(e.value)
+    assert "sp" not in loaded.env.values(), "a password of the stack"
+
+
+def test_an_environment_that_names_the_stacks_servers_may_leave_out_some(tmp_path: Path) -> None:
+    _publish(tmp_path / "d", **STACK)
+    same = {n: STACK[n] for n in ("POSTGRES_HOST", "POSTGRES_PORT")}
+    loaded = load({**same, "POSTGRES_USER": "shop_ingest", "POSTGRES_PASSWORD": "x"},
+                  data_dir=tmp_path / "d")  # fmt: skip
+    assert loaded.kafka.bootstrap_servers == STACK["KAFKA_BOOTSTRAP_SERVERS"]
+    assert (loaded.postgres.user, loaded.postgres.password) == ("shop_ingest", "x")
+
+
+@pytest.mark.parametrize("variables", [{}, {"POSTGRES_HOST": "db", "POSTGRES_PASSWORD": "Tr0ub4"}])
+@pytest.mark.parametrize("by_stack", [True, False])
+def test_production_takes_no_server_from_a_stack(
+    variables: dict[str, str], by_stack: bool, tmp_path: Path
+) -> None:
+    said = {"DB_TYPE": " Production"}
+    _publish(tmp_path / "d", **STACK, **(said if by_stack else {}))
+    loaded = load({**variables, **({} if by_stack else said)}, data_dir=tmp_path / "d")
+    for server in ("kafka", "redis_url", *([] if variables else ["postgres"])):
+        with pytest.raises(UsageError, match="production"):
+            getattr(loaded, server)
+    assert not set(loaded.env) & set(STACK) - set(variables)
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["", " ", "password ", "\tPassword", "'password'", '"postgres"', "pass\u200bword",
+     "\u00a0admin", "\uff50assword", "ChangeMe\r", "shop_x"],
+)  # fmt: skip
+@pytest.mark.parametrize("by_file", [True, False])
+def test_production_refuses_disguised_default_passwords_of_every_server(
+    password: str, by_file: bool, tmp_path: Path
+) -> None:
+    def given(name: str, value: str) -> dict[str, str]:
+        if not by_file:
+            return {name: value}
+        (tmp_path / name).write_bytes(value.encode() + b"\n")
+        return {f"{name}_FILE": str(tmp_path / name)}
+
+    base = {"DB_TYPE": "production", "POSTGRES_HOST": "db", "POSTGRES_USER": "shop_x"}
+    with pytest.raises(UsageError, match="POSTGRES_PASSWORD"):
+        _ = bare(**base, **given("POSTGRES_PASSWORD", password)).postgres
+    kafka = {"KAFKA_BOOTSTRAP_SERVERS": "k:1", "KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
+             "KAFKA_SASL_USERNAME": "shop_x"}  # fmt: skip
+    with pytest.raises(UsageError, match="KAFKA_SASL_PASSWORD"):
+        _ = bare(**base, **kafka, **given("KAFKA_SASL_PASSWORD", password)).kafka
+    url = f"rediss://shop_x:{quote(password)}@r:6379/0"
+    with pytest.raises(UsageError, match="REDIS_URL"):
+        _ = bare(**base, **given("REDIS_URL", url)).redis_url
+
+
+def test_production_takes_good_passwords_and_none_where_none_is_used(tmp_path: Path) -> None:
+    base = {"DB_TYPE": "production", "KAFKA_BOOTSTRAP_SERVERS": "k:1"}
+    assert bare(**base).kafka.client == {}
+    assert bare(**base, KAFKA_SASL_MECHANISM="GSSAPI", KAFKA_SECURITY_PROTOCOL="SASL_SSL").kafka
+    assert bare(**base, REDIS_URL="rediss://:Tr0ub4dor@r").redis_url
+    assert bare(**base, REDIS_URL="unix:///run/redis.sock").redis_url
+    with pytest.raises(UsageError, match="REDIS_URL"):
+        _ = bare(**base, REDIS_URL="redis://r").redis_url
+    (tmp_path / "pw").write_text(" two words \r\n")
+    exact = bare(**base, POSTGRES_HOST="d", POSTGRES_PASSWORD_FILE=str(tmp_path / "pw"))
+    assert exact.postgres.password == " two words "
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"a\0b", b"x" * 70_000])
+def test_a_file_that_holds_no_password_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "pw").write_bytes(content)
+    with pytest.raises(UsageError, match="POSTGRES_PASSWORD_FILE"):
+        bare(POSTGRES_PASSWORD_FILE=str(tmp_path / "pw"))
+
+
+def test_made_up_data_needs_the_flag_or_the_variable_in_production() -> None:
+    bare().refuse_invented("seed", allowed=False)
+    production = bare(DB_TYPE="production")
+    with pytest.raises(UsageError, match=r"--yes-production.*ALLOW_INVENTED_DATA=yes"):
+        production.refuse_invented("seed", allowed=False)
+    production.refuse_invented("seed", allowed=True)
+    allowed = bare(DB_TYPE="production", ALLOW_INVENTED_DATA="yes")
+    allowed.refuse_invented("seed", allowed=False)
+    with pytest.raises(UsageError, match="--yes-production"):
+        allowed.refuse_in_production("empty the shop", "--yes-production", allowed=False)
 
 
 def _documented() -> dict[str, str]:

@@ -56,6 +56,8 @@ def test_what_is_published_is_enough_to_find_and_to_agree(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     given = {"SPEND_WINDOW": "1h", "HOME_SECRET": "x", "REDIS_URL": "redis://r:1/0"}
     stack = Stack(tmp_path / "data", given, lambda _: None)
+    for server in stack.servers:
+        server.port = 1  # as if started
     stack.publish()
     found = stackfile.find_stack(tmp_path / "data")
     assert found
