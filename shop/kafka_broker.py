@@ -18,7 +18,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from shop import groups, java, kafka, kafka_jars
+from shop import java, kafka, kafka_jars
 from shop import settings as shop_settings
 from shop.guard import Guard
 from shop.ports import HOST, Ports, PortTakenError, is_free
@@ -89,7 +89,6 @@ background.threads=2
 num.recovery.threads.per.data.dir=1
 """
 _NO_PORTS: Final = (1, 2)  # not chosen yet; what is formatted does not depend on them
-_NO_GROUP: Final = "jangteo-start"  # asked for, never joined
 _MAIN: Final = "kafka.Kafka"
 QUIET: Final = "-Dlog4j2.level=ERROR"
 _LOGGING: Final = """
@@ -320,12 +319,6 @@ class Broker(Server):
         if str(client.list_topics(timeout=2.0).cluster_id) != self._layout.cluster_id:
             # It was faster to take the port.
             raise ConnectionError(f"another Kafka answers on {self.where}")
-        if self._alone:
-            # The first question about a group makes the topic of the groups, and whoever asks
-            # meanwhile is refused ("Coordinator load in progress").
-            answer = groups.committed(client, [_NO_GROUP], timeout=5.0)[_NO_GROUP]
-            if isinstance(answer, KafkaException):
-                raise answer
 
 
 def jvm() -> list[str]:
