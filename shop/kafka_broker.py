@@ -20,12 +20,11 @@ from confluent_kafka.admin import AdminClient
 
 from shop import java, kafka, kafka_jars
 from shop import settings as shop_settings
-from shop.commits import Commits
 from shop.guard import Guard
 from shop.ports import HOST, Ports, PortTakenError, is_free
 from shop.server import Server, StartError, environment
 from shop.spawn import shim, spawn
-from shop.trust import write_private
+from shop.stackfile import write_private
 
 # 150 MB resident. The first compiler alone: the second one doubles the CPU seconds of a start and
 # gains nothing at a shop's load.
@@ -90,7 +89,6 @@ background.threads=2
 num.recovery.threads.per.data.dir=1
 """
 _NO_PORTS: Final = (1, 2)  # not chosen yet; what is formatted does not depend on them
-_NO_GROUP: Final = "jangteo-start"  # asked for, never joined
 _MAIN: Final = "kafka.Kafka"
 QUIET: Final = "-Dlog4j2.level=ERROR"
 _LOGGING: Final = """
@@ -316,21 +314,11 @@ class Broker(Server):
 
     def _probe(self) -> None:
         env = {"KAFKA_BOOTSTRAP_SERVERS": self.where}
-        settings = shop_settings.load(env, use_stack=False).kafka
-        client = AdminClient(kafka.client_config(settings, "start"))
+        config = kafka.client_config(shop_settings.load(env, use_stack=False).kafka, "start")
+        client = AdminClient(config)
         if str(client.list_topics(timeout=2.0).cluster_id) != self._layout.cluster_id:
             # It was faster to take the port.
             raise ConnectionError(f"another Kafka answers on {self.where}")
-        if self._alone:
-            # The first question about a group makes the topic of the groups, and whoever asks
-            # meanwhile is refused ("Coordinator load in progress").
-            commits = Commits(settings, "start")
-            try:
-                answer = commits.read({_NO_GROUP: [("none", 0)]}, timeout=5.0)[_NO_GROUP]
-            finally:
-                commits.close()
-            if isinstance(answer, KafkaException):
-                raise answer
 
 
 def jvm() -> list[str]:

@@ -276,14 +276,16 @@ def test_kafka_keeps_messages_topics_and_address(own_broker: Broker) -> None:
     own_broker.start(move=False)
     assert own_broker.env == before
     assert kafka.describe_topics(client)["orders"].log_id == log_id
+    publish(own_broker, 1)
     own_broker.stop()
 
     again = Broker(own_broker.data_dir)
     try:
         again.start()
         assert again.env == before
-        found = [m.value() for m in kafka.read(reached(again), "orders")]
-        assert sorted(found) == sorted(str(n).encode() for n in range(1_000))
+        publish(again, 1)  # its partitions have their leaders again
+        found = sorted(m.value() for m in kafka.read(reached(again), "orders"))
+        assert found == sorted(str(n).encode() for n in (0, 0, *range(1_000)))
         assert kafka.describe_topics(client)["orders"].log_id == log_id
     finally:
         again.kill()
@@ -334,7 +336,7 @@ def test_kafka_runs_below_any_path(tmp_path: Path) -> None:
         server.start()
         kafka.create_topics(reached(server))
         publish(server, 5)
-        assert (server.home / "data" / "orders-0").is_dir()
+        assert any((server.home / "data").glob("orders-*"))
         assert not half.exists()
         assert stat.S_IMODE(server.home.stat().st_mode) == 0o700
     finally:
