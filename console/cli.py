@@ -10,7 +10,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Show the shop in the way that was asked for."""
     try:
         return _show(args, settings)
-    except (JangteoError, BrokenPipeError):
+    except (JangteoError, OSError, MemoryError):
         raise
     except Exception:  # exit code 1 says that the shop is degraded, not this program
         from console.tui import output  # noqa: PLC0415  (for a defect alone)
@@ -126,13 +125,14 @@ def watch(source: Poller, args: argparse.Namespace, settings: Settings) -> int:
     signal.signal(signal.SIGHUP, lambda *_: stop.set())
     lang: Lang = args.lang
     show = _json_lines() if args.json else _plain_lines(lang, monitor=not args.watch)
-    failed = threading.Event()
+    failed: list[OSError] = []
 
     def listener(snapshot: Snapshot) -> None:
         try:
             show(snapshot)
-        except BrokenPipeError:
-            failed.set()
+        except OSError as e:  # nobody reads, or the disk is full
+            if not stop.is_set():
+                failed.append(e)
             stop.set()
 
     switch = _switch(source, args, settings)
@@ -142,8 +142,8 @@ def watch(source: Poller, args: argparse.Namespace, settings: Settings) -> int:
     stop.wait()
     source.stop()
     switch.off()
-    if failed.is_set():
-        raise BrokenPipeError
+    if failed:
+        raise failed[0]
     return ExitCode.OK
 
 
@@ -152,7 +152,7 @@ def _json_lines() -> Callable[[Snapshot], None]:
 
     def show(snapshot: Snapshot) -> None:
         nonlocal seen
-        _out(encode(only_new(snapshot, seen)).decode())
+        say(encode(only_new(snapshot, seen)).decode())
         seen = snapshot.events[-1].n if snapshot.events else seen
 
     return show
@@ -167,21 +167,16 @@ def _plain_lines(lang: Lang, *, monitor: bool) -> Callable[[Snapshot], None]:
         newest = snapshot.events[-1].n if snapshot.events else 0
         for event in snapshot.events if seen >= 0 else ():
             if event.n > seen and event.kind.value != "log":
-                _out(plain.event_line(event))
+                say(plain.event_line(event))
         seen = newest
         if monitor:
-            _out(plain.monitor_line(snapshot, lang))
+            say(plain.monitor_line(snapshot, lang))
         text = plain.line(snapshot)
         if text != last:
-            _out(text)
+            say(text)
         last = text
 
     return show
-
-
-def _out(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -210,7 +205,7 @@ def _replay(args: argparse.Namespace, settings: Settings) -> int:
     found = Recording(args.replay)
     if args.compare:
         first, second = (found.find(moment(text, found)) for text in args.compare)
-        _out(plain.comparison(found.snapshot(first), found.snapshot(second)))
+        say(plain.comparison(found.snapshot(first), found.snapshot(second)))
         return ExitCode.OK
     if args.json or not interactive():
         show = _json_lines() if args.json else _plain_lines(args.lang, monitor=False)

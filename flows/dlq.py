@@ -39,7 +39,7 @@ from shop.errors import ExitCode, JangteoError, UsageError
 from shop.model import TOPICS, RejectReason
 from shop.outage import first_line
 from shop.postgres import Connection
-from shop.say import say
+from shop.say import escape, say
 from shop.settings import Settings
 
 ACTIONS: Final = ("list", "show", "replay", "purge", "counts", "reasons")
@@ -160,7 +160,7 @@ def _list(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Setting
     rows = [
         [letter.where, f"{letter.rejected_at:%Y-%m-%d %H:%M:%S}", letter.reason,
          letter.field or "-", "yes" if letter.replayed_at else "-",
-         pointing.plain(letter.key, 20), pointing.escape(letter.detail)]
+         pointing.plain(letter.key, 20), escape(letter.detail)]
         for letter in found
     ]  # fmt: skip
     _print_table(["place", "rejected (UTC)", "reason", "field", "replayed", "key", "detail"], rows)
@@ -208,7 +208,7 @@ def in_words(letter: DeadLetter, width: int) -> list[str]:
         f"{letter.where}  log {letter.log_id}",
         f"rejected  {letter.rejected_at:%Y-%m-%d %H:%M:%S} UTC, replayed: {replayed}",
         f"reason    {letter.reason}" + (f", field {letter.field}" if letter.field else ""),
-        f"detail    {pointing.escape(letter.detail)}",
+        f"detail    {escape(letter.detail)}",
         f"key       {pointing.plain(letter.key)}",
     ]
     if letter.reason in (RejectReason.NULL_KEY.value, RejectReason.KEY_MISMATCH.value):
@@ -293,7 +293,7 @@ def _worth_showing(result: Result, *, dry: bool) -> bool:
 
 
 def _result_line(result: Result) -> str:
-    why = f": {pointing.escape(result.why)}" if result.why else ""
+    why = f": {escape(result.why)}" if result.why else ""
     payload = result.mended.payload if result.done == WOULD_PUBLISH and result.mended else None
     shown = f"  key {pointing.plain(result.mended.key)} {pointing.plain(payload, 160)}" \
         if payload and result.mended else ""  # fmt: skip

@@ -27,7 +27,7 @@ from flows.store import Store
 from flows.tally import Tally
 from shop import announce, log, settings, windows
 from shop.errors import JangteoError
-from shop.say import say
+from shop.say import prepare, say
 from shop.settings import Settings
 
 
@@ -58,6 +58,7 @@ def build(config: Settings, stop: threading.Event, counts: Tally) -> Dataflow:
 
 def get_flow() -> Dataflow:
     """Build the dataflow from the environment; a wrong setting ends the process in one line."""
+    prepare()
     try:
         config = settings.load()
         log.configure("ingest", level=config.log_level, fmt=config.log_format)

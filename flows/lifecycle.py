@@ -7,6 +7,7 @@ the C part of the handler writes to a socket at once, and a thread of ours reads
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -72,5 +73,6 @@ def fail(error: BaseException, *, what: str, code: ExitCode = ExitCode.FAILED) -
 
 def end(code: ExitCode) -> NoReturn:
     """End the process now; open transactions are rolled back by their server."""
-    sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
     os._exit(code)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +16,7 @@ from typing import Final
 from rich.cells import cell_len
 
 from shop.model import MAX_MESSAGE_BYTES, RejectReason
+from shop.say import escape
 
 AROUND: Final = 600
 """Characters shown before and behind the fault of a long message."""
@@ -152,22 +152,6 @@ def _skip(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def escape(text: str) -> str:
-    r"""Return text that a terminal shows as it is: nothing that moves, colours or hides.
-
-    >>> escape("a\n\x1b[31m\u202e 머그컵")
-    'a\\x0a\\x1b[31m\\u202e 머그컵'
-    """
-    return "".join(map(_escaped, text))
-
-
-def _escaped(character: str) -> str:
-    if character.isprintable() and unicodedata.category(character) != "Cf":
-        return character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
 def plain(data: bytes | None, limit: int = 200) -> str:
     r"""Return bytes on one line, shortened; for keys and tables.
 
@@ -209,7 +193,7 @@ def _text_lines(text: str, start: int, end: int, fault: Fault | None, width: int
     said = fault is None
     # One more than there is: a fault may be that the text ends.
     for i, character in enumerate([*text, ""]):
-        shown = _escaped(character) if character else ""
+        shown = escape(character) if character else ""
         columns = cell_len(shown) if character else 1
         if used + columns > width:
             yield row

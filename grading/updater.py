@@ -24,6 +24,7 @@ from shop.log import get_logger
 from shop.outage import Outage, first_line, pause
 from shop.postgres import Connection
 from shop.pulse import EVERY_S, Pulse
+from shop.say import say
 from shop.settings import PostgresSettings, Settings
 from shop.sqlstate import Verdict, judge
 
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         result = grade_once(settings.postgres, policy, full=args.full)
         _log(result)
         text = as_json(result) if args.json else as_table(result, policy)
-        sys.stdout.write(text + "\n")
+        say(text)
     elif args.full:
         raise UsageError("--full goes with --once; the process checks itself by a full run a day")
     elif args.json:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Final
 
 from shop.errors import ExitCode
-from shop.say import say
+from shop.say import guarded, say
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ _OURS: Final = ("-h", "--help", "--data-dir")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; return the exit code."""
+    return guarded("jangteo", lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--version"]:
         from importlib.metadata import version  # noqa: PLC0415  (15 ms that no command needs)

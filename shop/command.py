@@ -7,19 +7,22 @@ which does the work and returns an exit code. `jangteo NAME` and `python -m MODU
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TextIO, TypeAlias, cast
 
 from shop import failures, log, settings
 from shop.errors import ExitCode, JangteoError
-from shop.say import say
+from shop.say import escape, guarded, say
 from shop.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 Configure: TypeAlias = Callable[[argparse.ArgumentParser], None]
 Run: TypeAlias = Callable[[argparse.Namespace, Settings], int]
@@ -30,7 +33,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with one line on stderr."""
-        self.exit(ExitCode.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        say(f"{self.prog}: {escape(message)} (see {self.prog} --help)", to=sys.stderr)
+        sys.exit(ExitCode.USAGE)
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # argparse's own swallows the error of a full disk.
+        say(message, end="", to=cast("TextIO | None", file))
 
 
 def positive(text: str) -> float:
@@ -90,6 +98,12 @@ def main(
         description: shown by --help.
         argv: the arguments after the command's name; `sys.argv[1:]` by default.
     """
+    return guarded(prog, partial(_run, configure, run, prog, description, argv))
+
+
+def _run(
+    configure: Configure, run: Run, prog: str, description: str | None, argv: Sequence[str] | None
+) -> int:
     parser = Parser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument(
         "--data-dir", type=Path, help="data directory of the stack (default: .jangteo, or found)"
@@ -109,9 +123,8 @@ def main(
         return e.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:  # `jangteo ... | head` closed our stdout: not a fault
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+    except OSError:
+        raise  # of the output, or of a file: see `guarded`
     except Exception as e:
         if (known := failures.explained(e)) is None:
             raise

@@ -25,6 +25,8 @@ class ExitCode(IntEnum):
     """A defect of this program (EX_SOFTWARE of sysexits.h)."""
     INTERRUPTED = 130
     """Ended by Ctrl-C (128 + SIGINT)."""
+    BROKEN_PIPE = 141
+    """Nobody reads the output any more (128 + SIGPIPE), as after `jangteo ... | head`."""
 
 
 class JangteoError(Exception):

@@ -18,7 +18,7 @@ from typing import Final
 
 from shop import settings
 from shop.errors import ExitCode, JangteoError
-from shop.say import say
+from shop.say import guarded, say
 
 TIMEOUT_S: Final = 3.0
 
@@ -77,4 +77,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(guarded("python -m shop.health", lambda: main(sys.argv[1:])))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from shop.say import attempt, escape_in_lines
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
@@ -43,6 +47,41 @@ def _name_process(process: str, _: WrappedLogger, __: str, event: EventDict) -> 
     return event
 
 
+def _rendered(renderer: Any, logger: WrappedLogger, name: str, event: EventDict) -> str:
+    """Render an event as one line without anything that a terminal would obey; JSON stays JSON."""
+    return escape_in_lines(str(renderer(logger, name, event))).replace("\n", "\\n")
+
+
+class _Lines:
+    """Where lines go: a log on a full disk, or that nobody reads, never ends what it reports on.
+
+    Args:
+        stream: None: `sys.stderr` of the moment.
+        as_json: in which form it says that lines were lost.
+    """
+
+    def __init__(self, stream: TextIO | None, *, as_json: bool) -> None:
+        self._stream = stream
+        self._json = as_json
+        self._lost = 0
+        self._lock = threading.Lock()
+
+    def msg(self, line: str) -> None:
+        """Write a line, or count it; the first one that can be written again says how many."""
+        with self._lock:
+            note = self._note() if self._lost else ""
+            failed = attempt(self._stream or sys.stderr, f"{note}{line}\n")
+            self._lost = self._lost + 1 if failed else 0
+
+    log = debug = info = warn = warning = error = critical = exception = fatal = failure = err = msg
+
+    def _note(self) -> str:
+        event = "log lines are missing before this one"
+        if self._json:
+            return json.dumps({"level": "warning", "event": event, "lines": self._lost}) + "\n"
+        return f'level=warning event="{event}" lines={self._lost}\n'
+
+
 def configure(
     process: str, *, level: str = "info", fmt: str = "logfmt", stream: TextIO | None = None
 ) -> None:
@@ -68,6 +107,7 @@ def _set_up(process: str, level: str, fmt: str, stream: TextIO | None) -> None:
             key_order=["timestamp", "level", "process", "event"], drop_missing=True
         )
     )
+    lines = _Lines(stream, as_json=fmt == "json")
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -76,10 +116,10 @@ def _set_up(process: str, level: str, fmt: str, stream: TextIO | None) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redact_event,
-            renderer,
+            partial(_rendered, renderer),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=stream or sys.stderr),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -30,7 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> NoReturn:
     """Become psql."""
     program = find()
-    env = {**os.environ, **environment(settings.postgres)}
+    # PGOPTIONS, PGSERVICE and the like are for other servers; POSTGRES_* says all that counts.
+    outside = {k: v for k, v in os.environ.items() if not re.match("PG[A-Z]", k)}
+    env = {**outside, **environment(settings.postgres)}
     os.execve(program, [program, *args.arguments], env)  # noqa: S606  (no shell is meant)
 
 
@@ -65,6 +68,10 @@ def environment(settings: PostgresSettings) -> Mapping[str, str]:
         "PGPASSWORD": settings.password,
         "PGSSLMODE": settings.sslmode,
         "PGAPPNAME": "jangteo-psql",
+        # As in our own sessions: these beat role and database, and PgBouncer takes them.
+        "PGTZ": "UTC",
+        "PGDATESTYLE": "ISO, MDY",
+        "PGCLIENTENCODING": "UTF8",
     }
     if settings.sslrootcert:
         env["PGSSLROOTCERT"] = settings.sslrootcert

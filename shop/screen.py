@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from rich.text import Text
 from shop.clock import KST, utc_now
 from shop.model import TOPICS
 from shop.observer import Sample
+from shop.say import escape, escape_in_lines
 from shop.supervisor import State, Status
 
 PLAIN_EVERY_S: Final = 5.0
@@ -55,7 +56,7 @@ class Screen(abc.ABC):
         """Write one line; a terminal that is gone is no reason to end."""
         with contextlib.suppress(OSError):
             self._console.print(
-                f"[{utc_now().astimezone(KST):%H:%M:%S}] {text}",
+                f"[{utc_now().astimezone(KST):%H:%M:%S}] {escape_in_lines(text)}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -99,8 +100,8 @@ class LiveScreen(Screen):
         self._due = 0.0
 
     def live(self) -> AbstractContextManager[object]:
-        """The status stands at the bottom of the terminal while this lasts."""
-        return self._live
+        """Keep the status at the bottom of the terminal while this lasts."""
+        return _unless_gone(self._live)
 
     def show(self, view: Callable[[], View]) -> None:
         """Draw, at most four times a second."""
@@ -109,6 +110,26 @@ class LiveScreen(Screen):
         self._due = time.monotonic() + 1 / _LIVE_PER_S
         with contextlib.suppress(OSError):
             self._live.update(render(view()), refresh=True)
+
+
+@contextlib.contextmanager
+def _unless_gone(live: Live) -> Iterator[None]:
+    """Start and stop drawing; a terminal that is gone is no reason to end."""
+    with contextlib.suppress(OSError):
+        live.start()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            live.stop()
+
+
+class ShopConsole(Console):
+    """Writes to standard output as long as somebody reads it; Rich would end the process then."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing more."""
+        self.quiet = True
 
 
 def make(console: Console, *, plain: bool) -> Screen:
@@ -139,7 +160,7 @@ def plain_line(view: View) -> str:
         ]
     parts.append(f"processes: {up}/{len(view.statuses)}")
     parts += [f"away: {words}" for words in sample.away]
-    return " | ".join(parts)
+    return escape(" | ".join(parts))
 
 
 def render(view: View) -> RenderableType:
@@ -150,12 +171,12 @@ def render(view: View) -> RenderableType:
         head += f"  ends in {max(0.0, view.ends_in):.0f} s"
     lines: list[RenderableType] = [
         Text(head, style="bold"),
-        Text("   ".join(view.servers), style="dim"),
+        Text(escape("   ".join(view.servers)), style="dim"),
         processes(view.statuses),
         flow(sample),
-        Text(f"grades  {pairs(sample.grades)}"),
-        Text(sample.monitor or "cache: waiting for its first refresh", style="cyan"),
-        *(Text(f"away: {words}", style="red") for words in sample.away),
+        Text(escape(f"grades  {pairs(sample.grades)}")),
+        Text(escape(sample.monitor) or "cache: waiting for its first refresh", style="cyan"),
+        *(Text(escape(f"away: {words}"), style="red") for words in sample.away),
         Text(f"logs in {view.data_dir / 'logs'}", style="dim"),
         Text("Ctrl-C stops; in another terminal: jangteo monitor, topics, psql", style="dim"),
     ]
@@ -169,12 +190,12 @@ def processes(statuses: Sequence[Status]) -> Table:
         table.add_column(column, justify="right" if column in {"pid", "restarts"} else "left")
     for status in statuses:
         table.add_row(
-            status.name,
+            Text(escape(status.name)),
             Text(status.state, style=_STYLE.get(status.state, "")),
             str(status.pid or ""),
             str(status.restarts or ""),
             _span(status.up_since) if status.up_since else "",
-            status.last_exit or "",
+            Text(escape(status.last_exit or "")),
         )
     return table
 

@@ -15,7 +15,7 @@ tables' owner), `default_transaction_read_only` (a freeze: writers wait and resu
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import psycopg
@@ -149,8 +149,3 @@ def _quoted(text: str) -> str:
     if "'" in text or "\\" in text:
         raise ValueError(text)
     return f"'{text}'"
-
-
-def psql_options(names: Sequence[str] = ("TimeZone", "DateStyle", "search_path")) -> str:
-    """Return the part of the contract that a person at psql needs, as PGOPTIONS has it."""
-    return " ".join(f"-c {n}={CONTRACT[n].replace(' ', '')}" for n in names)

@@ -17,7 +17,6 @@ from typing import Any, Final
 import psycopg
 import redis
 from confluent_kafka import KafkaException
-from rich.console import Console
 
 from shop import (
     announce,
@@ -419,7 +418,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (
     _check_servers(checked)
     checked.refuse_invented("run a made-up shop", allowed=args.yes_production)
     allowed = {"ALLOW_INVENTED_DATA": "yes"} if args.yes_production else {}
-    console = Console(stderr=bool(args.json))
+    console = screen.ShopConsole(stderr=bool(args.json))
     plain = bool(args.plain or args.json)
     with held(data_dir):
         view = screen.make(console, plain=plain)
