@@ -270,7 +270,7 @@ def refresh_once(worker: CacheWorker, settings: Settings) -> None:
     except psycopg.Error as e:
         raise JangteoError(f"cannot read the shop: {explain(e)}") from None
     except redis.RedisError as e:
-        raise UnreachableError(f"cannot reach Redis: {first_line(e)}") from None
+        raise UnreachableError(f"cannot reach Redis: {cache.explain(e)}") from None
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

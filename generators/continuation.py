@@ -35,7 +35,6 @@ from shop.clock import UTC, Clock, utc_now
 from shop.errors import ExitCode, UnreachableError
 from shop.log import get_logger
 from shop.model import SCHEMAS, TOPICS
-from shop.outage import first_line
 from shop.postgres import Connection
 from shop.pulse import Pulse
 from shop.settings import Settings
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 conn, left, position, utc_now(), stop=stop, beat=lambda: pulse("starting")
             )
         except redis.RedisError as e:
-            raise UnreachableError(f"cannot reach Redis: {first_line(e)}") from None
+            raise UnreachableError(f"cannot reach Redis: {cache.explain(e)}") from None
     if stop.is_set():
         return ExitCode.OK
     _warn(r, left)

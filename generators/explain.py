@@ -104,7 +104,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except psycopg.Error as e:
         raise failures.kind(e)(f"cannot read the shop: {first_line(e)}") from None
     except redis.RedisError as e:
-        raise UnreachableError(f"cannot reach Redis: {first_line(e)}") from None
+        raise UnreachableError(f"cannot reach Redis: {cache.explain(e)}") from None
     if user is None:
         raise JangteoError(f"no user {args.user_id}")
     effects = scenarios.compose(s for s in spans if s.start <= at < s.end)

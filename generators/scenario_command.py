@@ -26,7 +26,6 @@ from generators.scenario_table import (
 from shop import cache, command
 from shop.clock import KST, UTC, Clock, utc_now
 from shop.errors import ExitCode, UnreachableError, UsageError
-from shop.outage import first_line
 from shop.say import say
 from shop.settings import Settings
 
@@ -147,7 +146,7 @@ def answer(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
         with cache.client(settings.redis_url) as r:
             return _act(args, r, settings.seed, clock())
     except redis.RedisError as e:
-        raise UnreachableError(f"cannot reach Redis: {first_line(e)}") from None
+        raise UnreachableError(f"cannot reach Redis: {cache.explain(e)}") from None
 
 
 def _act(args: argparse.Namespace, r: redis.Redis, seed: int, now: datetime) -> int:

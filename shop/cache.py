@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import msgspec
 
 from shop.clock import Clock, utc_now
+from shop.log import redact
+from shop.outage import first_line
 
 if TYPE_CHECKING:
     import redis
@@ -29,6 +31,27 @@ HEARTBEAT: Final = "heartbeat:"
 HEARTBEAT_TTL_S: Final = 15
 _NEXT: Final = ":next"
 _CHUNK: Final = 5_000
+_LOGIN: Final = "correct user and password of REDIS_URL; special characters are written as %XX"
+_RIGHTS: Final = "let the ACL user run it on cache:*, control:*, heartbeat:*"
+_ADVICE: Final = {
+    "NOAUTH": "give REDIS_URL a password",
+    "Authentication required": "give REDIS_URL a password",
+    "WRONGPASS": _LOGIN,
+    "invalid username-password": _LOGIN,
+    "called without any password configured": "take the password out of REDIS_URL",
+    "NOPERM": _RIGHTS,
+    "no permissions to": _RIGHTS,
+    "has no permissions": _RIGHTS,
+    "DB index is out of range": "use a lower database number in REDIS_URL",
+    "invalid DB index": "use a lower database number in REDIS_URL",
+    "DENIED": "Redis runs in protected mode: set a password there and in REDIS_URL",
+    "READONLY": "REDIS_URL names a replica; name the primary",
+    "read only replica": "REDIS_URL names a replica; name the primary",
+    "WRONGTYPE": "another program uses our keys; use another database number in REDIS_URL",
+    "OOM command not allowed": "raise maxmemory of Redis",
+    "used memory": "raise maxmemory of Redis",
+    "MISCONF": "Redis cannot save to its disk; make room there",
+}
 
 
 class CachedUser(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -93,7 +116,20 @@ def client(url: str, *, timeout: float = 3.0) -> redis.Redis:
         health_check_interval=30,
         client_name="jangteo",
         decode_responses=True,
+        encoding="utf-8",
+        encoding_errors="replace",  # bytes of another program's: shown, not a crash
     )
+
+
+def explain(error: BaseException) -> str:
+    """Return a Redis error in one line, with what to do where Redis does not say it.
+
+    >>> explain(Exception("NOAUTH Authentication required."))
+    'NOAUTH Authentication required; give REDIS_URL a password'
+    """
+    text = redact(first_line(error)).rstrip(".")
+    advice = next((words for begins, words in _ADVICE.items() if begins in text), "")
+    return f"{text}; {advice}" if advice else text
 
 
 def swap(
@@ -147,7 +183,10 @@ def update_meta(r: redis.Redis, **changes: str | float | datetime) -> None:
 
 def read_meta(r: redis.Redis) -> CacheMeta:
     """Return the meta data; defaults where nothing was written yet."""
-    return msgspec.convert(_hgetall(r, META), CacheMeta, strict=False)
+    try:
+        return msgspec.convert(_hgetall(r, META), CacheMeta, strict=False)
+    except msgspec.ValidationError:
+        raise _not_ours(META) from None
 
 
 def read_users(r: redis.Redis) -> list[CachedUser]:
@@ -165,8 +204,22 @@ Entry = TypeVar("Entry")
 
 def _read(r: redis.Redis, key: str, kind: type[Entry]) -> list[Entry]:
     decoder = msgspec.json.Decoder(kind)
-    # By id, so that the same cache gives the same order whatever Redis's hash order.
-    return [decoder.decode(v) for _, v in sorted(_hgetall(r, key).items(), key=lambda e: int(e[0]))]
+    try:
+        # By id, so that the same cache gives the same order whatever Redis's hash order.
+        entries = sorted(_hgetall(r, key).items(), key=lambda e: int(e[0]))
+        return [decoder.decode(v) for _, v in entries]
+    except (ValueError, msgspec.MsgspecError):
+        raise _not_ours(key) from None
+
+
+def _not_ours(key: str) -> redis.DataError:
+    """Return the error for a key that something else has written."""
+    import redis  # noqa: PLC0415  (see `client`)
+
+    return redis.DataError(
+        f"{key} in Redis is not what this program writes; another program uses our keys: "
+        "delete them, or use another database number in REDIS_URL"
+    )
 
 
 @dataclass(frozen=True)
@@ -198,14 +251,18 @@ def beat(
 
 def heartbeats(r: redis.Redis) -> list[Heartbeat]:
     """Return every process that said something in the last seconds, by name."""
+    import redis  # noqa: PLC0415  (see `client`)
+
     found = []
     for key in sorted(cast("Iterator[str]", r.scan_iter(f"{HEARTBEAT}*"))):
-        values = _hgetall(r, key)
-        if values:
+        try:
+            values = _hgetall(r, key)
             name = key.removeprefix(HEARTBEAT)
             pid, state = int(values.pop("pid")), values.pop("state")
             at = datetime.fromisoformat(values.pop("at"))
-            found.append(Heartbeat(name, pid, state, at, values))
+        except (KeyError, ValueError, redis.ResponseError):  # gone, or another program's
+            continue
+        found.append(Heartbeat(name, pid, state, at, values))
     return found
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 _SECRET_KEY: Final = re.compile(r"passw|secret|token|credential", re.IGNORECASE)
-_URL_PASSWORD: Final = re.compile(r"(\w+://[^:/@\s]*):[^@/\s]+@")
+_URL_PASSWORD: Final = re.compile(r"(\w+://[^:/@\s]*):[^/\s]+@")
+_QUERY_PASSWORD: Final = re.compile(r"(\w+://\S*?[?&](?:ssl_)?password)=[^&\s]+")
 MASK: Final = "********"  # of fixed width: the length of a secret is a hint too
 _pending: Callable[[], None] | None = None
 """What is still to be set up: structlog takes 0.1 s to import, and many commands say nothing."""
@@ -28,8 +29,11 @@ def redact(text: str) -> str:
 
     >>> redact("redis://:hunter2@127.0.0.1:6379/0")
     'redis://:********@127.0.0.1:6379/0'
+    >>> redact("redis://:a@b@h/0?password=x&db=1")
+    'redis://:********@h/0?password=********&db=1'
     """
-    return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    masked = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    return _QUERY_PASSWORD.sub(rf"\1={MASK}", masked)
 
 
 def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -38,7 +38,7 @@ def line(
 
     Args:
         meta: what the cache worker says.
-        info: Redis's INFO.
+        info: Redis's INFO; empty where it may not be read.
         users: customers in the cache.
         products: products in the cache.
         now: aware; shown as time of day in Seoul.
@@ -55,13 +55,14 @@ def line(
     since = max(0.0, since)  # a clock that steps back
     filled = min(BAR_CELLS, int(BAR_CELLS * since / meta.interval))
     hits, misses = int(info.get("keyspace_hits", 0)), int(info.get("keyspace_misses", 0))
-    hit_rate = 100.0 * hits / (hits + misses) if hits + misses else 100.0
+    share = 100.0 * hits / (hits + misses) if hits + misses else 100.0
+    hit_rate = f"{share:.1f}%" if info else "?"
     replaced = f"교체: {meta.version}회" if lang == "ko" else f"replaced: {meta.version}"
     return (
         f"[{_clock(now)}] [{int(since)}/{round(meta.interval, 1):g}s {'#' * filled:-<{BAR_CELLS}}]"
         f" | MEM: {info.get('used_memory_human', '?')}"
-        f" | OPS/s: {info.get('instantaneous_ops_per_sec', 0)}"
-        f" | HIT: {hit_rate:.1f}%"
+        f" | OPS/s: {info.get('instantaneous_ops_per_sec', 0) if info else '?'}"
+        f" | HIT: {hit_rate}"
         f" | CACHE: users={users}, products={products}"
         f" | {replaced}"
     )
@@ -77,7 +78,7 @@ def away(error: Exception, now: datetime, lang: Literal["en", "ko"] = "en") -> s
     words = (
         "Redis 응답 없음, 다시 시도함" if lang == "ko" else "Redis does not answer, trying again"
     )
-    return f"[{_clock(now)}] {words}: {redact(str(error))}"
+    return f"[{_clock(now)}] {words}: {cache.explain(error)}"
 
 
 def _clock(now: datetime) -> str:
@@ -94,7 +95,12 @@ def read(r: redis.Redis, now: datetime, lang: Literal["en", "ko"] = "en") -> str
     pipe.info()
     pipe.hlen(cache.USERS)
     pipe.hlen(cache.PRODUCTS)
-    info, users, products = pipe.execute()
+    info, users, products = pipe.execute(raise_on_error=False)
+    for reply in (users, products):
+        if isinstance(reply, Exception):
+            raise reply
+    if isinstance(info, Exception):
+        info = {}  # an ACL user without INFO: the rest is shown
     return line(cache.read_meta(r), info, users, products, now, lang=lang)
 
 
@@ -118,7 +124,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             text = read(client, utc_now(), lang)
         except RedisError as e:
             if args.once:
-                raise UnreachableError(f"cannot reach Redis at {redact(url)}: {e}") from None
+                where = redact(url)
+                raise UnreachableError(
+                    f"cannot reach Redis at {where}: {cache.explain(e)}"
+                ) from None
             text = away(e, utc_now(), lang)
             # A stack that was started again may have another port.
             found = shop_settings.load(data_dir=args.data_dir)

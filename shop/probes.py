@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal
 
 import psycopg
 import redis
@@ -237,17 +237,17 @@ def redis_cache(settings: Settings) -> list[Finding]:
         return _no_address("Redis", "REDIS_URL")
     try:
         with cache.client(settings.redis_url) as client:
-            ms = _latency(client.ping)
-            info = cast("dict[str, Any]", client.info("server"))
-            memory = cast("dict[str, Any]", client.info("memory"))
-            used = memory["used_memory_human"]
-            found = [ok("Redis", f"{info['redis_version']}, {ms}, {used} used")]
+            ms = _latency(lambda: client.exists(cache.META))
+            found = _redis_server(client, ms)
             meta = cache.read_meta(client)
             beats = ", ".join(f"{b.name} {b.state}" for b in cache.heartbeats(client)) or "none"
     except JangteoError as e:
         return [wrong("Redis", first_line(e), "correct the settings")]
     except redis.RedisError as e:
-        return [_unreachable("Redis", e, f"is REDIS_URL right? Or {_START}")]
+        level: Level = (
+            "wrong" if isinstance(e, redis.DataError | redis.ResponseError) else "unreachable"
+        )
+        return [Finding("Redis", level, cache.explain(e), f"is REDIS_URL right? Or {_START}")]
     text = f"version {meta.version}, {meta.users:,} users, {meta.products:,} products, {meta.phase}"
     if meta.phase == "failed":
         found.append(wrong("cache", f"{text}: {redact(meta.error)}", "mend that; it tries again"))
@@ -258,6 +258,24 @@ def redis_cache(settings: Settings) -> list[Finding]:
         age = (utc_now() - meta.refreshed_at).total_seconds()
         found.append(ok("cache", f"{text}, refreshed {age:.0f} s ago"))
     return [*found, ok("heartbeats", beats)]
+
+
+def _redis_server(client: redis.Redis, ms: str) -> list[Finding]:
+    """Look at what INFO says of the server; an ACL user may not be allowed to ask."""
+    try:
+        info = client.info()
+    except redis.ResponseError as e:
+        return [ok("Redis", f"{ms}; version, memory and eviction are unknown: {cache.explain(e)}")]
+    version, used = info.get("redis_version", "?"), info.get("used_memory_human", "?")
+    found = [ok("Redis", f"{version}, {ms}, {used} used")]
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction" and int(info.get("maxmemory", 0)):
+        text = f"maxmemory-policy {policy} may evict the cache or heartbeats when memory is short"
+        found.append(wrong("eviction", text, "set maxmemory-policy noeviction"))
+    if info.get("role") == "slave":
+        text = "REDIS_URL names a replica; what is written there is refused or lost"
+        found.append(wrong("replication", text, "name the primary in REDIS_URL"))
+    return found
 
 
 def kafka_cluster(settings: Settings) -> list[Finding]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeVar, cast
 
-from shop import passwords, policy
+from shop import passwords, policy, redis_url
 from shop.errors import UnreachableError, UsageError
 from shop.model import TOPICS
 from shop.stack_env import why_not, with_stack
@@ -212,12 +212,10 @@ class Settings:
         """Redis's URL.
 
         Raises:
-            UsageError: if it is missing or no Redis URL.
+            UsageError: if it is missing or cannot be used; see `shop.redis_url`.
         """
         self._require("REDIS_URL", "Redis")
-        url = self.env["REDIS_URL"]
-        if not re.match(r"(rediss?|unix)://", url):
-            raise UsageError("REDIS_URL must begin with redis://, rediss:// or unix://")
+        url = redis_url.check(self.env["REDIS_URL"])
         if (credentials := passwords.of_redis(url)) is not None:
             self._refuse_default("REDIS_URL", *credentials, what="password in REDIS_URL")
         return url

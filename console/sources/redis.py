@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import redis
 
@@ -46,10 +46,10 @@ class RedisSource:
         pipe.info()
         pipe.hlen(cache.USERS)
         pipe.hlen(cache.PRODUCTS)
-        info, users, products = cast("tuple[dict[str, Any], int, int]", pipe.execute())
+        info, users, products = _replies(pipe.execute(raise_on_error=False))
         meta = cache.read_meta(client)
         self._remember(meta)
-        hits, misses = int(info["keyspace_hits"]), int(info["keyspace_misses"])
+        hits, misses = int(info.get("keyspace_hits", 0)), int(info.get("keyspace_misses", 0))
         before, self._counted = self._counted, (hits, misses)
         rate = None
         if before is not None:
@@ -59,16 +59,16 @@ class RedisSource:
             meta=meta,
             users=users,
             products=products,
-            memory=int(info["used_memory"]),
-            memory_human=str(info["used_memory_human"]),
+            memory=int(info.get("used_memory", 0)),
+            memory_human=str(info.get("used_memory_human", "?")),
             max_memory=int(info.get("maxmemory", 0)) or None,
-            ops=int(info["instantaneous_ops_per_sec"]),
+            ops=int(info.get("instantaneous_ops_per_sec", 0)),
             hits=hits,
             misses=misses,
             hit_rate=rate,
             evicted=int(info.get("evicted_keys", 0)),
-            clients=int(info["connected_clients"]),
-            version=str(info["redis_version"]),
+            clients=int(info.get("connected_clients", 0)),
+            version=str(info.get("redis_version", "?")),
             refreshes=tuple(self._refreshes),
         )
 
@@ -100,3 +100,12 @@ class RedisSource:
                 error=failed,
             )
         )
+
+
+def _replies(found: list[Any]) -> tuple[dict[str, Any], int, int]:
+    """Return INFO and the two counts; INFO is empty for an ACL user who may not ask for it."""
+    info, users, products = found
+    for reply in (users, products):
+        if isinstance(reply, Exception):
+            raise reply
+    return ({} if isinstance(info, Exception) else info), int(users), int(products)
