@@ -5,6 +5,7 @@ The same actions stand behind the console's list and behind `jangteo do`.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import re
 import socket
@@ -238,7 +239,8 @@ class Operator:
                     result = self._result(request, Outcome.DONE, text)
                 except JangteoError as e:
                     result = self._result(request, Outcome.FAILED, str(e), e.exit_code)
-                journal.write(client, result.entry())
+                with contextlib.suppress(RedisError):  # what was done is done, logged or not
+                    journal.write(client, result.entry())
         except JangteoError as e:
             reason = say.NO_REDIS(error=first_line(e))
             return self._result(request, Outcome.FAILED, reason, e.exit_code)

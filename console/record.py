@@ -20,7 +20,7 @@ import msgspec
 from console import sentences as say
 from console.model import SCHEMA, Snapshot, encode
 from shop.errors import UsageError
-from shop.log import get_logger
+from shop.informing import Informing
 from shop.trust import open_own
 
 FORMAT: Final = 1
@@ -61,7 +61,7 @@ class Recorder:
         self._since_key = 0
         self._written = 0
         self._last_event = 0
-        self._broken = False
+        self._writing = Informing(f"the recording {path}", (OSError, sqlite3.Error))
         try:
             # Created here, so that the mode is 0600: a recording shows names of customers.
             # SQLite gives the files of its log the mode of the database.
@@ -88,17 +88,13 @@ class Recorder:
 
     def write(self, snapshot: Snapshot) -> None:
         """Add a snapshot with its new events; a full disk costs the recording, not the console."""
-        if self._broken:
-            return
-        try:
-            self._write(snapshot)
-        except sqlite3.Error as e:
-            self._broken = True
-            get_logger().warning("recording ended", file=str(self.path), error=str(e))
+        if not self._writing.attempt(lambda: self._write(snapshot)):
+            self._key = None  # the next one that can be written depends on no other
 
     def _write(self, snapshot: Snapshot) -> None:
         at = snapshot.at.timestamp()
         text = encode(msgspec.structs.replace(snapshot, events=()))
+        last = self._last_event
         self._db.execute("BEGIN")
         try:
             if self._key is None or self._since_key >= KEY_EVERY:
@@ -115,17 +111,18 @@ class Recorder:
                 )
                 self._since_key += 1
             for event in snapshot.events:
-                if event.n > self._last_event:
+                if event.n > last:
                     self._db.execute(
                         "INSERT INTO events (at, seen, data) VALUES (?, ?, ?)",
                         (event.at.timestamp(), at, msgspec.json.encode(event).decode()),
                     )
-                    self._last_event = event.n
+                    last = event.n
             self._db.execute("COMMIT")
         except sqlite3.Error:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise
+        self._last_event = last
         self._written += 1
         if self._written % _PURGE_EVERY == 0:
             self._purge(at)
@@ -142,7 +139,8 @@ class Recorder:
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
 
 
 def squeeze(text: bytes, key: bytes) -> bytes:

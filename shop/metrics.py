@@ -8,9 +8,13 @@ on whatever port. Nothing here ever disturbs the process that it reports on.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
+import socket
+import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -30,6 +34,7 @@ from shop.trust import write_private
 
 FOLDER: Final = "metrics"
 _SLOW_CLIENT_S: Final = 5.0
+_ACCEPT_PAUSE_S: Final = 0.1
 
 Check: TypeAlias = Callable[[], "Health"]
 
@@ -65,7 +70,8 @@ class Endpoint:
     def withdraw(self) -> None:
         """Remove the discovery file; what a killed process leaves is removed by the next one."""
         if self.record is not None:
-            self.record.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.record.unlink(missing_ok=True)
 
 
 def start(
@@ -97,7 +103,13 @@ def start(
     host, port = settings.metrics_host, server.server_address[1]
     endpoint = Endpoint(f"http://{host}:{port}", server, _publish(name, settings, port))
     atexit.register(endpoint.withdraw)
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    try:
+        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    except RuntimeError as e:  # no thread to be had
+        get_logger().warning("metrics: not served", error=first_line(e))
+        endpoint.withdraw()
+        server.server_close()
+        return None
     get_logger().info("metrics", url=f"{endpoint.url}/metrics")
     return endpoint
 
@@ -106,7 +118,7 @@ def _listen(settings: Settings, handler: type[_Handler]) -> ThreadingHTTPServer 
     ports = (settings.metrics_port, 0) if settings.metrics_port else (0,)
     for port in ports:
         try:
-            return ThreadingHTTPServer((settings.metrics_host, port), handler)
+            return _Server((settings.metrics_host, port), handler)
         except OSError as e:
             then = "a free port is used" if port else "this process has no metrics endpoint"
             get_logger().warning("metrics: cannot listen", host=settings.metrics_host, port=port,
@@ -134,6 +146,22 @@ def _publish(name: str, settings: Settings, port: int) -> Path | None:
         get_logger().info("metrics: not published", folder=str(folder), error=first_line(e))
         return None
     return path
+
+
+class _Server(ThreadingHTTPServer):
+    """Answers as well as it can; what goes wrong with one visitor is nobody else's."""
+
+    daemon_threads = True
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:  # out of descriptors: the listener stays readable, do not spin
+            time.sleep(_ACCEPT_PAUSE_S)
+            raise
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  (the signature is socketserver's)
+        get_logger().debug("metrics: a visitor got no answer", error=str(sys.exc_info()[1]))
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -9,6 +9,7 @@ from typing import Final
 import redis
 
 from shop import cache
+from shop.informing import Informing
 
 EVERY_S: Final = 1.0
 
@@ -29,6 +30,7 @@ class Pulse:
         self._name = name
         self._monotonic = monotonic
         self._next = float("-inf")
+        self._writing = Informing("heartbeats to Redis", (redis.RedisError, OSError))
 
     def __call__(self, state: str, *, force: bool = False, **fields: str | float) -> None:
         """Beat if a second has passed since the last beat, or if `force`."""
@@ -36,7 +38,5 @@ class Pulse:
         if now < self._next and not force:
             return
         self._next = now + EVERY_S
-        try:
-            cache.beat(self._redis, self._name, state, fields)
-        except redis.RedisError:
+        if not self._writing.attempt(lambda: cache.beat(self._redis, self._name, state, fields)):
             self._next = now + 5 * EVERY_S  # away: do not spend a connection time-out a second

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from shop.trust import open_own
 
@@ -53,8 +53,13 @@ def spawn(
         identity: ``same``, ``userns`` or ``UID:GID``.
         cwd: its working directory; by default ours.
         descriptors: open files that it inherits, such as one that holds a lock.
+
+    A log that cannot be opened costs the log, not the child.
+
+    Raises:
+        OSError: if there are no descriptors, memory or processes for a child.
     """
-    with os.fdopen(open_own(log, os.O_WRONLY | os.O_APPEND), "ab") as output:
+    with _opened(log) as output:
         return subprocess.Popen(
             shim(argv, death_signal=death_signal, identity=identity),
             stdin=subprocess.DEVNULL,
@@ -64,6 +69,13 @@ def spawn(
             cwd=cwd,
             pass_fds=descriptors,
         )
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        return os.fdopen(open_own(log, os.O_WRONLY | os.O_APPEND), "ab")
+    except OSError:
+        return open(os.devnull, "ab")  # noqa: PTH123  (closed by the caller)
 
 
 def end(process: subprocess.Popen[bytes], signum: int, grace: float) -> int:

@@ -66,8 +66,9 @@ def held(data_dir: Path) -> Iterator[None]:
             raise UsageError(_holder(data_dir, file.read())) from None
         file.seek(0)
         file.truncate()
-        json.dump({"pid": os.getpid(), "since": utc_now().isoformat()}, file)
-        file.flush()
+        text = json.dumps({"pid": os.getpid(), "since": utc_now().isoformat()})
+        with contextlib.suppress(OSError):  # only says who holds it
+            os.write(file.fileno(), text.encode())
         yield
 
 
@@ -217,7 +218,7 @@ class Stack:
             if isinstance(server, InMemoryBroker):
                 kafka.create_topics(self.settings.kafka)
                 self._say("the log was in memory: unread messages are lost, the topics are new")
-        except (JangteoError, KafkaException) as e:
+        except (JangteoError, KafkaException, OSError) as e:  # OSError: disk or descriptors
             server.kill()  # a broker without topics would look alive
             watch.failures += 1
             wait = backoff(watch.failures, self._rng.random())

@@ -6,6 +6,7 @@ second, in the main thread (see `shop.spawn`). It knows nothing of what the proc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shop.clock import Clock, utc_now
+from shop.informing import Informing
 from shop.spawn import spawn, tail
 from shop.stackfile import process_started
 from shop.trust import read_own, write_private
@@ -146,6 +148,8 @@ class Supervisor:
         self._rng = rng or random.Random()  # noqa: S311  (spreads restarts, no secret)
         self._children: dict[str, _Child] = {}
         self._written = float("-inf")
+        self._said: list[str] = []
+        self._writing = Informing(SNAPSHOT, report=self._said.append)
 
     def log_of(self, name: str) -> Path:
         """Return the log file of a process."""
@@ -160,7 +164,7 @@ class Supervisor:
 
     def poll(self) -> list[str]:
         """Notice ends, start what is due, kill what overstays; return what happened, in words."""
-        said = []
+        said, self._said[:] = list(self._said), []
         now = self._monotonic()
         for child in self._children.values():
             code = child.process.poll() if child.process else None
@@ -168,8 +172,8 @@ class Supervisor:
                 said += self._ended(child, code, now)
             elif child.state is State.BACKOFF and now >= child.due:
                 child.restarts += 1
-                self._spawn(child)
-                said.append(f"{child.spec.name} started again (pid {self._pid(child)})")
+                if self._spawn(child):
+                    said.append(f"{child.spec.name} started again (pid {self._pid(child)})")
             elif child.state in _ENDING and child.process and now >= child.due:
                 child.process.kill()
                 said.append(f"{child.spec.name} did not end in {child.spec.grace:g} s: killed")
@@ -253,20 +257,31 @@ class Supervisor:
             "at": self._clock().isoformat(),
             "processes": [_as_record(s) for s in (*others, *self.snapshot())],
         }
-        write_private(self._data_dir / SNAPSHOT, json.dumps(record, indent=1))
+        text = json.dumps(record, indent=1)
+        self._writing.attempt(lambda: write_private(self._data_dir / SNAPSHOT, text))
 
     @staticmethod
     def _pid(child: _Child) -> int | None:
         return child.process.pid if child.process else None
 
-    def _spawn(self, child: _Child) -> None:
+    def _spawn(self, child: _Child) -> bool:
+        """Start a child; where that is not possible now, try again later and return False."""
         log = self.log_of(child.spec.name)
         rotate(log)
-        child.process = spawn(child.spec.argv, log=log, env=child.spec.env)
+        try:
+            child.process = spawn(child.spec.argv, log=log, env=child.spec.env)
+        except OSError as e:  # no descriptors, no memory, no processes left
+            self._back_off(child, self._monotonic())
+            child.last_exit = f"not started: {e.strerror}"
+            self._said.append(
+                f"{child.spec.name} cannot be started, it is tried again: {e.strerror}"
+            )
+            return False
         child.state = State.RUNNING
         child.started = self._monotonic()
         child.pid_started = process_started(child.process.pid)
         child.up_since = self._clock()
+        return True
 
     def _ended(self, child: _Child, code: int, now: float) -> list[str]:
         child.process = None
@@ -277,21 +292,30 @@ class Supervisor:
         if child.state is State.RESTARTING:
             child.restarts += 1
             child.failures = 0
-            self._spawn(child)
+            if not self._spawn(child):
+                return []
             return [f"{child.spec.name} restarted as asked (pid {self._pid(child)})"]
-        child.failures = 1 if now - child.started >= HEALTHY_AFTER_S else child.failures + 1
-        wait = backoff(child.failures, self._rng.random())
-        child.state = State.BACKOFF
-        child.due = now + wait
+        if now - child.started >= HEALTHY_AFTER_S:
+            child.failures = 0
+        wait = self._back_off(child, now)
         last = tail(self.log_of(child.spec.name), 1)
         said = f"{child.spec.name} ended ({child.last_exit}), starts again in {wait:.1f} s"
         return [f"{said}: {last}" if last else said]
 
+    def _back_off(self, child: _Child, now: float) -> float:
+        """Let a child wait for its next start; return how long, in seconds."""
+        child.failures += 1
+        wait = backoff(child.failures, self._rng.random())
+        child.state = State.BACKOFF
+        child.due = now + wait
+        return wait
+
 
 def rotate(log: Path) -> None:
     """Move a log that has grown beyond 10 MB aside, in the place of the one before."""
-    if log.is_file() and log.stat().st_size > LOG_ROTATE_BYTES:
-        log.replace(log.with_suffix(".log.1"))
+    with contextlib.suppress(OSError):  # a log is not worth a process
+        if log.is_file() and log.stat().st_size > LOG_ROTATE_BYTES:
+            log.replace(log.with_suffix(".log.1"))
 
 
 def read_snapshot(data_dir: Path) -> list[Status]:

@@ -34,6 +34,7 @@ from shop import (
 from shop import settings as shop_settings
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UsageError
+from shop.informing import Informing
 from shop.kafka_broker import Broker
 from shop.ledger import Account, Books, Evidence, cross_check, read_evidence
 from shop.observer import Observer, Sample, count
@@ -139,6 +140,10 @@ class Up:
         signal.signal(signal.SIGHUP, lambda *_: self._stop.set())  # the terminal was closed
         self._stack = Stack(data_dir, environ, self._say, broker=broker)
         self._supervisor = Supervisor(data_dir)
+        self._publishing = Informing(
+            "stack.json (other commands do not find the stack)", report=self._say
+        )
+        self._published = True
         self._since = utc_now()
         self._ends_at: float | None = None
         self._observer: Observer | None = None
@@ -208,7 +213,7 @@ class Up:
                 self._say(windows.in_words(rebuilt))
         if created := kafka.create_topics(settings.kafka):
             self._say(f"topics: created {', '.join(created)}")
-        self._stack.publish()
+        self._published = self._publishing.attempt(self._stack.publish)
         books = Books(settings.kafka)
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
             books.open(conn)
@@ -261,6 +266,8 @@ class Up:
             for text in self._supervisor.poll():
                 self._say(text)
             self._supervisor.write_snapshot(self._stack.statuses())
+            if not self._published:
+                self._published = self._publishing.attempt(self._stack.publish)
             if shown:
                 self._screen.show(self._view)
             self._stop.wait(TICK_S)
