@@ -43,7 +43,8 @@ def spawn(
 
     The kernel binds a child to the *thread* that forked it: started from any other thread, it
     would get its death signal when that thread ends. The child leads a process group of its own
-    (`shop/child.py`), so a Ctrl-C in the terminal reaches the parent alone.
+    (`shop/child.py`), so a Ctrl-C in the terminal reaches the parent alone. A log that cannot be
+    opened costs the log, not the child.
 
     Args:
         argv: the command; its first element is an absolute path.
@@ -53,8 +54,6 @@ def spawn(
         identity: ``same``, ``userns`` or ``UID:GID``.
         cwd: its working directory; by default ours.
         descriptors: open files that it inherits, such as one that holds a lock.
-
-    A log that cannot be opened costs the log, not the child.
 
     Raises:
         OSError: if there are no descriptors, memory or processes for a child.
