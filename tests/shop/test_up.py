@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -323,6 +324,46 @@ def test_without_a_history_there_is_nothing_to_go_on_with(shop: Shop) -> None:
     assert "there is no finished history" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert gone(shop.pids())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 600 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", str(folder)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"a disk that can be filled needs root and mount: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_a_full_disk_is_waited_for_and_nothing_is_lost(small_disk: Path, shop: Shop) -> None:
+    shop.data_dir = small_disk / "data"
+    shop.start("--users", "200", "--products", "100", "--speed", "5", "--json")
+    shop.wait_for(lambda: "the shop is open" in shop.said(), timeout=180)
+    shop.wait_for(lambda: bool(re.search(r"stored: .*orders=[1-9]", shop.said())), timeout=180)
+    fill = small_disk / "fill"
+    with contextlib.suppress(OSError), fill.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 16))
+    shop.wait_for(lambda: "cannot write processes.json" in shop.said(), timeout=180)
+    time.sleep(10)
+    assert shop.process
+    assert shop.process.poll() is None
+    fill.unlink()
+    shop.wait_for(lambda: "can be written again" in shop.said(), timeout=180)
+    shop.wait_for(lambda: re.findall(r"processes: (\d/\d)", shop.said())[-1] == "9/9", timeout=180)
+    shop.process.send_signal(signal.SIGINT)
+    assert shop.process.wait(120) == 0, shop.said()
+    assert "Traceback" not in shop.said()
+    final = json.loads(next(x for x in shop.said().splitlines() if x.startswith("{")))
+    assert (final["lag"], final["spend_consistent"]) == (0, True)
 
 
 @pytest.mark.slow
