@@ -6,12 +6,9 @@ import re
 import unicodedata
 from typing import Final
 
-LONGEST: Final = 400
+from shop.say import UNFIT
 
-# Controls (C0, C1, DEL), line and paragraph separators, and what turns the direction of text.
-_UNFIT: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
+LONGEST: Final = 400
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
@@ -22,7 +19,7 @@ def printable(text: str, longest: int = LONGEST) -> str:
     >>> printable("한글" * 300, 3)
     '한글…'
     """
-    clean = _UNFIT.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[\t\r\n]", " ", text[: longest + 1]))
+    clean = UNFIT.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[\t\r\n]", " ", text[: longest + 1]))
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 

@@ -17,12 +17,12 @@ from typing import Final, TextIO
 
 from shop.errors import ExitCode
 
-# Controls (C0, DEL, C1), what turns or joins text unseen, separators of lines, lone surrogates,
-# and the tag characters that no terminal shows.
-_UNFIT: Final = re.compile(
+UNFIT: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
+"""Controls (C0, DEL, C1), what turns or joins text unseen, separators of lines, lone surrogates,
+and the tag characters that no terminal shows."""
 _ESCAPE: Final = "jangteo"
 _STREAM_ERRORS: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN}
@@ -35,7 +35,7 @@ def escape(text: str) -> str:
     >>> escape("a\n\x1b[31m\u202e 머그컵")
     'a\\x0a\\x1b[31m\\u202e 머그컵'
     """
-    return _UNFIT.sub(_short, text)
+    return UNFIT.sub(_short, text)
 
 
 def escape_in_lines(text: str) -> str:
@@ -44,7 +44,7 @@ def escape_in_lines(text: str) -> str:
     >>> escape_in_lines("a\n\x9b31m\U000e0041")
     'a\n\\u009b31m\\udb40\\udc41'
     """
-    return _UNFIT.sub(lambda m: m[0] if m[0] in "\n\t" else _long(m[0]), text)
+    return UNFIT.sub(lambda m: m[0] if m[0] in "\n\t" else _long(m[0]), text)
 
 
 def _short(match: re.Match[str]) -> str:
