@@ -15,6 +15,8 @@ from shop.clock import utc_now
 from shop.postgres import Connection
 from shop.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("topics")
+
 
 def a_bit_of_everything(settings: Settings, first: int = 1) -> None:
     now = utc_now().replace(microsecond=123_000)

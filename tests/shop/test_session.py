@@ -100,6 +100,7 @@ def complaint(done: subprocess.CompletedProcess[str], words: list[str]) -> str:
     return ""
 
 
+@pytest.mark.usefixtures("topics")
 def test_every_command_works_under_a_polluted_environment_and_database(
     env: dict[str, str], settings: Settings
 ) -> None:
@@ -172,6 +173,7 @@ def test_session_mode_of_pgbouncer_works_as_it_comes(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.usefixtures("topics")
 @needs_pgbouncer
 @pytest.mark.slow
 def test_every_command_works_through_session_mode(pooled: Pooled) -> None:
@@ -180,6 +182,7 @@ def test_every_command_works_through_session_mode(pooled: Pooled) -> None:
     assert not [text for text in found if text]
 
 
+@pytest.mark.usefixtures("topics")
 @needs_pgbouncer
 @pytest.mark.parametrize(
     ("mode", "options"),
