@@ -24,7 +24,7 @@ from shop.guard import Guard
 from shop.ports import HOST, Ports, PortTakenError, is_free
 from shop.server import Server, StartError, environment
 from shop.spawn import shim, spawn
-from shop.stackfile import write_private
+from shop.trust import write_private
 
 # 150 MB resident. The first compiler alone: the second one doubles the CPU seconds of a start and
 # gains nothing at a shop's load.
