@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import psycopg
 
@@ -40,19 +41,19 @@ LIMITS: Final = {
     # locks; through a pooler, too, whose own connection lives on.
     "idle_in_transaction_session_timeout": f"{STALE_S:.0f}s",
 }
-_OWN: Final = """
-SELECT wait_event, extract(epoch FROM clock_timestamp() - greatest(query_start, state_change))
-FROM pg_stat_activity WHERE pid = %s
+# What a session waits for, for how long, and how much of a COPY has arrived.
+_SESSION: Final = """
+SELECT s.pid, s.application_name, s.wait_event,
+       extract(epoch FROM clock_timestamp() - greatest(s.query_start, s.state_change))::float8,
+       coalesce(c.bytes_processed, 0)
+FROM pg_stat_activity AS s LEFT JOIN pg_stat_progress_copy AS c USING (pid)
 """
-# Active and waiting for its client: in the midst of a COPY, which no server-side time-out ends.
-_END_STALE: Final = """
-SELECT holder.pid, holder.application_name, pg_terminate_backend(holder.pid)
-FROM unnest(pg_blocking_pids(%s)) AS blocking (pid)
-JOIN pg_stat_activity AS holder ON holder.pid = blocking.pid
-WHERE holder.application_name LIKE 'jangteo-ingest-%%' AND holder.wait_event = 'ClientRead'
-  AND greatest(holder.query_start, holder.state_change)
-      < clock_timestamp() - make_interval(secs => %s)
-"""
+_OWN: Final = _SESSION + "WHERE pid = %s"
+# In the midst of a COPY no server-side time-out ends a session.
+_HOLDERS: Final = (
+    _SESSION
+    + "WHERE pid = ANY(pg_blocking_pids(%s)) AND s.application_name LIKE 'jangteo-ingest-%%'"
+)
 
 
 class TransactionGuard(threading.Thread):
@@ -77,6 +78,7 @@ class TransactionGuard(threading.Thread):
         self._looked_at = 0.0
         self._silent_since: float | None = None
         self._said = False
+        self._arrived: dict[int, int] = {}
         self._conn: postgres.Connection | None = None
         self._ended = threading.Event()
 
@@ -142,19 +144,30 @@ class TransactionGuard(threading.Thread):
         if row is None:
             self._cut(busy, "its session is gone")
             return
-        event, seconds = row
-        if event == "ClientRead":
-            if seconds > STALE_S / 2:
-                self._cut(busy, "the server waits for us: what was sent has not arrived")
+        before, self._arrived = self._arrived, {}
+        if self._is_silent(row, before, STALE_S / 2):
+            self._cut(busy, "the server waits for us: what was sent has not arrived")
             return
-        for ended, name, _ in look.execute(_END_STALE, (pid, STALE_S)).fetchall():
-            get_logger().warning(
-                "ended the session of an ingest that vanished in a transaction",
-                pid=ended, session=name, topic=self._topic,
-            )  # fmt: skip
+        for holder in look.execute(_HOLDERS, (pid,)).fetchall():
+            if self._is_silent(holder, before, STALE_S):
+                look.execute("SELECT pg_terminate_backend(%s)", (holder[0],))
+                get_logger().warning(
+                    "ended the session of an ingest that vanished in a transaction",
+                    pid=holder[0], session=holder[1], topic=self._topic,
+                )  # fmt: skip
         if not self._said and (why := blockers(look)):
             self._said = True
             get_logger().warning("waiting for a lock", topic=self._topic, why="; ".join(why))
+
+    def _is_silent(self, session: tuple[Any, ...], before: Mapping[int, int], bound: float) -> bool:
+        """Tell whether a session has waited for its client for longer than `bound` seconds.
+
+        A long COPY may be between two of its packets: it is silent only if nothing of it has
+        arrived since the last look.
+        """
+        pid, _, event, seconds, arrived = session
+        self._arrived[pid] = arrived
+        return bool(event == "ClientRead" and seconds > bound and before.get(pid) == arrived)
 
     def _cut(self, conn: postgres.Connection, why: str) -> None:
         with self._lock:

@@ -19,6 +19,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not de
 from flows.tally import KAFKA, POSTGRES, Tally
 from shop import kafka, postgres
 from shop.deadline import Deadline
+from shop.errors import JangteoError
 from shop.kafka import TopicInfo
 from shop.outage import Outage
 from shop.settings import PostgresSettings
@@ -32,6 +33,33 @@ ANSWER_S: Final = 10.0
 
 class StoppedError(Exception):
     """The process is asked to end."""
+
+
+class LostOffsetsError(JangteoError):
+    """The log no longer has messages that PostgreSQL has not got."""
+
+
+def lost_offsets(topic: str, partition: int, wanted: int, low: int, high: int) -> LostOffsetsError:
+    """Return what stops the ingest: how many offsets are missing, and what to do.
+
+    Args:
+        topic: its name.
+        partition: its number.
+        wanted: the next offset to read.
+        low: where the log begins.
+        high: where it ends.
+    """
+    gone = (
+        f"the log begins at {low}: {low - wanted} offsets were removed before they were read "
+        "(retention?); raise retention.ms"
+        if wanted < low
+        else f"the log ends at {high}: the brokers lost {wanted - high} offsets "
+        "(an unclean election?)"
+    )
+    return LostOffsetsError(
+        f"{topic}[{partition}]: PostgreSQL has applied up to offset {wanted}, but {gone}. `jangteo "
+        f"topics accept-loss {topic}` shows what is lost and lets the ingest continue without it"
+    )
 
 
 class Positions:

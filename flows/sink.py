@@ -81,7 +81,8 @@ class Writer(threading.Thread):
                 if not self._commit(batch):
                     self._lane.give_up()
                     return
-                self._lane.applied({p: span.next for p, span in batch.raw.spans.items()})
+                raw = batch.raw
+                self._lane.applied(raw.log_id, {p: span.next for p, span in raw.spans.items()})
         except (OffsetGapError, TooManyRejectsError, windows.WindowLengthError, SessionError) as e:
             lifecycle.fail(e, what="ingest stopped")
         except psycopg.Error as e:

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from flows import lifecycle
 from flows.batch import RawBatch, Span
 from flows.lane import Lane, Lanes
-from flows.positions import Positions, StoppedError
+from flows.positions import LostOffsetsError, Positions, StoppedError, lost_offsets
 from flows.tally import Tally
 from flows.topicid import DELETED, TopicIdWatch
 from shop import kafka
@@ -53,10 +53,6 @@ _REFUSED: Final = frozenset({
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 })  # fmt: skip
-
-
-class LostOffsetsError(JangteoError):
-    """The log no longer has messages that PostgreSQL has not got."""
 
 
 class KafkaRefusesError(JangteoError):
@@ -353,25 +349,15 @@ class Reader(StatelessSourcePartition[RawBatch]):
             get_logger().info("reading again", topic=self._topic, partition=partition, at=wanted)
             self._seek()
             return
-        gone = (
-            f"the log begins at {low}: {low - wanted} offsets were removed before they were read "
-            "(retention?); raise retention.ms"
-            if wanted < low
-            else f"the log ends at {high}: the brokers lost {wanted - high} offsets (an unclean "
-            "election?)"
-        )
-        raise LostOffsetsError(
-            f"{self._topic}[{partition}]: PostgreSQL has applied up to offset {wanted}, but {gone}."
-            f" `jangteo topics accept-loss {self._topic}` shows what is lost and lets the ingest "
-            "continue without it"
-        )
+        raise lost_offsets(self._topic, partition, wanted, low, high)
 
     # -- Kafka's own offsets, for monitoring ---------------------------------------------------
 
     def _commit_to_kafka(self, *, now: bool = False) -> None:
-        taken = self._lane.take_applied()
-        self._to_commit.update(taken)
-        self._applied.update({p: o for p, o in taken.items() if p in self._next})
+        for p, offset in self._lane.take_applied(self._log_id).items():
+            # A batch from before the last assignment may be committed after it.
+            if p in self._next and offset > self._applied.get(p, 0):
+                self._applied[p] = self._to_commit[p] = offset
         if not self._to_commit or (time.monotonic() < self._commit_at and not now):
             return
         self._commit_at = time.monotonic() + COMMIT_EVERY_S

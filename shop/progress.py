@@ -424,9 +424,9 @@ _BLOCKERS: Final = """
 SELECT DISTINCT waiting.application_name,
        extract(epoch FROM clock_timestamp() - waiting.query_start)::bigint,
        holder.pid, coalesce(nullif(holder.application_name, ''), 'no application_name'),
-       holder.usename, holder.state,
+       holder.usename, coalesce(holder.state, 'state not shown'),
        extract(epoch FROM clock_timestamp() - holder.xact_start)::bigint,
-       regexp_replace(left(holder.query, 80), '\\s+', ' ', 'g')
+       regexp_replace(left(coalesce(holder.query, ''), 80), '\\s+', ' ', 'g')
 FROM pg_stat_activity AS waiting
 CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
 JOIN pg_stat_activity AS holder ON holder.pid = blocking.pid
