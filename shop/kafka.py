@@ -329,6 +329,7 @@ def read(
             "group.id": "jangteo-reader",  # required by the client; nothing is ever committed
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
         }
     )
