@@ -182,7 +182,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
         held, self._held = self._held, None
         if answer == DELETED:  # what is in hand was acknowledged by the topic that was
             if not self._deleted:
-                get_logger().warning("the topic was deleted: waiting for it", topic=self._topic)
+                get_logger().warning("the topic does not exist: waiting for it", topic=self._topic)
             self._deleted = True
         elif self._log_id and not self._log_id.endswith(f"/{answer}"):
             get_logger().warning("the topic was recreated: reading it from its beginning",
