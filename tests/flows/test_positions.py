@@ -23,6 +23,8 @@ from shop.postgres import Connection
 from shop.progress import ProgressReader, TopicProgress
 from shop.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("topics")
+
 ORDERS_ONLY = {"INGEST_TOPICS": "orders"}
 
 
