@@ -24,8 +24,8 @@ from shop.deadline import Deadline, shut_down
 from shop.errors import JangteoError
 from shop.log import get_logger
 from shop.outage import first_line
-from shop.progress import blockers
 from shop.settings import PostgresSettings
+from shop.waits import blockers
 
 LOOK_AFTER_S: Final = 10.0
 """A batch of 50,000 orders takes 0.4 s: what takes longer is looked at."""

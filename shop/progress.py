@@ -19,7 +19,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 
-from shop import groups, kafka, postgres
+from shop import groups, kafka, postgres, waits
 from shop.clock import utc_now
 from shop.commits import Commits, Committed
 from shop.errors import JangteoError
@@ -122,7 +122,7 @@ class TopicProgress:
         found = []
         for member in self.foreign:
             has = f"partitions {_numbers(member.partitions)}" if member.partitions else "none yet"
-            who = f"{_clean(member.client_id) or 'a consumer'} at {member.host.lstrip('/')}"
+            who = f"{waits.clean(member.client_id) or 'a consumer'} at {member.host.lstrip('/')}"
             group = GROUPS[self.name]
             found.append(f"{who} is in {group}, is not an ingest of this shop, and has {has}")
         lost = [p for p in self.partitions if p.lost]
@@ -178,15 +178,6 @@ class ProgressReport:
 def is_ours(member: Member, topic: str) -> bool:
     """Tell whether a member is an ingest of this shop, by the client id that only those have."""
     return member.client_id == f"jangteo-ingest-{topic}"
-
-
-def _clean(text: str) -> str:
-    r"""Return what others named, without what a terminal obeys.
-
-    >>> _clean("a\x1b[2Jb")
-    'a?[2Jb'
-    """
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _numbers(partitions: Sequence[int]) -> str:
@@ -393,7 +384,7 @@ class ProgressReader:
                 " extract(epoch FROM now() - updated_at)::float8 FROM ingest_offsets"
             ).fetchall()
             applied = {(t, log, p): _Applied(o, age) for t, log, p, o, age in rows}
-            return applied, (*_read_only(self._conn), *blockers(self._conn)), ""
+            return applied, waits.reasons(self._conn), ""
         except (JangteoError, psycopg.Error) as e:
             self._disconnect()
             return {}, (), f"PostgreSQL does not say what it has applied: {first_line(e)}"
@@ -408,41 +399,3 @@ def _holders(group: Group, topic: str, count: int) -> list[Holder]:
             if p < count:
                 found[p] = "ours" if is_ours(member, topic) else "foreign"
     return found
-
-
-def _read_only(conn: Connection) -> tuple[str, ...]:
-    row = conn.execute("SELECT pg_is_in_recovery(), current_setting('transaction_read_only')")
-    replica, read_only = row.fetchone() or (False, "off")
-    if replica:
-        return ("PostgreSQL is a standby: it takes no writes until it is promoted",)
-    if read_only == "on":
-        return ("the database is read-only (default_transaction_read_only)",)
-    return ()
-
-
-_BLOCKERS: Final = """
-SELECT DISTINCT waiting.application_name,
-       extract(epoch FROM clock_timestamp() - waiting.query_start)::bigint,
-       holder.pid, coalesce(nullif(holder.application_name, ''), 'no application_name'),
-       holder.usename, coalesce(holder.state, 'state not shown'),
-       extract(epoch FROM clock_timestamp() - holder.xact_start)::bigint,
-       regexp_replace(left(coalesce(holder.query, ''), 80), '\\s+', ' ', 'g')
-FROM pg_stat_activity AS waiting
-CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
-JOIN pg_stat_activity AS holder ON holder.pid = blocking.pid
-WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock'
-  AND waiting.application_name LIKE 'jangteo-ingest-%'
-ORDER BY 2 DESC
-LIMIT 5
-"""
-
-
-def blockers(conn: Connection) -> tuple[str, ...]:
-    """Return who holds the locks that sessions of the ingest wait for, one line each."""
-    rows = conn.execute(_BLOCKERS).fetchall()
-    return tuple(
-        f"{name.removeprefix('jangteo-')} has waited {waited or 0} s for a lock that pid {pid} "
-        f"({_clean(holder)}, {user}, {state}, in its transaction for {lasts or 0} s) holds: "
-        f"{_clean(query)}"
-        for name, waited, pid, holder, user, state, lasts, query in rows
-    )
