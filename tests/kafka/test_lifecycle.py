@@ -136,7 +136,14 @@ def test_doctor_and_describe_take_hundreds_of_partitions_side_by_side(
     client.delete_topics(["orders"])["orders"].result(30)
     wait_until(lambda: not kafka.describe_topics(client, ["orders"]), "gone")
     client.create_topics([NewTopic("orders", 500, 1)])["orders"].result(60)
-    wait_until(lambda: topics.describe(settings, ["orders"]).topics != {}, "there")
+
+    def led() -> bool:
+        try:
+            return len(kafka.end_offsets(settings.kafka, "orders", timeout=5)) == 500
+        except kafka.KafkaException:  # 500 leaders take seconds to be appointed
+            return False
+
+    wait_until(led, "500 partitions have a leader", 120)
     for what in (lambda: topics.describe(settings), lambda: doctor.examine(settings)):
         began = time.monotonic()
         assert what()
