@@ -48,12 +48,15 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
         partition: its number.
         low: offset of the oldest message kept.
         end: offset after the newest.
-        committed: the group's; written after the PostgreSQL commit.
-        lag: end - committed, never negative.
-        skew: how far the commit lay beyond the end that was read (the reading's own error).
+        committed: the group's in Kafka; written after the PostgreSQL commit, by anybody in it.
+        applied: what PostgreSQL has applied; None where it does not answer.
+        lag: end - applied, never negative.
+        skew: how far `applied` lay beyond the end that was read (the reading's own error).
         lost: messages that expired before they were taken.
+        waits_s: seconds for which it has had a lag without advancing.
+        holder: who has it: ours, foreign, none, unknown.
         published: messages appended per second.
-        taken: messages committed per second.
+        taken: messages applied per second.
         verdict: see `Lag`.
         drain_s: seconds until the lag is gone at these rates; None if it does not shrink.
     """
@@ -62,9 +65,12 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
     low: int | None = None
     end: int | None = None
     committed: int | None = None
+    applied: int | None = None
     lag: int | None = None
     skew: int = 0
     lost: int = 0
+    waits_s: float = 0.0
+    holder: str = "unknown"
     published: Rate = Rate()
     taken: Rate = Rate()
     verdict: Lag = Lag.UNKNOWN
@@ -82,7 +88,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """One topic with its group; sums over what is known of its partitions.
 
-    `members` is None where the cluster does not say; `error` concerns this topic alone.
+    `members` is None where the cluster does not say; `error` concerns this topic alone; `troubles`
+    says what keeps it from advancing (see `shop.progress`).
     """
 
     name: str
@@ -95,6 +102,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Lag = Lag.UNKNOWN
     drain_s: float | None = None
     error: str | None = None
+    troubles: tuple[str, ...] = ()
 
 
 class Kafka(msgspec.Struct, frozen=True, kw_only=True):

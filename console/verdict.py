@@ -33,30 +33,21 @@ BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at a partition: offsets, and monotonic seconds."""
+    """One look at a partition: monotonic seconds, and offsets; `applied` is PostgreSQL's word."""
 
     at: float
     end: int
-    committed: int | None
+    applied: int | None
     low: int = 0
 
 
-def lag_of(end: int | None, committed: int | None) -> int | None:
-    """Return messages between the commit and the end; None where one is not known.
-
-    >>> lag_of(10, 7), lag_of(10, None), lag_of(7, 10)
-    (3, None, 0)
-    """
-    return None if end is None or committed is None else max(0, end - committed)
-
-
-def lost(low: int | None, committed: int | None) -> int:
+def lost(low: int | None, applied: int | None) -> int:
     """Return messages that expired before they were taken.
 
     >>> lost(100, 40), lost(0, 40), lost(100, None), lost(None, 3)
     (60, 0, 0, 0)
     """
-    return 0 if low is None or committed is None else max(0, low - committed)
+    return 0 if low is None or applied is None else max(0, low - applied)
 
 
 def judge(window: Sequence[Sample], allowed: int = 0) -> Lag:
@@ -69,7 +60,7 @@ def judge(window: Sequence[Sample], allowed: int = 0) -> Lag:
     >>> def w(*pairs): return [Sample(float(i), e, c) for i, (e, c) in enumerate(pairs)]
     >>> judge(w((10, None))).value, judge(w((10, 10))).value
     ('unknown', 'ok')
-    >>> judge(w((10, 5), (11, 5), (12, 5))).value  # nothing is committed
+    >>> judge(w((10, 5), (11, 5), (12, 5))).value  # nothing is applied
     'stop'
     >>> judge(w((10, 5), (10, 5), (10, 5))).value  # nothing new, and the rest is not taken
     'stall'
@@ -82,20 +73,20 @@ def judge(window: Sequence[Sample], allowed: int = 0) -> Lag:
     >>> judge([Sample(0.0, 90, 40, low=60)]).value
     'lost'
     """
-    known = [s for s in window if s.committed is not None]
+    known = [s for s in window if s.applied is not None]
     if not known:
         return Lag.UNKNOWN
     newest = known[-1]
-    if lost(newest.low, newest.committed):
+    if lost(newest.low, newest.applied):
         return Lag.LOST
-    return _judge_movement([(s.end, s.committed or 0) for s in known], allowed)
+    return _judge_movement([(s.end, s.applied or 0) for s in known], allowed)
 
 
 def _judge_movement(known: Sequence[tuple[int, int]], allowed: int) -> Lag:
-    """Judge (end, committed) of a window in which every commit is known."""
+    """Judge (end, applied) of a window in which every offset is known."""
     if any(b < a for (_, a), (_, b) in itertools.pairwise(known)):
         return Lag.REWIND
-    lags = [max(0, end - committed) for end, committed in known]
+    lags = [max(0, end - applied) for end, applied in known]
     if min(lags) <= allowed:
         return Lag.OK
     if len(known) < JUDGED_FROM:
@@ -323,8 +314,13 @@ def _lag_troubles(snapshot: Snapshot) -> list[str]:
     view = snapshot.kafka.value
     if view is None:
         return []
-    bad = [t for t in view.topics if t.error or t.verdict not in (Lag.OK, Lag.UNKNOWN)]
-    return [say.OF(name=t.group, error=t.error or t.verdict.value) for t in bad]
+    found = []
+    for t in view.topics:
+        if t.troubles:
+            found += [say.OF(name=t.group, error=line) for line in t.troubles]
+        elif t.error or t.verdict not in (Lag.OK, Lag.UNKNOWN):
+            found.append(say.OF(name=t.group, error=t.error or t.verdict.value))
+    return found
 
 
 def _cache_troubles(snapshot: Snapshot) -> list[str]:

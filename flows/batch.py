@@ -31,7 +31,8 @@ class Span:
 class RawBatch:
     """All messages that one poll gave, from whichever partitions the worker owns.
 
-    The four sequences are parallel; a partition's messages stand in offset order.
+    There may be none: the spans then cover transaction markers, aborted or compacted records.
+    The four sequences are parallel; a partition's messages are in offset order.
     """
 
     topic: str

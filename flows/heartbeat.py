@@ -46,7 +46,10 @@ def report(tally: Tally, settings: Settings, stop: threading.Event, url: str = "
         while not stop.wait(1.0):
             counts: dict[str, Any] = {**tally.counts()}
             if pulse is not None:
-                pulse("running", metrics=url, **counts)
+                away = tally.away()
+                why = "; ".join(f"{server}: {reason}" for server, (_, reason) in away.items())
+                # In the list of heartbeats, the reason stands where people look for it.
+                pulse("waiting" if away else "running", metrics=url, reason=why, **counts)
             beats += 1
             if beats % SUMMARY_EVERY_S == 0 and counts != told:
                 told = counts

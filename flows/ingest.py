@@ -17,7 +17,7 @@ import threading
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
 
-from flows import heartbeat, lifecycle, metrics
+from flows import heartbeat, lifecycle, metrics, progress
 from flows.decode import decode_batch
 from flows.lane import Lanes
 from flows.sink import PostgresSink
@@ -73,6 +73,7 @@ def get_flow() -> Dataflow:
     lifecycle.calm_collector()
     lifecycle.stop_on_signals(stop)
     endpoint = metrics.start(counts, config)
+    progress.watch(counts, config, stop)
     heartbeat.report(counts, config, stop, f"{endpoint.url}/metrics" if endpoint else "")
     return dataflow
 

@@ -28,7 +28,7 @@ class Lane:
         self._stop_seen: float | None = None
         self._lock = threading.Lock()
         self._under_way = 0
-        self._applied: dict[int, int] = {}
+        self._applied: dict[str, dict[int, int]] = {}
         self._given_up = False
 
     @property
@@ -57,21 +57,26 @@ class Lane:
         with self._lock:
             self._under_way += 1
 
-    def applied(self, ends: Mapping[int, int]) -> None:
-        """Note a batch committed to PostgreSQL; `ends` has the next offset of each partition."""
+    def applied(self, log_id: str, ends: Mapping[int, int]) -> None:
+        """Note a batch committed to PostgreSQL.
+
+        Args:
+            log_id: of the topic that it is from, which may have been recreated since.
+            ends: the next offset of each partition.
+        """
         with self._lock:
             self._under_way -= 1
-            self._applied.update(ends)
+            self._applied.setdefault(log_id, {}).update(ends)
 
     def give_up(self) -> None:
         """Note that the writer stopped before it could commit what is under way."""
         with self._lock:
             self._given_up = True
 
-    def take_applied(self) -> dict[int, int]:
-        """Return, once, the next offsets committed since the last call."""
+    def take_applied(self, log_id: str) -> dict[int, int]:
+        """Return, once, the next offsets of a topic that were committed since the last call."""
         with self._lock:
-            taken, self._applied = self._applied, {}
+            taken, self._applied = self._applied.get(log_id, {}), {}
             return taken
 
 

@@ -1,7 +1,8 @@
-"""The ingest's metrics endpoint, and when an ingest is healthy and ready.
+"""The ingest's metrics endpoint, and when an ingest lives, is healthy and ready.
 
-It is alive while its consumers poll; a server that is away does not make it ill: it waits, and a
-restart would mend nothing. It is ready when it has partitions and PostgreSQL answered last.
+It lives while its consumers poll, and waits for a server that is away: a restart would fix nothing.
+It is healthy while what it takes advances. It is ready when it has partitions and PostgreSQL
+answered last.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from flows.heartbeat import name_of
-from flows.tally import KAFKA, POSTGRES, Tally
+from flows.tally import POSTGRES, Tally
 from shop import metrics
 from shop.metrics import Endpoint, Health
 from shop.settings import Settings
@@ -24,18 +25,38 @@ def start(tally: Tally, settings: Settings) -> Endpoint | None:
         name_of(settings),
         tally.registry,
         settings,
-        healthy=lambda: healthy(tally),
+        live=lambda: live(tally),
+        healthy=lambda: healthy(tally, settings.ingest_stall_after),
         ready=lambda: ready(tally, settings.ingest_topics),
     )
 
 
-def healthy(tally: Tally) -> Health:
+def live(tally: Tally) -> Health:
     """Tell whether the workers' threads turn; while a server is away they may wait for it."""
     silent = tally.silent_s()
-    waiting = [server for server in (POSTGRES, KAFKA) if tally.is_away(server)]
+    waiting = list(tally.away())
     well = bool(waiting) or all(s < MOST_SILENT_S for s in silent.values())
     facts = {"silent_s": {t: round(s, 3) for t, s in silent.items()}, "waiting_for": waiting}
     return Health(well, facts)
+
+
+def healthy(tally: Tally, bound: float) -> Health:
+    """Tell whether the process lives and all that its topics hold is stored within the bound.
+
+    Args:
+        tally: of the process.
+        bound: seconds for which a partition may wait, or a server be away.
+    """
+    alive = live(tally)
+    look = tally.look()
+    troubles = [f"{topic}: {line}" for topic, lines in look.troubles().items() for line in lines]
+    troubles += [
+        f"{server} has not answered for {seconds:.0f} s: {why}"
+        for server, (seconds, why) in tally.away().items()
+        if seconds > bound
+    ]
+    facts = {"lag": {n: t.lag for n, t in look.topics.items()}, "troubles": troubles}
+    return Health(alive.well and not troubles, {**alive.facts, **facts})
 
 
 def ready(tally: Tally, topics: tuple[str, ...]) -> Health:

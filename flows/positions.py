@@ -9,23 +9,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Event
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 
 from flows.tally import KAFKA, POSTGRES, Tally
 from shop import kafka, postgres
+from shop.deadline import Deadline
+from shop.errors import JangteoError
+from shop.kafka import TopicInfo
 from shop.outage import Outage
 from shop.settings import PostgresSettings
 from shop.sqlstate import Verdict, judge
 
 Result = TypeVar("Result")
 
+ANSWER_S: Final = 10.0
+"""What PostgreSQL gets to say the offsets; after it, it counts as away, and is asked again."""
+
 
 class StoppedError(Exception):
     """The process is asked to end."""
+
+
+class LostOffsetsError(JangteoError):
+    """The log no longer has messages that PostgreSQL has not got."""
+
+
+def lost_offsets(topic: str, partition: int, wanted: int, low: int, high: int) -> LostOffsetsError:
+    """Return what stops the ingest: how many offsets are missing, and what to do.
+
+    Args:
+        topic: its name.
+        partition: its number.
+        wanted: the next offset to read.
+        low: where the log begins.
+        high: where it ends.
+    """
+    gone = (
+        f"the log begins at {low}: {low - wanted} offsets were removed before they were read "
+        "(retention?); raise retention.ms"
+        if wanted < low
+        else f"the log ends at {high}: the brokers lost {wanted - high} offsets "
+        "(an unclean election?)"
+    )
+    return LostOffsetsError(
+        f"{topic}[{partition}]: PostgreSQL has applied up to offset {wanted}, but {gone}. `jangteo "
+        f"topics accept-loss {topic}` shows what is lost and lets the ingest continue without it"
+    )
 
 
 class Positions:
@@ -57,13 +91,21 @@ class Positions:
             POSTGRES: Outage(settings.where, tally.watch(POSTGRES), topic=topic),
         }
 
-    def log_id(self) -> str:
-        """Return the topic's identity.
+    def topic(self) -> TopicInfo:
+        """Return the topic as it is now.
 
         Raises:
-            StoppedError: if asked to end while Kafka does not answer or has no such topic.
+            StoppedError: if asked to end while Kafka is away, or the topic not there.
         """
-        return self._persist(self._outages[KAFKA], self._ask_log_id)
+        return self._persist(self._outages[KAFKA], self._ask_topic)
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """Return the first and the next offset of a partition's log.
+
+        Raises:
+            StoppedError: if asked to end while Kafka is away.
+        """
+        return self._persist(self._outages[KAFKA], lambda: self._ask_bounds(partition))
 
     def load(self, log_id: str, partitions: Sequence[int]) -> dict[int, int]:
         """Return the next offset of each partition, 0 for one that was never read.
@@ -73,23 +115,39 @@ class Positions:
         """
         return self._persist(self._outages[POSTGRES], lambda: self._register(log_id, partitions))
 
-    def _ask_log_id(self) -> str:
+    def _ask_topic(self) -> TopicInfo:
+        found = self._asking(lambda client: kafka.describe_topics(client, [self._topic]))
+        if self._topic not in found:
+            raise LookupError(f"there is no topic {self._topic!r} (`jangteo init` creates it)")
+        return found[self._topic]
+
+    def _ask_bounds(self, partition: int) -> tuple[int, int]:
+        key = (self._topic, partition)
+
+        def ask(client: AdminClient) -> tuple[int, int]:
+            earliest, latest = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
+            low = kafka.list_offsets(client, [key], earliest)[key]
+            return low, kafka.list_offsets(client, [key], latest)[key]
+
+        return self._asking(ask)
+
+    def _asking(self, ask: Callable[[AdminClient], Result]) -> Result:
         if self._admin is None:
             self._admin = self._make_admin()
         try:
-            found = kafka.describe_topics(self._admin, [self._topic])
+            return ask(self._admin)
         except KafkaException:
             # It may wait for a controller that is no more: librdkafka remembers which broker that
             # was, and a container that was killed took its name with it. Asking with the same
             # client lasted 76 s.
             self._admin = None
             raise
-        if self._topic not in found:
-            raise LookupError(f"there is no topic {self._topic!r} yet (`jangteo init` makes it)")
-        return found[self._topic].log_id
 
     def _register(self, log_id: str, partitions: Sequence[int]) -> dict[int, int]:
-        with postgres.connect(self._settings, f"positions-{self._topic}") as conn:
+        with (
+            postgres.connect(self._settings, f"positions-{self._topic}") as conn,
+            Deadline(conn, ANSWER_S),
+        ):
             key = (self._topic, log_id, list(partitions))
             conn.execute(
                 "INSERT INTO ingest_offsets (topic, log_id, partition, next_offset)"

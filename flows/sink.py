@@ -9,9 +9,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import polars as pl
 import psycopg
@@ -20,16 +21,20 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from flows import lifecycle
 from flows.batch import Batch
 from flows.decode import INDEX
+from flows.guard import LIMITS, TransactionGuard
 from flows.lane import Lane, Lanes
 from flows.store import OffsetGapError, RowRefusedError, Store, TooManyRejectsError
 from flows.tally import POSTGRES, Tally
 from shop import postgres, windows
+from shop.deadline import Deadline
 from shop.errors import ExitCode
 from shop.log import bind, get_logger
 from shop.outage import Outage
 from shop.session import SessionError
 from shop.settings import PostgresSettings
 from shop.sqlstate import Verdict, judge
+
+T = TypeVar("T")
 
 RETRY_AFTER_STOP_S: Final = 3.0
 """How long an outage may hold up a stop; what is not committed then is read again later."""
@@ -53,6 +58,8 @@ class Writer(threading.Thread):
         self._tally = tally
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._conn: postgres.Connection | None = None
+        self._pid = 0
+        self._guard = TransactionGuard(settings, store.topic, lane.stop)
         self._outage = Outage(settings.where, tally.watch(POSTGRES))
 
     def put(self, batch: Batch) -> None:
@@ -66,6 +73,7 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         """Commit until told to finish; an error that nothing mends ends the process."""
+        self._guard.start()
         try:
             while (batch := self._batches.get()) is not None:
                 # An outage, a refusal, the end of the process: each is told with the batch it hit.
@@ -73,7 +81,8 @@ class Writer(threading.Thread):
                 if not self._commit(batch):
                     self._lane.give_up()
                     return
-                self._lane.applied({p: span.next for p, span in batch.raw.spans.items()})
+                raw = batch.raw
+                self._lane.applied(raw.log_id, {p: span.next for p, span in raw.spans.items()})
         except (OffsetGapError, TooManyRejectsError, windows.WindowLengthError, SessionError) as e:
             lifecycle.fail(e, what="ingest stopped")
         except psycopg.Error as e:
@@ -85,6 +94,7 @@ class Writer(threading.Thread):
         except Exception as e:
             lifecycle.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
         finally:
+            self._guard.finish()
             self._disconnect()
 
     def _commit(self, batch: Batch) -> bool:
@@ -93,7 +103,7 @@ class Writer(threading.Thread):
             try:
                 connection = self._connection()
                 started = time.perf_counter()
-                outcome = self._store.apply(connection, batch)
+                outcome = self._guarded(connection, partial(self._store.apply, batch=batch))
                 seconds = time.perf_counter() - started
             except RowRefusedError as e:
                 batch = _without(batch, e)
@@ -117,6 +127,13 @@ class Writer(threading.Thread):
         )
         return True
 
+    def _guarded(self, conn: postgres.Connection, work: Callable[[postgres.Connection], T]) -> T:
+        self._guard.begin(conn, self._pid)
+        try:
+            return work(conn)
+        finally:
+            self._guard.end()
+
     def _wait(self, seconds: float) -> bool:
         """Wait before the next attempt; False when a stop has been held up long enough."""
         if not self._lane.stop.wait(seconds):
@@ -126,8 +143,14 @@ class Writer(threading.Thread):
 
     def _connection(self) -> postgres.Connection:
         if self._conn is None or self._conn.closed:
-            self._conn = postgres.connect(self._settings, f"ingest-{self._store.topic}")
-            self._store.prepare(self._conn)
+            self._conn = postgres.connect(
+                self._settings, f"ingest-{self._store.topic}", limits=LIMITS
+            )
+            with Deadline(self._conn, postgres.CONNECT_TIMEOUT_S), self._conn.transaction():
+                # Not what libpq was told: that is the pooler's, where there is one.
+                row = self._conn.execute("SELECT pg_backend_pid()").fetchone()
+            self._pid = int(row[0]) if row else 0
+            self._guarded(self._conn, self._store.prepare)
         return self._conn
 
     def _disconnect(self) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import psycopg
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
@@ -20,8 +20,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from flows import lifecycle
 from flows.batch import RawBatch, Span
 from flows.lane import Lane, Lanes
-from flows.positions import Positions, StoppedError
+from flows.positions import LostOffsetsError, Positions, StoppedError, lost_offsets
 from flows.tally import Tally
+from flows.topicid import DELETED, TopicIdWatch
 from shop import kafka
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError
@@ -38,7 +39,13 @@ SOON: Final = timedelta(milliseconds=5)
 BUSY: Final = 1_000
 """A poll that gave as many messages is followed by the next at once."""
 COMMIT_EVERY_S: Final = 0.5
-LAG_EVERY_S: Final = 1.0
+IDENTITY_EVERY_S: Final = 5.0
+"""Between two questions whether a quiet topic is still the same; what arrives asks at once."""
+IDENTITY_WAIT_S: Final = 0.02
+"""For the answer, which takes 2 ms; the worker's other topics wait meanwhile."""
+FORGOTTEN_S: Final = 15.0
+"""A member without partitions joins again after so long, where there are partitions to be had."""
+_UNREADABLE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
 _AWAY: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT,
                           KafkaError._RESOLVE, KafkaError._TIMED_OUT})  # fmt: skip
 _REFUSED: Final = frozenset({
@@ -46,10 +53,6 @@ _REFUSED: Final = frozenset({
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 })  # fmt: skip
-
-
-class LostOffsetsError(JangteoError):
-    """The log no longer has messages that PostgreSQL has not got."""
 
 
 class KafkaRefusesError(JangteoError):
@@ -89,24 +92,37 @@ class Reader(StatelessSourcePartition[RawBatch]):
             lane.stop,
             tally,
         )
+        self._watch = TopicIdWatch(topic, lambda: kafka.admin(kafka_settings, f"ingest-{topic}-id"))
         self._tally = tally
         self._state = tally.reader(topic)
         self._log_id = ""
+        self._held: RawBatch | None = None
+        self._ask_at = 0.0
+        self._idle_since = time.monotonic()
+        self._deleted = False
         self._next: dict[int, int] = {}
         self._applied: dict[int, int] = {}
         self._to_commit: dict[int, int] = {}
-        self._lag_at = 0.0
         self._commit_at = 0.0
         self._told: set[int] = set()
         self._turn = 0
-        self._doubt = False
         self._awake: datetime | None = None
         self._leaving: threading.Thread | None = None
-        config = kafka.consumer_config(kafka_settings, f"ingest-{topic}", GROUPS[topic])
-        self._consumer = Consumer({**config, "error_cb": self._on_client_error})
-        self._consumer.subscribe(
-            [topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        self._config: dict[str, Any] = {
+            **kafka.consumer_config(kafka_settings, f"ingest-{topic}", GROUPS[topic]),
+            "error_cb": self._on_client_error,
+        }
+        self._consumer = self._joined()
+
+    def _joined(self) -> Consumer:
+        consumer = Consumer(self._config)
+        consumer.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
         )
+        return consumer
 
     def next_batch(self) -> Sequence[RawBatch]:
         """Return at most one batch; never blocks while servers answer."""
@@ -125,7 +141,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
             self._awake = utc_now() + SOON
             return []
         try:
-            raw = self._poll()
+            raw = self._verified()
         except StoppedError:
             return []
         except (LostOffsetsError, KafkaRefusesError, KafkaException) as e:
@@ -151,40 +167,69 @@ class Reader(StatelessSourcePartition[RawBatch]):
 
     # -- reading -----------------------------------------------------------------------------
 
+    def _verified(self) -> RawBatch | None:
+        """Return what was fetched, once Kafka has said that it is from the topic we know."""
+        if self._held is None:
+            self._held = self._poll()
+            if self._held is not None or time.monotonic() >= self._ask_at:
+                self._ask_at = time.monotonic() + IDENTITY_EVERY_S
+                self._watch.ask()
+        answer = self._watch.answer(0.0 if self._held is None else IDENTITY_WAIT_S)
+        if answer is None:
+            if self._held is not None:
+                self._awake = utc_now() + SOON
+            return None
+        held, self._held = self._held, None
+        if answer == DELETED:  # what is in hand was acknowledged by the topic that was
+            if not self._deleted:
+                get_logger().warning("the topic does not exist: waiting for it", topic=self._topic)
+            self._deleted = True
+        elif self._log_id and not self._log_id.endswith(f"/{answer}"):
+            get_logger().warning("the topic was recreated: reading it from its beginning",
+                                 topic=self._topic, was=self._log_id)  # fmt: skip
+            self._begin_again()
+            return None
+        elif self._is_forgotten():
+            get_logger().warning("partitions are free and this member has none: joining again",
+                                 topic=self._topic)  # fmt: skip
+            self._begin_again()
+        return held
+
     def _poll(self) -> RawBatch | None:
         turn = self._turn
-        messages = []
+        messages: list[Message] = []
+        ends: dict[int, int] = {}
         for message in self._consumer.consume(self._batch_size, 0):
             error = message.error()
             if error is None:
                 messages.append(message)
+                # In offset order within a partition, so the last one seen of each is its newest.
+                ends[int(message.partition() or 0)] = int(message.offset() or 0) + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # Behind the last message there may be what no message says.
+                ends[int(message.partition() or 0)] = int(message.offset() or 0)
             else:
                 self._on_error(error, message)
-        if not messages:
-            return None
-        if self._doubt:
-            self._check_identity()
-        if self._turn != turn:
-            # Assigned anew meanwhile: these may be from before. Read again from where we are to.
+            if self._turn != turn:
+                break  # what follows is of a consumer that is no longer ours
+        if self._turn != turn or any(m.partition() not in self._next for m in messages):
+            # Assigned again meanwhile: these may be from before. Read again from where we are.
             if self._next:
                 self._seek()
             return None
-        if self._told:
+        passed = {p: end for p, end in ends.items() if end > self._next.get(p, end)}
+        if not passed:
+            return None
+        if self._told and messages:
             self._told.clear()
             get_logger().info("Kafka delivers again", server=self._where, topic=self._topic)
-        return self._batch(messages)
+        return self._batch(messages, passed)
 
-    def _batch(self, messages: Sequence[Message]) -> RawBatch | None:
+    def _batch(self, messages: Sequence[Message], ends: Mapping[int, int]) -> RawBatch:
         # The stubs allow None for a partition and an offset; a message without error has both.
         partitions: list[int] = [m.partition() for m in messages]  # type: ignore[misc]  # typed as optional; a delivered message has them
         offsets: list[int] = [m.offset() for m in messages]  # type: ignore[misc]  # typed as optional; a delivered message has them
-        # In offset order within a partition, so the last one seen of each is its newest.
-        ends = {p: o + 1 for p, o in zip(partitions, offsets, strict=True)}
-        spans = {}
-        for partition, end in ends.items():
-            if partition not in self._next:
-                return None  # revoked between fetching and now: its new owner reads it
-            spans[partition] = Span(self._next[partition], end)
+        spans = {p: Span(self._next[p], end) for p, end in ends.items()}
         self._next.update(ends)
         return RawBatch(
             topic=self._topic,
@@ -198,33 +243,56 @@ class Reader(StatelessSourcePartition[RawBatch]):
         )
 
     def _on_client_error(self, error: KafkaError) -> None:
-        """Take note of a lost connection: what answers next may be another log of that name."""
-        self._doubt = True
+        """Ask soon which topic it is: what answers next may be another log of that name."""
+        self._ask_at = 0.0
         get_logger().debug("kafka client", error=error.str(), code=error.name())
 
-    def _check_identity(self) -> None:
-        """Begin anew if the topic is another one; asked after a fetch that may be from it.
+    def _begin_again(self) -> None:
+        """Read the topic that has this name now, from its beginning, with another consumer.
 
-        Another cluster on the same address, or a recreated topic, may already have more messages
-        than the old one had: our position exists there, and nothing but the identity tells.
+        The one that read the topic before it keeps its leaders, epochs and positions, and may
+        never fetch again: librdkafka does not support the recreation of a topic.
         """
-        self._doubt = False
-        if self._positions.log_id() != self._log_id:
-            self._begin_anew()
+        former, self._consumer = self._consumer, self._joined()
+        self._forget()
+        self._log_id, self._deleted = "", False
+        self._idle_since = time.monotonic()
+        threading.Thread(target=self._close, args=(former,), name="former", daemon=True).start()
 
-    def _begin_anew(self) -> None:
-        get_logger().warning("the topic was made anew: reading it from its beginning",
-                             topic=self._topic, was=self._log_id)  # fmt: skip
-        self._on_assign(self._consumer, self._consumer.assignment())
+    def _is_forgotten(self) -> bool:
+        """Tell whether Kafka gave us nothing of what nobody has, for longer than joining takes.
+
+        A group's leader that knew of no partitions, because the topic was not there yet or a broker
+        came back without its memory, may keep to that.
+        """
+        if self._next:
+            self._idle_since = time.monotonic()
+        seen = self._tally.look().topics.get(self._topic)
+        return (
+            seen is not None
+            and time.monotonic() - self._idle_since > FORGOTTEN_S
+            and any(p.holder == "none" and p.unheld_s > FORGOTTEN_S for p in seen.partitions)
+        )
+
+    def _forget(self) -> None:
+        """Have no partitions."""
+        self._turn += 1
+        self._next, self._applied, self._to_commit = {}, {}, {}
+        self._held = None
 
     # -- membership --------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            consumer.assign([])
+            return
         self._turn += 1
-        ids = [p.partition for p in partitions]
         try:
-            self._log_id = self._positions.log_id()
-            self._next = self._positions.load(self._log_id, ids)
+            topic = self._positions.topic()
+            # The group's leader may still go by the partitions of a topic that was deleted.
+            ids = [p.partition for p in partitions if p.partition < topic.partitions]
+            self._log_id = topic.log_id
+            self._next = self._positions.load(topic.log_id, ids)
             self._applied = dict(self._next)
         except StoppedError:
             self._next = {}
@@ -238,22 +306,22 @@ class Reader(StatelessSourcePartition[RawBatch]):
                           log_id=self._log_id, resume_at=sum(self._next.values()))  # fmt: skip
 
     def _seek(self) -> None:
-        """Read on from `_next`; what the client has fetched before is dropped."""
+        """Continue from `_next`; what the client has fetched before is dropped."""
         self._consumer.assign([TopicPartition(self._topic, p, o) for p, o in self._next.items()])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._turn += 1
-        # What is under way is still committed, or trimmed by the offset lock if the next owner
-        # was faster: no need to wait here.
-        self._commit_to_kafka(now=True)
-        self._next, self._applied = {}, {}
+        if consumer is self._consumer:
+            # What is under way is still committed, or trimmed by the offset lock if the next owner
+            # was faster: no need to wait here.
+            self._commit_to_kafka(now=True)
+            self._forget()
+            get_logger().info("partitions revoked", topic=self._topic, partitions=len(partitions))
         consumer.unassign()
-        get_logger().info("partitions revoked", topic=self._topic, partitions=len(partitions))
 
     def _on_error(self, error: KafkaError, message: Message) -> None:
         code = error.code()
-        if code == KafkaError._AUTO_OFFSET_RESET:
-            self._on_offset_out_of_range(message)
+        if code in _UNREADABLE:
+            self._on_unreadable(int(message.partition() or 0))
         elif code in _REFUSED or error.fatal():
             raise KafkaRefusesError(f"{self._where}: {error.str()}")
         elif code not in self._told:
@@ -261,27 +329,35 @@ class Reader(StatelessSourcePartition[RawBatch]):
             what = "waiting for Kafka" if code in _AWAY else "Kafka reports"
             get_logger().warning(what, server=self._where, topic=self._topic, error=error.str())
 
-    def _on_offset_out_of_range(self, message: Message) -> None:
-        """Begin anew if the topic is a new one; otherwise messages are lost: stop and say so."""
-        if self._positions.log_id() != self._log_id:
-            self._begin_anew()
+    def _on_unreadable(self, partition: int) -> None:
+        """Continue where the topic is another one or the log is there again; else stop.
+
+        Raises:
+            LostOffsetsError: says how many offsets are missing, and what to do.
+        """
+        low, high = self._positions.bounds(partition)
+        # Asked last: the log whose bounds these are is then the one that we know.
+        if self._positions.topic().log_id != self._log_id:
+            get_logger().warning("the topic was recreated: reading it from its beginning",
+                                 topic=self._topic, was=self._log_id)  # fmt: skip
+            self._begin_again()
             return
-        partition = int(message.partition() or 0)
-        wanted = self._next.get(partition, 0)
-        where = TopicPartition(self._topic, partition)
-        low, high = self._consumer.get_watermark_offsets(where, timeout=kafka.REQUEST_TIMEOUT_S)
-        raise LostOffsetsError(
-            f"{self._topic}[{partition}]: PostgreSQL has applied up to offset {wanted}, but the "
-            f"log holds {low} to {high}: {max(0, low - wanted)} messages were removed before they "
-            "were read (retention?); raise retention.ms, and see the troubleshooting guide"
-        )
+        wanted = self._next.get(partition)
+        if wanted is None:
+            return
+        if low <= wanted <= high:
+            get_logger().info("reading again", topic=self._topic, partition=partition, at=wanted)
+            self._seek()
+            return
+        raise lost_offsets(self._topic, partition, wanted, low, high)
 
     # -- Kafka's own offsets, for monitoring ---------------------------------------------------
 
     def _commit_to_kafka(self, *, now: bool = False) -> None:
-        taken = self._lane.take_applied()
-        self._to_commit.update(taken)
-        self._applied.update({p: o for p, o in taken.items() if p in self._next})
+        for p, offset in self._lane.take_applied(self._log_id).items():
+            # A batch from before the last assignment may be committed after it.
+            if p in self._next and offset > self._applied.get(p, 0):
+                self._applied[p] = self._to_commit[p] = offset
         if not self._to_commit or (time.monotonic() < self._commit_at and not now):
             return
         self._commit_at = time.monotonic() + COMMIT_EVERY_S
@@ -299,17 +375,9 @@ class Reader(StatelessSourcePartition[RawBatch]):
             get_logger().debug("offset commit failed", topic=self._topic, error=first_line(e))
 
     def _tell(self) -> None:
-        """Say that we poll, and once a second how far we are behind, from what the client knows."""
-        self._state.polled_at = now = time.monotonic()
-        if now < self._lag_at and self._state.lag.keys() == self._applied.keys():
-            return
-        self._lag_at = now + LAG_EVERY_S
-        lag: dict[int, int | None] = {}
-        for partition, applied in self._applied.items():
-            where = TopicPartition(self._topic, partition)
-            ends = self._consumer.get_watermark_offsets(where, cached=True)  # asks nobody
-            lag[partition] = max(0, ends[1] - applied) if ends and ends[1] >= 0 else None
-        self._state.lag = lag
+        """Say that we poll, and how far what we have is stored."""
+        self._state.polled_at = time.monotonic()
+        self._state.applied = dict(self._applied)
 
     def _left(self, leaving: threading.Thread) -> list[RawBatch]:
         """Return nothing until we have left.
@@ -330,8 +398,11 @@ class Reader(StatelessSourcePartition[RawBatch]):
         tell it to: one topic after the other that would be longer than a stop may take.
         """
         self._commit_to_kafka(now=True)
+        self._close(self._consumer)
+
+    def _close(self, consumer: Consumer) -> None:
         try:
-            self._consumer.close()
+            consumer.close()
         except (KafkaException, RuntimeError) as e:
             get_logger().debug("consumer did not close", topic=self._topic, error=first_line(e))
 

@@ -162,12 +162,16 @@ class Store:
         n_rejected = per_partition(partitions[np.array([r.index for r in rest.rejects], np.int64)])
         n_ignored = counted - n_stored - n_rejected
         ids = sorted(raw.spans)
+        gaps = [
+            raw.spans[p].next - max(raw.spans[p].start, rest.applied[p]) - int(counted[p])
+            for p in ids
+        ]
         cur.execute(
             "UPDATE ingest_offsets AS o SET next_offset = greatest(o.next_offset, d.next),"
             " stored = o.stored + d.stored, rejected = o.rejected + d.rejected,"
-            " ignored = o.ignored + d.ignored, updated_at = now()"
-            " FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])"
-            " AS d(partition, next, stored, rejected, ignored)"
+            " ignored = o.ignored + d.ignored, gaps = o.gaps + d.gaps, updated_at = now()"
+            " FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],"
+            " %s::bigint[]) AS d(partition, next, stored, rejected, ignored, gaps)"
             " WHERE o.topic = %s AND o.log_id = %s AND o.partition = d.partition",
             (
                 ids,
@@ -175,6 +179,7 @@ class Store:
                 n_stored[ids].tolist(),
                 n_rejected[ids].tolist(),
                 n_ignored[ids].tolist(),
+                [max(0, n) for n in gaps],
                 raw.topic,
                 raw.log_id,
             ),
@@ -402,12 +407,14 @@ class Rest:
     rejects: Sequence[Reject]
     kept: slice | Places
     whole: bool
+    applied: Mapping[int, int]
+    """The next offset of each partition before this batch."""
 
 
 def _trim(batch: Batch, applied: Mapping[int, int]) -> Rest:
     raw = batch.raw
     if all(span.start >= applied[p] for p, span in raw.spans.items()):
-        return Rest(batch, batch.rows, batch.rejects, slice(None), whole=True)
+        return Rest(batch, batch.rows, batch.rejects, slice(None), whole=True, applied=applied)
     partitions = np.asarray(raw.partitions, dtype=np.int64)
     below = np.zeros(max(raw.spans) + 1, dtype=np.int64)
     for partition, next_offset in applied.items():
@@ -419,4 +426,5 @@ def _trim(batch: Batch, applied: Mapping[int, int]) -> Rest:
         [r for r in batch.rejects if keep[r.index]],
         np.flatnonzero(keep),
         whole=False,
+        applied=applied,
     )

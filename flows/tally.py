@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from flows.store import Outcome
+from shop.progress import ProgressReport
 
 PREFIX: Final = "jangteo_ingest"
 POSTGRES: Final = "postgresql"
@@ -33,13 +34,13 @@ class ReaderState:
     Attributes:
         topic: what it reads.
         polled_at: when it last polled, seconds of a monotonic clock.
-        lag: messages not yet applied, of each partition it has; None where the end is unknown.
+        applied: the offset up to which each partition that it has is stored.
     """
 
     def __init__(self, topic: str, polled_at: float) -> None:
         self.topic = topic
         self.polled_at = polled_at
-        self.lag: Mapping[int, int | None] = {}
+        self.applied: Mapping[int, int] = {}
 
 
 class Tally:
@@ -58,6 +59,8 @@ class Tally:
         self._committed_at: dict[str, float] = {}
         self._away: dict[str, dict[object, float]] = {POSTGRES: {}, KAFKA: {}}
         self._away_since: dict[str, float] = {}
+        self._away_why: dict[str, str] = {}
+        self._look = ProgressReport()
         self._away_s = dict.fromkeys(self._away, 0.0)
         registry = self.registry
         self._messages = Counter(
@@ -113,7 +116,12 @@ class Tally:
         with self._lock:
             self._readers.remove(state)
 
-    def watch(self, server: str) -> Callable[[bool], None]:
+    def see(self, look: ProgressReport) -> None:
+        """Take note of how far the ingest is."""
+        with self._lock:
+            self._look = look
+
+    def watch(self, server: str) -> Callable[[bool, str], None]:
         """Return what an `Outage` of this server is to call.
 
         Args:
@@ -121,7 +129,7 @@ class Tally:
         """
         witness = object()
 
-        def changed(away: bool) -> None:
+        def changed(away: bool, why: str) -> None:
             now = self._monotonic()
             with self._lock:
                 seen_by = self._away[server]
@@ -129,6 +137,7 @@ class Tally:
                     if not seen_by:
                         self._away_since[server] = now
                     seen_by[witness] = now
+                    self._away_why[server] = why
                 elif seen_by.pop(witness, None) is not None and not seen_by:
                     self._away_s[server] += now - self._away_since[server]
             if away:
@@ -148,6 +157,21 @@ class Tally:
         with self._lock:
             return bool(self._away[server])
 
+    def away(self) -> dict[str, tuple[float, str]]:
+        """Return the servers that do not answer, for how many seconds, and the last reason."""
+        now = self._monotonic()
+        with self._lock:
+            return {
+                server: (now - self._away_since[server], self._away_why[server])
+                for server, seen_by in self._away.items()
+                if seen_by
+            }
+
+    def look(self) -> ProgressReport:
+        """Return the last look at the progress."""
+        with self._lock:
+            return self._look
+
     def silent_s(self) -> dict[str, float]:
         """Return the seconds since each topic's consumer polled (the slowest, if several)."""
         now = self._monotonic()
@@ -162,14 +186,15 @@ class Tally:
         with self._lock:
             found: Counts[str] = Counts()
             for state in self._readers:
-                found[state.topic] += len(state.lag)
+                found[state.topic] += len(state.applied)
             return dict(found)
 
     def collect(self) -> Iterator[Metric]:
         """Yield what is worked out when it is asked for (called by the registry)."""
         now = self._monotonic()
         with self._lock:
-            readers = [(state.topic, state.lag) for state in self._readers]
+            readers = [(state.topic, state.applied) for state in self._readers]
+            look = self._look
             committed = dict(self._committed_at)
             away = {server: bool(seen_by) for server, seen_by in self._away.items()}
             outages = {
@@ -180,6 +205,15 @@ class Tally:
         lag = GaugeMetricFamily(
             f"{PREFIX}_lag_messages", "Messages in the log not yet applied to PostgreSQL",
             labels=("topic", "partition"),
+        )  # fmt: skip
+        waits = GaugeMetricFamily(
+            f"{PREFIX}_waits_seconds",
+            "Seconds for which a partition with messages has not advanced",
+            labels=("topic", "partition"),
+        )
+        troubles = GaugeMetricFamily(
+            f"{PREFIX}_troubles", "What keeps a topic from advancing; 0 while all is well",
+            labels=("topic",),
         )  # fmt: skip
         age = GaugeMetricFamily(
             f"{PREFIX}_last_commit_age_seconds", "Seconds since a batch was committed",
@@ -193,13 +227,41 @@ class Tally:
             f"{PREFIX}_server_answers", "1 unless the server is being waited for",
             labels=("server",),
         )  # fmt: skip
-        for topic, lags in readers:
-            for partition, messages in sorted(lags.items()):
-                if messages is not None:
-                    lag.add_metric((topic, str(partition)), messages)
+        for (topic, partition), (messages, seconds) in sorted(_lags(look, readers).items()):
+            lag.add_metric((topic, str(partition)), messages)
+            waits.add_metric((topic, str(partition)), seconds)
+        wrong = look.troubles()
+        for topic in look.topics:
+            troubles.add_metric((topic,), len(wrong.get(topic, ())))
         for topic, at in sorted(committed.items()):
             age.add_metric((topic,), now - at)
         for server, seconds in outages.items():
             outage.add_metric((server,), seconds)
             answers.add_metric((server,), float(not away[server]))
-        yield from (lag, age, outage, answers)
+        yield from (lag, waits, troubles, age, outage, answers)
+
+
+def _lags(
+    look: ProgressReport, readers: Sequence[tuple[str, Mapping[int, int]]]
+) -> dict[tuple[str, int], tuple[int, float]]:
+    """Return lag and wait of each partition that this process has, or no ingest has.
+
+    So each partition is shown by one process, and none by nobody. What this process has stored is
+    known to it while PostgreSQL is away, too.
+    """
+    found = {}
+    for name, topic in look.topics.items():
+        own: dict[int, int] = {}
+        for read, applied in readers:
+            if read == name:
+                own.update(applied)
+        for p in topic.partitions:
+            at = own.get(p.partition)
+            if at is not None:
+                behind = max(0, p.end - max(at, p.applied or 0))
+            elif p.holder in ("foreign", "none") and p.pending is not None:
+                behind = p.pending
+            else:
+                continue
+            found[name, p.partition] = behind, p.waits_s if behind else 0.0
+    return found

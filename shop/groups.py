@@ -12,23 +12,25 @@ long been back.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from confluent_kafka import (
+    ConsumerGroupState,
     KafkaError,
     KafkaException,
 )
 from confluent_kafka.admin import AdminClient
 
-from shop import kafka
-from shop.commits import Commits
 from shop.kafka import REQUEST_TIMEOUT_S
-from shop.log import get_logger
-from shop.settings import KafkaSettings
+from shop.model import GROUPS
 
+_MOVING: Final = frozenset(
+    {ConsumerGroupState.PREPARING_REBALANCING, ConsumerGroupState.COMPLETING_REBALANCING}
+)
 HELD_S: Final = 3600.0
 """The longest that librdkafka holds a request."""
 
@@ -44,24 +46,6 @@ class Member:
     partitions: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class GroupLag:
-    """How far a consumer group is behind on one partition; None where it has not committed."""
-
-    partition: int
-    end: int
-    committed: int | None
-
-    @property
-    def lag(self) -> int | None:
-        """Messages not yet committed, None if unknown.
-
-        >>> GroupLag(0, end=10, committed=7).lag, GroupLag(0, end=10, committed=None).lag
-        (3, None)
-        """
-        return None if self.committed is None else max(0, self.end - self.committed)
-
-
 def _answer(future: Future[_T], deadline: float) -> _T:
     """Return the coordinator's answer.
 
@@ -75,42 +59,53 @@ def _answer(future: Future[_T], deadline: float) -> _T:
         raise KafkaException(late) from None
 
 
-def lag(settings: KafkaSettings, topic: str, group: str) -> list[GroupLag]:
-    """Return a group's lag per partition; commits are read before ends, so lag is never negative.
+@dataclass(frozen=True)
+class Group:
+    """A consumer group.
 
-    Raises:
-        KafkaException: if the cluster does not answer.
+    Attributes:
+        members: those that consume the topic; None where the coordinator does not say.
+        moves: whether partitions are being assigned just now.
+        error: why nothing is known.
     """
-    partitions = kafka.end_offsets(settings, topic)
-    commits = Commits(settings, "lag")
-    try:
-        answer = commits.read({group: [(topic, p) for p in partitions]})[group]
-    finally:
-        commits.close()
-    if isinstance(answer, KafkaException):
-        raise answer
-    ends = kafka.end_offsets(settings, topic)
-    return [GroupLag(p, end, answer.get((topic, p))) for p, end in sorted(ends.items())]
+
+    members: tuple[Member, ...] | None
+    moves: bool = False
+    error: str = ""
 
 
-def members(
-    client: AdminClient, group: str, topic: str, timeout: float = REQUEST_TIMEOUT_S
-) -> tuple[Member, ...] | None:
-    """Return who consumes a topic; None where the cluster does not say within `timeout` seconds."""
+def describe(
+    client: AdminClient, topics: Iterable[str], timeout: float = REQUEST_TIMEOUT_S
+) -> dict[str, Group]:
+    """Return the consumer group of each topic; all coordinators are asked at once.
+
+    Args:
+        client: of the cluster.
+        topics: names.
+        timeout: seconds.
+    """
     deadline = time.monotonic() + timeout
-    try:
-        futures = client.describe_consumer_groups([group], request_timeout=HELD_S)
-        described = _answer(futures[group], deadline)
-    except KafkaException as e:
-        get_logger().debug("group not described", group=group, error=e.args[0].str())
-        return None
-    return tuple(
-        Member(
-            client_id=m.client_id,
-            host=m.host,
-            partitions=tuple(
-                sorted(p.partition for p in m.assignment.topic_partitions if p.topic == topic)
-            ),
+    futures = {
+        name: client.describe_consumer_groups([GROUPS[name]], request_timeout=HELD_S)[GROUPS[name]]
+        for name in topics
+    }
+    found = {}
+    for topic, future in futures.items():
+        try:
+            described = _answer(future, deadline)
+        except KafkaException as e:
+            none = e.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND
+            found[topic] = Group(()) if none else Group(None, error=e.args[0].str())
+            continue
+        members = tuple(
+            Member(
+                client_id=m.client_id,
+                host=m.host,
+                partitions=tuple(
+                    sorted(p.partition for p in m.assignment.topic_partitions if p.topic == topic)
+                ),
+            )
+            for m in described.members
         )
-        for m in described.members
-    )
+        found[topic] = Group(members, moves=described.state in _MOVING)
+    return found

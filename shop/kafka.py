@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from confluent_kafka import (
     Consumer,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -109,6 +110,11 @@ def consumer_config(settings: KafkaSettings, name: str, group: str) -> dict[str,
         "group.id": group,
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
+        # A message of a transaction counts when the transaction is committed, never before.
+        "isolation.level": "read_committed",
+        # Says how far a partition was read where no message says it: behind transaction markers,
+        # aborted and compacted records.
+        "enable.partition.eof": True,
         "partition.assignment.strategy": "range,roundrobin",
         # The least that brokers allow by default: a dead member's share is taken over soon.
         "session.timeout.ms": 6_000,
@@ -164,17 +170,20 @@ class TopicInfo:
 
 
 def describe_topics(
-    client: AdminClient, names: Iterable[str] = tuple(TOPICS)
+    client: AdminClient,
+    names: Iterable[str] = tuple(TOPICS),
+    timeout: float = REQUEST_TIMEOUT_S,
 ) -> dict[str, TopicInfo]:
-    """Describe those of the topics that exist.
+    """Describe those of the topics that exist, within `timeout` seconds.
 
     Raises:
         KafkaException: if the cluster does not answer.
     """
-    cluster = cluster_id(client)
-    described = client.describe_topics(
-        TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S
-    )
+    asked = list(names)
+    if not asked:
+        return {}
+    described = client.describe_topics(TopicCollection(asked), request_timeout=timeout)
+    cluster = cluster_id(client, timeout)
     found = {}
     for name, future in described.items():
         try:
@@ -229,7 +238,8 @@ def list_offsets(
     """Return an offset of each partition; all of one leader's partitions share a request.
 
     Partitions that were created just now, or whose leader has just gone or come back, have no
-    leader for a moment, or one that does not yet know that it is: they are asked for again.
+    leader for a moment, or one that does not yet know that it is: they are asked for again. The
+    latest offset is that of a read_committed consumer: it stands still while a transaction is open.
 
     Args:
         client: of the cluster.
@@ -246,6 +256,7 @@ def list_offsets(
     while left:
         futures: dict[TopicPartition, Future[Any]] = client.list_offsets(
             {TopicPartition(*key): spec for key in left},
+            isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=max(deadline - time.monotonic(), 0.1),
         )
         left = []
@@ -318,6 +329,7 @@ def read(
             "group.id": "jangteo-reader",  # required by the client; nothing is ever committed
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
         }
     )

@@ -18,12 +18,25 @@ from shop.settings import KafkaSettings
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of `ingest_offsets`; messages."""
+    """One row of `ingest_offsets`; messages, and offsets where it says so."""
 
     next_offset: int = 0
     stored: int = 0
     rejected: int = 0
     ignored: int = 0
+    gaps: int = 0
+    """Offsets without a message; see `lost`."""
+    lost: int = 0
+    """Offsets that an operator skipped."""
+
+    @property
+    def taken(self) -> int:
+        """How far the offsets advanced over messages; stored + rejected + ignored say the same.
+
+        >>> Entry(next_offset=10, stored=6, gaps=3, lost=1).taken
+        6
+        """
+        return self.next_offset - self.gaps - self.lost
 
 
 Log = tuple[str, str]
@@ -41,7 +54,7 @@ class Account:
     rejected: Mapping[str, int] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, int] = field(default_factory=dict)
-    """How far the offsets advanced; stored + rejected + ignored must be the same."""
+    """Messages that the offsets advanced over; stored + rejected + ignored must be the same."""
     lag: Mapping[str, int] = field(default_factory=dict)
 
     def differences(self) -> list[str]:
@@ -90,16 +103,25 @@ def account(
             sums["stored"][topic] += entry.stored - base.stored
             sums["rejected"][topic] += entry.rejected - base.rejected
             sums["ignored"][topic] += entry.ignored - base.ignored
-            sums["taken"][topic] += entry.next_offset - base.next_offset
+            sums["taken"][topic] += entry.taken - base.taken
             if log not in ends:
                 start = max(base.next_offset, start_ends.get(log, {}).get(partition, 0))
-                sums["published"][topic] += max(0, entry.next_offset - start)
+                published = entry.next_offset - start - _no_messages(base, entry)
+                sums["published"][topic] += max(0, published)
         for partition, end in ends.get(log, {}).items():
-            taken = now.get(partition, Entry()).next_offset
-            sums["lag"][topic] += max(0, end - taken)
-            # The end was read before the ledger, which may have gone further since.
-            sums["published"][topic] += max(end, taken) - start_ends.get(log, {}).get(partition, 0)
+            entry, base = now.get(partition, Entry()), before.get(partition, Entry())
+            sums["lag"][topic] += max(0, end - entry.next_offset)
+            # The end was read before the ledger, which may have gone further since. What has not
+            # been taken yet counts as messages: only who reads it knows.
+            start = start_ends.get(log, {}).get(partition, 0)
+            published = max(end, entry.next_offset) - start - _no_messages(base, entry)
+            sums["published"][topic] += max(0, published)
     return Account(**sums)
+
+
+def _no_messages(before: Entry, now: Entry) -> int:
+    """Return the offsets between two entries that were no messages, or are lost."""
+    return now.gaps + now.lost - before.gaps - before.lost
 
 
 class Books:
@@ -160,7 +182,7 @@ def read_ledger(conn: Connection) -> Ledger:
     """Return `ingest_offsets`."""
     found: dict[Log, dict[int, Entry]] = defaultdict(dict)
     rows = conn.execute(
-        "SELECT topic, log_id, partition, next_offset, stored, rejected, ignored"
+        "SELECT topic, log_id, partition, next_offset, stored, rejected, ignored, gaps, lost"
         " FROM ingest_offsets"
     )
     for topic, log_id, partition, *numbers in rows.fetchall():

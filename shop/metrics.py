@@ -1,4 +1,4 @@
-"""A process's own HTTP endpoint: `/metrics` for Prometheus, `/healthz`, `/readyz`.
+"""A process's own HTTP endpoint: `/metrics` for Prometheus, `/livez`, `/healthz`, `/readyz`.
 
 Where it listens is written to `<data_dir>/metrics/NAME-PID.json` in the format of Prometheus's
 file-based service discovery, so that one `file_sd_configs` entry finds every process of a stack,
@@ -79,6 +79,7 @@ def start(
     registry: CollectorRegistry,
     settings: Settings,
     *,
+    live: Check | None = None,
     healthy: Check = alive,
     ready: Check = alive,
 ) -> Endpoint | None:
@@ -91,11 +92,13 @@ def start(
         name: of the process, e.g. ``ingest``.
         registry: what `/metrics` shows.
         settings: host, port and data directory.
-        healthy: what `/healthz` asks.
+        live: what `/livez` asks: whether a restart would not help; as `healthy` if None.
+        healthy: what `/healthz` asks: whether the process does its work.
         ready: what `/readyz` asks.
     """
     handler = type("Handler", (_Handler,), {
-        "registry": registry, "checks": {"/healthz": healthy, "/readyz": ready},
+        "registry": registry,
+        "checks": {"/livez": live or healthy, "/healthz": healthy, "/readyz": ready},
     })  # fmt: skip
     server = _listen(settings, handler)
     if server is None:
@@ -182,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(HTTPStatus.OK, content_type, encode(self.registry))
         else:
-            known = b"/metrics /healthz /readyz\n"
+            known = b"/metrics /livez /healthz /readyz\n"
             self._answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", known)
 
     def _answer(self, code: HTTPStatus, content_type: str, body: bytes) -> None:

@@ -18,6 +18,7 @@ from shop.ledger import Account, Books
 from shop.model import TOPICS
 from shop.outage import first_line
 from shop.postgres import Connection
+from shop.progress import ProgressReader
 from shop.settings import Settings
 
 EVERY_S: Final = 1.0
@@ -38,6 +39,7 @@ class Sample:
         grades: customers per grade, as old as `rows`.
         monitor: the cache monitor line.
         away: what did not answer, in words.
+        stalls: what keeps topics from advancing, one line each (see `shop.progress`).
         restarts: how often the operator asked for each process to be restarted.
     """
 
@@ -47,6 +49,7 @@ class Sample:
     grades: Mapping[str, int] = field(default_factory=dict)
     monitor: str = ""
     away: tuple[str, ...] = ()
+    stalls: tuple[str, ...] = ()
     restarts: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -69,6 +72,7 @@ class Observer(threading.Thread):
         self._settings = settings
         self._books = books
         self._redis = cache.client(settings.redis_url)
+        self._progress = ProgressReader(settings, "up-progress", patient=True, commits=False)
         self._conn: Connection | None = None
         self._count_due = float("-inf")
         self._log_due = float("-inf")
@@ -85,6 +89,7 @@ class Observer(threading.Thread):
             self._wake.clear()
         if self._conn:
             self._conn.close()
+        self._progress.close()
         self._redis.close()
 
     def hasten(self) -> None:
@@ -132,8 +137,10 @@ class Observer(threading.Thread):
         if began < self._log_due:
             return seen
         account = self._books.account(self._connection())
+        troubles = self._progress.look().troubles()
+        stalls = tuple(f"{topic}: {line}" for topic, lines in troubles.items() for line in lines)
         self._log_due = began + self._log_every
-        return replace(seen, account=account, counted=began)
+        return replace(seen, account=account, counted=began, stalls=stalls)
 
     def _connection(self) -> Connection:
         if self._conn is None or self._conn.closed:

@@ -36,7 +36,7 @@ class Outage:
 
     Args:
         where: the server's address for people, such as `PostgresSettings.where`.
-        changed: told True at each failure and False when the outage is over.
+        changed: called with True and the reason at each failure, with False when it is over.
         monotonic: seconds of a clock that never steps.
         rng: for the jitter.
         fields: what else its lines in the log say, e.g. for which topic.
@@ -45,7 +45,7 @@ class Outage:
     def __init__(
         self,
         where: str,
-        changed: Callable[[bool], None] = lambda _: None,
+        changed: Callable[[bool, str], None] = lambda _away, _why: None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -67,7 +67,7 @@ class Outage:
     def failed(self, error: BaseException) -> float:
         """Take note of a failure; return how long to wait before the next attempt, in seconds."""
         self._attempts += 1
-        self._changed(True)
+        self._changed(True, first_line(error))
         if self._since is None:
             self._since = self._monotonic()
             get_logger().warning(
@@ -78,7 +78,7 @@ class Outage:
     def over(self) -> None:
         """Take note of a success."""
         if self._since is not None:
-            self._changed(False)
+            self._changed(False, "")
             away = round(self._monotonic() - self._since, 1)
             get_logger().info(
                 "server is back",

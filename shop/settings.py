@@ -129,6 +129,8 @@ class Settings:
     """Messages that one batch takes at most."""
     ingest_max_rejects: int
     """Rejected messages that the table may hold before the ingest stops loudly; 0: no limit."""
+    ingest_stall_after: float
+    """For how long a partition with messages may not advance before health turns red."""
     spend_window: int
     speed: float
     seed: int
@@ -318,6 +320,7 @@ def load(
         ingest_topics=_topics(env.get("INGEST_TOPICS", "")),
         ingest_batch_size=_number(env, "INGEST_BATCH_SIZE", 50_000, int, low=1, high=1_000_000),
         ingest_max_rejects=_number(env, "INGEST_MAX_REJECTS", 100_000, int, low=0),
+        ingest_stall_after=_number(env, "INGEST_STALL_AFTER", 60.0, float, low=1, high=_YEAR_S),
         spend_window=_seconds(env, "SPEND_WINDOW", "5m"),
         speed=_number(env, "SHOP_SPEED", 1.0, float, low=0.001, high=100_000),
         seed=_number(env, "SHOP_SEED", 1, int, low=0, high=2**63 - 1),

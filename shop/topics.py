@@ -1,74 +1,41 @@
-"""The Kafka topics: list them, create those that are missing, describe partitions and lag."""
+"""The Kafka topics: list, create those that are missing, describe partitions and lag.
+
+`accept-loss` shows messages that were removed before they were read, and with --yes lets the
+ingest continue without them.
+"""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
 
 import msgspec
-import psycopg
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
+from confluent_kafka import KafkaException
 
-from shop import command, groups, kafka, ledger, postgres
-from shop.errors import ExitCode, JangteoError, UsageError
-from shop.groups import GroupLag, Member
+from shop import command, kafka, loss, postgres
+from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.init import init_topics
-from shop.kafka import REQUEST_TIMEOUT_S
 from shop.log import get_logger
 from shop.model import GROUPS, TOPICS
-from shop.outage import first_line
+from shop.progress import PartitionProgress, ProgressReader, ProgressReport, TopicProgress
 from shop.say import say
 from shop.settings import KafkaSettings, Settings
 
 _UNKNOWN: Final = "unknown"
 
 
-@dataclass(frozen=True)
-class Partition:
-    """One partition; offsets, and messages. None where nothing is known.
-
-    Attributes:
-        partition: its number.
-        begin: offset of the oldest message kept.
-        end: offset after the newest message.
-        committed: the group's commit in Kafka, written after the PostgreSQL commit.
-        lag: end - committed.
-        applied: what PostgreSQL's `ingest_offsets` says was applied, which is the truth.
-        pending: end - applied.
-    """
-
-    partition: int
-    begin: int | None
-    end: int
-    committed: int | None
-    lag: int | None
-    applied: int | None
-    pending: int | None
-
-
-@dataclass(frozen=True)
-class Description:
-    """One topic and its consumer group; `members` is None where the cluster does not say."""
-
-    topic: str
-    partitions: tuple[Partition, ...]
-    replication: int
-    log_id: str
-    group: str
-    members: tuple[Member, ...] | None
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo topics`."""
-    parser.add_argument("action", choices=("list", "create", "describe"))
+    parser.add_argument("action", choices=("list", "create", "describe", "accept-loss"))
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
-    parser.add_argument("--json", action="store_true", help="as JSON on stdout")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+    parser.add_argument(
+        "--yes", action="store_true", help="accept-loss: skip what is lost; without it, show it"
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -80,6 +47,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return ExitCode.OK
     kafka.wait_until_up(brokers)
     try:
+        if args.action == "accept-loss":
+            return _accept_loss(settings, names, yes=args.yes)
         if args.action == "list":
             return _list(brokers, names, as_json=args.json)
         return _describe(settings, names, as_json=args.json)
@@ -107,13 +76,39 @@ def _list(settings: KafkaSettings, names: Sequence[str], *, as_json: bool) -> in
 
 
 def _describe(settings: Settings, names: Sequence[str], *, as_json: bool) -> int:
-    described = describe(settings, names)
+    look = describe(settings, names)
+    if look.away:
+        get_logger().warning("what PostgreSQL applied is unknown", reason=look.away)
     if as_json:
-        say(msgspec.json.encode([asdict(d) for d in described]).decode())
+        said = [as_builtins(t, look) for t in look.topics.values()]
+        say(msgspec.json.encode(said).decode())
     else:
-        say("\n\n".join(map(in_words, described)))
-    known = {d.topic for d in described}
-    return _missing([n for n in names if n not in known])
+        say("\n\n".join(in_words(t, look) for t in look.topics.values()))
+    return _missing([n for n in names if n not in look.topics])
+
+
+def _accept_loss(settings: Settings, names: Sequence[str], *, yes: bool) -> int:
+    look = describe(settings, names)
+    if look.away:
+        raise UnreachableError(look.away)
+    found = loss.find(look)
+    if not found:
+        say("nothing is lost: every offset to be read is in the log")
+        return ExitCode.OK
+    if not yes:
+        say("\n".join(x.in_words() for x in found))
+        say("nothing was changed; add --yes to continue without what is lost", to=sys.stderr)
+        return ExitCode.FAILED
+    with postgres.connection(settings.postgres, "topics") as conn:
+        done = loss.accept(conn, found)
+    for one in done:
+        get_logger().warning(
+            "loss accepted", topic=one.topic, partition=one.partition, log_id=one.log_id,
+            was=one.applied, now=one.resume, offsets=one.offsets,
+        )  # fmt: skip
+    lost = sum(x.offsets for x in done)
+    say(f"{len(done)} partitions continue, {lost} offsets skipped; start the ingest again")
+    return ExitCode.OK
 
 
 def _missing(names: Sequence[str]) -> int:
@@ -122,93 +117,79 @@ def _missing(names: Sequence[str]) -> int:
     return ExitCode.FAILED if names else ExitCode.OK
 
 
-def describe(settings: Settings, names: Sequence[str] = tuple(TOPICS)) -> list[Description]:
-    """Describe those of the topics that exist.
-
-    PostgreSQL being away is logged, and leaves its columns unknown.
+def describe(settings: Settings, names: Sequence[str] = tuple(TOPICS)) -> ProgressReport:
+    """Look at those of the topics that exist.
 
     Raises:
         KafkaException: if the cluster does not answer.
     """
-    applied = _applied(settings)
-    client = kafka.admin(settings.kafka)
-    found = []
-    for name, info in kafka.describe_topics(client, names).items():
-        begins = _begins(client, info)
-        book = applied.get((name, info.log_id), {})
-        # Read last: nothing then seems applied that is not there yet.
-        lags = groups.lag(settings.kafka, name, GROUPS[name])
-        partitions = tuple(
-            _partition(lag, begins.get(lag.partition), book.get(lag.partition)) for lag in lags
-        )
-        found.append(
-            Description(
-                topic=name,
-                partitions=partitions,
-                replication=info.replication,
-                log_id=info.log_id,
-                group=GROUPS[name],
-                members=groups.members(client, GROUPS[name], name),
-            )
-        )
-    return found
-
-
-def _partition(lag: GroupLag, begin: int | None, entry: ledger.Entry | None) -> Partition:
-    return Partition(
-        partition=lag.partition,
-        begin=begin,
-        end=lag.end,
-        committed=lag.committed,
-        lag=lag.lag,
-        applied=entry.next_offset if entry else None,
-        pending=max(0, lag.end - entry.next_offset) if entry else None,
-    )
-
-
-def _applied(settings: Settings) -> ledger.Ledger:
+    progress = ProgressReader(settings, "topics")
     try:
-        with postgres.connection(settings.postgres, "topics", autocommit=True) as conn:
-            return ledger.read_ledger(conn)
-    except (JangteoError, psycopg.Error) as e:
-        get_logger().warning("what PostgreSQL applied is unknown", reason=first_line(e))
-        return {}
+        return progress.look(names)
+    finally:
+        progress.close()
 
 
-def _begins(client: AdminClient, info: kafka.TopicInfo) -> Mapping[int, int]:
-    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
-    asked = {TopicPartition(info.name, p): earliest for p in range(info.partitions)}
-    listed = client.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S)
-    return {where.partition: future.result().offset for where, future in listed.items()}
+def as_builtins(topic: TopicProgress, look: ProgressReport) -> dict[str, Any]:
+    """Return a topic as --json prints it; offsets, `lag` to Kafka's commit, `pending` to ours."""
+    return {
+        "topic": topic.name,
+        "partitions": [
+            {**asdict(p), "lag": _lag(p), "pending": p.pending} for p in topic.partitions
+        ],
+        "replication": topic.info.replication,
+        "log_id": topic.info.log_id,
+        "group": GROUPS[topic.name],
+        "members": None if topic.members is None else [asdict(m) for m in topic.members],
+        "troubles": list(look.troubles().get(topic.name, ())),
+    }
 
 
-def in_words(described: Description) -> str:
-    """Return a topic as a heading, its partitions with a sum, and its group's members."""
+def _lag(p: PartitionProgress) -> int | None:
+    return None if p.committed is None else max(0, p.end - p.committed)
+
+
+def in_words(topic: TopicProgress, look: ProgressReport) -> str:
+    """Return a topic as a heading, a table of partitions, its group's members, what is wrong."""
     rows = [
         [
             str(p.partition),
-            *map(_known, (p.begin, p.end, p.committed, p.lag, p.applied, p.pending)),
+            *map(_known, (p.begin, p.end, p.committed, _lag(p), p.applied, p.pending)),
+            f"{p.waits_s:.0f} s",
+            {"none": "nobody"}.get(p.holder, p.holder),
         ]
-        for p in described.partitions
+        for p in topic.partitions
     ]
-    sums = [_sum([getattr(p, name) for p in described.partitions]) for name in ("lag", "pending")]
-    rows.append(["sum", "", "", "", _known(sums[0]), "", _known(sums[1])])
-    header = ["partition", "begin", "end", "committed", "lag", "applied", "pending"]
+    lags = [_sum([f(p) for p in topic.partitions]) for f in (_lag, lambda p: p.pending)]
+    rows.append(["sum", "", "", "", _known(lags[0]), "", _known(lags[1]), "", ""])
+    header = [
+        "partition",
+        "begin",
+        "end",
+        "committed",
+        "lag",
+        "applied",
+        "pending",
+        "waits",
+        "held",
+    ]
     heading = (
-        f"{described.topic}: {len(described.partitions)} partitions, "
-        f"replication {described.replication}, group {described.group}, log {described.log_id}"
+        f"{topic.name}: {len(topic.partitions)} partitions, "
+        f"replication {topic.info.replication}, group {GROUPS[topic.name]}, "
+        f"log {topic.info.log_id}"
     )
-    return "\n".join([heading, table(header, rows), *_members_in_words(described.members)])
+    wrong = [f"!! {line}" for line in look.troubles().get(topic.name, ())]
+    return "\n".join([heading, table(header, rows), *_members_in_words(topic), *wrong])
 
 
-def _members_in_words(members: Sequence[Member] | None) -> list[str]:
-    if members is None:
-        return [f"members: {_UNKNOWN} (the cluster does not say)"]
-    if not members:
+def _members_in_words(topic: TopicProgress) -> list[str]:
+    if topic.members is None:
+        return [f"members: {_UNKNOWN} ({topic.error or 'the cluster does not say'})"]
+    if not topic.members:
         return ["members: none; nothing consumes this topic"]
     return [
         f"member {m.client_id} at {m.host}: partitions {', '.join(map(str, m.partitions)) or '-'}"
-        for m in members
+        for m in topic.members
     ]
 
 

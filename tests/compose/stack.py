@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shop import groups, kafka
 from shop import settings as shop_settings
-from shop.model import GROUPS
+from shop.progress import ProgressReader
 from shop.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -149,15 +148,16 @@ class Stack:
         return all(state.get(s) == "running healthy" for s in (*self.services, *more))
 
     def groups(self) -> dict[str, tuple[int, int]]:
-        """Members, and messages that are not yet committed, of each topic's group."""
-        where = settings().kafka
-        client = kafka.admin(where)
-        found = {}
-        for topic, group in GROUPS.items():
-            lags = groups.lag(where, topic, group)
-            behind = sum(p.end if p.lag is None else p.lag for p in lags)
-            found[topic] = (len(groups.members(client, group, topic) or ()), behind)
-        return found
+        """Members, and messages that are not yet stored, of each topic's group."""
+        progress = ProgressReader(settings(), "test")
+        try:
+            seen = progress.look().topics
+        finally:
+            progress.close()
+        return {
+            name: (len(topic.members or ()), -1 if topic.lag is None else topic.lag)
+            for name, topic in seen.items()
+        }
 
     def settled(self) -> bool:
         return all(g == (3, 0) for g in self.groups().values())

@@ -72,12 +72,18 @@ def try_commit(consumer: Any, places: list[Any]) -> bool:
 
 
 @pytest.mark.usefixtures("topics")
-def test_kafka_lag_counts_every_message_and_unknown_is_unknown(settings: Settings) -> None:
+def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Connection) -> None:
     producer = kafka.producer(settings.kafka, "test")
     for n in range(50):
         producer.produce("orders", b"x", key=b"1", partition=n % 2)
     assert producer.flush(30) == 0
-    commit(settings, "orders", {0: 25, 1: 5})
+    commit(settings, "orders", {0: 25, 1: 25})  # whoever did: it proves nothing
+    log_id = kafka.describe_topics(kafka.admin(settings.kafka))["orders"].log_id
+    apply = (
+        "INSERT INTO ingest_offsets (topic, partition, log_id, next_offset)"
+        " VALUES ('orders', 0, %s, 25), ('orders', 1, %s, 5)"
+    )
+    pg.execute(apply, (log_id, log_id))
     source = KafkaSource(Where(settings, follow=False))
     for _ in range(3):
         found = source.read()
@@ -86,11 +92,12 @@ def test_kafka_lag_counts_every_message_and_unknown_is_unknown(settings: Setting
     assert set(topics) == {"orders", "products", "users"}
     first, second, third = topics["orders"].partitions[:3]
     assert (first.end, first.committed, first.lag, first.verdict) == (25, 25, 0, Lag.OK)
-    assert (second.end, second.committed, second.lag, second.verdict) == (25, 5, 20, Lag.STALL)
-    assert (third.end, third.committed, third.lag, third.verdict) == (0, None, None, Lag.UNKNOWN)
+    assert (second.end, second.applied, second.lag, second.verdict) == (25, 5, 20, Lag.STALL)
+    assert (third.end, third.committed, third.lag, third.verdict) == (0, None, 0, Lag.OK)
     assert topics["orders"].lag == 20
     assert topics["orders"].verdict is Lag.STALL
-    assert topics["users"].lag is None, "never committed: not known, not 0"
+    assert topics["users"].lag == 0
+    assert any("no ingest has partitions 1" in line for line in topics["orders"].troubles)
     assert second.published.per_s == 0
     assert (found.brokers, found.away, found.out_of_sync) == (1, (), 0)
     assert found.below_min == 0

@@ -26,12 +26,12 @@ from shop.commits import Commits
 
 where = settings.load(use_stack=False).kafka
 asked = {f"{topic}_group": [(topic, 0)] for topic in ("orders", "users")}
-clients = []
+clients = [(kafka.admin(where), Commits(where, "asks"))]
 for line in sys.stdin:
     if line == "anew\\n":
         clients.append((kafka.admin(where), Commits(where, "asks")))
     client, commits = clients[-1]
-    said = [groups.members(client, "orders_group", "orders", 0.5)]
+    said = [groups.describe(client, ["orders"], 0.5)["orders"].members]
     said += commits.read(asked, 0.5).values()
     silent = [answer for answer in said if answer is None or isinstance(answer, KafkaException)]
     print("unanswered", len(silent), flush=True)

@@ -24,10 +24,13 @@ from flows.store import Outcome
 from flows.tally import KAFKA, POSTGRES, Tally
 from shop import metrics, postgres
 from shop.clock import utc_now
+from shop.groups import Member
+from shop.kafka import TopicInfo
 from shop.metrics import Health
 from shop.model import RejectReason
 from shop.outage import Outage
 from shop.postgres import Connection
+from shop.progress import PartitionProgress, ProgressReport, TopicProgress
 from shop.settings import Settings, load
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -200,34 +203,80 @@ def test_a_worker_that_does_not_poll_is_ill_unless_it_waits_for_a_server(
 ) -> None:
     state = tally.reader("orders")
     tally.reader("users").polled_at = time_.now + 1_000
-    assert ingest_metrics.healthy(tally).well
+    assert ingest_metrics.live(tally).well
     time_.now += 9.9
-    assert ingest_metrics.healthy(tally).well
+    assert ingest_metrics.live(tally).well
     time_.now += 0.2
-    assert not ingest_metrics.healthy(tally).well
+    assert not ingest_metrics.live(tally).well
     changed = tally.watch(KAFKA)
-    changed(True)
-    assert ingest_metrics.healthy(tally).well
-    changed(False)
-    assert not ingest_metrics.healthy(tally).well
+    changed(True, "why")
+    assert ingest_metrics.live(tally).well
+    changed(False, "")
+    assert not ingest_metrics.live(tally).well
     state.polled_at = time_.now
-    assert ingest_metrics.healthy(tally).well
+    assert ingest_metrics.live(tally).well
     tally.ended(state)
-    assert "orders" not in ingest_metrics.healthy(tally).facts["silent_s"]
+    assert "orders" not in ingest_metrics.live(tally).facts["silent_s"]
 
 
 def test_ready_means_partitions_of_every_topic_and_a_postgres_that_answers(tally: Tally) -> None:
     topics = ("orders", "users")
     orders, users = (tally.reader(topic) for topic in topics)
-    orders.lag = {0: 3, 5: None}
+    orders.applied = {0: 3, 5: 0}
     assert not ingest_metrics.ready(tally, topics).well
-    users.lag = {1: 0}
+    users.applied = {1: 0}
     health = ingest_metrics.ready(tally, topics)
     assert (health.well, health.facts["partitions"]) == (True, {"orders": 2, "users": 1})
-    assert sample(tally, "lag_messages", topic="orders", partition="0") == 3
-    assert sample(tally, "lag_messages", topic="orders", partition="5") is None  # not known yet
-    tally.watch(POSTGRES)(True)
+    assert sample(tally, "lag_messages", topic="orders", partition="0") is None  # not known yet
+    tally.watch(POSTGRES)(True, "why")
     assert not ingest_metrics.ready(tally, topics).well
+
+
+def report(*partitions: PartitionProgress, members: tuple[Member, ...] = ()) -> ProgressReport:
+    info = TopicInfo("orders", len(partitions), 1, "cluster/topic")
+    return ProgressReport({"orders": TopicProgress(info, partitions, members)})
+
+
+def test_health_is_red_where_a_partition_waits_or_no_ingest_has_it(tally: Tally) -> None:
+    ours = Member("jangteo-ingest-orders", "/10.0.0.1", (0, 1, 2))
+    theirs = Member("rdkafka", "/10.0.0.2", (3,))
+    tally.reader("orders").applied = {0: 5}
+    well = PartitionProgress(0, begin=0, end=9, applied=5, waits_s=59.0, holder="ours")
+    tally.see(report(well, members=(ours,)))
+    assert ingest_metrics.healthy(tally, 60.0).well
+    assert sample(tally, "lag_messages", topic="orders", partition="0") == 4
+    assert sample(tally, "waits_seconds", topic="orders", partition="0") == 59
+    bad = {
+        "have not advanced for 61 s": (
+            PartitionProgress(1, begin=0, end=9, applied=5, waits_s=61.0, holder="ours"), ours),
+        "no ingest has partitions 2": (
+            PartitionProgress(2, begin=0, end=9, applied=5, holder="none", unheld_s=30.0), ours),
+        "is not an ingest of this shop": (
+            PartitionProgress(3, begin=0, end=9, applied=9, holder="foreign"), theirs),
+        "were removed before they were read": (
+            PartitionProgress(4, begin=7, end=9, applied=5, holder="ours"), ours),
+    }  # fmt: skip
+    for words, (partition, member) in bad.items():
+        tally.see(report(well, partition, members=(member,)))
+        health = ingest_metrics.healthy(tally, 60.0)
+        assert not health.well
+        assert any(words in line for line in health.facts["troubles"]), words
+        assert ingest_metrics.live(tally).well, "a restart would fix nothing"
+    assert sample(tally, "lag_messages", topic="orders", partition="4") is None  # another's
+    tally.see(report(bad["is not an ingest of this shop"][0], members=(theirs,)))
+    assert sample(tally, "lag_messages", topic="orders", partition="3") == 0  # nobody else tells
+
+
+def test_health_is_red_where_a_server_is_away_for_longer_than_the_bound(
+    tally: Tally, time_: Any
+) -> None:
+    tally.watch(POSTGRES)(True, "No space left on device")
+    time_.now += 59
+    assert ingest_metrics.healthy(tally, 60.0).well
+    time_.now += 2
+    health = ingest_metrics.healthy(tally, 60.0)
+    assert not health.well
+    assert "No space left on device" in health.facts["troubles"][0]
 
 
 def test_the_guide_names_exactly_what_is_shown(tally: Tally) -> None:
@@ -237,7 +286,8 @@ def test_the_guide_names_exactly_what_is_shown(tally: Tally) -> None:
         (name, kind): set(labels.replace(",", " ").split()) for name, kind, labels in table
     }
     tally.add("orders", Outcome(1, 1, 1, 1, {RejectReason.EMPTY: 1}), 0.1)
-    tally.reader("orders").lag = {0: 1}
+    tally.reader("orders").applied = {0: 1}
+    tally.see(report(PartitionProgress(0, begin=0, end=2, applied=1)))
     text = generate_latest(tally.registry).decode()
     shown = {
         (family.name + "_total" * (family.type == "counter"), family.type): {

@@ -20,7 +20,7 @@ def test_silence_is_an_error_within_the_time_given(topics: Any) -> None:
         assert isinstance(answer, KafkaException)
         assert answer.args[0].code() == KafkaError._TIMED_OUT
         assert "coordinator does not answer" in answer.args[0].str()
-    assert groups.members(client, "orders_group", "orders", 0.2) is None
+    assert groups.describe(client, ["orders"], 0.2)["orders"].members is None
     commits.close()
     topics.start()
     while isinstance(commits.read(ASKED, 20)["orders_group"], KafkaException):
@@ -36,5 +36,5 @@ def test_what_is_committed_is_known_by_partition(topics: Any) -> None:
     commits = Commits(topics.settings, "test")
     assert commits.read(ASKED) == {"orders_group": {("orders", 3): 7}, "users_group": {}}
     assert commits.read({}) == {}
-    assert groups.members(kafka.admin(topics.settings), "orders_group", "orders") == ()
+    assert groups.describe(kafka.admin(topics.settings), ["orders"])["orders"].members == ()
     commits.close()

@@ -1,0 +1,172 @@
+"""A TCP proxy in front of PostgreSQL that delays, stalls, cuts, or lets a host vanish."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from types import TracebackType
+
+_RESET = struct.pack("ii", 1, 0)
+_COMMIT = b"COMMIT"
+
+
+class Link:
+    """One client's connection and the one to the server that belongs to it."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.client = client
+        self.server = server
+        self.open = True
+
+    def close_client(self) -> None:
+        """Reset the client's side; whoever reads there wakes up."""
+        self.open = False
+        for step in (
+            lambda: self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET),
+            lambda: self.client.shutdown(socket.SHUT_RDWR),
+            self.client.close,
+        ):
+            with suppress(OSError):
+                step()
+
+    def close_server(self) -> None:
+        self.open = False
+        for step in (lambda: self.server.shutdown(socket.SHUT_RDWR), self.server.close):
+            with suppress(OSError):
+                step()
+
+
+class Proxy:
+    """Listens on a free loopback port as long as the context lasts.
+
+    Attributes:
+        port: where it listens.
+        delay: seconds that each piece of data takes, either way.
+        stalled: whether nothing passes, although both sides are acknowledged.
+        cut_before: COMMITs that are still to be lost on their way, with their connection.
+        cut_after: COMMITs whose answer is still to be lost, with their connection.
+        cuts: how many of both there were.
+        hold_after: the first connection that sends these bytes passes them on, and nothing more.
+        holds: whether one did.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._target = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.delay = 0.0
+        self.stalled = False
+        self.cut_before = 0
+        self.cut_after = 0
+        self.cuts = 0
+        self.hold_after = b""
+        self.holds = False
+        self._lock = threading.Lock()
+        self._links: list[Link] = []
+        self._held: list[Link] = []
+
+    def __enter__(self) -> Proxy:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stalled = False
+        self._listener.close()
+        for link in self._links:
+            link.close_client()
+            link.close_server()
+
+    def vanish(self) -> int:
+        """Take the clients of all connections away; the server is not told. Return how many."""
+        with self._lock:
+            gone = [link for link in self._links if link.open]
+            self._held += gone
+        for link in gone:
+            link.close_client()
+        return len(gone)
+
+    def release(self) -> None:
+        """Let the server notice."""
+        for link in self._held:
+            link.close_server()
+        self._held.clear()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:
+                client.close()
+                continue
+            link = Link(client, server)
+            with self._lock:
+                self._links.append(link)
+            for pump in (self._up, self._down):
+                threading.Thread(target=pump, args=(link,), daemon=True).start()
+
+    def _pass(self) -> None:
+        while self.stalled:
+            time.sleep(0.02)
+        if self.delay:
+            time.sleep(self.delay)
+
+    def _up(self, link: Link) -> None:
+        try:
+            while link.open and (data := link.client.recv(1 << 16)):
+                self._pass()
+                if _COMMIT in data and self._cut(link, data):
+                    return
+                if self.hold_after and self.hold_after in data and not self.holds:
+                    link.server.sendall(data)
+                    self.holds = True
+                    while link.open:
+                        time.sleep(0.02)
+                    return
+                link.server.sendall(data)
+        except OSError:
+            pass
+        if link not in self._held:
+            link.close_client()
+            link.close_server()
+
+    def _cut(self, link: Link, data: bytes) -> bool:
+        with self._lock:
+            before, after = self.cut_before > 0, self.cut_after > 0
+            if before:
+                self.cut_before -= 1
+            elif after:
+                self.cut_after -= 1
+            else:
+                return False
+            self.cuts += 1
+        if not before:
+            link.open = False  # the answer goes nowhere
+            link.server.sendall(data)
+            time.sleep(0.2)
+        link.close_client()
+        link.close_server()
+        return True
+
+    def _down(self, link: Link) -> None:
+        try:
+            while data := link.server.recv(1 << 16):
+                self._pass()
+                if link.open:
+                    link.client.sendall(data)
+        except OSError:
+            pass
+        if link.open:
+            link.close_client()
+            link.close_server()
