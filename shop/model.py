@@ -142,8 +142,10 @@ class RejectReason(str, Enum):
     """The message has no key, so nothing orders it among its user's events."""
     KEY_MISMATCH = "key_mismatch"
     """The key is not the id that the payload carries."""
+    OTHER_CONTENT = "other_content"
+    """Its id (of orders: id and revision) is stored with other content, shown in `detail`."""
     REFUSED_BY_DATABASE = "refused_by_database"
-    """PostgreSQL refused the row's data (SQLSTATE class 22 or 23); `detail` has its words."""
+    """PostgreSQL refused the row. Given by earlier versions only: the ingest now waits."""
 
 
 class Rejection(Exception):

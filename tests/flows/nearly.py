@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from samples import NOW, SAMPLE, Message, changed, message, poison
+from samples import NOW, SAMPLE, Message, message, poison
 
 from shop.model import SCHEMAS
 
@@ -14,8 +14,8 @@ TOPICS = sorted(SAMPLE)
 FIELDS = {topic: ["v", *SCHEMAS[topic]] for topic in TOPICS}
 
 NUMBERS = [
-    "0", "1", "2", "7", "70", "-1", "-0", "+1", "01", "007", "1.0", "2.0", "7.0", "1.5", "1e0", "1e3",
-    "1E0", "2e-1", "1e400", "0.1e1", "1.", ".5", "0x1", "1_000", "9007199254740991",
+    "0", "1", "2", "7", "70", "-1", "-0", "+1", "01", "007", "1.0", "2.0", "7.0", "1.5", "1e0",
+    "1e3", "1E0", "2e-1", "1e400", "0.1e1", "1.", ".5", "0x1", "1_000", "9007199254740991",
     "9007199254740992", "9223372036854775807", "9223372036854775808", "18446744073709551615",
     "18446744073709551616", "1" + "0" * 30, "1" * 5_000, "32767", "32768", "999", "1000", "1899",
     "1900", "2100", "2101", "1000000000000", "1000000000001", "true", "false", "null", "NaN",
@@ -23,13 +23,16 @@ NUMBERS = [
     "１", "1\u00a0", "--1", "1e", "- 1",
 ]  # fmt: skip
 TEXTS = [
-    "", "x", "이준", "e\u0301", "\u1112\u1161\u11ab", "a" * 200, "a" * 201, "가" * 200, "가" * 201,
-    "😀" * 200, "😀" * 201, "e\u0301" * 100, "e\u0301" * 101, "\\u0000", "\\u0001", "\\/", '\\"',
-    "\\\\", "\\\\u0000", "\\n", "\\t", "\\b\\f\\r", "\n", "\t", "\r", "\x00", "\x01", "\x1f", "\x7f",
+    "", "x", "이준", "e\u0301", "\u1112\u1161\u11ab", "a" * 200, "a" * 201, "가" * 200,
+    "가" * 201, "😀" * 200, "😀" * 201, "e\u0301" * 100, "e\u0301" * 101,
+    "\\u0000", "\\u0001", "\\/", '\\"',
+    "\\\\", "\\\\u0000", "\\n", "\\t", "\\b\\f\\r", "\n", "\t", "\r", "\x00", "\x01", "\x1f",
+    "\x7f",
     "\x85", "\u2028", "\ufeff", "\uffff", "\U0010ffff", "\\u00e9", "\\uD55C", "\\ud55c",
     "\\ud83d\\ude00", "\\ud83d", "\\ude00", "\\ude00\\ud83d", "\\u12", "\\x41", "\\", "\\U0001f600",
-    "CARD", "card", "Card ", "PAID", "REFUNDED", "CANCELLED", "F", "M", "f", "black_friday", "Not A",
-    "slug\\n", "-a", "a" * 64, "a" * 65, "null", "{}", '{"v":1}', "[[[", '":', ',"x":', "}\n{",
+    "CARD", "card", "Card ", "PAID", "REFUNDED", "CANCELLED", "F", "M", "f", "black_friday",
+    "Not A", "slug\\n", "-a", "a" * 64, "a" * 65, "null", "{}", '{"v":1}', "[[[", '":', ',"x":',
+    "}\n{",
 ]  # fmt: skip
 _TIME = NOW.strftime("%Y-%m-%dT%H:%M:%S")
 TIMES = [
@@ -39,18 +42,20 @@ TIMES = [
     f"{_TIME}Z ", f"+{_TIME}Z", f"-{_TIME}Z", f"{_TIME}Z\\n", _TIME.replace("T", " ") + "Z",
     _TIME.replace("T", "t") + "Z", "2026-3-4T05:06:07Z", "2026-03-4T05:06:07Z",
     "2026-03-04T5:06:07Z", "2026-03-04T05:6:07Z", "2026-03-04T05:06:7Z", "2026- 3-04T05:06:07Z",
-    "2026-03-04T05:06:60Z", "2026-03-04T05:06:60.5Z", "2026-03-04T23:59:60Z", "2026-03-04T24:00:00Z",
+    "2026-03-04T05:06:60Z", "2026-03-04T05:06:60.5Z", "2026-03-04T23:59:60Z",
+    "2026-03-04T24:00:00Z",
     "2026-03-04T05:60:00Z", "2026-02-29T00:00:00Z", "2024-02-29T00:00:00Z", "2026-02-30T00:00:00Z",
     "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z", "2026-04-31T00:00:00Z",
-    "２０２６-03-04T05:06:07Z", "2026−03−04T05:06:07Z", "26-03-04T05:06:07Z", "02026-03-04T05:06:07Z",
+    "２０２６-03-04T05:06:07Z", "2026−03−04T05:06:07Z", "26-03-04T05:06:07Z",
+    "02026-03-04T05:06:07Z",
     "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59Z",
     "9999-12-31T23:59:59-23:59", "2019-12-31T23:59:59Z", "2020-01-01T00:00:00Z",
     "2026-03-05T05:06:07.890123Z", "2026-03-05T05:06:07.890124Z", "1772600767", "yesterday", "",
 ]  # fmt: skip
 SPACES = [" ", "\t", "\r", "\n", "\r\n", "\u00a0", "\ufeff", "\x0b", "\x00", "  "]
 KEYS = [
-    b"7", b"70", b"1", b"07", b" 7", b"7 ", b"7\n", b"+7", b"7.0", "７".encode(), b"", None, b"\xff",
-    b"8", b'"7"', b"7" * 40, b"\x007",
+    b"7", b"70", b"1", b"07", b" 7", b"7 ", b"7\n", b"+7", b"7.0", "７".encode(), b"", None,
+    b"\xff", b"8", b'"7"', b"7" * 40, b"\x007",
 ]  # fmt: skip
 
 
@@ -67,8 +72,6 @@ def pairs(topic: str) -> list[tuple[str, str]]:
 PAIRS = {topic: pairs(topic) for topic in TOPICS}
 GOOD = {topic: message(topic, SAMPLE[topic]) for topic in TOPICS}
 POISON = [m for kind, m in poison(SAMPLE["orders"]).items() if kind != "oversize"]  # type: ignore[arg-type]  # the sample of orders is one
-
-Edit = Callable[[random.Random, list[tuple[str, str]]], list[tuple[str, str]]]
 
 
 def a_value(rng: random.Random) -> str:
@@ -133,28 +136,21 @@ def _text(rng: random.Random, members: Sequence[tuple[str, str]]) -> str:
 def _bytes(rng: random.Random, data: bytes) -> bytes:
     """A byte changed, cut, doubled; another encoding; two in one."""
     at = rng.randrange(len(data)) if data else 0
-    pick = rng.randrange(8)
-    if pick == 0:
-        return data[:at]
-    if pick == 1:
-        return data[:at] + data[at + 1 :]
-    if pick == 2:
-        return data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :]
-    if pick == 3:
-        return (
-            data[:at]
-            + rng.choice([b"\n", b"\\", b'"', b"0", b" ", b"\xc3", b"\xed\xa0\x80"])
-            + data[at:]
-        )
-    if pick == 4:
-        return data + rng.choice([b"\n", b"\r\n", b" ", b"\x00", data, b"\n" + data, b",", b"1"])
-    if pick == 5:
-        return rng.choice([b"\xef\xbb\xbf", b"\n", b" ", b"[", b"\x1e"]) + data
-    if pick == 6:
-        return data.decode(errors="replace").encode(
-            rng.choice(["euc-kr", "utf-16", "latin-1"]), "replace"
-        )
-    return b"".join(rng.sample([data[:at], data[at:]], 2))
+    head, tail = data[:at], data[at:]
+    odd = rng.choice([b"\n", b"\\", b'"', b"0", b" ", b"\xc3", b"\xed\xa0\x80"])
+    behind = rng.choice([b"\n", b"\r\n", b" ", b"\x00", data, b"\n" + data, b",", b"1"])
+    before = rng.choice([b"\xef\xbb\xbf", b"\n", b" ", b"[", b"\x1e"])
+    encoding = rng.choice(["euc-kr", "utf-16", "latin-1"])
+    return rng.choice([
+        head,
+        head + tail[1:],
+        head + bytes([rng.randrange(256)]) + tail[1:],
+        head + odd + tail,
+        data + behind,
+        before + data,
+        data.decode(errors="replace").encode(encoding, "replace"),
+        tail + head,
+    ])  # fmt: skip
 
 
 def one(rng: random.Random, topic: str) -> Message:
@@ -187,17 +183,3 @@ def batch(rng: random.Random, most: int) -> tuple[str, list[Message]]:
             messages[rng.randrange(n)] = one(rng, topic)
         return topic, messages
     return topic, [one(rng, topic) for _ in range(n)]
-
-
-__all__ = [
-    "FIELDS",
-    "KEYS",
-    "NUMBERS",
-    "SPACES",
-    "TEXTS",
-    "TIMES",
-    "TOPICS",
-    "batch",
-    "changed",
-    "one",
-]
