@@ -345,3 +345,25 @@ def test_days_must_come_in_order(settings: Settings):
     with pytest.raises(JangteoError, match="not the one that is due"):
         target.prepare(day)()
     target.close()
+
+
+def by_month(pg: Connection, first: datetime, months: int) -> None:
+    """Make orders and spend windows partitioned tables of a month each, as docs/scaling.md does."""
+    starts = [first]
+    for _ in range(months):
+        starts.append((starts[-1] + timedelta(days=32)).replace(day=1))
+    for table, key, bound in (
+        ("orders", "order_id", lambda at: str(ids.ids_at([ids.milliseconds(at)], 0)[0])),
+        ("user_spend_windows", "window_start", lambda at: f"'{at.isoformat()}'"),
+    ):
+        pg.execute(f"ALTER TABLE {table} RENAME TO whole")
+        pg.execute(
+            f"CREATE TABLE {table} (LIKE whole INCLUDING ALL EXCLUDING STORAGE)"
+            f" PARTITION BY RANGE ({key})"
+        )
+        pg.execute("DROP TABLE whole")
+        for low, high in itertools.pairwise(starts):
+            pg.execute(
+                f"CREATE TABLE {table}_{low:%Y_%m} PARTITION OF {table}"
+                f" FOR VALUES FROM ({bound(low)}) TO ({bound(high)})"
+            )
