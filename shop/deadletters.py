@@ -23,6 +23,7 @@ from shop.clock import UTC
 from shop.errors import UsageError
 from shop.model import RejectReason
 from shop.postgres import Connection
+from shop.sqlstate import retried
 
 Place: TypeAlias = tuple[str, int, int, str]
 """Topic, partition, offset, log id: the primary key."""
@@ -281,11 +282,15 @@ def purge(
         "DELETE FROM rejected_messages WHERE {place} IN (SELECT {columns} FROM rejected_messages"
         " WHERE {condition} ORDER BY rejected_at LIMIT %(limit)s)"
     ).format(place=_PLACE, columns=SQL('topic, partition, "offset", log_id'), condition=condition)
-    with conn.transaction():
-        removed = conn.execute(query, {**parameters, "limit": limit}).rowcount
-        if expected is not None and removed != expected:
-            raise UsageError(
-                f"there were {expected} when you were asked, now there are {removed}: "
-                "nothing was removed, ask again"
-            )
-    return removed
+
+    def work() -> int:
+        with conn.transaction():
+            removed = conn.execute(query, {**parameters, "limit": limit}).rowcount
+            if expected is not None and removed != expected:
+                raise UsageError(
+                    f"there were {expected} when you were asked, now there are {removed}: "
+                    "nothing was removed, ask again"
+                )
+        return removed
+
+    return retried(work)

@@ -192,6 +192,12 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         ("SET default_transaction_read_only = off;"
         "ALTER DATABASE {db} RESET default_transaction_read_only"),
     ),
+    "partition missing": (
+        "orders",
+        ("ALTER TABLE orders RENAME TO whole; CREATE TABLE orders (LIKE whole INCLUDING ALL"
+        " EXCLUDING STORAGE) PARTITION BY RANGE (order_id); DROP TABLE whole"),
+        "CREATE TABLE orders_rest PARTITION OF orders DEFAULT",
+    ),
 }  # fmt: skip
 
 RAW: dict[str, RawBatch] = {
