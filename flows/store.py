@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 import psycopg
 
-from flows import spend
+from flows import spend, statements
 from flows.batch import Batch, Effects, Reject
 from flows.decode import INDEX
 from flows.rejects import differing, put_aside
@@ -31,17 +31,6 @@ Places: TypeAlias = npt.NDArray[np.int64]
 Stored: TypeAlias = tuple[Places, list[Reject]]
 """Places (in the raw batch) of the rows that changed something; the rows with other content."""
 _NOTHING: Final[Stored] = (np.empty(0, np.int64), [])
-
-_SESSION: Final = """
-CREATE TEMP TABLE IF NOT EXISTS stage_orders
-    (LIKE orders INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE IF NOT EXISTS stage_users
-    (LIKE users INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE IF NOT EXISTS stage_products
-    (LIKE products INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE IF NOT EXISTS stage_user_spend_windows
-    (LIKE user_spend_windows INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;
-"""
 
 
 class OffsetGapError(JangteoError):
@@ -93,7 +82,7 @@ class Store:
         """Make the session's staging tables; claim the windows' length."""
         with conn.transaction(), conn.cursor() as cur:
             cur.execute("SET LOCAL client_min_messages = warning")
-            cur.execute(_SESSION)
+            cur.execute(statements.SESSION)
             if self.topic == "orders":
                 windows.claim(cur, self._window_s)
 
@@ -241,11 +230,11 @@ class Store:
         )
         newest = newest.sort("order_id")
         ids = newest["order_id"].to_list()
-        cur.execute(_LOCK_ORDERS, (ids,))
+        cur.execute(statements.LOCK_ORDERS, (ids,))
         before = pl.DataFrame(cur.fetchall(), schema=SCHEMAS["orders"], orient="row")
         _copy_rows(cur, "stage_orders", newest)
         known = before["order_id"].to_list()
-        cur.execute(_MERGE_ORDERS, (known,))
+        cur.execute(statements.MERGE_ORDERS, (known,))
         won = [order_id for (order_id,) in cur.fetchall()]
         if missing := list(set(ids) - set(known) - set(won)):
             cur.execute("SELECT count(*) FROM orders WHERE order_id = ANY(%s)", (missing,))
@@ -263,13 +252,13 @@ class Store:
         id_field = ID_FIELD[self.topic]
         first = rows.unique(id_field, keep="first", maintain_order=True).sort(id_field)
         _copy_rows(cur, f"stage_{self.topic}", first)
-        cur.execute(_MERGE_PROFILES[self.topic])
+        cur.execute(statements.MERGE_PROFILES[self.topic])
         new = [id_ for (id_,) in cur.fetchall()]
         stored = first.filter(pl.col(id_field).is_in(new))
         if len(stored) == len(rows):
             return stored[INDEX].to_numpy(), []
         known = first.filter(~pl.col(id_field).is_in(new))[id_field].to_list()
-        cur.execute(_PROFILES[self.topic], (known,))
+        cur.execute(statements.PROFILES[self.topic], (known,))
         before = pl.DataFrame(cur.fetchall(), schema=SCHEMAS[self.topic], orient="row")
         _all_written(cur, self.topic, len(known), len(before))
         again = rows.join(stored, on=INDEX, how="anti")
@@ -308,72 +297,12 @@ class Store:
             _all_written(cur, "rejected_messages", len(rest.rejects), there)
 
 
-_ORDER_COLUMNS: Final = ", ".join(SCHEMAS["orders"])
-_LOCK_ORDERS: Final = (
-    f"SELECT {_ORDER_COLUMNS} FROM orders"  # noqa: S608  (as below)
-    " WHERE order_id = ANY(%s) ORDER BY order_id FOR UPDATE"
-)
-# What is not locked is inserted or left alone; `xmax` would tell the two apart, but a partitioned
-# table does not return it.
-_MERGE_ORDERS: Final = f"""
-INSERT INTO orders AS o ({_ORDER_COLUMNS})
-SELECT {_ORDER_COLUMNS} FROM stage_orders ORDER BY order_id
-ON CONFLICT (order_id) DO UPDATE
-SET ({_ORDER_COLUMNS}) = ROW({", ".join(f"excluded.{c}" for c in SCHEMAS["orders"])}),
-    changed_at = now()
-WHERE o.rev < excluded.rev AND o.order_id = ANY(%s)
-RETURNING order_id
-"""  # noqa: S608  (column names of the model, nothing from outside)
-
-
-def _merge_profiles(topic: str) -> str:
-    columns = list(SCHEMAS[topic])
-    id_field, *profile = columns
-    return f"""
-INSERT INTO {topic} AS t ({", ".join(columns)})
-SELECT {", ".join(columns)} FROM stage_{topic} ORDER BY {id_field}
-ON CONFLICT ({id_field}) DO UPDATE
-SET {", ".join(f"{c} = excluded.{c}" for c in profile)}
-WHERE t.created_at IS NULL
-RETURNING {id_field}
-"""  # noqa: S608  (as above)
-
-
-_MERGE_PROFILES: Final = {topic: _merge_profiles(topic) for topic in ("users", "products")}
-
-_PROFILES: Final = {
-    topic: f"SELECT {', '.join(SCHEMAS[topic])} FROM {topic} WHERE {ID_FIELD[topic]} = ANY(%s)"  # noqa: S608  (as above)
-    for topic in ("users", "products")
-}
-
-# In key order, as the frames are: two workers that touch the same rows then queue, not deadlock.
-_MERGE_WINDOWS: Final = """
-INSERT INTO user_spend_windows AS w (window_start, user_id, orders, spend)
-SELECT window_start, user_id, orders, spend FROM stage_user_spend_windows
-ON CONFLICT (window_start, user_id) DO UPDATE
-SET orders = w.orders + excluded.orders, spend = w.spend + excluded.spend
-"""
-_MERGE_USERS: Final = """
-INSERT INTO users AS u (user_id, order_count, total_spent, last_ordered_at)
-SELECT user_id, order_count, total_spent, last_ordered_at FROM stage_users
-ON CONFLICT (user_id) DO UPDATE
-SET order_count = u.order_count + excluded.order_count,
-    total_spent = u.total_spent + excluded.total_spent,
-    last_ordered_at = greatest(u.last_ordered_at, excluded.last_ordered_at)
-"""
-_MERGE_PRODUCTS: Final = """
-INSERT INTO products AS p (product_id, order_count)
-SELECT product_id, order_count FROM stage_products
-ON CONFLICT (product_id) DO UPDATE SET order_count = p.order_count + excluded.order_count
-"""
-
-
 def _merge_effects(cur: Cursor, effects: Effects) -> None:
     """Add sums to what is counted. Products last: all workers meet on the popular ones."""
     for table, frame, statement in (
-        ("user_spend_windows", effects.windows, _MERGE_WINDOWS),
-        ("users", effects.users, _MERGE_USERS),
-        ("products", effects.products, _MERGE_PRODUCTS),
+        ("user_spend_windows", effects.windows, statements.MERGE_WINDOWS),
+        ("users", effects.users, statements.MERGE_USERS),
+        ("products", effects.products, statements.MERGE_PRODUCTS),
     ):
         if frame.height:
             copy_into(cur, f"stage_{table}", binary(frame, table))
