@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows import pointing
+from flows.places import place_in
 from flows.replay import (
     LEFT_ALONE,
     PUBLISHED,
@@ -53,7 +54,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("action", choices=ACTIONS)
-    add("place", nargs="*", metavar="TOPIC PARTITION OFFSET", help="one message")
+    add("place", nargs="*", metavar="TOPIC PARTITION OFFSET",
+        help="one message; also as `list` prints it: 'orders[3]@17'")  # fmt: skip
     add("--json", action="store_true", help="one JSON object a line on stdout")
     which = parser.add_argument_group("which").add_argument
     which("--reason", action="append", default=[], choices=_REASONS, metavar="REASON",
@@ -111,8 +113,8 @@ def _refuse_misplaced(args: argparse.Namespace) -> None:
         for name in names:
             if args.action != action and getattr(args, name):
                 raise UsageError(f"--{name.replace('_', '-')} belongs to {action}")
-    if args.action == "show" and len(args.place) != 3:
-        raise UsageError("show needs TOPIC PARTITION OFFSET, as `list` shows them")
+    if args.action == "show" and not args.place:
+        raise UsageError("show needs TOPIC PARTITION OFFSET, or a place as `list` prints it")
     if args.action in ("counts", "reasons") and args.place:
         raise UsageError(f"{args.action} takes no place")
 
@@ -136,15 +138,7 @@ def chosen_by(args: argparse.Namespace) -> Filter:
         if args.replayed:
             raise UsageError("--replayed: those were published again already; --again does it anew")
         chosen = replace(chosen, replayed=False)
-    if not args.place:
-        return chosen
-    if len(args.place) != 3 or args.place[0] not in TOPICS or not all(
-        number.isdecimal() for number in args.place[1:]
-    ):  # fmt: skip
-        given = " ".join(args.place)
-        raise UsageError(f"{given!r}: expected TOPIC PARTITION OFFSET, such as orders 3 17")
-    topic, partition, offset = args.place
-    return replace(chosen, topics=(topic,), partition=int(partition), offset=int(offset))
+    return replace(chosen, **place_in(args.place)) if args.place else chosen
 
 
 # -- list, show, counts, reasons -------------------------------------------------------------
@@ -209,7 +203,7 @@ def in_words(letter: DeadLetter, width: int) -> list[str]:
         f"rejected  {letter.rejected_at:%Y-%m-%d %H:%M:%S} UTC, replayed: {replayed}",
         f"reason    {letter.reason}" + (f", field {letter.field}" if letter.field else ""),
         f"detail    {escape(letter.detail)}",
-        f"key       {pointing.plain(letter.key)}",
+        f"key       {pointing.plain(letter.key)}" + _of(letter.key, letter.key_bytes),
     ]
     if letter.reason in (RejectReason.NULL_KEY.value, RejectReason.KEY_MISMATCH.value):
         head.append(f"          {'^' * max(1, len(pointing.plain(letter.key)))}")
@@ -217,7 +211,13 @@ def in_words(letter: DeadLetter, width: int) -> list[str]:
         return [*head, f"payload   {'none' if letter.payload is None else 'empty'}"]
     fault = pointing.locate(letter.reason, letter.field, letter.detail, letter.payload)
     body = pointing.lines(letter.payload, fault, width)
-    return [*head, f"payload   {len(letter.payload):,} bytes", *body]
+    size = f"{len(letter.payload):,} bytes{_of(letter.payload, letter.payload_bytes)}"
+    return [*head, f"payload   {size}", *body]
+
+
+def _of(kept: bytes | None, whole: int | None) -> str:
+    """Say what was cut, if anything was."""
+    return f" (the first {len(kept or b''):,} of {whole:,} bytes were kept)" if whole else ""
 
 
 def _counts(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Settings) -> int:

@@ -83,6 +83,8 @@ def locate(reason: str, field: str | None, detail: str, payload: bytes) -> Fault
         payload: not empty.
     """
     if reason == RejectReason.OVERSIZE.value:
+        if len(payload) <= MAX_MESSAGE_BYTES:  # only its beginning was kept
+            return None
         end = len(payload)
         return Fault(MAX_MESSAGE_BYTES, end, f"{end - MAX_MESSAGE_BYTES} bytes too many")
     try:
@@ -137,6 +139,7 @@ _SAYS: Final = {
     RejectReason.BEFORE_SIGN_UP.value: "{field} is before the customer's sign-up",
     RejectReason.KEY_MISMATCH.value: "{field} is not the key",
     RejectReason.UNKNOWN_VERSION.value: "{field} is not known",
+    RejectReason.OTHER_CONTENT.value: "{field} is stored with another value",
     RejectReason.REFUSED_BY_DATABASE.value: "{field} was refused by PostgreSQL",
 }
 

@@ -28,7 +28,7 @@ from shop.postgres import Connection
 from shop.settings import KafkaSettings
 
 CHUNK: Final = 200
-"""Rows of one transaction: at most 200 MB of payloads, as a message is at most 1 MB."""
+"""Rows of one transaction: at most 13 MB of payloads (`shop.deadletters.KEPT_PAYLOAD_BYTES`)."""
 ACKNOWLEDGED_WITHIN_S: Final = 30.0
 _PRODUCER: Final = {
     # An unreachable broker is told, not waited for: a person is looking on.
@@ -77,6 +77,7 @@ class Edit:
         Raises:
             CannotMendError: if the edit does not apply.
         """
+        _refuse_cut(letter, new_key=self.key_from_field)
         if not (self.fix or self.values or self.drop or self.key_from_field):
             return Mended(letter.key, letter.payload)
         payload = _object(letter.payload)
@@ -92,21 +93,46 @@ class Edit:
             name = KEY_FIELD[letter.topic]
             if name not in payload:
                 raise CannotMendError(f"there is no {name} to take the key from")
-            key = str(payload[name]).encode()
         try:
+            if self.key_from_field:
+                key = str(payload[name]).encode()
             return Mended(key, msgspec.json.encode(payload))
-        except (TypeError, ValueError) as e:  # what the function returned is no JSON
-            raise CannotMendError(f"the mended payload is no JSON: {e}") from None
+        except Exception as e:  # what the user's function returned: cyclic, too deep, no JSON
+            raise CannotMendError(f"the result is not valid JSON: {_words(e)}") from None
 
     def _fixed(self, payload: dict[str, Any] | None, letter: DeadLetter) -> dict[str, Any] | None:
         assert self.fix is not None  # noqa: S101  (tells the type checker)
         try:
             fixed = self.fix(payload, letter)
-        except Exception as e:  # the user's code: its faults are the row's result
-            raise CannotMendError(f"--fix: {type(e).__name__}: {e}") from None
+        except (Exception, SystemExit) as e:  # the user's code: its faults are the row's result
+            raise CannotMendError(f"--fix: {_words(e)}") from None
         if fixed is not None and not isinstance(fixed, dict):
             raise CannotMendError(f"--fix returned {type(fixed).__name__}, not a dict or None")
         return fixed
+
+
+def _refuse_cut(letter: DeadLetter, *, new_key: bool) -> None:
+    """Refuse what is only the beginning of a message: the rest is in Kafka, if anywhere."""
+    for name, kept, whole in (
+        ("payload", letter.payload, letter.payload_bytes),
+        ("key", letter.key, None if new_key else letter.key_bytes),
+    ):
+        if whole is not None:
+            raise CannotMendError(
+                f"only the first {len(kept or b''):,} of {whole:,} bytes of its {name} were kept: "
+                "publish it again from its source"
+            )
+
+
+def _words(error: BaseException) -> str:
+    """Return an exception of the user's code on one line of bounded length."""
+    name = type(error).__name__
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # its own __str__ is at fault
+        text = ""
+    text = text.encode(errors="backslashreplace").decode()
+    return f"{name}: {text[:200]}" if text else name
 
 
 def _object(payload: bytes | None) -> dict[str, Any] | None:
@@ -130,8 +156,8 @@ def load_fixer(name: str) -> Fixer:
         sys.path.insert(0, os.getcwd())  # noqa: PTH109  (sys.path holds strings)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as e:  # importing runs the user's code
-        raise UsageError(f"--fix {name!r}: {type(e).__name__}: {e}") from None
+    except (Exception, SystemExit) as e:  # importing runs the user's code
+        raise UsageError(f"--fix {name!r}: {_words(e)}") from None
     if not callable(function):
         raise UsageError(f"--fix {name!r} is no function")
     fixer: Fixer = function

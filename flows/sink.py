@@ -10,11 +10,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
-import polars as pl
 import psycopg
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
@@ -23,16 +21,16 @@ from flows.batch import Batch
 from flows.decode import INDEX
 from flows.guard import LIMITS, TransactionGuard
 from flows.lane import Lane, Lanes
-from flows.store import OffsetGapError, RowRefusedError, Store, TooManyRejectsError
+from flows.store import OffsetGapError, RefusedError, Store, TooManyRejectsError
 from flows.tally import POSTGRES, Tally
 from shop import postgres, windows
 from shop.deadline import Deadline
 from shop.errors import ExitCode
 from shop.log import bind, get_logger
-from shop.outage import Outage
+from shop.outage import Outage, Refusal
 from shop.session import SessionError
 from shop.settings import PostgresSettings
-from shop.sqlstate import Verdict, judge
+from shop.sqlstate import Verdict, copy_line, explain, judge
 
 T = TypeVar("T")
 
@@ -61,6 +59,7 @@ class Writer(threading.Thread):
         self._pid = 0
         self._guard = TransactionGuard(settings, store.topic, lane.stop)
         self._outage = Outage(settings.where, tally.watch(POSTGRES))
+        self._refusal = Refusal(settings.where, tally.watch(POSTGRES), topic=store.topic)
 
     def put(self, batch: Batch) -> None:
         """Hand a batch over; never blocks (the lane has counted it)."""
@@ -85,12 +84,6 @@ class Writer(threading.Thread):
                 self._lane.applied(raw.log_id, {p: span.next for p, span in raw.spans.items()})
         except (OffsetGapError, TooManyRejectsError, windows.WindowLengthError, SessionError) as e:
             lifecycle.fail(e, what="ingest stopped")
-        except psycopg.Error as e:
-            lifecycle.fail(
-                e,
-                what="ingest stopped: PostgreSQL refuses what no retry would mend; "
-                "check the schema (`jangteo init`) and the rights of the user",
-            )
         except Exception as e:
             lifecycle.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
         finally:
@@ -105,16 +98,13 @@ class Writer(threading.Thread):
                 started = time.perf_counter()
                 outcome = self._guarded(connection, partial(self._store.apply, batch=batch))
                 seconds = time.perf_counter() - started
-            except RowRefusedError as e:
-                batch = _without(batch, e)
-            except psycopg.Error as e:
-                if judge(e) is not Verdict.RETRY:
-                    raise
+            except (RefusedError, psycopg.Error) as e:
                 self._disconnect()
-                if not self._wait(self._outage.failed(e)):
+                if not self._wait(self._failed(e, batch)):
                     return False
             else:
                 self._outage.over()
+                self._refusal.over()
                 break
         self._tally.add(batch.raw.topic, outcome, seconds)
         get_logger().debug(
@@ -133,6 +123,17 @@ class Writer(threading.Thread):
             return work(conn)
         finally:
             self._guard.end()
+
+    def _failed(self, error: RefusedError | psycopg.Error, batch: Batch) -> float:
+        """Report what PostgreSQL refuses or that it is away; return the seconds to wait."""
+        if isinstance(error, RefusedError):
+            return self._refusal.failed(error)
+        verdict = judge(error)
+        if verdict is Verdict.STOP:
+            raise error
+        if verdict is Verdict.RETRY:
+            return self._outage.failed(error)
+        return self._refusal.failed(RefusedError(f"{explain(error)}{_first(error, batch)}"))
 
     def _wait(self, seconds: float) -> bool:
         """Wait before the next attempt; False when a stop has been held up long enough."""
@@ -160,21 +161,14 @@ class Writer(threading.Thread):
             self._conn = None
 
 
-def _without(batch: Batch, refused: RowRefusedError) -> Batch:
-    """Move a row that PostgreSQL refused to the rejects; the effects no longer hold."""
-    reject = refused.reject
-    get_logger().warning(
-        "PostgreSQL refused a record; it goes to rejected_messages",
-        partition=batch.raw.partitions[reject.index],
-        offset=batch.raw.offsets[reject.index], error=reject.detail,
-    )  # fmt: skip
-    return replace(
-        batch,
-        rows=batch.rows.filter(pl.col(INDEX) != reject.index),
-        rejects=(*batch.rejects, reject),
-        effects=None,
-        copy=None,
-    )
+def _first(error: psycopg.Error, batch: Batch) -> str:
+    """Name the message that COPY was at; only where the rows of a batch went as they are."""
+    line = copy_line(error)
+    if line is None or batch.copy is None or line >= batch.rows.height:
+        return ""
+    index = int(batch.rows[INDEX][line])
+    raw = batch.raw
+    return f"; first at {raw.topic}[{raw.partitions[index]}]@{raw.offsets[index]}"
 
 
 def _spans(batch: Batch) -> str:

@@ -13,8 +13,9 @@ from typing import Final
 
 import polars as pl
 
-from flows.batch import Batch, Effects
+from flows.batch import Batch, Effects, Reject
 from flows.decode import INDEX
+from flows.rejects import differing
 from shop.binary_copy import binary
 from shop.postgres import CopyData
 from shop.tumbling import window_start
@@ -33,17 +34,28 @@ def first_revisions(rows: pl.DataFrame) -> pl.Series:
     return (rows["rev"] == FIRST_REVISION) & rows["order_id"].is_unique()
 
 
-def newer_one_by_one(rows: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows that raise their order's revision, in the order of the log.
+def one_by_one(rows: pl.DataFrame, before: pl.DataFrame) -> tuple[pl.DataFrame, list[Reject]]:
+    """Return the fate of each row as if they came one by one.
 
     Args:
-        rows: order_id, rev and the place in the log.
-        before: order_id and rev of the orders that are stored already.
+        rows: orders and their places in the log.
+        before: the orders of these ids that are stored already.
+
+    Returns:
+        The rows that raise their order's revision, in the order of the log; and those that repeat
+        the id and revision reached by then with other content. The others are exact copies, and
+        revisions older than the one reached, whose content nobody has any more.
     """
-    rows = rows.join(before.select("order_id", had="rev"), on="order_id", how="left").sort(INDEX)
-    reached = pl.col("rev").cum_max().shift(1).over("order_id").fill_null(0)
-    newer = pl.col("rev") > pl.max_horizontal(reached, pl.col("had").fill_null(0))
-    return rows.filter(newer).drop("had")
+    had = before.select("order_id", had="rev")
+    rows = rows.join(had, on="order_id", how="left").sort(INDEX)
+    seen = pl.col("rev").cum_max().shift(1).over("order_id").fill_null(0)
+    rows = rows.with_columns(_reached=pl.max_horizontal(seen, pl.col("had").fill_null(0)))
+    newer = rows.filter(pl.col("rev") > pl.col("_reached")).drop("had", "_reached")
+    again = rows.filter(pl.col("rev") == pl.col("_reached")).drop("had", "_reached")
+    if again.is_empty():
+        return newer, []
+    kept = pl.concat([newer.select(before.columns), before])
+    return newer, differing(again, kept, ("order_id", "rev"))
 
 
 def contributions(rows: pl.DataFrame, sign: int = 1) -> pl.DataFrame:

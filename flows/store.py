@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -17,29 +17,20 @@ import numpy.typing as npt
 import polars as pl
 import psycopg
 
-from flows import spend
+from flows import spend, statements
 from flows.batch import Batch, Effects, Reject
 from flows.decode import INDEX
+from flows.rejects import differing, put_aside
 from shop import windows
 from shop.binary_copy import binary
 from shop.errors import JangteoError
 from shop.model import ID_FIELD, SCHEMAS, RejectReason
-from shop.outage import first_line
 from shop.postgres import Connection, CopyData, Cursor, copy_data, copy_into
-from shop.sqlstate import Verdict, copy_line, judge
 
 Places: TypeAlias = npt.NDArray[np.int64]
-
-_SESSION: Final = """
-CREATE TEMP TABLE IF NOT EXISTS stage_orders
-    (LIKE orders INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE IF NOT EXISTS stage_users
-    (LIKE users INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE IF NOT EXISTS stage_products
-    (LIKE products INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE IF NOT EXISTS stage_user_spend_windows
-    (LIKE user_spend_windows INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;
-"""
+Stored: TypeAlias = tuple[Places, list[Reject]]
+"""Places (in the raw batch) of the rows that changed something; the rows with other content."""
+_NOTHING: Final[Stored] = (np.empty(0, np.int64), [])
 
 
 class OffsetGapError(JangteoError):
@@ -50,12 +41,8 @@ class TooManyRejectsError(JangteoError):
     """The table of rejected messages is full: something floods us with what we cannot read."""
 
 
-class RowRefusedError(Exception):
-    """PostgreSQL refused one row's data; `reject` says which and why. Nothing was changed."""
-
-    def __init__(self, reject: Reject) -> None:
-        super().__init__(reject.detail)
-        self.reject = reject
+class RefusedError(JangteoError):
+    """PostgreSQL refuses valid rows, or drops them silently; says what to do. Nothing changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +82,7 @@ class Store:
         """Make the session's staging tables; claim the windows' length."""
         with conn.transaction(), conn.cursor() as cur:
             cur.execute("SET LOCAL client_min_messages = warning")
-            cur.execute(_SESSION)
+            cur.execute(statements.SESSION)
             if self.topic == "orders":
                 windows.claim(cur, self._window_s)
 
@@ -114,7 +101,7 @@ class Store:
             OffsetGapError: if messages between the last batch and this one are missing.
             TooManyRejectsError: if the rejects do not fit.
             WindowLengthError: if the windows were rebuilt with another length.
-            RowRefusedError: if PostgreSQL refuses one row's data.
+            RefusedError: if the tables do not take what they must; to be tried again.
             psycopg.Error: see `shop.sqlstate` for what to do. Whatever is raised, nothing has
                 been changed.
         """
@@ -126,7 +113,8 @@ class Store:
             # Step 2
             rest = _trim(batch, applied)
             # Step 3
-            stored = self._store(cur, rest) if rest.rows.height else np.empty(0, np.int64)
+            stored, others = self._store(cur, rest) if rest.rows.height else _NOTHING
+            rest = replace(rest, rejects=[*rest.rejects, *others])
             # Step 4
             if rest.rejects:
                 self._put_aside(cur, rest)
@@ -184,6 +172,7 @@ class Store:
                 raw.log_id,
             ),
         )
+        _all_written(cur, "ingest_offsets", len(ids))
         return Outcome(
             stored=len(stored),
             rejected=len(rest.rejects),
@@ -194,16 +183,16 @@ class Store:
 
     # -- step 3: the rows --------------------------------------------------------------------
 
-    def _store(self, cur: Cursor, rest: Rest) -> Places:
-        """Store the rows; return the places (in the raw batch) of those that changed something."""
+    def _store(self, cur: Cursor, rest: Rest) -> Stored:
         if self.topic == "orders":
             return self._store_orders(cur, rest)
         return self._store_profiles(cur, rest.rows)
 
-    def _store_orders(self, cur: Cursor, rest: Rest) -> Places:
+    def _store_orders(self, cur: Cursor, rest: Rest) -> Stored:
         rows = rest.rows
         is_first = spend.first_revisions(rows)
         fresh, doubtful = rows.filter(is_first), rows.filter(~is_first)
+        others: list[Reject] = []
         ahead = rest.batch.copy if rest.whole and doubtful.is_empty() else None
         if fresh.height and not self._copy_optimistically(cur, fresh, ahead):
             fresh, doubtful = rows.clear(), rows
@@ -212,11 +201,11 @@ class Store:
         else:
             counted = [spend.contributions(fresh)]
             if doubtful.height:
-                doubtful, changes = self._merge_orders(cur, doubtful)
+                doubtful, changes, others = self._merge_orders(cur, doubtful)
                 counted += changes
             effects = spend.effects(pl.concat(counted), self._window_s)
         _merge_effects(cur, effects)
-        return np.concatenate([fresh[INDEX].to_numpy(), doubtful[INDEX].to_numpy()])
+        return np.concatenate([fresh[INDEX].to_numpy(), doubtful[INDEX].to_numpy()]), others
 
     def _copy_optimistically(
         self, cur: Cursor, fresh: pl.DataFrame, ahead: CopyData | None
@@ -231,43 +220,55 @@ class Store:
 
     def _merge_orders(
         self, cur: Cursor, rows: pl.DataFrame
-    ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-        """Merge by revision; return the rows that are stored, and what the last of each counts for.
+    ) -> tuple[pl.DataFrame, list[pl.DataFrame], list[Reject]]:
+        """Merge by revision.
 
         Those are stored that would be one by one: an order and its cancellation count as two in
-        one batch as in two, so that the books do not depend on where a batch ends.
+        one batch as in two, so that the counts do not depend on where a batch ends.
+
+        Returns:
+            The rows that are stored, what the last of each counts for, and the rows whose id and
+            revision have other content.
         """
         newest = rows.sort("rev", INDEX, descending=[True, False]).unique(
             "order_id", keep="first", maintain_order=True
         )
         newest = newest.sort("order_id")
         ids = newest["order_id"].to_list()
-        cur.execute(
-            "SELECT order_id, user_id, product_id, status, amount, ordered_at, rev FROM orders"
-            " WHERE order_id = ANY(%s) ORDER BY order_id FOR UPDATE",
-            (ids,),
-        )
-        before = pl.DataFrame(cur.fetchall(), schema=_COUNTED_SCHEMA, orient="row")
+        cur.execute(statements.LOCK_ORDERS, (ids,))
+        before = pl.DataFrame(cur.fetchall(), schema=SCHEMAS["orders"], orient="row")
         _copy_rows(cur, "stage_orders", newest)
         known = before["order_id"].to_list()
-        cur.execute(_MERGE_ORDERS, (known,))
+        cur.execute(statements.MERGE_ORDERS, (known,))
         won = [order_id for (order_id,) in cur.fetchall()]
-        if set(ids) - set(known) - set(won):
+        if missing := list(set(ids) - set(known) - set(won)):
+            cur.execute("SELECT count(*) FROM orders WHERE order_id = ANY(%s)", (missing,))
+            _all_written(cur, "orders", len(missing), (cur.fetchone() or (0,))[0])
             # Another worker inserted it between our two statements: the next try sees it.
             raise psycopg.errors.SerializationFailure("an order appeared meanwhile")
         winners = newest.filter(pl.col("order_id").is_in(won))
         replaced = before.filter(pl.col("order_id").is_in(winners["order_id"].implode()))
-        stored = spend.newer_one_by_one(rows.filter(pl.col("order_id").is_in(won)), before)
-        return stored, [spend.contributions(winners), spend.contributions(replaced, sign=-1)]
+        stored, others = spend.one_by_one(rows, before)
+        changes = [spend.contributions(winners), spend.contributions(replaced, sign=-1)]
+        return stored, changes, others
 
-    def _store_profiles(self, cur: Cursor, rows: pl.DataFrame) -> Places:
+    def _store_profiles(self, cur: Cursor, rows: pl.DataFrame) -> Stored:
         """Insert users or products, or fill in their stubs; the first event of an id counts."""
         id_field = ID_FIELD[self.topic]
         first = rows.unique(id_field, keep="first", maintain_order=True).sort(id_field)
         _copy_rows(cur, f"stage_{self.topic}", first)
-        cur.execute(_MERGE_PROFILES[self.topic])
+        cur.execute(statements.MERGE_PROFILES[self.topic])
         new = [id_ for (id_,) in cur.fetchall()]
-        return first.filter(pl.col(id_field).is_in(new))[INDEX].to_numpy()
+        stored = first.filter(pl.col(id_field).is_in(new))
+        if len(stored) == len(rows):
+            return stored[INDEX].to_numpy(), []
+        known = first.filter(~pl.col(id_field).is_in(new))[id_field].to_list()
+        cur.execute(statements.PROFILES[self.topic], (known,))
+        before = pl.DataFrame(cur.fetchall(), schema=SCHEMAS[self.topic], orient="row")
+        _all_written(cur, self.topic, len(known), len(before))
+        again = rows.join(stored, on=INDEX, how="anti")
+        kept = pl.concat([stored.drop(INDEX), before])
+        return stored[INDEX].to_numpy(), differing(again, kept, (id_field,))
 
     # -- step 4: the rejects -----------------------------------------------------------------
 
@@ -285,96 +286,47 @@ class Store:
                     "and clear the table (`jangteo dlq counts`, `jangteo dlq purge`), then start "
                     "again; nothing is lost"
                 )
-        cur.executemany(
-            'INSERT INTO rejected_messages (topic, partition, "offset", log_id, key, payload,'
-            " reason, field, detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-            " ON CONFLICT DO NOTHING",
-            [
+        if put_aside(cur, raw, rest.rejects) != len(rest.rejects):
+            cur.execute(
+                "SELECT count(*) FROM rejected_messages AS r JOIN unnest(%s::int[], %s::bigint[])"
+                ' AS d(p, o) ON r.partition = d.p AND r."offset" = d.o'
+                " WHERE r.topic = %s AND r.log_id = %s",
                 (
+                    [raw.partitions[r.index] for r in rest.rejects],
+                    [raw.offsets[r.index] for r in rest.rejects],
                     raw.topic,
-                    raw.partitions[r.index],
-                    raw.offsets[r.index],
                     raw.log_id,
-                    raw.keys[r.index],
-                    raw.payloads[r.index],
-                    r.reason.value,
-                    r.field,
-                    r.detail.replace("\x00", "\\x00")[:2000],
-                )
-                for r in rest.rejects
-            ],
-        )
-
-
-_ORDER_COLUMNS: Final = ", ".join(SCHEMAS["orders"])
-_COUNTED_SCHEMA: Final = {
-    name: SCHEMAS["orders"][name]
-    for name in ("order_id", "user_id", "product_id", "status", "amount", "ordered_at", "rev")
-}
-# What is not locked is inserted or left alone; `xmax` would tell the two apart, but a partitioned
-# table does not return it.
-_MERGE_ORDERS: Final = f"""
-INSERT INTO orders AS o ({_ORDER_COLUMNS})
-SELECT {_ORDER_COLUMNS} FROM stage_orders ORDER BY order_id
-ON CONFLICT (order_id) DO UPDATE
-SET ({_ORDER_COLUMNS}) = ROW({", ".join(f"excluded.{c}" for c in SCHEMAS["orders"])}),
-    ingested_at = now()
-WHERE o.rev < excluded.rev AND o.order_id = ANY(%s)
-RETURNING order_id
-"""  # noqa: S608  (column names of the model, nothing from outside)
-
-
-def _merge_profiles(topic: str) -> str:
-    columns = list(SCHEMAS[topic])
-    id_field, *profile = columns
-    return f"""
-INSERT INTO {topic} AS t ({", ".join(columns)})
-SELECT {", ".join(columns)} FROM stage_{topic} ORDER BY {id_field}
-ON CONFLICT ({id_field}) DO UPDATE
-SET {", ".join(f"{c} = excluded.{c}" for c in profile)}
-WHERE t.created_at IS NULL
-RETURNING {id_field}
-"""  # noqa: S608  (as above)
-
-
-_MERGE_PROFILES: Final = {topic: _merge_profiles(topic) for topic in ("users", "products")}
-
-# In key order, as the frames are: two workers that touch the same rows then queue, not deadlock.
-_MERGE_WINDOWS: Final = """
-INSERT INTO user_spend_windows AS w (window_start, user_id, orders, spend)
-SELECT window_start, user_id, orders, spend FROM stage_user_spend_windows
-ON CONFLICT (window_start, user_id) DO UPDATE
-SET orders = w.orders + excluded.orders, spend = w.spend + excluded.spend
-"""
-_MERGE_USERS: Final = """
-INSERT INTO users AS u (user_id, order_count, total_spent, last_ordered_at)
-SELECT user_id, order_count, total_spent, last_ordered_at FROM stage_users
-ON CONFLICT (user_id) DO UPDATE
-SET order_count = u.order_count + excluded.order_count,
-    total_spent = u.total_spent + excluded.total_spent,
-    last_ordered_at = greatest(u.last_ordered_at, excluded.last_ordered_at)
-"""
-_MERGE_PRODUCTS: Final = """
-INSERT INTO products AS p (product_id, order_count)
-SELECT product_id, order_count FROM stage_products
-ON CONFLICT (product_id) DO UPDATE SET order_count = p.order_count + excluded.order_count
-"""
+                ),
+            )
+            there = (cur.fetchone() or (0,))[0]
+            _all_written(cur, "rejected_messages", len(rest.rejects), there)
 
 
 def _merge_effects(cur: Cursor, effects: Effects) -> None:
     """Add sums to what is counted. Products last: all workers meet on the popular ones."""
     for table, frame, statement in (
-        ("user_spend_windows", effects.windows, _MERGE_WINDOWS),
-        ("users", effects.users, _MERGE_USERS),
-        ("products", effects.products, _MERGE_PRODUCTS),
+        ("user_spend_windows", effects.windows, statements.MERGE_WINDOWS),
+        ("users", effects.users, statements.MERGE_USERS),
+        ("products", effects.products, statements.MERGE_PRODUCTS),
     ):
         if frame.height:
             copy_into(cur, f"stage_{table}", binary(frame, table))
             cur.execute(statement)
+            _all_written(cur, table, frame.height)
+
+
+def _all_written(cur: Cursor, table: str, expected: int, found: int | None = None) -> None:
+    """Refuse to continue where rows vanish without an error: a trigger or a policy drops them."""
+    found = cur.rowcount if found is None else found
+    if found < expected:
+        raise RefusedError(
+            f"{table} took {found} of {expected} rows without an error: remove the trigger, rule "
+            "or policy that drops them"
+        )
 
 
 def _copy_rows(cur: Cursor, table: str, rows: pl.DataFrame, ahead: CopyData | None = None) -> None:
-    """COPY events; a row whose data PostgreSQL refuses is named (COPY tells its line).
+    """COPY events.
 
     Args:
         cur: inside a transaction.
@@ -385,17 +337,8 @@ def _copy_rows(cur: Cursor, table: str, rows: pl.DataFrame, ahead: CopyData | No
     if ahead is None:
         of_orders = table.endswith("orders")
         ahead = spend.order_copy(rows) if of_orders else copy_data(rows.drop(INDEX))
-    try:
-        copy_into(cur, table, ahead)
-    except psycopg.Error as e:
-        line = copy_line(e)
-        if judge(e) is Verdict.REJECT and line is not None:
-            detail = f"{e.sqlstate}: {first_line(e)}"
-            reason = RejectReason.REFUSED_BY_DATABASE
-            raise RowRefusedError(
-                Reject(int(rows[INDEX][line]), reason, e.diag.column_name, detail)
-            ) from e
-        raise
+    copy_into(cur, table, ahead)
+    _all_written(cur, table, rows.height)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.log import get_logger
 from shop.outage import first_line
 from shop.settings import Settings
+from shop.sqlstate import Verdict, explain, judge
 
 STATE: Final = "backfill-kafka.json"
 USES: Final[dict[str, tuple[announce.Name, ...]]] = {
@@ -131,8 +132,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 return discard(target)
             return fill(target, asked, settings, stop)
     except psycopg.Error as e:
+        held = judge(e) is Verdict.HOLD
+        why = f"{explain(e)}, then run" if held else f"{first_line(e)}; run"
         raise failures.kind(e)(
-            f"{settings.postgres.where}: {first_line(e)}; the same command goes on"
+            f"{settings.postgres.where}: {why} the same command again to resume"
         ) from None
 
 

@@ -10,7 +10,7 @@ times ascend, so they grow at one edge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final, Literal
@@ -30,9 +30,16 @@ from shop.errors import JangteoError, UsageError
 from shop.policy import Policy
 from shop.postgres import Connection, Cursor
 from shop.settings import PostgresSettings
+from shop.sqlstate import retried
 from shop.tumbling import fits_business_days, window_start
 
-GUARDED: Final = ("users", "products", "orders", "user_spend_windows")
+GUARDED: Final = ("user_spend_windows", "orders", "users", "products")
+"""In the order in which every writer locks them (`SHOP`)."""
+_LOCKED: Final = (
+    *SHOP[:-1], "spend_before_period", "spend_before_recent", "old_order_changes", "grade_state",
+    SHOP[-1],
+)  # fmt: skip
+"""All that `empty_shop` changes, in the order in which an ingest and a grader lock it."""
 CHUNK: Final = 250_000
 _LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
 
@@ -60,7 +67,7 @@ class PostgresTarget:
         self._window_s = window_s
         self._policy = policy
         self._truncate = truncate
-        self._looked_over = 0  # the first page of spend windows that has rows nobody looked at
+        self._looked_over: dict[str, int] = {}  # the first pages that have rows nobody looked at
         self._conn = self._connect()
 
     def _connect(self) -> Connection:
@@ -91,6 +98,9 @@ class PostgresTarget:
         Raises:
             UsageError: if another one is half done, or the tables are not empty.
         """
+        return retried(partial(self._begin, request, end))
+
+    def _begin(self, request: Request, end: datetime) -> Begun:
         with self._conn.transaction(), self._conn.cursor() as cur:
             cur.execute(
                 "SELECT request, ends_at, next_day, fingerprint, finished_at FROM backfill_runs"
@@ -100,8 +110,7 @@ class PostgresTarget:
                 return self._go_on(
                     request, read(found[0]), Begun(found[1], found[2], False, found[3])
                 )
-            tables = sql.SQL(", ").join(map(sql.Identifier, SHOP))
-            cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
+            lock(cur, _LOCKED)
             empty = self._is_empty(cur)
             if found and not empty and not self._truncate and found[:2] == (request.as_json(), end):
                 return Begun(end, request.days, whole=True)
@@ -117,7 +126,7 @@ class PostgresTarget:
                 (request.as_json(), end),
             )
             for table in GUARDED:
-                cur.execute(_guard("CREATE", table))
+                _guard(cur, "CREATE", table)
         return Begun(end)
 
     def _go_on(self, request: Request, there: Request, begun: Begun) -> Begun:
@@ -146,6 +155,11 @@ class PostgresTarget:
         return partial(self._write, day, rows, fingerprint(day))
 
     def _write(self, day: Day, rows: Mapping[str, postgres.CopyData], bits: int) -> None:
+        retried(partial(self._store, day, rows, bits))
+        if day.grades is not None:
+            self._look_over()
+
+    def _store(self, day: Day, rows: Mapping[str, postgres.CopyData], bits: int) -> None:
         with self._conn.transaction(), self._conn.cursor() as cur:
             for table, data in rows.items():
                 postgres.copy_into(cur, table, data)
@@ -159,8 +173,6 @@ class PostgresTarget:
             )
             if cur.rowcount != 1:
                 raise JangteoError(f"day {day.number} is not the one that is due: nothing written")
-        if day.grades is not None:
-            self._look_over()
 
     def _note_grading(self, cur: Cursor, day: Day, changes: pl.DataFrame) -> None:
         before, after = (
@@ -188,42 +200,54 @@ class PostgresTarget:
         reader of a year 20 s. Nothing is noted of a commit that may still be lost, or of the 32
         transactions around it: so the last one was synchronous.
         """
-        self._conn.execute("SELECT brin_summarize_new_values('orders_ordered_at')")
-        self._conn.execute(
-            "SELECT count(*) FROM user_spend_windows WHERE ctid >= %s::tid",
-            (f"({self._looked_over},1)",),
-        )
-        row = self._conn.execute(
-            "SELECT pg_relation_size('user_spend_windows') / current_setting('block_size')::integer"
-        ).fetchone()
-        self._looked_over = row[0] if row else 0
+        self._conn.execute(_SUMMARIZE)
+        for leaf in self._leaves("user_spend_windows"):
+            self._conn.execute(
+                sql.SQL("SELECT count(*) FROM {} WHERE ctid >= %s::tid").format(leaf),
+                (f"({self._looked_over.get(leaf.as_string(), 0)},1)",),
+            )
+            row = self._conn.execute(_PAGES, (leaf.as_string(),)).fetchone()
+            self._looked_over[leaf.as_string()] = row[0] if row else 0
+
+    def _leaves(self, table: str) -> list[sql.Identifier]:
+        return leaves(self._conn.cursor(), table)
 
     def finish(self, ending: Ending) -> None:
         """Write customers and products; from here on it is a shop like any other."""
         self._conn.execute("SET synchronous_commit = on")
+        retried(partial(self._finish, ending))
+        self._look_over()
+        for table in SHOP:
+            self._conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+
+    def _finish(self, ending: Ending) -> None:
         with self._conn.transaction(), self._conn.cursor() as cur:
             if not fits_business_days(self._window_s):
                 windows.fold_all(cur, self._window_s)
             for table, rows in (("users", ending.users), ("products", ending.products)):
                 for part in rows.iter_slices(CHUNK):
                     postgres.copy_frame(cur, table, part)
+            # The guards keep an ingest from going further than the first of these, with no lock
+            # but on that one: it lets go of it, and all of them can be had in order.
+            lock(cur, GUARDED)
             cur.execute("SELECT forget_grade_state()")
             for table in GUARDED:
-                cur.execute(_guard("DROP", table))
+                _guard(cur, "DROP", table)
             sequel_store.write(cur, ending)
             cur.execute("UPDATE backfill_runs SET finished_at = now()")
-        self._look_over()
-        for table in SHOP:
-            self._conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
     def discard(self) -> bool:
         """Give up a history that is half done; return whether there was one."""
+        return retried(self._discard)
+
+    def _discard(self) -> bool:
         with self._conn.transaction(), self._conn.cursor() as cur:
             row = cur.execute("SELECT FROM backfill_runs WHERE finished_at IS NULL").fetchone()
             if row is not None:
+                lock(cur, _LOCKED)
                 empty_shop(cur)
                 for table in GUARDED:
-                    cur.execute(_guard("DROP", table))
+                    _guard(cur, "DROP", table)
             return row is not None
 
 
@@ -250,16 +274,49 @@ def fold(orders: pl.DataFrame, window_s: int) -> pl.DataFrame:
     )
 
 
-def _guard(verb: Literal["CREATE", "DROP"], table: str) -> sql.Composed:
+def lock(cur: Cursor, tables: Sequence[str]) -> None:
+    """Take tables for this transaction alone, one after the other."""
+    names = sql.SQL(", ").join(map(sql.Identifier, tables))
+    cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+
+
+def leaves(cur: Cursor, table: str) -> list[sql.Identifier]:
+    """Return the tables that hold a table's rows: its partitions, or itself."""
+    cur.execute(
+        "SELECT n.nspname, c.relname FROM pg_partition_tree(%s::regclass) AS t"
+        " JOIN pg_class AS c ON c.oid = t.relid JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE t.isleaf AND c.relkind = 'r' ORDER BY 1, 2",
+        (table,),
+    )
+    return [sql.Identifier(*names) for names in cur.fetchall()]
+
+
+# The range index of each table that holds orders, whatever its name there.
+_SUMMARIZE: Final = """
+SELECT brin_summarize_new_values(i.indexrelid) FROM pg_partition_tree('orders') AS t
+JOIN pg_index AS i ON i.indrelid = t.relid
+JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
+JOIN pg_am AS a ON a.oid = c.relam AND a.amname = 'brin'
+WHERE t.isleaf
+"""
+_PAGES: Final = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::integer"
+
+
+def _guard(cur: Cursor, verb: Literal["CREATE", "DROP"], table: str) -> None:
     """Let nobody else write to a table, and no autovacuum compete for what a bulk load needs.
 
-    Once it is over, autovacuum looks after the table as always.
+    Once it is over, autovacuum looks after the table as always. Of a partitioned table it looks
+    after the partitions, which have the setting.
     """
-    words = {
+    trigger = {
         "CREATE": "CREATE TRIGGER backfill_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE"
-        " ON {0} FOR EACH STATEMENT EXECUTE FUNCTION refuse_during_backfill();"
-        "ALTER TABLE {0} SET (autovacuum_enabled = off)",
-        "DROP": "DROP TRIGGER IF EXISTS backfill_guard ON {0};"
-        "ALTER TABLE {0} RESET (autovacuum_enabled)",
+        " ON {} FOR EACH STATEMENT EXECUTE FUNCTION refuse_during_backfill()",
+        "DROP": "DROP TRIGGER IF EXISTS backfill_guard ON {}",
     }
-    return sql.SQL(words[verb]).format(sql.Identifier(table))
+    storage = {
+        "CREATE": "ALTER TABLE {} SET (autovacuum_enabled = off)",
+        "DROP": "ALTER TABLE {} RESET (autovacuum_enabled)",
+    }
+    cur.execute(sql.SQL(trigger[verb]).format(sql.Identifier(table)))
+    for leaf in leaves(cur, table):
+        cur.execute(sql.SQL(storage[verb]).format(leaf))

@@ -42,10 +42,12 @@ CHUNK: Final = 250_000
 DAY: Final = timedelta(days=1)
 
 SHOP: Final = (
-    "users", "products", "orders", "user_spend_windows", "grade_history", "grade_runs",
+    "user_spend_windows", "orders", "users", "products", "grade_history", "grade_runs",
 )  # fmt: skip
 """What --truncate empties. Not `ingest_offsets`: what was taken from Kafka stays taken, or the
-emptied shop would fill with the orders of customers it no longer has."""
+emptied shop would fill with the orders of customers it no longer has.
+
+In the order in which every writer locks them, so that none of two waits for the other."""
 
 
 def creation_ids(u: Floats, anchor: datetime) -> Ints:

@@ -37,7 +37,7 @@ _PLACE: Final = """
         pg_relation_filenode('old_order_changes'))
 """
 _HOLD: Final = """
-    LOCK TABLE users, orders, spend_before_period, spend_before_recent, old_order_changes
+    LOCK TABLE orders, users, spend_before_period, spend_before_recent, old_order_changes
     IN ACCESS SHARE MODE
 """
 _WATCHED: Final = """

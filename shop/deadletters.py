@@ -23,21 +23,32 @@ from shop.clock import UTC
 from shop.errors import UsageError
 from shop.model import RejectReason
 from shop.postgres import Connection
+from shop.sqlstate import retried
 
 Place: TypeAlias = tuple[str, int, int, str]
 """Topic, partition, offset, log id: the primary key."""
 
+KEPT_PAYLOAD_BYTES: Final = 65_536
+"""Of a longer payload only the beginning is kept. The longest valid event has 8 KB, so what is
+repaired is kept whole, and 100,000 dead letters (INGEST_MAX_REJECTS) take 7 GB at most."""
+KEPT_KEY_BYTES: Final = 1_024
+KEPT_DETAIL_BYTES: Final = 2_000
+
 _PLACE: Final = SQL('(topic, partition, "offset", log_id)')
 _COLUMNS: Final = SQL(
     'topic, partition, "offset", log_id, key, payload, reason, field, detail,'
-    " rejected_at, replayed_at"
+    " rejected_at, replayed_at, key_bytes, payload_bytes"
 )
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that the ingest could not store, as it came."""
+    """A message that the ingest could not store, as it came.
+
+    `key_bytes` and `payload_bytes` are how long key and payload were where only their beginning is
+    kept, None where they are whole.
+    """
 
     topic: str
     partition: int
@@ -50,6 +61,8 @@ class DeadLetter:
     detail: str
     rejected_at: datetime
     replayed_at: datetime | None
+    key_bytes: int | None = None
+    payload_bytes: int | None = None
 
     @property
     def place(self) -> Place:
@@ -269,11 +282,15 @@ def purge(
         "DELETE FROM rejected_messages WHERE {place} IN (SELECT {columns} FROM rejected_messages"
         " WHERE {condition} ORDER BY rejected_at LIMIT %(limit)s)"
     ).format(place=_PLACE, columns=SQL('topic, partition, "offset", log_id'), condition=condition)
-    with conn.transaction():
-        removed = conn.execute(query, {**parameters, "limit": limit}).rowcount
-        if expected is not None and removed != expected:
-            raise UsageError(
-                f"there were {expected} when you were asked, now there are {removed}: "
-                "nothing was removed, ask again"
-            )
-    return removed
+
+    def work() -> int:
+        with conn.transaction():
+            removed = conn.execute(query, {**parameters, "limit": limit}).rowcount
+            if expected is not None and removed != expected:
+                raise UsageError(
+                    f"there were {expected} when you were asked, now there are {removed}: "
+                    "nothing was removed, ask again"
+                )
+        return removed
+
+    return retried(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from shop.log import get_logger
 
@@ -42,6 +42,9 @@ class Outage:
         fields: what else its lines in the log say, e.g. for which topic.
     """
 
+    begins: ClassVar[str] = "waiting for server"
+    ends: ClassVar[str] = "server is back"
+
     def __init__(
         self,
         where: str,
@@ -70,10 +73,11 @@ class Outage:
         self._changed(True, first_line(error))
         if self._since is None:
             self._since = self._monotonic()
-            get_logger().warning(
-                "waiting for server", server=self._where, error=first_line(error), **self._fields
-            )
+            self._report(first_line(error))
         return pause(self._attempts, self._rng)
+
+    def _report(self, error: str) -> None:
+        get_logger().warning(self.begins, server=self._where, error=error, **self._fields)
 
     def over(self) -> None:
         """Take note of a success."""
@@ -81,10 +85,30 @@ class Outage:
             self._changed(False, "")
             away = round(self._monotonic() - self._since, 1)
             get_logger().info(
-                "server is back",
+                self.ends,
                 server=self._where,
                 away_s=away,
                 attempts=self._attempts,
                 **self._fields,
             )
         self._since, self._attempts = None, 0
+
+
+class Refusal(Outage):
+    """A server that answers but refuses what it should take: repeated, until somebody fixes it."""
+
+    begins = "refused: waiting until it is fixed; nothing is lost"
+    ends = "no longer refused"
+    repeat_s: ClassVar[float] = 60.0
+    _reported_at = 0.0
+
+    def failed(self, error: BaseException) -> float:
+        """Like `Outage.failed`; the reason is logged again every minute."""
+        now = self._monotonic()
+        if self.lasts and now - self._reported_at >= self.repeat_s:
+            self._report(first_line(error))
+        return super().failed(error)
+
+    def _report(self, error: str) -> None:
+        self._reported_at = self._monotonic()
+        get_logger().error(self.begins, server=self._where, error=error, **self._fields)

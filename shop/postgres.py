@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -19,6 +20,7 @@ from shop import pooler, session
 from shop.deadline import Deadline
 from shop.errors import JangteoError, UnreachableError
 from shop.settings import PostgresSettings
+from shop.sqlstate import retried
 
 if TYPE_CHECKING:
     import polars as pl
@@ -143,6 +145,10 @@ def migrate(conn: Connection) -> list[str]:
     Raises:
         JangteoError: if the database is newer than this program.
     """
+    return retried(partial(_migrate, conn))  # the shop may be running
+
+
+def _migrate(conn: Connection) -> list[str]:
     applied = []
     known = migrations()
     with conn.transaction(), conn.cursor() as cur:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -20,6 +21,7 @@ from shop.outage import first_line
 from shop.postgres import Connection, Cursor
 from shop.say import say
 from shop.settings import Settings
+from shop.sqlstate import retried
 
 _START_CHECK_S: Final = 2
 _HELD: Final = "SELECT seconds FROM spend_window_length"
@@ -121,6 +123,10 @@ def rebuild(conn: Connection, length_s: int) -> Rebuilt:
         conn: outside a transaction.
         length_s: seconds.
     """
+    return retried(partial(_rebuild, conn, length_s))
+
+
+def _rebuild(conn: Connection, length_s: int) -> Rebuilt:
     with conn.transaction(), conn.cursor() as cur:
         cur.execute("LOCK TABLE user_spend_windows, orders IN SHARE ROW EXCLUSIVE MODE")
         was = length(conn)

@@ -18,7 +18,7 @@ from flows.lane import Lanes
 from flows.sink import PostgresSink
 from flows.source import KafkaSource
 from flows.spend import order_copy
-from flows.store import Places, Rest, Store
+from flows.store import Rest, Store, Stored
 from flows.tally import Tally
 from shop import log, settings
 from shop.postgres import Cursor
@@ -27,10 +27,10 @@ from shop.postgres import Cursor
 class OrdersOnly(Store):
     """Stores new orders and advances the offsets."""
 
-    def _store_orders(self, cur: Cursor, rest: Rest) -> Places:
+    def _store_orders(self, cur: Cursor, rest: Rest) -> Stored:
         if not self._copy_optimistically(cur, rest.rows, rest.batch.copy):
             raise RuntimeError("the preloaded orders are new ones")
-        return rest.rows[INDEX].to_numpy()
+        return rest.rows[INDEX].to_numpy(), []
 
 
 def with_copy(batch: Batch) -> Batch:

@@ -136,6 +136,22 @@ def test_a_lock_held_on_a_hot_row_with_time_outs(stage: Stage) -> None:
     assert member.alive()
 
 
+def test_what_another_service_added_is_waited_for(stage: Stage) -> None:
+    """No dead letter: the same process stores everything once the constraint is gone."""
+    member = stage.ingest()
+    stage.load(seed=16, rate=500)
+    stage.wait_taken(300)
+    with stage.reading() as conn:
+        conn.execute("ALTER TABLE orders ADD CONSTRAINT one CHECK (quantity < 2) NOT VALID")
+        wait_said(member, "refused: waiting until it is fixed")
+        assert said(member, "constraint one")
+        conn.execute("ALTER TABLE orders DROP CONSTRAINT one")
+    wait_said(member, "no longer refused")
+    stage.wait_taken(300)
+    stage.settle()
+    assert member.alive()
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A directory on a file system of 8 MB."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from datetime import timedelta
 
+import nearly
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,7 +63,10 @@ def test_every_reason_but_the_databases_is_reached_by_a_fault() -> None:
     reached = {RejectReason(kind.split(".")[0]) for kind in poison(order())}
     nul = decoded("users", [(b"7", changed(user(), name="a\0b"))]).rejects
     reached.update(r.reason for r in nul)
-    assert reached == set(RejectReason) - {RejectReason.REFUSED_BY_DATABASE}
+    assert reached == set(RejectReason) - {
+        RejectReason.OTHER_CONTENT,
+        RejectReason.REFUSED_BY_DATABASE,
+    }
 
 
 def test_two_broken_lines_that_join_to_one_good_one_are_both_rejected() -> None:
@@ -135,3 +140,81 @@ def test_an_event_is_taken_up_to_a_day_ahead_of_the_clock() -> None:
     check("orders", [message("orders", edge), message("orders", beyond)])
     assert decoded("orders", [message("orders", edge)]).rejects == ()
     assert decoded("orders", [message("orders", beyond)]).rejects != ()
+
+
+# -- nearly valid messages -------------------------------------------------------------------
+
+
+def check_batches(seed: int, messages: int) -> None:
+    """Hold random batches against the definition, until so many messages were."""
+    rng = random.Random(seed)
+    done = 0
+    while done < messages:
+        topic, batch = nearly.batch(rng, 120)
+        check(topic, batch)
+        done += len(batch)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nearly_valid_messages_have_one_fate_in_any_batch(seed: int) -> None:
+    check_batches(seed, 5_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 110))
+def test_a_million_nearly_valid_messages_have_one_fate_in_any_batch(seed: int) -> None:
+    check_batches(seed, 100_000)
+
+
+@st.composite
+def one_field_changed(draw: st.DrawFn) -> tuple[str, list[Message]]:
+    """A batch in which one message has one field replaced by any JSON text, nearly right or not."""
+    topic = draw(st.sampled_from(nearly.TOPICS))
+    members = nearly.PAIRS[topic]
+    at = draw(st.integers(0, len(members) - 1))
+    quoted = st.sampled_from([*nearly.TEXTS, *nearly.TIMES]).map('"{}"'.format)
+    value = draw(
+        st.one_of(st.sampled_from(nearly.NUMBERS), quoted, st.from_regex(r"[-+0-9.eE]{1,9}"))
+    )
+    text = ",".join(f'"{n}":{value if i == at else v}' for i, (n, v) in enumerate(members))
+    others = st.lists(st.sampled_from([nearly.GOOD[topic], (b"7", b"{"), (b"7", None)]), max_size=2)
+    key, _ = nearly.GOOD[topic]
+    return topic, [*draw(others), (key, f"{{{text}}}".encode()), *draw(others)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(one_field_changed())
+def test_a_field_has_one_fate_beside_any_neighbours(case: tuple[str, list[Message]]) -> None:
+    check(*case)
+
+
+NEIGHBOURS: dict[str, list[Message]] = {
+    "none": [],
+    "good": [message("users", user())] * 3,
+    "broken": [(b"7", b"{broken")],
+    "tombstone": [(b"7", None)],
+    "two_lines": [(b"7", b"{\n}")],
+}
+
+
+@pytest.mark.parametrize("neighbours", NEIGHBOURS)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_time_has_one_fate_beside_any_neighbours(neighbours: str, first: bool) -> None:
+    for text in nearly.TIMES:
+        one = (b"7", changed(user(), created_at="TIME").replace(b"TIME", text.encode()))
+        others = NEIGHBOURS[neighbours]
+        check("users", [one, *others] if first else [*others, one])
+
+
+def test_the_depth_of_the_callers_stack_decides_nothing() -> None:
+    key, good = message("orders", order())
+    assert good is not None
+    cases = [
+        (key, good[:-1] + b',"x":' + b"[" * depth + b"]" * depth + b"}")
+        for depth in (98, model.MAX_DEPTH - 1, model.MAX_DEPTH, 10_000)
+    ]
+
+    def deeper(levels: int) -> list[int]:
+        return deeper(levels - 1) if levels else [r.index for r in decoded("orders", cases).rejects]
+
+    assert deeper(0) == deeper(500) == [2, 3]

@@ -93,6 +93,49 @@ def test_list_filters_and_counts(database: Settings, capsys: pytest.CaptureFixtu
     ).items()
 
 
+def test_show_takes_what_list_prints(
+    database: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_aside(database, [(b"7", b"{")], partition=3, log_id="tAn5u/9f3c")
+    assert call(database, "list") == 0
+    (place,) = re.findall(r"^orders\S+", capsys.readouterr().out, re.MULTILINE)
+    assert call(database, "show", place) == 0
+    shown = capsys.readouterr().out
+    assert call(database, "list", "--json") == 0
+    line = capsys.readouterr().out.strip()
+    head = shown.splitlines()[0]
+    for words in (["orders", "3", "0"], [head], head.split(), [line], ["orders/3/0"]):
+        assert call(database, "show", *words) == 0, words
+        assert capsys.readouterr().out == shown
+    with pytest.raises(JangteoError, match="no dead letter"):
+        call(database, "show", f"{place} log other")
+    assert call(database, "replay", place, "--dry-run") == 1
+    assert call(database, "purge", place, "--yes") == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["orders", "orders 3", "orders[3]", "orders[3]@", "orders[x]@1", "nothing[3]@1", "orders 3 1 2",
+     "orders 3 -1", "orders[3]@1 log", "{}", '{"topic":"orders"}', "[[[", "orders 9999999999 1",
+     "orders 1 9999999999999999999", "orders\\x1b[3]@1", " "],
+)  # fmt: skip
+def test_what_is_no_place_is_refused(database: Settings, words: str) -> None:
+    with pytest.raises(UsageError, match="orders 3 17"):
+        call(database, "show", words)
+
+
+def test_what_was_cut_is_shown(database: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    put_aside(database, [poison(order())["oversize"], (b"8" * 2_000, changed(order()))])
+    call(database, "show", "orders[0]@0")
+    assert re.search(r"payload +65,536 bytes \(the first 65,536 of 1,000,\d+ bytes were kept\)",
+                     capsys.readouterr().out)  # fmt: skip
+    call(database, "show", "orders[0]@1")
+    assert "(the first 1,024 of 2,000 bytes were kept)" in capsys.readouterr().out
+    call(database, "list", "--json")
+    sizes = [json.loads(line)["payload_bytes"] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(map(bool, sizes)) == [False, True]
+
+
 def test_time_narrows(database: Settings) -> None:
     put_aside(database, [(b"7", b"{")] * 4)
     with postgres.connect(database.postgres, "test") as conn:
@@ -284,12 +327,50 @@ def test_limit_and_place_narrow_a_replay(settings: Settings) -> None:
     assert query(settings, REPLAYED) == [(0,), (1,), (7,)]
 
 
+def cyclic() -> dict[str, object]:
+    found: dict[str, object] = {}
+    found["again"] = found
+    return found
+
+
+def nested(depth: int) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for _ in range(depth):
+        found = {"deeper": found}
+    return found
+
+
+class SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def speechless() -> None:
+    raise SpeechlessError
+
+
+def multiline() -> None:
+    raise ValueError("one\ntwo" + "!" * 10_000)
+
+
 @pytest.mark.parametrize(
     ("edit", "why"),
     [
         (Edit(fix=lambda payload, row: 1 / 0), "--fix: ZeroDivisionError"),
         (Edit(fix=lambda payload, row: [payload]), "--fix returned list"),
-        (Edit(fix=lambda payload, row: {"v": object()}), "no JSON"),
+        (Edit(fix=lambda payload, row: {"v": object()}), "not valid JSON"),
+        (Edit(fix=lambda payload, row: cyclic()), "not valid JSON: RecursionError"),
+        (Edit(fix=lambda payload, row: nested(100_000)), "not valid JSON: RecursionError"),
+        (Edit(fix=lambda payload, row: nested(500)), "objects and arrays within one another"),
+        (Edit(fix=lambda payload, row: {**payload, "x": float("nan")}), "wrong_amount"),
+        (Edit(fix=lambda payload, row: {**payload, "x": "\ud800"}), "not valid JSON"),
+        (Edit(fix=lambda payload, row: {**payload, (1, 2): 3}), "not valid JSON"),
+        (Edit(fix=lambda payload, row: {**payload, "x": "x" * 3_000_000}), "oversize: 3000"),
+        (Edit(fix=lambda payload, row: {"user_id": "\ud800"}, key_from_field=True), "not valid"),
+        (Edit(fix=lambda payload, row: {"user_id": 10**5_000}, key_from_field=True), "not valid"),
+        (Edit(fix=lambda payload, row: sys.exit("enough")), "--fix: SystemExit: enough"),
+        (Edit(fix=lambda payload, row: speechless()), "--fix: SpeechlessError"),
+        (Edit(fix=lambda payload, row: multiline()), "--fix: ValueError: one two"),
         (Edit(drop=("user_id",), key_from_field=True), "no user_id to take the key from"),
         (Edit(drop=("amount",)), "missing_field"),
         (Edit(values={"amount": 3}), "wrong_amount"),
@@ -303,10 +384,32 @@ def test_a_mend_that_fails_is_told_for_its_row(edit: Edit, why: str) -> None:
     result = replay.judge(letter, edit, lambda: NOW)
     assert result.done == replay.STILL_BAD
     assert why in result.why
+    assert "\n" not in result.why
+    assert len(result.why) < 400
+    result.why.encode()  # can be printed
     assert replay.judge(letter, Edit(fix=lambda p, r: None), lambda: NOW).done == replay.LEFT_ALONE
     mended = replay.judge(letter, Edit(values={"amount": 2000}), lambda: NOW + timedelta(1)).mended
     assert mended is not None
     assert mended.payload == changed(order(), amount=2000)
+
+
+def cut_letter(**cut: int) -> deadletters.DeadLetter:
+    return deadletters.DeadLetter(
+        "orders", 0, 0, "log", b"7", changed(order()), "oversize", None, "", NOW, None, **cut
+    )
+
+
+def test_what_was_cut_is_not_published() -> None:
+    payload = replay.judge(cut_letter(payload_bytes=2_000_000), Edit(), lambda: NOW)
+    assert payload.done == replay.STILL_BAD
+    assert "only the first" in payload.why
+    assert "of 2,000,000 bytes of its payload were kept" in payload.why
+    mended = Edit(fix=lambda p, r: {"v": 1})
+    assert replay.judge(cut_letter(payload_bytes=2_000_000), mended, lambda: NOW).why == payload.why
+    key = cut_letter(key_bytes=5_000)
+    assert "of 5,000 bytes of its key" in replay.judge(key, Edit(), lambda: NOW).why
+    other = replay.judge(key, Edit(key_from_field=True), lambda: NOW)
+    assert other.done == replay.WOULD_PUBLISH
 
 
 # -- purge -----------------------------------------------------------------------------------

@@ -25,10 +25,11 @@ from samples import (
 from flows.batch import Batch, RawBatch
 from flows.decode import decode_batch
 from flows.spend import fold_batch
-from flows.store import OffsetGapError, Outcome, RowRefusedError, Store, TooManyRejectsError
+from flows.store import OffsetGapError, Outcome, Store, TooManyRejectsError
 from shop import postgres
 from shop.consistency import check
-from shop.model import Order, RejectReason
+from shop.deadletters import KEPT_DETAIL_BYTES, KEPT_KEY_BYTES, KEPT_PAYLOAD_BYTES
+from shop.model import Event, Order
 from shop.settings import Settings
 
 WINDOW_S = 300
@@ -210,7 +211,9 @@ def test_rejects_are_put_aside_with_their_bytes_and_the_rest_is_stored(
     )
     assert [offset for offset, *_ in rows] == list(range(0, 2 * len(kinds), 2))
     assert [reason for _, reason, *_ in rows] == [kind.split(".")[0] for kind in kinds]
-    assert [(key, payload) for _, _, key, payload, _ in rows] == list(kinds.values())
+    assert [(key, payload) for _, _, key, payload, _ in rows] == [
+        (key, payload and payload[:KEPT_PAYLOAD_BYTES]) for key, payload in kinds.values()
+    ]
     assert all(detail for *_, detail in rows)
     assert ledger(conn) == {0: (2 * len(kinds), len(kinds), len(kinds), 0)}
     assert check(conn) == []
@@ -225,18 +228,6 @@ def test_too_many_rejects_stop_the_flow_and_change_nothing(conn: postgres.Connec
     assert apply(conn, bad, max_rejects=3).rejected == 3
 
 
-def test_a_row_that_the_database_refuses_is_named(conn: postgres.Connection) -> None:
-    register(conn)
-    with conn.transaction():
-        conn.execute("ALTER TABLE orders ADD CONSTRAINT few CHECK (quantity < 5)")
-    with pytest.raises(RowRefusedError) as refused:
-        apply(conn, orders_batch([order(1), order(2, quantity=6), order(3)]))
-    assert refused.value.reject.index == 1
-    assert refused.value.reject.reason is RejectReason.REFUSED_BY_DATABASE
-    assert "few" in refused.value.reject.detail
-    assert fetch(conn, "SELECT * FROM orders") == []
-
-
 @pytest.mark.parametrize("topic", ["users", "products"])
 def test_an_event_fills_in_the_stub_that_an_order_made(
     conn: postgres.Connection, topic: str
@@ -246,9 +237,10 @@ def test_an_event_fills_in_the_stub_that_an_order_made(
     apply(conn, orders_batch([order(1)]))
     event = user() if topic == "users" else product()
     other = (user if topic == "users" else product)(name="later")
-    first = raw_batch(topic, [message(topic, event), message(topic, other)])
+    first = raw_batch(topic, [message(topic, event), message(topic, event)])
     assert apply(conn, first) == Outcome(stored=1, ignored=1)
-    assert apply(conn, raw_batch(topic, [message(topic, other)], start=2)) == Outcome(ignored=1)
+    again = raw_batch(topic, [message(topic, event), message(topic, other)], start=2)
+    assert apply(conn, again) == Outcome(ignored=1, rejected=1)
     assert fetch(conn, f"SELECT name, created_at, order_count FROM {topic}") == [
         (event.name, NOW, 1)
     ]
@@ -343,3 +335,141 @@ def test_any_history_in_any_batches_ends_in_its_highest_revisions(
     ]
     (next_offset, *counts) = ledger(conn)[0]
     assert next_offset == sum(counts) == len(events)
+
+
+# -- the same id with other content ----------------------------------------------------------
+
+
+def rejected(conn: postgres.Connection) -> list[tuple]:
+    return fetch(
+        conn, 'SELECT "offset", reason, field, detail FROM rejected_messages ORDER BY "offset"'
+    )
+
+
+def other_order(field: str) -> Order:
+    """The sample's order with another value in one field (and what follows from it)."""
+    values = {
+        "user_id": 8, "product_id": 71, "quantity": 3, "unit_price": 999, "discount": 1,
+        "payment_method": "PHONE", "status": "REFUNDED", "scenario": "flash_sale",
+        "ordered_at": NOW + timedelta(microseconds=1), "updated_at": NOW - timedelta(seconds=1),
+    }  # fmt: skip
+    return order(1, **{field: values[field]})
+
+
+ORDER_FIELDS = ["user_id", "product_id", "quantity", "unit_price", "discount", "payment_method",
+                "status", "scenario", "ordered_at", "updated_at"]  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 99])
+def test_an_order_under_a_used_id_and_revision_is_rejected_with_the_difference(
+    conn: postgres.Connection, batch_size: int
+) -> None:
+    register(conn)
+    others = [other_order(field) for field in ORDER_FIELDS]
+    sent = [order(1), order(1), *others, order(1), order(2)]
+    for start in range(0, len(sent), batch_size):
+        apply(conn, orders_batch(sent[start : start + batch_size], start=start))
+    assert ledger(conn) == {0: (14, 2, 10, 2)}
+    found = rejected(conn)
+    assert [offset for offset, *_ in found] == list(range(2, 12))
+    assert {reason for _, reason, *_ in found} == {"other_content"}
+    assert [field for _, _, field, _ in found] == ORDER_FIELDS
+    assert found[0][3] == "order_id 1, rev 1 is stored with other content: user_id: 7, here 8"
+    assert "quantity: 2, here 3; amount: 2000, here 3000" in found[2][3]
+    assert "scenario: None, here 'flash_sale'" in found[7][3]
+    assert fetch(conn, "SELECT user_id, quantity FROM orders WHERE order_id = 1") == [(7, 2)]
+    assert check(conn) == []
+
+
+def test_a_used_id_is_found_among_many_that_are_new(conn: postgres.Connection) -> None:
+    """The fast path gives way to the one that compares, and back."""
+    register(conn)
+    apply(conn, orders_batch([order(i) for i in range(1, 101)]))
+    stolen = [order(i, user_id=8) if i == 150 else order(i) for i in range(101, 201)]
+    stolen[10] = order(5, user_id=9)
+    assert apply(conn, orders_batch(stolen, start=100)) == Outcome(stored=99, rejected=1)
+    assert [offset for offset, *_ in rejected(conn)] == [110]
+    assert apply(conn, orders_batch([order(500)], start=200)) == Outcome(stored=1)
+    assert check(conn) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 99])
+def test_revisions_are_held_against_the_one_reached_by_then(
+    conn: postgres.Connection, batch_size: int
+) -> None:
+    register(conn)
+    gone = {"rev": 2, "status": "CANCELLED"}
+    sent = [
+        order(1), order(1, user_id=8),               # stored, other content
+        order(1, **gone), order(1, **gone),          # stored, a copy
+        order(1, **gone, product_id=9),              # other content
+        order(1, user_id=8),                         # older: nobody has its content any more
+        order(1, rev=3, status="REFUNDED"),          # stored
+    ]  # fmt: skip
+    for start in range(0, len(sent), batch_size):
+        apply(conn, orders_batch(sent[start : start + batch_size], start=start))
+    assert ledger(conn) == {0: (7, 3, 2, 2)}
+    assert [offset for offset, *_ in rejected(conn)] == [1, 4]
+    assert check(conn) == []
+
+
+PROFILES: dict[str, tuple[Event, dict[str, object]]] = {
+    "users": (user(), {"name": "이준", "email": "b@example.com", "gender": "M", "birth_year": 1991,
+                       "city": "부산", "created_at": NOW - timedelta(hours=1)}),
+    "products": (product(), {"name": "컵", "category": "책", "brand": "다른", "price": 1,
+                             "created_at": NOW - timedelta(hours=1)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("topic", PROFILES)
+@pytest.mark.parametrize("batch_size", [1, 99])
+@pytest.mark.parametrize("stub", [True, False])
+def test_a_customer_or_product_under_a_used_id_is_rejected(
+    conn: postgres.Connection, topic: str, batch_size: int, stub: bool
+) -> None:
+    register(conn)
+    register(conn, topic)
+    if stub:
+        apply(conn, orders_batch([order(1)]))
+    event, changes = PROFILES[topic]
+    make = user if topic == "users" else product
+    others = [make(**{field: value}) for field, value in changes.items()]
+    new = make(99)
+    sent = [message(topic, e) for e in (event, event, *others, event, new)]
+    for start in range(0, len(sent), batch_size):
+        apply(conn, raw_batch(topic, sent[start : start + batch_size], start=start))
+    assert ledger(conn, topic) == {0: (len(sent), 2, len(others), 2)}
+    found = rejected(conn)
+    assert [field for _, _, field, _ in found] == list(changes)
+    assert {reason for _, reason, *_ in found} == {"other_content"}
+    assert check(conn) == []
+
+
+# -- what is kept ----------------------------------------------------------------------------
+
+
+def test_a_later_revision_never_rewrites_when_a_row_was_first_stored(
+    conn: postgres.Connection,
+) -> None:
+    register(conn)
+    apply(conn, orders_batch([order(1)]))
+    ((first, changed_at),) = fetch(conn, "SELECT ingested_at, changed_at FROM orders")
+    assert first == changed_at
+    apply(conn, orders_batch([order(1, rev=2, status="CANCELLED")], start=1))
+    ((again, later),) = fetch(conn, "SELECT ingested_at, changed_at FROM orders")
+    assert again == first
+    assert later > changed_at
+
+
+def test_what_is_kept_of_a_dead_letter_is_bounded(conn: postgres.Connection) -> None:
+    register(conn)
+    key, payload = b"7" * 5_000, changed(order(1), note="가" * 100_000, payment_method="가" * 5_000)
+    whole = (b"8" * KEPT_KEY_BYTES, b"x" * KEPT_PAYLOAD_BYTES)
+    apply(conn, raw_batch("orders", [(key, payload), whole]))
+    columns = "key, payload, key_bytes, payload_bytes, octet_length(detail)"
+    cut, kept = fetch(conn, f'SELECT {columns} FROM rejected_messages ORDER BY "offset"')
+    assert cut[:4] == (
+        key[:KEPT_KEY_BYTES], payload[:KEPT_PAYLOAD_BYTES], len(key), len(payload),
+    )  # fmt: skip
+    assert cut[4] <= KEPT_DETAIL_BYTES
+    assert kept[:4] == (*whole, None, None)

@@ -241,8 +241,61 @@ def test_what_is_wrong_is_named(
 
 
 def test_every_reason_is_reached() -> None:
-    # The last one is PostgreSQL's to give: see the tests of the ingest.
-    assert {w[0] for w in WRONG} == set(RejectReason) - {RejectReason.REFUSED_BY_DATABASE}
+    # The others need what is stored: see the tests of the ingest.
+    assert {w[0] for w in WRONG} == set(RejectReason) - {
+        RejectReason.OTHER_CONTENT,
+        RejectReason.REFUSED_BY_DATABASE,
+    }
+
+
+_NAME = "김하늘".encode()
+WORDS: list[tuple[str, bytes, str, str]] = [
+    ("users", _USER.decode().encode("euc-kr"), "bad_encoding",
+     "not UTF-8: byte 0xb1 at position 27"),
+    ("users", _USER.replace(_NAME, b"\\ud800"), "bad_encoding", "half of a surrogate pair"),
+    ("orders", _order()[:-1], "bad_json", "Input data was truncated"),
+    ("orders", b"{}x", "bad_json", "JSON is malformed: trailing characters (byte 3)"),
+    ("orders", b"\x00", "bad_json", "JSON is malformed: invalid character (byte 0)"),
+    ("orders", b'{"v":1,,}', "bad_json", "JSON is malformed: object keys must be strings (byte 7)"),
+    ("orders", b'{"v":01}', "bad_json", "JSON is malformed: invalid number (byte 6)"),
+    ("users", _USER.replace(_NAME, b"\\x"), "bad_json",
+     "JSON is malformed: invalid escape character in string (byte 29)"),
+    ("orders", b"[" * 101, "bad_json", "more than 100 objects and arrays within one another"),
+    ("orders", _order(v=2), "unknown_version", "v is 2; this program knows 1"),
+    ("orders", _without("amount"), "missing_field", "Object missing required field `amount`"),
+    ("orders", b"[1]", "wrong_type", "Expected `object`, got `array`"),
+    ("orders", _order(quantity="2"), "wrong_type", "Expected `int`, got `str` - at `$.quantity`"),
+    ("orders", _order(quantity=2.5), "wrong_type",
+     "Expected `int`, got `float` - at `$.quantity`"),
+    ("orders", _order(quantity=None), "wrong_type",
+     "Expected `int`, got `null` - at `$.quantity`"),
+    ("orders", _order(status=5), "wrong_type", "Expected `str`, got `int` - at `$.status`"),
+    ("orders", _order(ordered_at="yesterday"), "wrong_type",
+     "Invalid RFC3339 encoded datetime - at `$.ordered_at`"),
+    ("orders", _order(ordered_at="2026-11-23T01:00:00"), "wrong_type",
+     "Expected `datetime` with a timezone component - at `$.ordered_at`"),
+    ("orders", _order(status="LOST"), "unknown_value", "Invalid enum value 'LOST' - at `$.status`"),
+    ("orders", _order(quantity=0), "out_of_range", "Expected `int` >= 1 - at `$.quantity`"),
+    ("orders", _order(quantity=1000), "out_of_range", "Expected `int` <= 999 - at `$.quantity`"),
+    ("orders", _order(order_id=10**400), "out_of_range",
+     f"Expected `int` <= {MAX_ID} - at `$.order_id`"),
+    ("orders", _order(scenario="Flash Sale"), "out_of_range",
+     r"Expected `str` matching regex '^[a-z0-9][a-z0-9_.-]{0,63}\\Z' - at `$.scenario`"),
+    ("users", _USER.replace(_NAME, b""), "out_of_range",
+     "Expected `str` of length >= 1 - at `$.name`"),
+    ("users", _USER.replace(_NAME, b"a" * 201), "out_of_range",
+     "Expected `str` of length <= 200 - at `$.name`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("topic", "payload", "reason", "detail"), WORDS)
+def test_reasons_are_read_from_these_words_of_the_json_reader(
+    topic: str, payload: bytes, reason: str, detail: str
+) -> None:
+    """A version of msgspec with other words must not change a reason or what a caret points at."""
+    with pytest.raises(Rejection) as e:
+        decode(topic, b"7", payload, now=NOW)
+    assert (e.value.reason.value, e.value.detail) == (reason, detail)
 
 
 def test_times_come_back_in_utc_whatever_their_offset() -> None:

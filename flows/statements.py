@@ -1,0 +1,77 @@
+"""The SQL of a batch's transaction; `flows.store` says in which order."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shop.model import ID_FIELD, SCHEMAS
+
+SESSION: Final = """
+CREATE TEMP TABLE IF NOT EXISTS stage_orders
+    (LIKE orders INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS stage_users
+    (LIKE users INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS stage_products
+    (LIKE products INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS stage_user_spend_windows
+    (LIKE user_spend_windows INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;
+"""
+
+_ORDER_COLUMNS: Final = ", ".join(SCHEMAS["orders"])
+LOCK_ORDERS: Final = (
+    f"SELECT {_ORDER_COLUMNS} FROM orders"  # noqa: S608  (as below)
+    " WHERE order_id = ANY(%s) ORDER BY order_id FOR UPDATE"
+)
+# What is not locked is inserted or left alone; `xmax` would tell the two apart, but a partitioned
+# table does not return it.
+MERGE_ORDERS: Final = f"""
+INSERT INTO orders AS o ({_ORDER_COLUMNS})
+SELECT {_ORDER_COLUMNS} FROM stage_orders ORDER BY order_id
+ON CONFLICT (order_id) DO UPDATE
+SET ({_ORDER_COLUMNS}) = ROW({", ".join(f"excluded.{c}" for c in SCHEMAS["orders"])}),
+    changed_at = now()
+WHERE o.rev < excluded.rev AND o.order_id = ANY(%s)
+RETURNING order_id
+"""  # noqa: S608  (column names of the model, nothing from outside)
+
+
+def _merge_profiles(topic: str) -> str:
+    columns = list(SCHEMAS[topic])
+    id_field, *profile = columns
+    return f"""
+INSERT INTO {topic} AS t ({", ".join(columns)})
+SELECT {", ".join(columns)} FROM stage_{topic} ORDER BY {id_field}
+ON CONFLICT ({id_field}) DO UPDATE
+SET {", ".join(f"{c} = excluded.{c}" for c in profile)}
+WHERE t.created_at IS NULL
+RETURNING {id_field}
+"""  # noqa: S608  (as above)
+
+
+MERGE_PROFILES: Final = {topic: _merge_profiles(topic) for topic in ("users", "products")}
+
+PROFILES: Final = {
+    topic: f"SELECT {', '.join(SCHEMAS[topic])} FROM {topic} WHERE {ID_FIELD[topic]} = ANY(%s)"  # noqa: S608  (as above)
+    for topic in ("users", "products")
+}
+
+# In key order, as the frames are: two workers that touch the same rows then queue, not deadlock.
+MERGE_WINDOWS: Final = """
+INSERT INTO user_spend_windows AS w (window_start, user_id, orders, spend)
+SELECT window_start, user_id, orders, spend FROM stage_user_spend_windows
+ON CONFLICT (window_start, user_id) DO UPDATE
+SET orders = w.orders + excluded.orders, spend = w.spend + excluded.spend
+"""
+MERGE_USERS: Final = """
+INSERT INTO users AS u (user_id, order_count, total_spent, last_ordered_at)
+SELECT user_id, order_count, total_spent, last_ordered_at FROM stage_users
+ON CONFLICT (user_id) DO UPDATE
+SET order_count = u.order_count + excluded.order_count,
+    total_spent = u.total_spent + excluded.total_spent,
+    last_ordered_at = greatest(u.last_ordered_at, excluded.last_ordered_at)
+"""
+MERGE_PRODUCTS: Final = """
+INSERT INTO products AS p (product_id, order_count)
+SELECT product_id, order_count FROM stage_products
+ON CONFLICT (product_id) DO UPDATE SET order_count = p.order_count + excluded.order_count
+"""

@@ -1,0 +1,71 @@
+"""A backfill beside a running ingest and grader: one lock order, so nobody waits in a circle."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import psycopg
+from processes import wait_until
+from stage import Stage
+
+from grading.store import grade_users
+from shop import postgres
+from shop.consistency import check
+from shop.postgres import Connection
+from shop.settings import Settings
+
+SIZE = ["--days", "9", "--users", "800", "--products", "1100", "--orders-per-day", "120"]
+ROUNDS = 3
+
+
+def deadlocks(pg: Connection) -> int:
+    row = pg.execute(
+        "SELECT pg_stat_clear_snapshot(), deadlocks FROM pg_stat_database"
+        " WHERE datname = current_database()"
+    ).fetchone()
+    assert row is not None
+    return int(row[1])
+
+
+def grade_until(stop: threading.Event, settings: Settings, done: list[int]) -> None:
+    with postgres.connect(settings.postgres, "grader", autocommit=True) as conn:
+        while not stop.wait(0.02):
+            try:
+                grade_users(conn, wait=False)
+            except psycopg.errors.LockNotAvailable:  # half a history: nobody else may write
+                continue
+            done.append(1)
+
+
+def test_a_backfill_while_the_shop_runs_deadlocks_with_nobody(
+    stage: Stage, env: dict[str, str], settings: Settings, pg: Connection
+) -> None:
+    member = stage.ingest()
+    stage.load(seed=41, rate=800)
+    stage.wait_taken(300)
+    stop, graded = threading.Event(), []
+    grader = threading.Thread(target=grade_until, args=(stop, settings, graded))
+    grader.start()
+    try:
+        for _ in range(ROUNDS):
+            stage.wait_taken(300)
+            done = subprocess.run(
+                [sys.executable, "-m", "generators.backfill", *SIZE, "--truncate"],
+                env=env, capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            assert "Traceback" not in done.stderr
+            assert "rolled back" not in done.stderr
+    finally:
+        stop.set()
+        grader.join()
+    stage.wait_taken(300)
+    for load in stage.loads:
+        load.stop()
+    wait_until(stage.caught_up, "everything applied")
+    assert graded
+    assert member.alive()
+    assert check(pg) == []
+    assert deadlocks(pg) == 0
