@@ -1,4 +1,4 @@
-"""The Kafka topics: list them, create those that are missing, describe partitions and lag."""
+"""The Kafka topics: list, create or describe them with lag; show messages; publish some."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 
-from shop import command, groups, kafka, ledger, postgres
+from shop import command, groups, kafka, ledger, postgres, topics_produce, topics_tail
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.groups import GroupLag, Member
 from shop.init import init_topics
@@ -66,13 +66,23 @@ class Description:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo topics`."""
-    parser.add_argument("action", choices=("list", "create", "describe"))
+    parser.add_argument("action", choices=("list", "create", "describe", "tail", "produce"))
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
     parser.add_argument("--json", action="store_true", help="as JSON on stdout")
+    parser.add_argument("--key", metavar="K", help="tail: only this key; produce: instead of ours")
+    topics_tail.configure(parser)
+    topics_produce.configure(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Do one of the three."""
+    """Do one of them."""
+    _refuse_others(args)
+    if args.action == "tail":
+        return topics_tail.run(args, settings, _one(args.topics))
+    if args.action == "produce":
+        topic, source = args.topics if len(args.topics) == 2 else (_one(args.topics), "-")
+        (topic,) = _checked([topic])
+        return topics_produce.run(args, settings, topic, source)
     names = _checked(args.topics)
     brokers = settings.kafka
     if args.action == "create":
@@ -85,6 +95,26 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return _describe(settings, names, as_json=args.json)
     except KafkaException as e:
         raise JangteoError(f"{brokers.where}: {e.args[0].str()}") from None
+
+
+_TAIL: Final = ("begin", "partition", "where", "limit", "follow", "key")
+_PRODUCE: Final = ("anyway", "yes_production", "key")
+_OPTIONS: Final = {"begin": "--from"}
+
+
+def _refuse_others(args: argparse.Namespace) -> None:
+    """Refuse an option that does not go with the action."""
+    own = {"tail": _TAIL, "produce": _PRODUCE}.get(args.action, ())
+    for name in {*_TAIL, *_PRODUCE}.difference(own):
+        if getattr(args, name) not in (None, False) or (name == "follow" and args.follow is False):
+            option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+            raise UsageError(f"{option} does not go with `topics {args.action}` (see --help)")
+
+
+def _one(names: Sequence[str]) -> str:
+    if len(names) != 1:
+        raise UsageError("name one topic, for example orders")
+    return names[0]
 
 
 def _checked(names: Sequence[str]) -> tuple[str, ...]:
