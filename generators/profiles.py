@@ -44,6 +44,9 @@ CHUNK: Final = 50_000
 about 0.4 s."""
 ANSWER_S: Final = 60.0
 """Without an acknowledgement for this long, Kafka counts as unreachable."""
+_LIMITS: Final = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "120s"}
+"""Of the session that locks the ingest's offsets: stopped while it holds them, it must not keep the
+ingest waiting for ever. Publishing a chunk takes `ANSWER_S` at most."""
 RESUME: Final = "run the same command again to resume"
 
 Offsets = Mapping[int, list[int]]
@@ -94,7 +97,9 @@ class Profiles:
             )
             snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
             ledger = opened.enter_context(
-                postgres.connection(self._settings.postgres, "profiles", autocommit=True)
+                postgres.connection(
+                    self._settings.postgres, "profiles", autocommit=True, limits=_LIMITS
+                )
             )
             rows = opened.enter_context(snapshot.cursor(name="profiles"))
             rows.execute(_select(self._topic))
