@@ -217,7 +217,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     announce.servers_in_production(settings, "postgres")
     seed = settings.seed if args.seed is None else args.seed
     published = not args.no_publish and bool(settings.env.get("KAFKA_BOOTSTRAP_SERVERS"))
-    stop = command.stop_on_signals() if published else threading.Event()
     if published:
         kafka.wait_until_up(settings.kafka)  # before anything is written
     began = time.monotonic()
@@ -233,7 +232,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             raise JangteoError(first_line(e)) from None
     log = get_logger()
     copies: dict[str, int] = {}
+    stop = threading.Event()
     if published:
+        stop = command.stop_on_signals()  # from here on half of it is of use
         copies = profiles.publish_missing(settings, stop)
     else:
         log.warning(
