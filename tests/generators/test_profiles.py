@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import msgspec
+import pytest
 from processes import Ingest, publish, wait_caught_up
 from samples import message, order, user
 
@@ -17,6 +18,8 @@ from shop.errors import JangteoError
 from shop.model import ID_FIELD, TOPICS, decode
 from shop.postgres import Connection
 from shop.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("topics")
 
 
 def run(env: dict[str, str], module: str, *words: str) -> subprocess.CompletedProcess[str]:

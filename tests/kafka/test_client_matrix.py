@@ -28,6 +28,8 @@ from shop.model import encode
 from shop.postgres import Connection, connect
 from shop.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("topics")
+
 CLIENTS = Path(__file__).parent / "clients"
 OLD = "2.0.2" if sys.version_info < (3, 12) else "2.3.0"
 """The oldest confluent-kafka of 2.x whose wheel there is for this Python."""

@@ -14,6 +14,8 @@ from shop import kafka, retention
 from shop.init import init_topics
 from shop.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("topics")
+
 
 def alter(client: AdminClient, topic: str, **entries: str) -> None:
     names = {k.replace("_", "."): v for k, v in entries.items()}
