@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from generators.encoding import encode_columns
-from shop import command, kafka, postgres
+from shop import announce, command, failures, kafka, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError
 from shop.log import get_logger
 from shop.model import ID_FIELD, SCHEMAS, TOPICS
@@ -238,7 +238,7 @@ def publish_missing(settings: Settings, stop: threading.Event) -> dict[str, int]
                     f"{settings.kafka.where}: {e.args[0].str()}; {RESUME}"
                 ) from None
             except psycopg.Error as e:
-                raise JangteoError(
+                raise failures.kind(e)(
                     f"{settings.postgres.where}: {first_line(e)}; {RESUME}"
                 ) from None
             published[topic] = done
@@ -275,6 +275,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (every command has both)
     """Publish what is missing."""
+    announce.servers_in_production(settings, "postgres", "kafka")
     return report(settings, command.stop_on_signals())
 
 

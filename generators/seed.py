@@ -214,11 +214,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         settings.refuse_in_production(
             "empty the shop", "--yes-production", allowed=args.yes_production
         )
-    announce.servers_in_production(settings, "postgres")
     seed = settings.seed if args.seed is None else args.seed
     published = not args.no_publish and bool(settings.env.get("KAFKA_BOOTSTRAP_SERVERS"))
     if published:
+        announce.servers_in_production(settings, "postgres", "kafka")
         kafka.wait_until_up(settings.kafka)  # before anything is written
+    else:
+        announce.servers_in_production(settings, "postgres")
     began = time.monotonic()
     with postgres.connection(settings.postgres, "seed") as conn:
         try:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from shop import kafka
+from shop import announce, kafka
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.model import KEY_FIELD, Rejection, decode
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace, settings: Settings, topic: str, source: str) -
     settings.refuse_in_production(
         "publish messages by hand", "--yes-production", allowed=args.yes_production
     )
+    announce.servers_in_production(settings, "kafka")
     lines = list(checked(topic, read(source), args.key))
     for line in lines:
         if line.fault:
