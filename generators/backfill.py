@@ -23,6 +23,7 @@ import psycopg
 import redis
 
 from generators import history_request as request
+from generators import profiles
 from generators.ahead import ahead
 from generators.backfill_kafka import KafkaTarget
 from generators.backfill_parquet import ParquetTarget
@@ -35,7 +36,7 @@ from generators.history_request import Begun, Request
 from generators.life import PENDING, remember
 from generators.options import invented
 from generators.plan import Day
-from shop import announce, cache, command, failures
+from shop import announce, cache, command, failures, kafka
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.log import get_logger
@@ -104,6 +105,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="postgres (the default), parquet DIR, or kafka",
     )  # fmt: skip
     add("--speed", type=command.positive, help="with --to kafka: paced, seconds per second")
+    add(
+        "--publish", action="store_true",
+        help="then publish its customers and products to the topics (with --to postgres)",
+    )  # fmt: skip
     add("--truncate", action="store_true", help="empty the shop, or the folder, first")
     add("--discard", action="store_true", help="give up a history that is half done; then end")
     invented(parser)
@@ -130,13 +135,16 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             announce.servers(settings, *USES.get(args.to[0], ()))
             if args.discard:
                 return discard(target)
-            return fill(target, asked, settings, stop)
+            done = fill(target, asked, settings, stop)
     except psycopg.Error as e:
         held = judge(e) is Verdict.HOLD
         why = f"{explain(e)}, then run" if held else f"{first_line(e)}; run"
         raise failures.kind(e)(
             f"{settings.postgres.where}: {why} the same command again to resume"
         ) from None
+    if done == ExitCode.OK and args.publish:
+        return profiles.report(settings, stop)
+    return done
 
 
 def target_of(args: argparse.Namespace, settings: Settings, stop: threading.Event) -> Target:
@@ -146,6 +154,10 @@ def target_of(args: argparse.Namespace, settings: Settings, stop: threading.Even
         UsageError: if that is not understood.
     """
     where, *rest = args.to
+    if args.publish and (where != "postgres" or args.discard):
+        raise UsageError("--publish is for a history in PostgreSQL: it goes with --to postgres")
+    if args.publish:
+        kafka.wait_until_up(settings.kafka)  # before anything is written
     if args.speed and where != "kafka":
         raise UsageError("--speed paces events: it goes with --to kafka")
     window_s = settings.spend_window

@@ -20,6 +20,7 @@ from generators.lane import Done
 from generators.meter import Meter
 from generators.options import arrivals_of, process_name, seed_of
 from generators.outbox import Outbox
+from generators.profiles import copies
 from generators.spoiler import spoiler
 from generators.steering import Steering
 from generators.streams import Floats, stream
@@ -341,11 +342,15 @@ def say_rate(report: Report, target: float, *, chance: bool = False) -> None:
 
 
 def already_published(settings: Settings, topic: str, stop: threading.Event) -> int:
-    """Return how many events the topic has ever taken; waits until Kafka answers or `stop`."""
+    """Return how many events generators have published to a topic, copies of rows not included.
+
+    Waits until Kafka answers or `stop`.
+    """
     outage = Outage(settings.kafka.where)
     while not stop.is_set():
         try:
             count = sum(kafka.end_offsets(settings.kafka, topic, timeout=3.0).values())
+            count -= copies(settings, topic, timeout=3.0)
         except KafkaException as e:
             stop.wait(outage.failed(e))
         else:

@@ -1,4 +1,7 @@
-"""Give the shop a start population: customers and products of the last two years, into PostgreSQL.
+"""Give the shop a start population: customers and products of the last two years.
+
+The rows are written to PostgreSQL and their events are published, so that a consumer of the topics
+knows every customer and product from the beginning.
 
 The same seed and sizes give the same rows, so seeding again adds nothing. All of them end at one
 midnight in Seoul: the last one, or, in a shop that was seeded before, the one of that seed.
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +23,10 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from generators import options, population
+from generators import options, population, profiles
 from generators.publisher import SEED_NODE
 from generators.streams import Floats, Ints, stream
-from shop import announce, command, postgres
+from shop import announce, command, kafka, postgres
 from shop.clock import KST, UTC, Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.ids import EPOCH_MS, NODES, SEQUENCE_BITS, ids_at
@@ -191,6 +195,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with DB_TYPE=production and without permission: do nothing, successfully",
     )
+    parser.add_argument(
+        "--no-publish",
+        action="store_true",
+        help="write PostgreSQL alone; `jangteo generate profiles` publishes later",
+    )
     options.invented(parser)
 
 
@@ -207,8 +216,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         settings.refuse_in_production(
             "empty the shop", "--yes-production", allowed=args.yes_production
         )
-    announce.servers_in_production(settings, "postgres")
     seed = settings.seed if args.seed is None else args.seed
+    published = not args.no_publish and bool(settings.env.get("KAFKA_BOOTSTRAP_SERVERS"))
+    if published:
+        announce.servers_in_production(settings, "postgres", "kafka")
+        kafka.wait_until_up(settings.kafka)  # before anything is written
+    else:
+        announce.servers_in_production(settings, "postgres")
     began = time.monotonic()
     with postgres.connection(settings.postgres, "seed") as conn:
         try:
@@ -220,8 +234,21 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             raise JangteoError("the database has no schema yet: run `jangteo init`") from None
         except psycopg.errors.LockNotAvailable as e:
             raise JangteoError(first_line(e)) from None
+    log = get_logger()
+    copies: dict[str, int] = {}
+    stop = threading.Event()
+    if published:
+        stop = command.stop_on_signals()  # from here on half of it is of use
+        copies = profiles.publish_missing(settings, stop)
+    else:
+        log.warning(
+            "not published: the topics lack these customers and products until "
+            "`jangteo generate profiles` publishes them"
+        )
     seconds = round(time.monotonic() - began, 2)
-    get_logger().info("seeded", users=users, products=products, seed=seed, seconds=seconds)
+    log.info("seeded", users=users, products=products, seed=seed, published=copies, seconds=seconds)
+    if stop.is_set():
+        raise JangteoError(f"stopped before all of it was published: {profiles.RESUME}")
     return ExitCode.OK
 
 

@@ -34,11 +34,13 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "monitor": Command("shop.monitor", "the cache of the running shop, one line a second"),
     "doctor": Command("shop.doctor", "what is there, what is wrong, what to do"),
     "servers": Command("shop.servers", "prepare what the embedded servers need, once"),
-    "topics": Command("shop.topics", "list, create or describe the Kafka topics, with lag"),
+    "topics": Command(
+        "shop.topics", "the Kafka topics: list, create, describe with lag, tail, produce"
+    ),
     "psql": Command("shop.psql", "psql on the shop's database; arguments are psql's", foreign=True),
     "env": Command("shop.env", "print `export` lines with which other tools reach the shop"),
     "init": Command("shop.init", "bring schema and topics up to date"),
-    "seed": Command("generators.seed", "put a start population into PostgreSQL"),
+    "seed": Command("generators.seed", "put a start population into PostgreSQL and the topics"),
     "backfill": Command("generators.backfill", "write a history: a year of the shop in minutes"),
     "generate": Command("", "publish events: users, products, orders; or refresh the cache"),
     "scenario": Command(
@@ -59,6 +61,7 @@ GENERATE: Final[Mapping[str, Command]] = {
     "orders": Command("generators.orders", "orders of cached customers to the topic orders"),
     "continue": Command("generators.continuation", "what comes after a finished backfill"),
     "cache": Command("generators.cache_worker", "PostgreSQL to the Redis cache"),
+    "profiles": Command("generators.profiles", "customers and products that the topics lack"),
 }
 _OURS: Final = ("-h", "--help", "--data-dir")
 

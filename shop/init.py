@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import psycopg
 from confluent_kafka import KafkaException
 
-from shop import announce, command, kafka, postgres
+from shop import announce, command, kafka, postgres, retention
 from shop.errors import ExitCode, JangteoError
 from shop.model import TOPICS
 from shop.outage import first_line
@@ -85,7 +85,7 @@ def init_roles(settings: PostgresSettings, passwords: Mapping[str, str] | None =
 
 
 def init_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS)) -> str:
-    """Create the topics that are missing; return one line that says which.
+    """Create the topics that are missing, correct their retention; return one line that says which.
 
     Raises:
         UnreachableError: if no broker answers.
@@ -93,10 +93,12 @@ def init_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS)) -
     """
     try:
         created = kafka.create_topics(settings, names)
+        changed = retention.keep_profiles(settings, names)
     except KafkaException as e:
         raise JangteoError(f"{settings.where} refuses the topics: {e.args[0].str()}") from None
     done = f"created {', '.join(created)}" if created else "all there"
-    return f"{settings.where}: topics: {done}"
+    kept = f"; changed {'; '.join(changed)}" if changed else ""
+    return f"{settings.where}: topics: {done}{kept}"
 
 
 if __name__ == "__main__":

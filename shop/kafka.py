@@ -30,6 +30,9 @@ from shop.settings import KafkaSettings
 Key: TypeAlias = tuple[str, int]
 """Topic and partition."""
 REQUEST_TIMEOUT_S: Final = 10.0
+KEPT: Final = ("users", "products")
+"""The topics whose events must not expire; see `shop.retention`."""
+FOR_EVER: Final = {"retention.ms": "-1", "retention.bytes": "-1"}
 _MOVING: Final = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -213,12 +216,20 @@ def create_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS))
     brokers = wait_until_up(settings)
     client = admin(settings)
     replication = settings.replication or (3 if brokers >= 3 else 1)
-    config = {"min.insync.replicas": "2"} if replication >= 3 else {}
+    safety = {"min.insync.replicas": "2"} if replication >= 3 else {}
     missing = [n for n in names if n not in describe_topics(client, names)]
     if not missing:
         return []
     futures = client.create_topics(
-        [NewTopic(n, settings.partitions, replication, config=config) for n in missing],
+        [
+            NewTopic(
+                n,
+                settings.partitions,
+                replication,
+                config={**safety, **(FOR_EVER if n in KEPT else {})},
+            )
+            for n in missing
+        ],
         request_timeout=REQUEST_TIMEOUT_S,
     )
     created = []

@@ -167,6 +167,11 @@ class Books:
         ends = kafka.ends_of(self._admin, {n: t.partitions for n, t in described.items()})
         return {(name, topic.log_id): ends[name] for name, topic in described.items()}
 
+    @property
+    def logs(self) -> Iterable[Log]:
+        """The logs that were seen, at the baseline or since."""
+        return tuple(self._logs)
+
     def account(self, conn: Connection) -> Account:
         """Return what happened since the baseline.
 
@@ -188,6 +193,25 @@ def read_ledger(conn: Connection) -> Ledger:
     for topic, log_id, partition, *numbers in rows.fetchall():
         found[topic, log_id][partition] = Entry(*numbers)
     return dict(found)
+
+
+def may_lack_profiles(conn: Connection, logs: Iterable[Log]) -> bool:
+    """Return whether the topics may lack events of customers or products that are in the tables.
+
+    False is certain as long as nobody emptied the tables: each event that was stored filled one
+    row, so as many stored as there are rows means that every row came from these logs.
+
+    Args:
+        conn: of the shop's database.
+        logs: the topics as they are now.
+    """
+    known = read_ledger(conn)
+    stored = {log[0]: sum(e.stored for e in known.get(log, {}).values()) for log in logs}
+    row = conn.execute(
+        "SELECT (SELECT count(created_at) FROM users), (SELECT count(created_at) FROM products)"
+    ).fetchone()
+    users, products = row or (0, 0)
+    return bool(users > stored.get("users", 0) or products > stored.get("products", 0))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The Kafka topics: list, create those that are missing, describe partitions and lag.
+"""The Kafka topics: list, create, describe with lag; show messages; publish some.
 
 `accept-loss` shows messages that were removed before they were read, and with --yes lets the
 ingest continue without them.
@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import KafkaException
 
-from shop import command, kafka, loss, postgres
+from shop import command, kafka, loss, postgres, topics_produce, topics_tail
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.init import init_topics
 from shop.log import get_logger
@@ -30,16 +30,28 @@ _UNKNOWN: Final = "unknown"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo topics`."""
-    parser.add_argument("action", choices=("list", "create", "describe", "accept-loss"))
+    parser.add_argument(
+        "action", choices=("list", "create", "describe", "tail", "produce", "accept-loss")
+    )
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+    parser.add_argument("--key", metavar="K", help="tail: only this key; produce: instead of ours")
     parser.add_argument(
         "--yes", action="store_true", help="accept-loss: skip what is lost; without it, show it"
     )
+    topics_tail.configure(parser)
+    topics_produce.configure(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Do one of the three."""
+    """Do one of them."""
+    _refuse_others(args)
+    if args.action == "tail":
+        return topics_tail.run(args, settings, _one(args.topics))
+    if args.action == "produce":
+        topic, source = args.topics if len(args.topics) == 2 else (_one(args.topics), "-")
+        (topic,) = _checked([topic])
+        return topics_produce.run(args, settings, topic, source)
     names = _checked(args.topics)
     brokers = settings.kafka
     if args.action == "create":
@@ -54,6 +66,26 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return _describe(settings, names, as_json=args.json)
     except KafkaException as e:
         raise JangteoError(f"{brokers.where}: {e.args[0].str()}") from None
+
+
+_TAIL: Final = ("begin", "partition", "where", "limit", "follow", "key")
+_PRODUCE: Final = ("anyway", "yes_production", "key")
+_OPTIONS: Final = {"begin": "--from"}
+
+
+def _refuse_others(args: argparse.Namespace) -> None:
+    """Refuse an option that does not go with the action."""
+    own = {"tail": _TAIL, "produce": _PRODUCE}.get(args.action, ())
+    for name in {*_TAIL, *_PRODUCE}.difference(own):
+        if getattr(args, name) not in (None, False) or (name == "follow" and args.follow is False):
+            option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+            raise UsageError(f"{option} does not go with `topics {args.action}` (see --help)")
+
+
+def _one(names: Sequence[str]) -> str:
+    if len(names) != 1:
+        raise UsageError("name one topic, for example orders")
+    return names[0]
 
 
 def _checked(names: Sequence[str]) -> tuple[str, ...]:

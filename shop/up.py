@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from shop import (
     kafka,
     options,
     postgres,
+    retention,
     screen,
     windows,
 )
@@ -36,7 +38,7 @@ from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.informing import Informing
 from shop.kafka_broker import Broker
-from shop.ledger import Account, Books, Evidence, cross_check, read_evidence
+from shop.ledger import Account, Books, Evidence, cross_check, may_lack_profiles, read_evidence
 from shop.observer import Observer, Sample, count
 from shop.outage import first_line
 from shop.say import say
@@ -148,6 +150,7 @@ class Up:
         self._ends_at: float | None = None
         self._observer: Observer | None = None
         self._evidence: Evidence | None = None
+        self._profiles: subprocess.Popen[bytes] | None = None
         self._refreshes = 0
         self._restarts: dict[str, int] = {}
         self._commands: dict[str, tuple[str, ...]] = dict(COMMANDS)
@@ -166,6 +169,7 @@ class Up:
                 return ExitCode.OK
             return self._run(self._stack.settings)
         finally:
+            self._end_profiles()
             self._supervisor.kill()
             self._stack.stop()
             self._supervisor.write_snapshot(self._stack.statuses(), force=True)
@@ -173,7 +177,7 @@ class Up:
 
     def _run(self, settings: Settings) -> int:
         books = self._prepare(settings)
-        if not self._seed(settings):
+        if not self._seed(settings, books):
             return ExitCode.OK
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
             self._evidence = read_evidence(conn) if self._accounts else None
@@ -213,6 +217,8 @@ class Up:
                 self._say(windows.in_words(rebuilt))
         if created := kafka.create_topics(settings.kafka):
             self._say(f"topics: created {', '.join(created)}")
+        if changed := retention.keep_profiles(settings.kafka):
+            self._say(f"topics: changed {'; '.join(changed)}")
         self._published = self._publishing.attempt(self._stack.publish)
         books = Books(settings.kafka)
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
@@ -230,14 +236,22 @@ class Up:
         self._supervisor.start(Process(name, argv, self._stack.env, grace))
         self._supervisor.write_snapshot(self._stack.statuses(), force=True)
 
-    def _seed(self, settings: Settings) -> bool:
+    def _seed(self, settings: Settings, books: Books) -> bool:
         """Make the start population if there are no customers; False if stopped meanwhile.
+
+        Of a shop that has some, publish in the background those that its topics may lack: a
+        history was written, or the topics were recreated.
 
         Raises:
             JangteoError: if it fails.
         """
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
             if conn.execute("SELECT 1 FROM users LIMIT 1").fetchone():
+                if may_lack_profiles(conn, books.logs):
+                    self._say("publishing customers and products that the topics may lack")
+                    argv = [sys.executable, "-m", "generators.profiles"]
+                    log = self._supervisor.log_of("profiles")
+                    self._profiles = spawn(argv, log=log, env=self._stack.env)
                 return True
         sizes = [("--users", self._args.users), ("--products", self._args.products)]
         argv = [sys.executable, "-m", "generators.seed"]
@@ -309,6 +323,7 @@ class Up:
         """
         self._stop.clear()
         self._say("stopping the generators")
+        self._end_profiles()
         self._supervisor.stop(self._generators)
         patient = self._loop(lambda: self._supervisor.stopped(self._generators))
         if patient and self._observer:
@@ -319,6 +334,11 @@ class Up:
         self._say("stopping the other processes")
         self._supervisor.stop(self._supervisor.names)
         self._loop(self._supervisor.stopped)
+
+    def _end_profiles(self) -> None:
+        """End what publishes in the background; the next start resumes it."""
+        if self._profiles:
+            end(self._profiles, signal.SIGTERM, 5.0)
 
     def _drain(self, observer: Observer, deadline: float) -> bool:
         """Wait until nothing published is left to take; False if a signal came."""

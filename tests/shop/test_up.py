@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import psycopg
 import pytest
 
 from shop import consistency, postgres, stackfile, supervisor
+from shop import kafka as shop_kafka
 from shop import settings as shop_settings
+from shop.model import ID_FIELD, TOPICS
 from shop.settings import EMBEDDED_PORTS
 from shop.stack import end_leftovers
 from shop.supervisor import Status
@@ -188,6 +191,18 @@ def test_given_servers_are_used_instead_of_embedded_ones(
         assert row == (result["stored"]["orders"], True), "a message for each revision"
         assert consistency.check(conn) == []
     assert where.password not in done.stderr
+    # Whoever reads the topics from their beginning knows everybody whom an order names.
+    read = {
+        topic: [
+            msgspec.json.decode(m.value() or b"") for m in shop_kafka.read(settings.kafka, topic)
+        ]
+        for topic in TOPICS
+    }
+    assert len(read["orders"]) == result["published"]["orders"]
+    for topic in ("users", "products"):
+        known = {event[ID_FIELD[topic]] for event in read[topic]}
+        assert {order[ID_FIELD[topic]] for order in read["orders"]} <= known
+        assert len(known) == len(read[topic]) == result["stored"][topic]
 
 
 @pytest.mark.slow
