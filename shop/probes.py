@@ -19,6 +19,7 @@ import redis
 from confluent_kafka import KafkaException, libversion
 
 from shop import cache, java, kafka, kafka_jars, ledger, postgres
+from shop.boot import same_process
 from shop.clock import KST, utc_now
 from shop.errors import JangteoError, UnreachableError
 from shop.kafka_broker import jvm
@@ -28,7 +29,7 @@ from shop.outage import first_line
 from shop.postgres import Connection
 from shop.settings import KAFKA_HOME, Settings
 from shop.stack_env import SERVER_PREFIXES
-from shop.stackfile import Stack, find_stack, read_stack, same_process
+from shop.stackfile import Stack, find_stack, read_stack
 from shop.supervisor import State, read_snapshot
 
 Level = Literal["ok", "wrong", "unreachable"]

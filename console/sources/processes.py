@@ -18,9 +18,9 @@ from console.reading import Rate
 from console.sources import READ_DEADLINE_S, Where
 from console.text import printable
 from shop import cache, control
+from shop.boot import same_process
 from shop.cache import Heartbeat
 from shop.clock import utc_now
-from shop.stackfile import same_process
 from shop.supervisor import State, Status, read_snapshot
 
 SCENARIOS: Final = control.CONTROL + "scenarios"
@@ -45,7 +45,7 @@ class ProcessSource:
         self._beats: dict[str, Heartbeat] = {}
         self._counts: dict[str, tuple[datetime, int]] = {}
         self._rates: dict[str, Rate] = {}
-        self._known: dict[tuple[int, float], psutil.Process] = {}
+        self._known: dict[tuple[int, str], psutil.Process] = {}
 
     def read(self) -> Processes:
         """Return them: servers first, in the supervisor's order, then strangers by name.
@@ -97,7 +97,7 @@ class ProcessSource:
         pid = status.pid if status else beat.pid if beat else None
         state = beat.state if beat else "silent"
         if status:
-            alive = status.pid is None or same_process(status.pid, status.pid_started or 0.0)
+            alive = status.pid is None or same_process(status.pid, status.pid_started or "")
             if status.state != State.RUNNING.value or beat is None:
                 state = status.state
             if not alive:

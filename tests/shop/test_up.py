@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import pytest
 
-from shop import consistency, postgres, stackfile, supervisor
+from shop import boot, consistency, postgres, stackfile, supervisor
 from shop import settings as shop_settings
 from shop.settings import EMBEDDED_PORTS
 from shop.stack import end_leftovers
@@ -123,7 +123,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 
 def gone(pids: list[int]) -> bool:
-    return not any(stackfile.process_started(pid) for pid in pids)
+    return not any(boot.process_started(pid) for pid in pids)
 
 
 def kill_and_see_it_back(shop: Shop, name: str) -> None:
@@ -272,7 +272,7 @@ def test_what_a_crash_left_is_ended_and_strangers_are_not(tmp_path: Path) -> Non
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) for _ in range(2)
     ]
     try:
-        started = [stackfile.process_started(p.pid) for p in sleepers]
+        started = [boot.process_started(p.pid) for p in sleepers]
         assert started[1]
         reused = started[1] - 3600.0
         snapshot = supervisor.Supervisor(tmp_path)
