@@ -115,6 +115,14 @@ class Holder(NamedTuple):
         """Whether the number is not to be had."""
         return self.left_s is not None and self.left_s > 0 and not self.dead
 
+    @property
+    def beats(self) -> bool:
+        """Whether it was renewed lately, and not by what a container restarted in its place ran."""
+        restarted = (self.hostname, self.pid) == (platform.node(), os.getpid())
+        return (self.left_s or 0) > TTL_S - 3 * RENEW_EVERY_S and not (
+            restarted and self.host != host_id()
+        )
+
     def in_words(self) -> str:
         """Say who it is."""
         since = (
@@ -147,9 +155,8 @@ class NodeLease:
         where: PostgreSQL.
         name: of the process; the first to have it keeps it, others get the number appended.
         nodes: numbers to choose from, the preferred first.
-        exact: the number that was asked for by hand, or that the work cannot do without; it is
-            part of the name if it is not 0 and `named`.
-        named: whether `name` is made unique.
+        exact: the only number that will do; part of the name if it is not 0 and `named`.
+        named: of a generator, whose name is made unique and whose number may be given by hand.
         seconds: since boot.
 
     Attributes:
@@ -213,7 +220,8 @@ class NodeLease:
                 outage.over()
                 self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
                 self._thread.start()
-                get_logger().info("node leased", node=self.node, name=self.name)
+                log = get_logger().info if self._named else get_logger().debug
+                log("node leased", node=self.node, name=self.name)
                 return True
         return False
 
@@ -288,7 +296,7 @@ class NodeLease:
         node = passed[0] if passed else min(free, key=lambda n: by_node[n].ceiling_ms)
         name = self._wanted
         if self._named:
-            names = {h.name for h in found if h.living}
+            names = {h.name for h in found if h.living and h.beats}
             if self._exact or name in names:
                 name = f"{name}-{node}"
         return _Granted(node, name, by_node[node].ceiling_ms)
@@ -296,9 +304,9 @@ class NodeLease:
     def _taken(self, held: Sequence[Holder]) -> str:
         if self._exact is not None and held:
             by = held[0].in_words()
-            if self._exact in LIVE_NODES:
+            if self._named:
                 return f"--node {self._exact} is taken by {by}; leave --node out to get a free one"
-            return f"{self._wanted}: its node {self._exact} is taken by {by}; end that one first"
+            return f"its ids need node {self._exact}, which {by} holds; run it when that has ended"
         who = ", ".join(f"{h.node} {h.in_words()}" for h in held)
         return f"all {len(held)} node numbers are taken; end one of: {who}"
 

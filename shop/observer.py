@@ -39,6 +39,7 @@ class Sample:
         monitor: the cache monitor line.
         away: what did not answer, in words.
         restarts: how often the operator asked for each process to be restarted.
+        beats: what each process last said of itself, by name.
     """
 
     account: Account | None = None
@@ -48,6 +49,7 @@ class Sample:
     monitor: str = ""
     away: tuple[str, ...] = ()
     restarts: Mapping[str, int] = field(default_factory=dict)
+    beats: Mapping[str, cache.Heartbeat] = field(default_factory=dict)
 
     @property
     def lag(self) -> int | None:
@@ -116,7 +118,8 @@ class Observer(threading.Thread):
 
     def _look_at_cache(self, seen: Sample) -> Sample:
         line = monitor.read(self._redis, utc_now(), self._settings.lang)
-        return replace(seen, monitor=line, restarts=control.restarts(self._redis))
+        beats = {beat.name: beat for beat in cache.heartbeats(self._redis)}
+        return replace(seen, monitor=line, restarts=control.restarts(self._redis), beats=beats)
 
     def _look_at_tables(self, seen: Sample) -> Sample:
         began = time.monotonic()

@@ -9,6 +9,7 @@ from typing import Final
 import redis
 
 from shop import cache
+from shop.timing import RedisClock
 
 EVERY_S: Final = 1.0
 
@@ -25,6 +26,7 @@ class Pulse:
     def __init__(
         self, r: redis.Redis, name: str, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
+        self._clock = RedisClock(r)
         self._redis = r
         self._name = name
         self._monotonic = monotonic
@@ -37,6 +39,6 @@ class Pulse:
             return
         self._next = now + EVERY_S
         try:
-            cache.beat(self._redis, self._name, state, fields)
+            cache.beat(self._redis, self._name, state, fields, clock=self._clock)
         except redis.RedisError:
             self._next = now + 5 * EVERY_S  # away: do not spend a connection time-out a second

@@ -31,6 +31,12 @@ BOUND_S: Final = 60.0
 """Clocks that differ by more are not used: what depends on them waits, or is refused."""
 EVERY_S: Final = 10.0
 """How often a server is asked for its time."""
+RETRY_S: Final = 0.5
+"""The same while it has never answered."""
+
+
+_said: Final[set[str]] = set()
+"""Servers whose clocks this process has reported to differ."""
 
 
 class ServerClock:
@@ -40,16 +46,18 @@ class ServerClock:
         server: for messages, e.g. ``PostgreSQL``.
         wall: this machine's wall clock, for comparison.
         seconds: since boot.
+
+    Attributes:
+        server: the same.
     """
 
     def __init__(
         self, server: str, *, wall: Clock = utc_now, seconds: Callable[[], float] = boottime
     ) -> None:
-        self._server = server
+        self.server = server
         self._wall = wall
         self._seconds = seconds
         self._anchor: tuple[datetime, float] | None = None
-        self._said = False
 
     def __call__(self) -> datetime:
         """Return the server's time, UTC."""
@@ -75,15 +83,24 @@ class ServerClock:
         """
         self._anchor = (at.astimezone(timezone.utc), (before + after) / 2)
         apart = self.apart
-        if abs(apart) > SAID_S and not self._said:
-            self._said = True
+        said = self.server in _said
+        if abs(apart) > SAID_S and not said:
+            _said.add(self.server)
             get_logger().warning(
-                f"this machine's clock is {in_words(apart)} that of {self._server}; "
+                f"this machine's clock is {in_words(apart)} that of {self.server}; "
                 "set one of them right (NTP)", seconds=round(apart, 1),
             )  # fmt: skip
-        elif self._said and abs(apart) <= SAID_S:
-            self._said = False
-            get_logger().info(f"this machine's clock agrees with that of {self._server} again")
+        elif said and abs(apart) <= SAID_S:
+            _said.discard(self.server)
+            get_logger().info(f"this machine's clock agrees with that of {self.server} again")
+
+    def stamp(self) -> int:
+        """Return the time for Kafka's records, milliseconds; 0 if this machine's clock will do.
+
+        A broker refuses records of more than an hour ahead, and keeps those too long that are
+        dated behind.
+        """
+        return int(self().timestamp() * 1_000) if abs(self.apart) > SAID_S else 0
 
     @property
     def asked(self) -> bool:
@@ -96,13 +113,40 @@ class ServerClock:
         return (self._wall() - self()).total_seconds()
 
 
+class RedisClock:
+    """Redis's clock: what is kept in Redis is dated by it, so that its age is known to everybody.
+
+    Args:
+        r: Redis; asked every few seconds, when the time is wanted.
+        seconds: since boot.
+    """
+
+    def __init__(self, r: redis.Redis, *, seconds: Callable[[], float] = boottime) -> None:
+        self._redis = r
+        self._seconds = seconds
+        self._clock = ServerClock("Redis", seconds=seconds)
+        self._next = float("-inf")
+
+    def __call__(self) -> datetime:
+        """Return what time it is there, UTC.
+
+        Raises:
+            redis.RedisError: if it is to be asked and does not answer.
+        """
+        if self._seconds() >= self._next:
+            self._clock.ask(lambda: redis_time(self._redis))
+            self._next = self._seconds() + EVERY_S
+        return self._clock()
+
+
 class ClockWatch(threading.Thread):
     """Keeps a clock that follows PostgreSQL's, and doubts it where Redis's agrees with ours.
 
     Args:
-        where: PostgreSQL; None if the caller feeds `clock` itself.
+        where: PostgreSQL; None if somebody else keeps `clock`.
         r: Redis, as a second opinion; None if there is none.
         stop: ends the thread.
+        clock: PostgreSQL's; made if there is none yet.
 
     Attributes:
         clock: PostgreSQL's.
@@ -114,10 +158,11 @@ class ClockWatch(threading.Thread):
         r: redis.Redis | None,
         stop: threading.Event,
         *,
+        clock: ServerClock | None = None,
         wall: Clock = utc_now,
     ) -> None:
         super().__init__(name="clocks", daemon=True)
-        self.clock = ServerClock("PostgreSQL", wall=wall)
+        self.clock = clock or ServerClock("PostgreSQL", wall=wall)
         self._where = where
         self._redis = r
         self._stop_event = stop
@@ -125,9 +170,15 @@ class ClockWatch(threading.Thread):
 
     def run(self) -> None:
         """Ask every few seconds, until stopped."""
+        doubted = ""
         while True:
             self.look()
-            if self._stop_event.wait(EVERY_S):
+            before, doubted = doubted, self.trouble
+            if doubted and not before:
+                get_logger().warning("waiting", waiting_for=doubted)
+            elif before and not doubted:
+                get_logger().info("PostgreSQL's clock is believed again")
+            if self._stop_event.wait(EVERY_S if self.clock.asked else RETRY_S):
                 return
 
     def look(self) -> None:
@@ -147,6 +198,11 @@ class ClockWatch(threading.Thread):
                 get_logger().debug("clock of Redis not known", error=first_line(e))
 
     @property
+    def hindered(self) -> str:
+        """The same, and also while PostgreSQL has never answered: then its time is not known."""
+        return self.trouble if self.clock.asked else "PostgreSQL's clock"
+
+    @property
     def trouble(self) -> str:
         """Why PostgreSQL's clock is not to be believed; empty if it is.
 
@@ -158,6 +214,37 @@ class ClockWatch(threading.Thread):
             return ""
         others = "those of this machine and of Redis"
         return f"PostgreSQL's clock to be set right (it is {in_words(-apart)} {others})"
+
+
+def clock_of(conn: Connection) -> ServerClock:
+    """Return a clock that follows PostgreSQL's from now on; for what ends soon.
+
+    Raises:
+        psycopg.Error: if it does not answer.
+    """
+    clock = ServerClock("PostgreSQL")
+    clock.ask(lambda: postgres_time(conn))
+    return clock
+
+
+class ClocksDifferError(JangteoError):
+    """Two clocks differ by more than the bound: what depends on the time must not be done now."""
+
+
+def agreed_clock(conn: Connection) -> ServerClock:
+    """Return a clock that follows PostgreSQL's, if this machine's says the same.
+
+    Raises:
+        ClocksDifferError: if they differ by more than `BOUND_S`; says by how much, what to do.
+        psycopg.Error: if PostgreSQL does not answer.
+    """
+    clock = clock_of(conn)
+    if abs(clock.apart) > BOUND_S:
+        raise ClocksDifferError(
+            f"this machine's clock is {in_words(clock.apart)} that of PostgreSQL, more than "
+            f"{BOUND_S:.0f} s: nothing was done; set the wrong one right (NTP)"
+        )
+    return clock
 
 
 def in_words(seconds: float) -> str:
