@@ -133,7 +133,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 return discard(target)
             if isinstance(target, ParquetTarget):  # its ids are those of a data set of its own
                 return fill(target, asked, settings, stop)
-            with lease.leased(settings.postgres, "backfill", stop, exact=asked.node) as held:
+            with lease.leased(lease.server(settings), "backfill", stop, exact=asked.node) as held:
                 return fill(target, asked, settings, stop, held) if held else ExitCode.FAILED
     except psycopg.Error as e:
         raise failures.kind(e)(

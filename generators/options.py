@@ -82,7 +82,7 @@ def leased(
     Its `name`, that of the heartbeat and the streams, is the topic; of a second generator of the
     same kind, or of one with a `--node`, the number follows: ``orders-2``.
     """
-    with lease.leased(settings.postgres, topic, stop, exact=args.node, named=True) as held:
+    with lease.leased(lease.server(settings), topic, stop, exact=args.node, named=True) as held:
         yield held
 
 

@@ -205,7 +205,7 @@ def spoiling(  # noqa: PLR0917  (what a generator has)
         return
     name = held.name
     nodes = (FAULT_NODE, *reversed(LIVE_NODES))
-    with lease.leased(settings.postgres, f"{name}-faults", stop, nodes=nodes) as own:
+    with lease.leased(lease.server(settings), f"{name}-faults", stop, nodes=nodes) as own:
         if own is None:
             yield None
             return

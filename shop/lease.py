@@ -34,7 +34,7 @@ from shop.ids import EPOCH_MS, NODES, IdGenerator
 from shop.log import get_logger
 from shop.outage import Outage, first_line
 from shop.postgres import Connection
-from shop.settings import PostgresSettings
+from shop.settings import PostgresSettings, Settings
 from shop.sqlstate import Verdict, judge
 from shop.timing import ServerClock
 
@@ -352,6 +352,18 @@ def leased(
         yield lease if lease.take(stop) else None
     finally:
         lease.release()
+
+
+def server(settings: Settings) -> PostgresSettings:
+    """Return where node numbers are leased.
+
+    Raises:
+        UsageError: if that is not set.
+    """
+    try:
+        return settings.postgres
+    except UsageError as e:
+        raise UsageError(f"{e}; the node number of its ids is leased there") from None
 
 
 def explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:

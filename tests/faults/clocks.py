@@ -27,7 +27,8 @@ class WallClock:
         if not library.exists():
             source = Path(__file__).with_name("clock_shim.c")
             subprocess.run(
-                [compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(source)], check=True
+                [compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"],
+                check=True,
             )
         self._file = directory / f"{name}.offset"
         self.set(0)

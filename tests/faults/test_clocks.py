@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 from clocks import DAY_S, WallClock
-from processes import ROOT, Ingest, caught_up, wait_until
-from samples import message, order, publish
+from processes import ROOT, Ingest, caught_up, publish, wait_until
+from samples import message, order
 from stage import drain_time
 
 from shop import boot, cache
