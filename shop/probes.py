@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException, libversion
 
 from shop import cache, java, kafka, kafka_jars, lease, ledger, postgres, timing
 from shop.boot import same_process
-from shop.clock import KST
+from shop.clock import KST, SAID_S
 from shop.errors import JangteoError, UnreachableError
 from shop.kafka_broker import jvm
 from shop.log import redact
@@ -234,7 +234,7 @@ def _nodes(conn: Connection) -> Finding:
 def clock_finding(clock: ServerClock) -> Finding:
     """Compare this machine's clock with a server's."""
     subject, apart = f"clock of {clock.server}", clock.apart
-    if abs(apart) <= timing.SAID_S:
+    if abs(apart) <= SAID_S:
         return ok(subject, f"agrees with this machine's to {abs(apart):.1f} s")
     text = f"this machine's is {timing.in_words(apart)} it"
     return wrong(

@@ -15,7 +15,7 @@ import psycopg
 
 from shop import postgres
 from shop.boot import boottime
-from shop.clock import Clock, utc_now
+from shop.clock import SAID_S, Clock, utc_now
 from shop.errors import JangteoError
 from shop.log import get_logger
 from shop.outage import first_line
@@ -25,8 +25,6 @@ from shop.settings import PostgresSettings
 if TYPE_CHECKING:
     import redis
 
-SAID_S: Final = 5.0
-"""Clocks that differ by more are reported; NTP keeps them within milliseconds."""
 BOUND_S: Final = 60.0
 """Clocks that differ by more are not used: what depends on them waits, or is refused."""
 EVERY_S: Final = 10.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
 import msgspec
@@ -16,6 +17,7 @@ from console import verdict
 from console.model import Process, Processes
 from console.reading import Rate
 from console.sources import READ_DEADLINE_S, Where
+from console.sources.redis import clock_ahead
 from console.text import printable
 from shop import cache, control
 from shop.boot import same_process
@@ -60,7 +62,8 @@ class ProcessSource:
         scenarios: tuple[str, ...] = ()
         try:
             client = self._connection()
-            self._beats = {b.name: b for b in cache.heartbeats(client)}
+            shift = timedelta(seconds=clock_ahead(client))
+            self._beats = {b.name: replace(b, at=b.at + shift) for b in cache.heartbeats(client)}
             settings = {name: control.read(client, name) for name in control.GENERATORS}
             scenarios = read_scenarios(client, utc_now())
         except redis.RedisError:
