@@ -93,7 +93,7 @@ def _continue(  # noqa: PLR0917  (what `run` has)
             raise UnreachableError(f"cannot reach Redis: {first_line(e)}") from None
     if stop.is_set():
         return ExitCode.OK
-    _warn(r, left)
+    _warn(r, left, held.clock())
     start = sequel.marks["orders"]
     clock = catching_up(start, args.speed, clock=held.clock) if args.speed else held.clock
     clocks = ClockWatch(None, r, stop, clock=held.clock)
@@ -201,10 +201,10 @@ def _line(topic: str, settings: Settings, r: redis.Redis, stamp: Callable[[], in
     return Line(outbox, Steering(r, topic), Pulse(r, topic))
 
 
-def _warn(r: redis.Redis, left: Left) -> None:
+def _warn(r: redis.Redis, left: Left, now: datetime) -> None:
     """Say what of the operator's will has no effect."""
     try:
-        started = scenario_control.started(r, utc_now())
+        started = scenario_control.started(r, now)
     except redis.RedisError:
         return
     if started:

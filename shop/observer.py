@@ -19,6 +19,7 @@ from shop.model import TOPICS
 from shop.outage import first_line
 from shop.postgres import Connection
 from shop.settings import Settings
+from shop.timing import redis_time
 
 EVERY_S: Final = 1.0
 LOG_EVERY_S: Final = 2.0
@@ -117,7 +118,7 @@ class Observer(threading.Thread):
             self.latest = seen
 
     def _look_at_cache(self, seen: Sample) -> Sample:
-        line = monitor.read(self._redis, utc_now(), self._settings.lang)
+        line = monitor.read(self._redis, redis_time(self._redis), self._settings.lang)
         beats = {beat.name: beat for beat in cache.heartbeats(self._redis)}
         return replace(seen, monitor=line, restarts=control.restarts(self._redis), beats=beats)
 

@@ -22,8 +22,8 @@ from console.text import printable
 from shop import cache, control
 from shop.boot import same_process
 from shop.cache import Heartbeat
-from shop.clock import utc_now
 from shop.supervisor import State, Status, read_snapshot
+from shop.timing import redis_time
 
 SCENARIOS: Final = control.CONTROL + "scenarios"
 SERVERS: Final = ("postgres", "redis", "kafka")
@@ -65,7 +65,7 @@ class ProcessSource:
             shift = timedelta(seconds=clock_ahead(client))
             self._beats = {b.name: replace(b, at=b.at + shift) for b in cache.heartbeats(client)}
             settings = {name: control.read(client, name) for name in control.GENERATORS}
-            scenarios = read_scenarios(client, utc_now())
+            scenarios = read_scenarios(client, redis_time(client))
         except redis.RedisError:
             self.reset()
             if not statuses:
