@@ -167,6 +167,39 @@ def test_generators_write_nothing_to_postgresql_but_their_lease(
     assert held == (0,)
 
 
+def test_a_run_that_publishes_nothing_is_no_success(redis_client: redis.Redis, start: Start):
+    process = start("generators.orders", "--rate", "100", "--for", "1")
+    assert process.popen.wait(30) == 1
+    assert "nothing was published while waiting for the cache" in process.log
+
+
+def test_a_node_that_is_taken_is_refused_in_one_line(
+    settings: Settings, redis_client: redis.Redis, start: Start
+):
+    fill_cache(redis_client)
+    first = start("generators.users", "--rate", "10", "--node", "3")
+    first.says("node leased")
+    second = start("generators.orders", "--node", "3")
+    assert second.popen.wait(30) == 2
+    assert f"--node 3 is taken by users-3 (pid {first.popen.pid} on " in second.log
+    assert len(second.log.splitlines()) == 1
+    assert first.stop() == 0
+
+
+def test_publishing_outlasts_postgresql_and_resumes(
+    servers: Any, settings: Settings, redis_client: redis.Redis, start: Start
+):
+    fill_cache(redis_client)
+    process = start("generators.orders", "--rate", "200")
+    wait_until(lambda: published(redis_client, "orders") > 0, "orders")
+    servers.postgres.kill()
+    before = published(redis_client, "orders")
+    wait_until(lambda: published(redis_client, "orders") > before + 200, "orders without it")
+    servers.postgres.start()
+    assert process.stop() == 0
+    assert "waiting_for=" not in process.log
+
+
 def test_makers_of_ids_side_by_side_lose_no_order(
     settings: Settings, redis_client: redis.Redis, start: Start
 ):
@@ -179,8 +212,9 @@ def test_makers_of_ids_side_by_side_lose_no_order(
     assert shop.stop() == 0
     orders = read_topic(settings, "orders")
     assert len({o.order_id for o in orders}) == len(orders) > 8_000
-    named = {re.search(r"node=(\d+) name=(\S+)", p.log).group(0) for p in (shop, *others)}
-    assert len(named) == 3
+    mine, *named = (re.findall(r"node=\d+ name=\S+", p.log) for p in (shop, *others))
+    assert mine == ["node=0 name=orders"]
+    assert all(mine != other != [] for other in named)
 
 
 @pytest.mark.usefixtures("topics")

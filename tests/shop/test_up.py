@@ -17,9 +17,11 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
+import redis
 
-from shop import boot, consistency, postgres, stackfile, supervisor
+from shop import boot, cache, consistency, control, postgres, readiness, stackfile, supervisor
 from shop import settings as shop_settings
+from shop.clock import utc_now
 from shop.settings import EMBEDDED_PORTS
 from shop.stack import end_leftovers
 from shop.supervisor import Status
@@ -187,6 +189,45 @@ def test_given_servers_are_used_instead_of_embedded_ones(
         assert row == (result["stored"]["orders"], True), "a message for each revision"
         assert consistency.check(conn) == []
     assert where.password not in done.stderr
+
+
+def test_the_time_begins_when_all_are_at_work_and_nothing_published_is_no_success(
+    shop: Shop, settings: shop_settings.Settings, redis_client: redis.Redis
+) -> None:
+    for name in control.GENERATORS:
+        control.set_paused(redis_client, name, paused=True)
+    where = settings.postgres
+    url = f"postgresql://{where.user}:{where.password}@{where.host}:{where.port}/{where.db}"
+    given = ("--postgres", url, "--redis", settings.redis_url)
+    kafka = ("--kafka", settings.kafka.bootstrap_servers)
+    sizes = ("--users", "50", "--products", "20")
+    done = shop.run("--for", "2", "--json", *sizes, *given, *kafka)
+    assert done.returncode == 1, done.stderr
+    assert "nothing was published" in done.stderr
+    said = done.stderr + done.stdout
+    assert "the 2 s of --for begin now" in said
+    assert said.index("the shop is open") < said.index("the 2 s of --for begin now")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "ready"),
+    [
+        ("orders", {"published": "0"}, False),
+        ("orders", {"published": "3"}, True),
+        ("grader", {}, False),
+        ("grader", {"last_run": "2026-01-01T00:00:00Z"}, True),
+        ("ingest", {"batches": "1"}, True),
+        ("cache", {"refreshes": "0"}, False),
+    ],
+)
+def test_a_process_is_ready_when_it_has_done_its_first_work(
+    name: str, fields: dict[str, str], ready: bool
+) -> None:
+    beat = cache.Heartbeat(name, 7, "running", utc_now(), fields)
+    this, earlier = (Status(name, pid, None, "running", 0, None, None) for pid in (7, 8))
+    assert (readiness.not_ready([name], [this], {name: beat}) == []) is ready
+    assert readiness.not_ready([name], [earlier], {name: beat}) == [name]
+    assert readiness.not_ready([name], [this], {}) == [name]
 
 
 @pytest.mark.slow
