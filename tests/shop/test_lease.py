@@ -84,6 +84,13 @@ def test_a_node_that_is_taken_is_refused_with_who_has_it(settings: Settings, oth
         assert mine.node == 0
 
 
+def test_a_second_continuation_is_refused_with_who_runs(settings: Settings) -> None:
+    with held(settings.postgres, "continuation", exact=HISTORY_NODE):
+        for other in ("continuation", "backfill"):
+            with pytest.raises(UsageError, match=r"need node 13, which continuation \(pid "):
+                NodeLease(settings.postgres, other, exact=HISTORY_NODE).take()
+
+
 def test_when_all_are_taken_it_says_by_whom(settings: Settings) -> None:
     leases = [NodeLease(settings.postgres, f"maker{n}") for n in LIVE_NODES]
     try:

@@ -280,6 +280,29 @@ def test_without_a_network_the_shop_runs_on_a_broker_in_memory(shop: Shop) -> No
     assert "Tansu (Kafka in memory)" in done.stderr
 
 
+@pytest.mark.slow
+def test_generating_beside_a_running_shop_loses_no_order(shop: Shop) -> None:
+    """The same command in two terminals, while the shop sells by itself."""
+    shop.start("--plain", "--users", "3000", "--products", "1200")
+    shop.wait_for(lambda: shop.orders() > 0)
+    words = ("--rate", "5000", "--limit", "5000", "--seed", "1")
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "generators.orders", *words],
+            env={**shop.env, "JANGTEO_DATA_DIR": str(shop.data_dir)},
+            stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for maker in makers:
+        _, said = maker.communicate(timeout=240)
+        assert maker.returncode == 0, said
+    shop.wait_for(lambda: shop.orders() > 10_000)
+    with shop.connect() as conn:
+        row = conn.execute("SELECT sum(ignored), sum(rejected) FROM ingest_offsets").fetchone()
+    assert row == (0, 0)
+
+
 def test_sigterm_ends_everything_and_a_second_start_keeps_the_data(shop: Shop) -> None:
     began = shop.start("--plain", "--users", "50", "--products", "20")
     shop.wait_for(lambda: "the shop is open" in shop.out.read_text())
