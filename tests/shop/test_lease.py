@@ -17,7 +17,7 @@ import pytest
 from shop import lease, postgres
 from shop.errors import UnreachableError, UsageError
 from shop.ids import EPOCH_MS, IdGenerator, time_of
-from shop.lease import LIVE_NODES, LeaseLostError, NodeLease, holders
+from shop.lease import HISTORY_NODE, LIVE_NODES, LeaseLostError, NodeLease, holders
 from shop.postgres import Connection
 from shop.settings import PostgresSettings, Settings
 
