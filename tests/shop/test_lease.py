@@ -76,7 +76,7 @@ def test_two_processes_have_two_nodes_and_two_names(settings: Settings, other: O
 def test_a_node_that_is_taken_is_refused_with_who_has_it(settings: Settings, other: Other) -> None:
     with (
         pytest.raises(UsageError, match=rf"--node 0 is taken by orders \(pid {other.process.pid} "),
-        held(settings.postgres, exact=0),
+        held(settings.postgres, exact=0, named=True),
     ):
         pass
     other.end()  # released: to be had at once
@@ -118,8 +118,8 @@ def test_a_holder_of_another_machine_is_left_alone_until_its_lease_ends(
 ) -> None:
     other.end(signal.SIGKILL)
     pg.execute("UPDATE node_leases SET host = 'elsewhere' WHERE node = 0")
-    with pytest.raises(UsageError, match="taken"):
-        NodeLease(settings.postgres, "orders", exact=0).take()
+    with pytest.raises(UsageError, match="is taken by orders"):
+        NodeLease(settings.postgres, "orders", exact=0, named=True).take()
     pg.execute("UPDATE node_leases SET expires_at = now() WHERE node = 0")
     with held(settings.postgres, exact=0) as mine:
         assert mine.ids() > max(other.ids)
