@@ -58,6 +58,7 @@ def publish_orders(settings: Settings, first: int, number: int) -> None:
 
 
 @pytest.mark.parametrize("wrong", [DAY_S + HOUR_S, -DAY_S - HOUR_S])
+@pytest.mark.usefixtures("topics")
 def test_an_ingest_whose_clock_is_a_day_off_stores_all_and_stops(
     env: dict[str, str], settings: Settings, pg: Connection, clock: WallClock, wrong: int
 ) -> None:
@@ -77,6 +78,7 @@ def test_an_ingest_whose_clock_is_a_day_off_stores_all_and_stops(
         assert drain_time(ingest) < 10
 
 
+@pytest.mark.usefixtures("topics")
 def test_ids_do_not_repeat_when_the_clock_is_set_back_and_the_process_restarted(
     env: dict[str, str], settings: Settings, pg: Connection, clock: WallClock
 ) -> None:
@@ -174,6 +176,7 @@ def test_a_process_is_known_whatever_its_clock_says(env: dict[str, str], clock: 
     assert boot.process_started(process.pid) is None
 
 
+@pytest.mark.usefixtures("topics")
 def test_the_doctor_says_that_clocks_differ(env: dict[str, str], clock: WallClock) -> None:
     clock.set(2 * HOUR_S)
     done = start(env | clock.env, "shop.doctor", "--json")

@@ -141,6 +141,7 @@ def test_what_was_acknowledged_is_in_the_topic(
 
 
 @pytest.mark.parametrize("topic", ["users", "products", "orders"])
+@pytest.mark.usefixtures("topics")
 def test_a_generator_without_postgresql_says_what_it_needs_it_for(env: dict[str, str], topic: str):
     given = {k: v for k, v in env.items() if not k.startswith("POSTGRES_")}
     done = subprocess.run(
@@ -153,6 +154,7 @@ def test_a_generator_without_postgresql_says_what_it_needs_it_for(env: dict[str,
     assert "node number" in done.stderr
 
 
+@pytest.mark.usefixtures("topics")
 def test_generators_write_nothing_to_postgresql_but_their_lease(
     pg: Connection, redis_client: redis.Redis, start: Start
 ):
@@ -167,12 +169,14 @@ def test_generators_write_nothing_to_postgresql_but_their_lease(
     assert held == (0,)
 
 
+@pytest.mark.usefixtures("topics")
 def test_a_run_that_publishes_nothing_is_no_success(redis_client: redis.Redis, start: Start):
     process = start("generators.orders", "--rate", "100", "--for", "1")
     assert process.popen.wait(30) == 1
     assert "nothing was published while waiting for the cache" in process.log
 
 
+@pytest.mark.usefixtures("topics")
 def test_a_node_that_is_taken_is_refused_in_one_line(
     settings: Settings, redis_client: redis.Redis, start: Start
 ):
@@ -186,6 +190,7 @@ def test_a_node_that_is_taken_is_refused_in_one_line(
     assert first.stop() == 0
 
 
+@pytest.mark.usefixtures("topics")
 def test_publishing_outlasts_postgresql_and_resumes(
     servers: Any, settings: Settings, redis_client: redis.Redis, start: Start
 ):
@@ -200,6 +205,7 @@ def test_publishing_outlasts_postgresql_and_resumes(
     assert "waiting_for=" not in process.log
 
 
+@pytest.mark.usefixtures("topics")
 def test_makers_of_ids_side_by_side_lose_no_order(
     settings: Settings, redis_client: redis.Redis, start: Start
 ):

@@ -191,6 +191,7 @@ def test_given_servers_are_used_instead_of_embedded_ones(
     assert where.password not in done.stderr
 
 
+@pytest.mark.usefixtures("topics")
 def test_the_time_begins_when_all_are_at_work_and_nothing_published_is_no_success(
     shop: Shop, settings: shop_settings.Settings, redis_client: redis.Redis
 ) -> None:
