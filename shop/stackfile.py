@@ -19,9 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from shop.trust import DistrustError, read_own, write_private
-
 from shop.boot import same_process
+from shop.trust import DistrustError, read_own, write_private
 
 STACK_FILE: Final = "stack.json"
 DEFAULT_NAME: Final = ".jangteo"
@@ -57,8 +56,6 @@ class Stack:
     def alive(self) -> bool:
         """Whether the process that wrote the file still runs."""
         return same_process(self.pid, self.pid_started)
-
-
 
 
 def publish(stack: Stack) -> None:
