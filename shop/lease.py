@@ -358,12 +358,12 @@ def server(settings: Settings) -> PostgresSettings:
     """Return where node numbers are leased.
 
     Raises:
-        UsageError: if that is not set.
+        JangteoError: if that is not set, or is not allowed in production; says so.
     """
     try:
         return settings.postgres
-    except UsageError as e:
-        raise UsageError(f"{e}; the node number of its ids is leased there") from None
+    except JangteoError as e:
+        raise type(e)(f"{e}; the node number of its ids is leased there") from None
 
 
 def explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:

@@ -148,7 +148,7 @@ def test_a_generator_without_postgresql_says_what_it_needs_it_for(env: dict[str,
         [sys.executable, "-m", f"generators.{topic}", "--limit=3", "--rate=100"],
         env=given, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
     assert "POSTGRES_HOST" in done.stderr
     assert "node number" in done.stderr
