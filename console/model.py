@@ -157,6 +157,8 @@ class Redis(msgspec.Struct, frozen=True, kw_only=True):
         clients: connections.
         version: of Redis.
         refreshes: the last ones, oldest first.
+        clock_ahead: seconds by which this machine's clock is ahead of Redis's; times in `meta` are
+            this machine's.
     """
 
     meta: CacheMeta
@@ -173,6 +175,7 @@ class Redis(msgspec.Struct, frozen=True, kw_only=True):
     clients: int
     version: str
     refreshes: tuple[Refresh, ...] = ()
+    clock_ahead: float = 0.0
 
     @property
     def hit_rate_ever(self) -> float | None:

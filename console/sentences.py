@@ -51,6 +51,10 @@ BELOW_MIN = Sentence(
 )
 CACHE_OVERDUE = Sentence("cache overdue by {seconds} s", "캐시 갱신 {seconds}초 지연")
 CACHE_FAILED = Sentence("cache refresh failed: {error}", "캐시 갱신 실패: {error}")
+CLOCKS = Sentence(
+    "this machine's clock and that of {name} differ by {seconds} s",
+    "이 장비와 {name}의 시계가 {seconds}초 다름",
+)
 # What changed
 AWAY = Sentence("does not answer: {error}", "응답 없음: {error}")
 BACK = Sentence("answers again, after {duration}", "{duration} 만에 다시 응답")

@@ -41,6 +41,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
         spend: KRW, in that time.
         size: bytes of the database.
         connections: clients of the server.
+        clock_ahead: seconds by which this machine's clock is ahead of PostgreSQL's.
     """
 
     ingested: tuple[Ingested, ...]
@@ -50,6 +51,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
     spend: int
     size: int
     connections: int
+    clock_ahead: float = 0.0
 
 
 class GradeRun(msgspec.Struct, frozen=True, kw_only=True):

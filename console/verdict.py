@@ -17,6 +17,7 @@ from typing import Final
 from console import sentences as say
 from console.model import READINGS, SERVERS, Kafka, Lag, Snapshot
 from console.reading import Rate, Reading, State
+from shop.clock import SAID_S
 
 WINDOW: Final = 10
 """Samples that a verdict looks at: 20 s at one sample every 2 s."""
@@ -269,7 +270,7 @@ def health(snapshot: Snapshot) -> tuple[Health, tuple[str, ...]]:
             wrong.append(say.OF_STATE(name=name, state=reading.state.value, error=error))
         loading = loading or reading.state is State.LOADING
     wrong += _cluster_troubles(snapshot) + _lag_troubles(snapshot)
-    wrong += _cache_troubles(snapshot) + _process_troubles(snapshot)
+    wrong += _cache_troubles(snapshot) + _process_troubles(snapshot) + _clock_troubles(snapshot)
     if unreachable:
         return Health.UNREACHABLE, (*unreachable, *wrong)
     if wrong:
@@ -330,6 +331,15 @@ def _cache_troubles(snapshot: Snapshot) -> list[str]:
     if phase is Phase.FAILED and snapshot.redis.value:
         return [say.CACHE_FAILED(error=snapshot.redis.value.meta.error)]
     return []
+
+
+def _clock_troubles(snapshot: Snapshot) -> list[str]:
+    found = []
+    for name, reading in (("Redis", snapshot.redis), ("PostgreSQL", snapshot.postgres)):
+        ahead = reading.value.clock_ahead if reading.value else 0.0
+        if abs(ahead) > SAID_S:
+            found.append(say.CLOCKS(name=name, seconds=f"{ahead:+.0f}"))
+    return found
 
 
 def _process_troubles(snapshot: Snapshot) -> list[str]:

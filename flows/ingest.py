@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import partial
 
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
 
 from flows import heartbeat, lifecycle, metrics, progress
+from flows.clocks import watch
 from flows.decode import decode_batch
 from flows.lane import Lanes
 from flows.sink import PostgresSink
@@ -40,7 +42,8 @@ def build(config: Settings, stop: threading.Event, counts: Tally) -> Dataflow:
         counts: told of everything committed, and how the process is.
     """
     kafka, postgres = config.kafka, config.postgres
-    lanes = Lanes(stop)
+    clocks = watch(config, stop)
+    lanes = Lanes(stop, lambda: clocks.hindered)
     dataflow = Dataflow("ingest")
     for topic in config.ingest_topics:
         source = KafkaSource(
@@ -49,7 +52,7 @@ def build(config: Settings, stop: threading.Event, counts: Tally) -> Dataflow:
         store = Store(topic, window_s=config.spend_window, max_rejects=config.ingest_max_rejects)
         sink = PostgresSink(store, postgres, lanes, counts)
         messages = op.input(f"{topic}-kafka", dataflow, source)
-        batch = op.map(f"{topic}-decode", messages, decode_batch)
+        batch = op.map(f"{topic}-decode", messages, partial(decode_batch, clock=clocks.clock))
         if topic == "orders":
             batch = op.map(f"{topic}-spend", batch, fold(config.spend_window))
         op.output(f"{topic}-postgres", batch, sink)

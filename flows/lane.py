@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 MOST_UNDER_WAY: Final = 2
@@ -21,10 +21,12 @@ class Lane:
 
     Args:
         stop: set when the process is asked to end.
+        hindered: why nothing may be read now; empty if it may.
     """
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: threading.Event, hindered: Callable[[], str] = lambda: "") -> None:
         self.stop = stop
+        self._hindered = hindered
         self._stop_seen: float | None = None
         self._lock = threading.Lock()
         self._under_way = 0
@@ -35,7 +37,7 @@ class Lane:
     def has_room(self) -> bool:
         """Whether the source may hand out another batch."""
         with self._lock:
-            return self._under_way < MOST_UNDER_WAY
+            return self._under_way < MOST_UNDER_WAY and not self._hindered()
 
     @property
     def idle(self) -> bool:
@@ -86,12 +88,13 @@ class Lanes:
     Bytewax builds sources and sinks apart, each on its worker's thread; here they meet.
     """
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: threading.Event, hindered: Callable[[], str] = lambda: "") -> None:
         self._stop = stop
+        self._hindered = hindered
         self._lock = threading.Lock()
         self._lanes: dict[tuple[str, int], Lane] = {}
 
     def get(self, topic: str, worker: int) -> Lane:
         """Return the lane of a topic in a worker, made at the first call."""
         with self._lock:
-            return self._lanes.setdefault((topic, worker), Lane(self._stop))
+            return self._lanes.setdefault((topic, worker), Lane(self._stop, self._hindered))

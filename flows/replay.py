@@ -20,12 +20,13 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from shop import deadletters, kafka
-from shop.clock import Clock, utc_now
+from shop.clock import Clock
 from shop.deadletters import DeadLetter, Filter, Place
 from shop.errors import UsageError
 from shop.model import KEY_FIELD, Rejection, decode
 from shop.postgres import Connection
 from shop.settings import KafkaSettings
+from shop.timing import clock_of
 
 CHUNK: Final = 200
 """Rows of one transaction: at most 13 MB of payloads (`shop.deadletters.KEPT_PAYLOAD_BYTES`)."""
@@ -203,7 +204,7 @@ class Replay:
         chosen: which rows.
         edit: what is done to them.
         limit: how many rows are looked at, at most.
-        clock: for events dated in the future.
+        clock: for events dated in the future; PostgreSQL's by default.
         chunk: rows of one transaction.
     """
 
@@ -214,14 +215,14 @@ class Replay:
         edit: Edit,
         *,
         limit: int | None = None,
-        clock: Clock = utc_now,
+        clock: Clock | None = None,
         chunk: int = CHUNK,
     ) -> None:
         self._conn = conn
         self._chosen = chosen
         self._edit = edit
         self._limit = limit
-        self._clock = clock
+        self._clock = clock or clock_of(conn)
         self._chunk = chunk
 
     def dry_run(self) -> Iterator[Result]:

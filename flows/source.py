@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from datetime import datetime
+from typing import Any, ClassVar, Final, cast
 
 import psycopg
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
@@ -24,20 +24,21 @@ from flows.positions import LostOffsetsError, Positions, StoppedError, lost_offs
 from flows.tally import Tally
 from flows.topicid import DELETED, TopicIdWatch
 from shop import kafka
-from shop.clock import utc_now
+from shop.clock import UTC
 from shop.errors import ExitCode, JangteoError
 from shop.log import get_logger
 from shop.model import GROUPS
 from shop.outage import first_line
 from shop.settings import KafkaSettings, PostgresSettings
 
-IDLE: Final = timedelta(milliseconds=100)
-"""Between two polls while little is there: what arrives meanwhile shares a transaction, which
-costs some 5 ms of CPU however few its messages are."""
-SOON: Final = timedelta(milliseconds=5)
-"""While the writer is busy: it must not wait for us when it is done."""
+IDLE: Final = 0.1
+"""Seconds between two polls while little is there: what arrives meanwhile shares a transaction,
+which costs some 5 ms of CPU however few its messages are."""
+SOON: Final = 0.005
+"""Seconds, while the writer is busy: it must not wait for us when it is done."""
 BUSY: Final = 1_000
 """A poll that gave as many messages is followed by the next at once."""
+_LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 COMMIT_EVERY_S: Final = 0.5
 IDENTITY_EVERY_S: Final = 5.0
 """Between two questions whether a quiet topic is still the same; what arrives asks at once."""
@@ -70,6 +71,9 @@ class Reader(StatelessSourcePartition[RawBatch]):
         tally: told that we poll, how far we are behind, and of outages.
         batch_size: messages that one batch takes at most.
     """
+
+    busy_at: ClassVar[float] = float("-inf")
+    """When a reader of this process last had as much as it could take; monotonic seconds."""
 
     def __init__(
         self,
@@ -106,7 +110,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
         self._commit_at = 0.0
         self._told: set[int] = set()
         self._turn = 0
-        self._awake: datetime | None = None
+        self._awake: float | None = None
         self._leaving: threading.Thread | None = None
         self._config: dict[str, Any] = {
             **kafka.consumer_config(kafka_settings, f"ingest-{topic}", GROUPS[topic]),
@@ -125,8 +129,11 @@ class Reader(StatelessSourcePartition[RawBatch]):
         return consumer
 
     def next_batch(self) -> Sequence[RawBatch]:
-        """Return at most one batch; never blocks while servers answer."""
-        self._awake = utc_now() + IDLE
+        """Return at most one batch; never blocks for long while servers answer."""
+        return self._next_batch() if self._due() else []
+
+    def _next_batch(self) -> Sequence[RawBatch]:
+        self._awake = time.monotonic() + IDLE
         if self._leaving is not None:
             return self._left(self._leaving)
         self._commit_to_kafka()
@@ -135,10 +142,10 @@ class Reader(StatelessSourcePartition[RawBatch]):
             if self._lane.idle:
                 self._leaving = threading.Thread(target=self._leave, name="leave", daemon=True)
                 self._leaving.start()
-            self._awake = utc_now() + SOON
+            self._awake = time.monotonic() + SOON
             return []
         if not self._lane.has_room:
-            self._awake = utc_now() + SOON
+            self._awake = time.monotonic() + SOON
             return []
         try:
             raw = self._verified()
@@ -161,9 +168,28 @@ class Reader(StatelessSourcePartition[RawBatch]):
             self._awake = None
         return [raw]
 
-    def next_awake(self) -> datetime | None:
-        """Return when to look again."""
-        return self._awake
+    def next_awake(self) -> datetime:
+        """Return that it is time to look again: `next_batch` waits, by a clock that never steps.
+
+        Bytewax compares with the wall clock, and would sleep for as long as that was set back.
+        """
+        return _LONG_AGO
+
+    def _due(self) -> bool:
+        """Wait a moment; return whether it is time to poll again.
+
+        Where another topic of this worker is busy, an idle one does not hold it up.
+        """
+        now = time.monotonic()
+        if self._awake is None:
+            Reader.busy_at = now
+            return True
+        left = self._awake - now
+        if left <= 0:
+            return True
+        if left <= SOON or now - Reader.busy_at > IDLE:
+            time.sleep(min(left, SOON))
+        return left <= SOON
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -177,7 +203,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
         answer = self._watch.answer(0.0 if self._held is None else IDENTITY_WAIT_S)
         if answer is None:
             if self._held is not None:
-                self._awake = utc_now() + SOON
+                self._awake = time.monotonic() + SOON
             return None
         held, self._held = self._held, None
         if answer == DELETED:  # what is in hand was acknowledged by the topic that was
@@ -386,7 +412,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
             StopIteration: we have.
         """
         if leaving.is_alive():
-            self._awake = utc_now() + SOON
+            self._awake = time.monotonic() + SOON
             return []
         self._tally.ended(self._state)
         raise StopIteration

@@ -36,9 +36,11 @@ from generators.history_request import Begun, Request
 from generators.life import PENDING, remember
 from generators.options import invented
 from generators.plan import Day
-from shop import announce, cache, command, failures, kafka
+from shop import announce, cache, command, failures, kafka, lease, postgres
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
+from shop.ids import EPOCH_MS, IDS_PER_MS, NODES, SEQUENCE_BITS
+from shop.lease import NodeLease
 from shop.log import get_logger
 from shop.outage import first_line
 from shop.settings import Settings
@@ -135,10 +137,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             announce.servers(settings, *USES.get(args.to[0], ()))
             if args.discard:
                 return discard(target)
-            done = fill(target, asked, settings, stop)
+            if isinstance(target, ParquetTarget):  # its ids are those of a data set of its own
+                done = fill(target, asked, settings, stop)
+            else:
+                node = lease.leased(lease.server(settings), "backfill", stop, exact=asked.node)
+                with node as held:
+                    done = fill(target, asked, settings, stop, held) if held else ExitCode.FAILED
     except psycopg.Error as e:
-        held = judge(e) is Verdict.HOLD
-        why = f"{explain(e)}, then run" if held else f"{first_line(e)}; run"
+        refused = judge(e) is Verdict.HOLD
+        why = f"{explain(e)}, then run" if refused else f"{first_line(e)}; run"
         raise failures.kind(e)(
             f"{settings.postgres.where}: {why} the same command again to resume"
         ) from None
@@ -189,11 +196,15 @@ def fill(
     asked: Request,
     settings: Settings,
     stop: threading.Event,
+    held: NodeLease | None = None,
     *,
     clock: Clock = utc_now,
 ) -> int:
-    """Write all days that are not there yet, until `stop`."""
-    begun = target.begin(asked, asked.ends_at(clock()))
+    """Write all days that are not there yet, until `stop`; while the lease is in doubt, wait."""
+    wanted_end = asked.ends_at(held.clock() if held else clock())
+    if isinstance(target, KafkaTarget) and target.starts(asked, wanted_end):
+        refuse_overlap(settings, asked, wanted_end)
+    begun = target.begin(asked, wanted_end)
     end, first = begun.end, begun.next_day
     log = get_logger()
     if begun.whole:
@@ -209,7 +220,7 @@ def fill(
     orders = 0
     with (
         contextlib.closing(source.days()) as days,
-        contextlib.closing(_written(target, _until(days, stop), begun)) as written,
+        contextlib.closing(_written(target, _until(days, stop, held), begun)) as written,
     ):
         for one in progress(written, asked.days, skip=first):
             orders += len(one.orders) if one.number >= first else 0
@@ -257,11 +268,35 @@ def _written(target: Target, days: Iterator[Day], begun: Begun) -> Generator[Day
             yield day
 
 
-def _until(days: Iterator[Day], stop: threading.Event) -> Iterator[Day]:
+def _until(days: Iterator[Day], stop: threading.Event, held: NodeLease | None) -> Iterator[Day]:
     for one in days:
+        while held is not None and held.trouble and not stop.wait(0.5):
+            pass
         if stop.is_set():
             return
         yield one
+
+
+def refuse_overlap(settings: Settings, asked: Request, end: datetime) -> None:
+    """Refuse to publish a history where there is one of the same time: they would share ids.
+
+    Raises:
+        UsageError: if the shop has customers, products or orders with ids of that time and node.
+    """
+    plan = asked.plan(end, settings.grade_policy)
+    first = int(plan.start.timestamp() * 1_000) - EPOCH_MS
+    last = int(end.timestamp() * 1_000) - EPOCH_MS
+    with postgres.connection(settings.postgres, "backfill", autocommit=True) as conn:
+        row = conn.execute(
+            "SELECT EXISTS (SELECT FROM orders WHERE order_id BETWEEN %s AND %s"
+            " AND order_id >> %s & %s = %s)",
+            (first * IDS_PER_MS, last * IDS_PER_MS, SEQUENCE_BITS, NODES - 1, asked.node),
+        ).fetchone()
+    if row and row[0]:
+        raise UsageError(
+            "the shop has a history of that time, and another one would share its ids: empty the "
+            "shop first (`jangteo seed --truncate`), or choose another --end"
+        )
 
 
 def forget_life(settings: Settings) -> None:

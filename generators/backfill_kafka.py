@@ -82,14 +82,17 @@ class KafkaTarget:
             for topic in ("users", "products", "orders")
         }
 
-    def begin(self, request: Request, end: datetime) -> Begun:
-        """Make ready; see `PostgresTarget.begin`."""
+    def _found(self) -> _State | None:
         try:
-            found = msgspec.json.decode(self._path.read_bytes(), type=_State)
+            return msgspec.json.decode(self._path.read_bytes(), type=_State)
         except FileNotFoundError:
-            found = None
+            return None
         except (OSError, msgspec.DecodeError) as e:
             raise UsageError(f"{self._path} cannot be read: {e}") from None
+
+    def begin(self, request: Request, end: datetime) -> Begun:
+        """Make ready; see `PostgresTarget.begin`."""
+        found = self._found()
         if found and not found.finished and found.where == self._where:
             if differences := found.request.differences(request):
                 raise UsageError(
@@ -105,6 +108,13 @@ class KafkaTarget:
             raise UsageError("a history was published here already; --truncate publishes another")
         self._save(_State(request=request, ends_at=end, where=self._where, fingerprint=0))
         return Begun(end)
+
+    def starts(self, request: Request, end: datetime) -> bool:
+        """Return whether `begin` would start a history: not resume one, nor find it whole."""
+        found = self._found()
+        if found is None or found.where != self._where:
+            return True
+        return found.finished and (found.request, found.ends_at) != (request, end)
 
     def _save(self, state: _State) -> None:
         self._state = state

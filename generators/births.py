@@ -73,7 +73,7 @@ class Births:
             take(arrivals.poisson_times(edges, np.array([rate]), rng), f"/{day}")
 
     def _sign_up(self, at: Floats, suffix: str) -> None:
-        ids, n = _ids(at), len(at)
+        ids, n = _ids(at, self._plan.node), len(at)
         seed = self._plan.seed
         draws = stream(seed, f"simulate/users{suffix}").random((n, population.USER_DRAWS))
         female, birth_year, city = population.traits(draws, ids)
@@ -93,7 +93,8 @@ class Births:
 
     def _list(self, at: Floats, suffix: str) -> None:
         rng = stream(self._plan.seed, f"simulate/products{suffix}")
-        frame = population.products(rng.random((len(at), population.PRODUCT_DRAWS)), _ids(at))
+        draws = rng.random((len(at), population.PRODUCT_DRAWS))
+        frame = population.products(draws, _ids(at, self._plan.node))
         category = np.array([_CATEGORIES[c] for c in frame["category"].to_list()], np.int64)
         g = self.goods
         self.goods = Goods(
@@ -130,5 +131,5 @@ def longer(values: npt.NDArray[Any], n: int, fill: float) -> npt.NDArray[Any]:
     return np.concatenate([values, np.full(n - len(values), fill, values.dtype)])
 
 
-def _ids(at: Floats) -> Ints:
-    return ids_at((at * 1000).astype(np.int64) - EPOCH_MS, 0)
+def _ids(at: Floats, node: int) -> Ints:
+    return ids_at((at * 1000).astype(np.int64) - EPOCH_MS, node)

@@ -23,7 +23,7 @@ from generators.cache_metrics import CacheMetrics
 from generators.segments import POPULAR_SHARE, PURCHASER_SHARE, fill
 from shop import announce, cache, command, metrics, postgres
 from shop.cache import CachedProduct, CachedUser, CacheMeta
-from shop.clock import Clock, utc_now
+from shop.clock import Clock
 from shop.control import RunRequests
 from shop.errors import ExitCode, JangteoError, UnreachableError
 from shop.log import get_logger
@@ -31,6 +31,7 @@ from shop.outage import Outage, first_line
 from shop.postgres import Connection
 from shop.pulse import Pulse
 from shop.settings import Settings
+from shop.timing import redis_time
 
 NAME: Final = "cache"
 """Of its heartbeat and its connections: the name that the supervisor gives it."""
@@ -104,7 +105,7 @@ class CacheWorker:
         settings: where PostgreSQL is, and how much to cache.
         r: Redis.
         interval: seconds between two refreshes.
-        clock: UTC; dates the cache.
+        clock: UTC; dates the cache. Redis's by default: workers anywhere agree on what is due.
         monotonic: seconds of a clock that never steps.
     """
 
@@ -114,13 +115,13 @@ class CacheWorker:
         r: redis.Redis,
         interval: float,
         *,
-        clock: Clock = utc_now,
+        clock: Clock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._redis = r
         self._interval = interval
-        self._clock = clock
+        self._clock = clock or (lambda: redis_time(r))
         self._monotonic = monotonic
         self._not_before = float("-inf")
         self.refreshes = 0
@@ -141,7 +142,7 @@ class CacheWorker:
         if meta.refreshed_at is None or lost:
             return 0.0
         age = (self._clock() - meta.refreshed_at).total_seconds()
-        # An age below zero: the clock was set back; the cache may be as old as it likes.
+        # An age below zero: Redis's clock was set back; the cache may be as old as it likes.
         by_age = interval - age if age >= 0 else 0.0
         return max(by_age, self._not_before - self._monotonic(), 0.0)
 

@@ -30,14 +30,16 @@ from generators.sequel_store import Left, Position
 from generators.simulate import Simulation
 from generators.steering import Steering
 from generators.streams import stream
-from shop import announce, cache, command, kafka, policy, postgres
+from shop import announce, cache, command, kafka, lease, policy, postgres
 from shop.clock import UTC, Clock, utc_now
 from shop.errors import ExitCode, UnreachableError
+from shop.lease import NodeLease
 from shop.log import get_logger
 from shop.model import SCHEMAS, TOPICS
 from shop.postgres import Connection
 from shop.pulse import Pulse
 from shop.settings import Settings
+from shop.timing import ClockWatch
 
 _MANY: Final = 7
 """So many days to simulate again are worth a progress bar."""
@@ -69,30 +71,44 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     r = cache.client(settings.redis_url)
     with postgres.connection(settings.postgres, NAME, autocommit=True) as conn:
         left = sequel_store.find(conn)
-        position = Position(r, left.name)
-        pulse = Pulse(r, NAME)
+    with lease.leased(settings.postgres, NAME, stop, exact=left.request.node) as held:
+        if held is None:
+            return ExitCode.OK
+        return _continue(args, settings, left, r, held, stop)
+
+
+def _continue(  # noqa: PLR0917  (what `run` has)
+    args: argparse.Namespace, settings: Settings, left: Left, r: redis.Redis, held: NodeLease,
+    stop: threading.Event,
+) -> int:  # fmt: skip
+    position = Position(r, left.name)
+    pulse = Pulse(r, NAME)
+    with postgres.connection(settings.postgres, NAME, autocommit=True) as conn:
         try:
             sequel = resume(
-                conn, left, position, utc_now(), stop=stop, beat=lambda: pulse("starting")
+                conn, left, position, held.clock(), stop=stop, beat=lambda: pulse("starting")
             )
         except redis.RedisError as e:
             raise UnreachableError(f"cannot reach Redis: {cache.explain(e)}") from None
     if stop.is_set():
         return ExitCode.OK
-    _warn(r, left)
+    _warn(r, left, held.clock())
     start = sequel.marks["orders"]
-    clock = catching_up(start, args.speed) if args.speed else utc_now
+    clock = catching_up(start, args.speed, clock=held.clock) if args.speed else held.clock
+    clocks = ClockWatch(None, r, stop, clock=held.clock)
+    clocks.start()
     publisher = SequelPublisher(
         sequel,
         position,
         Life(r, stream(left.request.seed, NAME), clock=_not_beyond(clock, args.until)),
-        {topic: _line(topic, settings, r) for topic in TOPICS},
+        {topic: _line(topic, settings, r, held.clock.stamp) for topic in TOPICS},
         clock=clock,
         until=args.until,
         seed=left.request.seed,
         pulse=pulse,
         running=_calendar(left.request.seed) if left.request.scenarios else lambda _: "",
         where=settings.kafka.where,
+        hindered=lambda: held.trouble or clocks.trouble,
     )
     get_logger().info("continuing", end=left.end.isoformat(), since=start.isoformat())
     return ExitCode.OK if publisher.run(stop) or stop.is_set() else ExitCode.FAILED
@@ -179,15 +195,15 @@ def _first_marks(left: Left, now: datetime) -> dict[str, datetime]:
     return {"users": left.end, "products": left.end, "orders": orders}
 
 
-def _line(topic: str, settings: Settings, r: redis.Redis) -> Line:
-    outbox = Outbox(topic, lambda **o: kafka.producer(settings.kafka, NAME, **o))
+def _line(topic: str, settings: Settings, r: redis.Redis, stamp: Callable[[], int]) -> Line:
+    outbox = Outbox(topic, lambda **o: kafka.producer(settings.kafka, NAME, **o), stamp=stamp)
     return Line(outbox, Steering(r, topic), Pulse(r, topic))
 
 
-def _warn(r: redis.Redis, left: Left) -> None:
+def _warn(r: redis.Redis, left: Left, now: datetime) -> None:
     """Say what of the operator's will has no effect."""
     try:
-        started = scenario_control.started(r, utc_now())
+        started = scenario_control.started(r, now)
     except redis.RedisError:
         return
     if started:

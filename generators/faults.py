@@ -19,7 +19,8 @@ import numpy as np
 
 from generators.streams import cumulative, normal, pick
 from shop.clock import Clock, utc_now
-from shop.ids import EPOCH, NODES, IdGenerator, make_id
+from shop.ids import EPOCH, IdGenerator, make_id
+from shop.lease import FAULT_NODE
 from shop.model import (
     ID_FIELD,
     MAX_FUTURE,
@@ -31,8 +32,6 @@ from shop.model import (
     key_of,
 )
 
-FAULT_NODE: Final = NODES - 2
-"""The id node of customers, products and orders that exist because of a fault."""
 DEFAULT_RATE: Final = 0.0062
 """Faults per good event where none is given."""
 STORED: Final = "stored"
@@ -95,7 +94,7 @@ class Faults:
         rate: faults of the first 14 kinds per good event; the others in proportion.
         rng: the stream of the faults, apart from all others.
         clock: UTC.
-        node: of the ids that faults need.
+        ids: those that faults need; by default of the node that is for them, unleased.
     """
 
     def __init__(
@@ -105,11 +104,11 @@ class Faults:
         rng: np.random.Generator,
         *,
         clock: Clock = utc_now,
-        node: int = FAULT_NODE,
+        ids: IdGenerator | None = None,
     ) -> None:
         self._rng = rng
         self._clock = clock
-        self._ids = IdGenerator(node, lambda: round(clock().timestamp() * 1e9))
+        self._ids = ids or IdGenerator(FAULT_NODE, lambda: round(clock().timestamp() * 1e9))
         self._kinds = [k for k in KINDS if topic in k.topics]
         self._shares = cumulative([k.share for k in self._kinds])
         self._per_event = rate / DEFAULT_RATE * sum(k.share for k in self._kinds) / 100

@@ -11,6 +11,7 @@ from generators.history import midnight
 from generators.plan import Plan
 from shop.clock import KST
 from shop.errors import UsageError
+from shop.lease import HISTORY_NODE
 from shop.policy import Policy
 
 USERS: Final = 400_000
@@ -36,6 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         scenarios: whether scenarios run.
         window_s: length of the spend windows, seconds.
         policy: grades, as `Policy.as_json` writes it.
+        node: of its ids.
     """
 
     days: int = DAYS
@@ -47,6 +49,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     scenarios: bool = True
     window_s: int = 300
     policy: str = ""
+    node: int = HISTORY_NODE
 
     def check(self) -> None:
         """Refuse what cannot be simulated.
@@ -84,7 +87,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             midnight(last - timedelta(days=self.days - 1)).astimezone(KST), self.days,
             self.users, self.products, self.orders_per_day * self.days, self.seed,
             thresholds=policy.thresholds[1:], grades=policy.names, months=policy.months,
-            with_scenarios=self.scenarios,
+            with_scenarios=self.scenarios, node=self.node,
         )  # fmt: skip
 
     def as_json(self) -> str:
@@ -122,7 +125,9 @@ class Begun(NamedTuple):
 
 def read(text: str) -> Request:
     """Return a request that was written down."""
-    return msgspec.json.decode(text, type=Request)
+    found = msgspec.json.decode(text, type=Request)
+    # Before there were leases, a history had the node of the first generators.
+    return found if '"node":' in text else msgspec.structs.replace(found, node=0)
 
 
 def _brief(value: object) -> str:

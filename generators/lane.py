@@ -28,6 +28,7 @@ QUEUE_KBYTES: Final = 64 << 10
 REMEDY: Final = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "create it with `jangteo topics create`",
     KafkaError._UNKNOWN_TOPIC: "create it with `jangteo topics create`",
+    KafkaError.INVALID_TIMESTAMP: "set the clock of the broker, or of PostgreSQL, right (NTP)",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "allow this user to write to the topic",
 }
 _HOPELESS: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG})
@@ -50,6 +51,7 @@ class Lane:
         make_producer: called with configuration overrides, once for each producer.
         told: whether each acknowledgement is reported, to those who want to know; else failures.
         monotonic: seconds of a clock that never steps.
+        stamp: the time that messages carry, milliseconds; 0: this machine's.
 
     Attributes:
         sent: messages handed over.
@@ -63,7 +65,9 @@ class Lane:
         *,
         told: bool,
         monotonic: Callable[[], float] = time.monotonic,
+        stamp: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._stamp = stamp
         self._topic = topic
         self._make_producer = make_producer
         self._told = told
@@ -113,9 +117,10 @@ class Lane:
         """Hand over many messages that nobody waits for."""
         self._begin(len(keys))
         produce, topic, count = self._producer.produce, self._topic, 0
+        stamp = self._stamp()
         try:
             for key, value in zip(keys, values, strict=True):
-                produce(topic, value, key)
+                produce(topic, value, key, timestamp=stamp)
                 count += 1
         except (BufferError, KafkaException):  # from here on with care
             for key, value in islice(zip(keys, values, strict=True), count, None):
@@ -167,10 +172,12 @@ class Lane:
         key, value, done = letter
         try:
             if done is None:
-                self._producer.produce(self._topic, value, key)
+                self._producer.produce(self._topic, value, key, timestamp=self._stamp())
             else:
                 told = partial(self._on_delivery, done=done)
-                self._producer.produce(self._topic, value, key, on_delivery=told)
+                self._producer.produce(
+                    self._topic, value, key, on_delivery=told, timestamp=self._stamp()
+                )
         except BufferError:
             self._again.append(letter)
         except KafkaException as e:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from generators.faults import DEFAULT_RATE, FAULT_NODE
-from shop import command
+from generators.faults import DEFAULT_RATE
+from shop import command, lease
+from shop.lease import LIVE_NODES, NodeLease
 from shop.settings import Settings
 
 
@@ -41,10 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--node",
         type=int,
-        choices=range(FAULT_NODE),
-        default=0,
-        metavar=f"0..{FAULT_NODE - 1}",
-        help="for a second generator of the same kind: its own number (default: 0)",
+        choices=LIVE_NODES,
+        metavar=f"0..{LIVE_NODES[-1]}",
+        help="node number of its ids; refused if it is taken (default: one that is free)",
     )
 
 
@@ -70,13 +73,17 @@ def seed_of(args: argparse.Namespace, settings: Settings) -> int:
     return settings.seed if args.seed is None else int(args.seed)
 
 
-def process_name(topic: str, node: int) -> str:
-    """Return the name of a generator's heartbeat and streams.
+@contextmanager
+def leased(
+    args: argparse.Namespace, settings: Settings, topic: str, stop: threading.Event
+) -> Iterator[NodeLease | None]:
+    """Hold the node number of a generator's ids; None if stopped before it was to be had.
 
-    >>> process_name("orders", 0), process_name("orders", 2)
-    ('orders', 'orders-2')
+    Its `name`, that of the heartbeat and the streams, is the topic; of a second generator of the
+    same kind, or of one with a `--node`, the number follows: ``orders-2``.
     """
-    return f"{topic}-{node}" if node else topic
+    with lease.leased(lease.server(settings), topic, stop, exact=args.node, named=True) as held:
+        yield held
 
 
 def arrivals_of(args: argparse.Namespace, settings: Settings) -> str:

@@ -1,7 +1,8 @@
 """Publish orders to Kafka, one every 3 to 5 seconds, by customers and of products in the cache.
 
-Only Redis and Kafka are used. Without them, or with an empty cache, the generator waits. Some
-orders are cancelled or sent back later; scenarios change who buys what, and how often.
+Redis has the cache, PostgreSQL leases the node number of the ids. Without the servers, or with an
+empty cache, the generator waits. Some orders are cancelled or sent back later; scenarios change who
+buys what, and how often.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from generators.scenarios import NONE, Effects
 from generators.streams import Floats, stream
 from shop import cache, command
 from shop.clock import KST, Clock, utc_now
+from shop.errors import ExitCode
 from shop.ids import EPOCH_MS, IdGenerator
 from shop.model import Event
 from shop.outage import first_line
@@ -190,15 +192,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish orders until stopped."""
     settings.refuse_invented("publish made-up orders", allowed=args.yes_production)
-    source = OrderSource(
-        cache.client(settings.redis_url),
-        options.seed_of(args, settings),
-        options.process_name(OrderSource.topic, args.node),
-        IdGenerator(args.node),
-        speed=settings.speed if args.speed is None else args.speed,
-        curved=args.rate is None and options.arrivals_of(args, settings) == "poisson",
-    )
-    return publisher.publish(args, settings, source, arrivals.ORDERS)
+    r = cache.client(settings.redis_url)
+    stop = command.stop_on_signals()
+    with options.leased(args, settings, OrderSource.topic, stop) as held:
+        if held is None:
+            return ExitCode.OK
+        source = OrderSource(
+            r,
+            options.seed_of(args, settings),
+            held.name,
+            held.ids,
+            speed=settings.speed if args.speed is None else args.speed,
+            curved=args.rate is None and options.arrivals_of(args, settings) == "poisson",
+            clock=held.clock,
+        )
+        return publisher.publish(args, settings, source, arrivals.ORDERS, held, stop=stop)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Outbox:
         topic: where to.
         make_producer: called with configuration overrides, once for each producer.
         monotonic: seconds of a clock that never steps.
+        stamp: see `Lane`.
     """
 
     def __init__(
@@ -28,7 +29,9 @@ class Outbox:
         make_producer: MakeProducer,
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        stamp: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._stamp = stamp
         self._topic = topic
         self._make_producer = make_producer
         self._monotonic = monotonic
@@ -36,7 +39,10 @@ class Outbox:
         self._lanes = [self._plain]
 
     def _lane(self, *, told: bool) -> Lane:
-        return Lane(self._topic, self._make_producer, told=told, monotonic=self._monotonic)
+        return Lane(
+            self._topic, self._make_producer, told=told, monotonic=self._monotonic,
+            stamp=self._stamp,
+        )  # fmt: skip
 
     @property
     def _registered(self) -> Lane:

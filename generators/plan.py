@@ -11,6 +11,7 @@ import polars as pl
 
 from generators import propensity
 from generators.propensity import BgNbd
+from shop.lease import HISTORY_NODE
 
 BUSY: Final = BgNbd(r=0.55, alpha=4.414, a=0.55, b=3.0)
 """Of the gaps. CDNOW's customers made one repeat in 39 weeks; at 3 to 4 orders a customer its r
@@ -40,6 +41,7 @@ class Plan:
         months: calendar months whose spend counts.
         with_scenarios: whether scenarios run.
         model: of the gaps between purchases.
+        node: of all ids.
     """
 
     start: datetime
@@ -54,6 +56,7 @@ class Plan:
     months: int = 6
     with_scenarios: bool = True
     model: BgNbd = BUSY
+    node: int = HISTORY_NODE
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from generators import arrivals, options, population, publisher
 from generators.streams import Floats, stream
 from shop import command
 from shop.clock import Clock, utc_now
+from shop.errors import ExitCode
 from shop.ids import EPOCH_MS, IdGenerator
 from shop.settings import Settings
 
@@ -51,10 +52,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish products until stopped."""
     settings.refuse_invented("publish made-up products", allowed=args.yes_production)
     stop = command.stop_on_signals()
-    name = options.process_name(ListingSource.topic, args.node)
-    source = ListingSource(stream(options.seed_of(args, settings), name), IdGenerator(args.node))
-    made = publisher.already_published(settings, source.topic, stop) if args.rate is None else 0
-    return publisher.publish(args, settings, source, arrivals.PRODUCTS, made=made, stop=stop)
+    with options.leased(args, settings, ListingSource.topic, stop) as held:
+        if held is None:
+            return ExitCode.OK
+        rng = stream(options.seed_of(args, settings), held.name)
+        source = ListingSource(rng, held.ids, clock=held.clock)
+        made = publisher.already_published(settings, source.topic, stop) if args.rate is None else 0
+        return publisher.publish(
+            args, settings, source, arrivals.PRODUCTS, held, stop=stop, made=made
+        )
 
 
 if __name__ == "__main__":

@@ -15,26 +15,25 @@ from confluent_kafka import KafkaException
 
 from generators.arrivals import Law, Pacer, Poisson, law_for
 from generators.encoding import encode_columns
-from generators.faults import FAULT_NODE
 from generators.lane import Done
 from generators.meter import Meter
-from generators.options import arrivals_of, process_name, seed_of
+from generators.options import arrivals_of, seed_of
 from generators.outbox import Outbox
 from generators.profiles import copies
-from generators.spoiler import spoiler
+from generators.spoiler import spoiling
 from generators.steering import Steering
 from generators.streams import Floats, stream
-from shop import announce, cache, command, control, kafka
+from shop import announce, cache, control, kafka
 from shop.control import Control
 from shop.errors import ExitCode
+from shop.lease import LeaseLostError, NodeLease
 from shop.log import get_logger
 from shop.model import ID_FIELD, Event
 from shop.outage import Outage
 from shop.pulse import Pulse
 from shop.settings import Settings
+from shop.timing import ClockWatch
 
-SEED_NODE: Final = FAULT_NODE + 1
-"""The id node of the start population, the last one; generators use those below the faults'."""
 TICK_S: Final = 0.05
 """Events are made at most this often, at high rates thousands at a time: making one alone costs
 1.5 ms, in a thousand 4 microseconds."""
@@ -133,7 +132,12 @@ class Publisher:
         steering: what the operator wants; None: there is no operator.
         spoil: adds faulty messages; None: no faults.
         where: Kafka's address, for people.
+        hindered: why no event may be made now, whatever the source says; empty if it may.
+        node: of the ids, for the heartbeat.
         monotonic: seconds of a clock that never steps.
+
+    Attributes:
+        waiting_for: what is missing before events can be made, for people; empty if nothing.
     """
 
     def __init__(
@@ -146,8 +150,12 @@ class Publisher:
         steering: Steering | None = None,
         spoil: Spoil | None = None,
         where: str = "Kafka",
+        hindered: Callable[[], str] = lambda: "",
+        node: Callable[[], int] = lambda: 0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._hindered = hindered
+        self._node = node
         self._spoil = spoil
         self._source = source
         self._pacer = pacer
@@ -157,7 +165,7 @@ class Publisher:
         self._where = where
         self._monotonic = monotonic
         self._control = Control()
-        self._waiting_for = ""
+        self.waiting_for = ""
         self._last_id = 0
         self._made = 0
         self._meter = Meter(monotonic)
@@ -177,7 +185,7 @@ class Publisher:
             self._steer()
             self._note(self._trouble())
             self._beat()
-            if self._waiting_for or self._control.paused:
+            if self.waiting_for or self._control.paused:
                 stop.wait(min(POLL_S, max(0.0, ends - self._monotonic())))
                 continue
             room = min(CATCH, self._outbox.room)
@@ -213,16 +221,16 @@ class Publisher:
     def _trouble(self) -> str:
         if trouble := self._outbox.trouble:
             return f"{self._where} ({trouble})"
-        return self._source.lacks()
+        return self._hindered() or self._source.lacks()
 
     def _note(self, waiting_for: str) -> None:
         """Say once that something is missing, and once that it goes on."""
-        if waiting_for and not self._waiting_for:
+        if waiting_for and not self.waiting_for:
             get_logger().warning("waiting", waiting_for=waiting_for)
-        elif self._waiting_for and not waiting_for:
+        elif self.waiting_for and not waiting_for:
             get_logger().info("going on")
             self._pacer.restart()
-        self._waiting_for = waiting_for
+        self.waiting_for = waiting_for
 
     def _publish(self, limit: int) -> None:
         """Publish what is due, at most `limit` new events."""
@@ -233,7 +241,10 @@ class Publisher:
         due = self._pacer.due(limit)
         if not len(due):
             return
-        frame = self._source.make(np.maximum(0.0, self._monotonic() - due))
+        try:
+            frame = self._source.make(np.maximum(0.0, self._monotonic() - due))
+        except LeaseLostError:  # since we looked: a process that was stopped, say
+            return
         keys, values = encode_columns(self._source.topic, frame)
         self._outbox.post_all(keys, values)
         if self._spoil is not None:
@@ -262,17 +273,18 @@ class Publisher:
         if self._pulse is None:
             return
         at_work = "paused" if self._control.paused else "running"
-        state = state or ("waiting" if self._waiting_for else at_work)
+        state = state or ("waiting" if self.waiting_for else at_work)
         self._pulse(
             state,
             force=state == "stopped",
             published=self._outbox.acknowledged,
             rate=round(self._meter(self._outbox.acknowledged), 2),
             last_id=self._last_id,
-            waiting_for=self._waiting_for,
+            waiting_for=self.waiting_for,
             paused=str(self._control.paused).lower(),
             factor=self._rate_factor,
             pace=round(self._pacer.factor, 3),
+            node=self._node(),
             **self._source.status(),
         )
 
@@ -282,9 +294,10 @@ def publish(
     settings: Settings,
     source: Source,
     natural: Law,
+    held: NodeLease,
     *,
+    stop: threading.Event,
     made: int = 0,
-    stop: threading.Event | None = None,
 ) -> int:
     """Run a generator from its command line until it is stopped or has reached its limit.
 
@@ -293,34 +306,45 @@ def publish(
         settings: where the servers are.
         source: makes the events.
         natural: the law of arrivals when no rate is given.
+        held: the lease of the node number of its ids.
+        stop: ends the run.
         made: events of earlier runs, for laws that depend on them.
-        stop: ends the run; SIGTERM and SIGINT by default.
     """
-    stop = stop or command.stop_on_signals()
-    name = process_name(source.topic, args.node)
+    name = held.name
     speed = settings.speed if args.speed is None else args.speed
     law = law_for(natural, speed=speed, rate=args.rate)
     if arrivals_of(args, settings) == "poisson":
         law = Poisson(law)
     pacer = Pacer(law, stream(seed_of(args, settings), f"arrivals/{name}"), made=made)
-    outbox = Outbox(source.topic, lambda **o: kafka.producer(settings.kafka, name, **o))
-    announce.servers(settings, "kafka", "redis")
+    outbox = Outbox(
+        source.topic, lambda **o: kafka.producer(settings.kafka, name, **o), stamp=held.clock.stamp
+    )
+    announce.servers(settings, "postgres", "kafka", "redis")
     r = cache.client(settings.redis_url, timeout=1.0) if settings.env.get("REDIS_URL") else None
+    clocks = ClockWatch(None, r, stop, clock=held.clock)
+    clocks.start()
     get_logger().info(
         "started", topic=source.topic, law=str(law), made=made, seed=seed_of(args, settings)
     )
-    publisher = Publisher(
-        source,
-        pacer,
-        outbox,
-        Pulse(r, name) if r else None,
-        steering=Steering(r, name) if r else None,
-        spoil=spoiler(args, settings, source.topic, outbox) if args.faults else None,
-        where=settings.kafka.where,
-    )
-    report = publisher.run(stop, limit=args.limit, seconds=args.seconds)
+    with spoiling(args, settings, source.topic, outbox, held, stop) as spoil:
+        publisher = Publisher(
+            source,
+            pacer,
+            outbox,
+            Pulse(r, name) if r else None,
+            steering=Steering(r, name) if r else None,
+            spoil=spoil,
+            where=settings.kafka.where,
+            hindered=lambda: held.trouble or clocks.trouble,
+            node=lambda: held.node,
+        )
+        report = publisher.run(stop, limit=args.limit, seconds=args.seconds)
     if args.rate is not None and args.seconds is not None:
         say_rate(report, args.rate, chance=isinstance(law, Poisson))
+    if args.seconds is not None and not report.sent and not stop.is_set():
+        why = f" while waiting for {publisher.waiting_for}" if publisher.waiting_for else ""
+        get_logger().warning(f"nothing was published{why}", seconds=args.seconds)
+        return ExitCode.FAILED
     return ExitCode.OK if report.acknowledged == report.sent or stop.is_set() else ExitCode.FAILED
 
 

@@ -24,10 +24,11 @@ from generators.scenario_table import (
     When,
 )
 from shop import cache, command
-from shop.clock import KST, UTC, Clock, utc_now
+from shop.clock import KST, UTC, Clock
 from shop.errors import ExitCode, UnreachableError, UsageError
 from shop.say import say
 from shop.settings import Settings
+from shop.timing import redis_time
 
 
 def schedule(when: When) -> str:
@@ -120,11 +121,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do what is asked, now."""
-    return answer(args, settings, utc_now)
+    return answer(args, settings)
 
 
-def answer(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
-    """Do what is asked.
+def answer(args: argparse.Namespace, settings: Settings, clock: Clock | None = None) -> int:
+    """Do what is asked, at the time of Redis's clock or of a given one.
 
     Raises:
         UsageError: if it cannot be meant.
@@ -144,7 +145,7 @@ def answer(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
         return ExitCode.OK
     try:
         with cache.client(settings.redis_url) as r:
-            return _act(args, r, settings.seed, clock())
+            return _act(args, r, settings.seed, clock() if clock else redis_time(r))
     except redis.RedisError as e:
         raise UnreachableError(f"cannot reach Redis: {cache.explain(e)}") from None
 

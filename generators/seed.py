@@ -24,12 +24,12 @@ import psycopg
 from psycopg import sql
 
 from generators import options, population, profiles
-from generators.publisher import SEED_NODE
 from generators.streams import Floats, Ints, stream
-from shop import announce, command, kafka, postgres
+from shop import announce, command, kafka, lease, postgres
 from shop.clock import KST, UTC, Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.ids import EPOCH_MS, NODES, SEQUENCE_BITS, ids_at
+from shop.lease import SEED_NODE
 from shop.log import get_logger
 from shop.model import ID_FIELD
 from shop.outage import first_line
@@ -224,12 +224,18 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     else:
         announce.servers_in_production(settings, "postgres")
     began = time.monotonic()
-    with postgres.connection(settings.postgres, "seed") as conn:
+    with (
+        lease.leased(settings.postgres, "seed", exact=SEED_NODE) as held,
+        postgres.connection(settings.postgres, "seed") as conn,
+    ):
+        assert held is not None  # noqa: S101  (nobody stops it while it waits)
         try:
             if args.truncate:
                 tables = sql.SQL(", ").join(map(sql.Identifier, SHOP))
                 conn.execute(sql.SQL("TRUNCATE {}").format(tables))
-            users, products = seed_shop(conn, users=args.users, products=args.products, seed=seed)
+            users, products = seed_shop(
+                conn, users=args.users, products=args.products, seed=seed, clock=held.clock
+            )
         except psycopg.errors.UndefinedTable:
             raise JangteoError("the database has no schema yet: run `jangteo init`") from None
         except psycopg.errors.LockNotAvailable as e:

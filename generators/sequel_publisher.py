@@ -80,6 +80,7 @@ class SequelPublisher:
         running: of a moment, the scenarios that run, in words.
         late: see `LATE`.
         where: Kafka's address, for people.
+        hindered: why nothing may be published now; empty if it may.
         monotonic: seconds of a clock that never steps.
 
     Attributes:
@@ -100,6 +101,7 @@ class SequelPublisher:
         running: Callable[[datetime], str] = lambda _: "",
         late: timedelta = LATE,
         where: str = "Kafka",
+        hindered: Callable[[], str] = lambda: "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sequel = sequel
@@ -113,6 +115,7 @@ class SequelPublisher:
         self._running = running
         self._late = late
         self._where = where
+        self._hindered = hindered
         self._monotonic = monotonic
         self._later = pl.DataFrame(schema=SCHEMAS["orders"])
         self._saved_at = float("-inf")
@@ -247,7 +250,7 @@ class SequelPublisher:
                 return f"{self._where} ({trouble})"
         if self._redis_away and self._monotonic() >= self._saved_at + SAVE_EVERY_S:
             self._is_saved()
-        return self._redis_away and f"Redis ({self._redis_away})"
+        return self._hindered() or (self._redis_away and f"Redis ({self._redis_away})")
 
     def _note(self, waiting_for: str) -> None:
         """Say once that something is missing, and once that it goes on."""

@@ -213,7 +213,7 @@ class Simulation:
         self._regrade(day)
         which = np.searchsorted([a for a, _, _ in stretches], at, side="right") - 1
         chosen = self._buyers(now, at, which, effects, rng)
-        ids = ids_at((at * 1000).astype(np.int64) - EPOCH_MS, 0)
+        ids = ids_at((at * 1000).astype(np.int64) - EPOCH_MS, self.plan.node)
         u = rng.random((len(at), behaviour.DRAWS))
         fates = rng.random((len(at), behaviour.LIFE_DRAWS))
         sold = self._shelf(now)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -15,11 +16,12 @@ from confluent_kafka import Message as KafkaMessage
 
 from generators.faults import Faults, Letter
 from generators.ledger import Intent, Ledger, Taken, default_path, digest
-from generators.options import process_name, seed_of
+from generators.options import seed_of
 from generators.outbox import Outbox
 from generators.streams import stream
-from shop import kafka
+from shop import kafka, lease
 from shop.clock import Clock, utc_now
+from shop.lease import FAULT_NODE, LIVE_NODES, LeaseLostError, NodeLease
 from shop.log import get_logger
 from shop.model import TOPICS
 from shop.settings import KafkaSettings, Settings
@@ -128,7 +130,11 @@ class Spoiler:
         now = round(self._clock().timestamp() * 1_000)
         for place, kind in self._faults.beside(len(keys)):
             event = msgspec.json.decode(values[place], type=TOPICS[self._topic])
-            for letter, id_ in self._faults.letters(kind, self._topic, event):
+            try:
+                made = list(self._faults.letters(kind, self._topic, event))
+            except LeaseLostError:  # then there is one fault less
+                continue
+            for letter, id_ in made:
                 letters.append(letter)
                 intents.append(
                     Intent(
@@ -182,16 +188,31 @@ class Spoiler:
         self._book.close()
 
 
-def spoiler(args: argparse.Namespace, settings: Settings, topic: str, outbox: Outbox) -> Spoiler:
-    """Return what adds faulty messages beside good ones.
+@contextmanager
+def spoiling(  # noqa: PLR0917  (what a generator has)
+    args: argparse.Namespace, settings: Settings, topic: str, outbox: Outbox, held: NodeLease,
+    stop: threading.Event,
+) -> Iterator[Spoiler | None]:  # fmt: skip
+    """Return what adds faulty messages beside good ones; None if there are to be none.
+
+    The ids of faults have a node of their own, so that the good events stay as they are.
 
     Raises:
         UsageError: if the ledger cannot be written.
     """
-    name = process_name(topic, args.node)
-    faults = Faults(topic, args.faults, stream(seed_of(args, settings), f"faults/{name}"))
-    book = Ledger(args.ledger or default_path(settings.data_dir, name))
-    watch = LogWatch(settings.kafka, topic)
-    watch.start()
-    watch.again(LAST_LOOK_S)  # what is acknowledged before the first look has no coordinates
-    return Spoiler(topic, faults, book, outbox.post, watch)
+    if not args.faults:
+        yield None
+        return
+    name = held.name
+    nodes = (FAULT_NODE, *reversed(LIVE_NODES))
+    with lease.leased(lease.server(settings), f"{name}-faults", stop, nodes=nodes) as own:
+        if own is None:
+            yield None
+            return
+        rng = stream(seed_of(args, settings), f"faults/{name}")
+        faults = Faults(topic, args.faults, rng, clock=held.clock, ids=own.ids)
+        book = Ledger(args.ledger or default_path(settings.data_dir, name))
+        watch = LogWatch(settings.kafka, topic)
+        watch.start()
+        watch.again(LAST_LOOK_S)  # what is acknowledged before the first look has no coordinates
+        yield Spoiler(topic, faults, book, outbox.post, watch, clock=held.clock)

@@ -21,8 +21,9 @@ from psycopg import IsolationLevel, sql
 
 from grading import grades, reading, state
 from grading.policy import POLICY, Policy
-from shop.clock import Clock, utc_now
+from shop.clock import Clock
 from shop.postgres import Connection, Cursor, copy_frame
+from shop.timing import agreed_clock
 
 _GRADE_LOCK: Final = 0x67726164  # "grad": one grader at a time per database
 
@@ -108,7 +109,7 @@ def grade_users(
     *,
     wait: bool,
     policy: Policy = POLICY,
-    clock: Clock = utc_now,
+    clock: Clock | None = None,
     full: bool = False,
     full_every_s: float | None = None,
 ) -> GradeRun | None:
@@ -118,7 +119,7 @@ def grade_users(
         conn: a connection without a transaction in progress, in UTC.
         wait: wait for another grader to finish, instead of leaving it alone.
         policy: the grades.
-        clock: whose time the grades are as of.
+        clock: whose time the grades are as of; PostgreSQL's by default, if this machine's agrees.
         full: from nothing but their orders, instead of from what changed since the last run.
             The first run, and one that finds no state to start from, is always a full one.
         full_every_s: a full run too if the last one is so many seconds ago.
@@ -128,9 +129,15 @@ def grade_users(
 
     Raises:
         psycopg.Error: nothing was changed then.
+        ClocksDifferError: likewise.
     """
     with _turn(conn, wait=wait) as ours:
-        return _grade(conn, policy, clock, full, full_every_s) if ours else None
+        if not ours:
+            return None
+        if clock is None:
+            with conn.transaction():
+                clock = agreed_clock(conn)
+        return _grade(conn, policy, clock, full, full_every_s)
 
 
 @contextmanager

@@ -23,10 +23,12 @@ from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.log import get_logger
 from shop.outage import Outage, first_line, pause
 from shop.postgres import Connection
-from shop.pulse import EVERY_S, Pulse
+from shop.pulse import EVERY_S as BEAT_EVERY_S
+from shop.pulse import Pulse
 from shop.say import say
 from shop.settings import PostgresSettings, Settings
 from shop.sqlstate import Verdict, judge
+from shop.timing import EVERY_S, ClocksDifferError
 
 NAME: Final = "grader"
 _LOOK_S: Final = 0.5
@@ -129,7 +131,7 @@ class Updater:
         worker.start()
         while worker.is_alive():
             self._beat()
-            if self._stop.wait(EVERY_S):
+            if self._stop.wait(BEAT_EVERY_S):
                 break
         if conn := self._conn:
             with contextlib.suppress(psycopg.Error):
@@ -150,6 +152,7 @@ class Updater:
     def _work(self) -> None:
         outage = Outage(self._where.where)
         rollbacks = 0
+        clocks_differ = False
         due = time.monotonic()
         while self._wait(due):
             due = min(due, time.monotonic())  # asked for early: the next one an interval from now
@@ -169,6 +172,14 @@ class Updater:
                 self._state = "PostgreSQL away"
                 due = time.monotonic() + outage.failed(e)
                 continue
+            except ClocksDifferError as e:
+                self._state = "clocks differ"
+                if not clocks_differ:
+                    get_logger().error("not grading", reason=str(e))
+                clocks_differ = True
+                due = time.monotonic() + EVERY_S
+                continue
+            clocks_differ = False
             outage.over()
             rollbacks = 0
             if result is None:

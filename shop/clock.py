@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 UTC = timezone.utc
 KST = ZoneInfo("Asia/Seoul")
+
+SAID_S: Final = 5.0
+"""Clocks of machines that differ by more are reported; NTP keeps them within milliseconds."""
 
 Clock: TypeAlias = Callable[[], datetime]
 

@@ -18,9 +18,9 @@ from typing import Final
 
 import psutil
 
+from shop.boot import process_started, same_process
 from shop.errors import UsageError
 from shop.server import StartError
-from shop.stackfile import process_started, same_process
 
 LOCK_FILE: Final = "lock"
 _KILL_WAIT_S: Final = 10.0
@@ -76,7 +76,7 @@ class Guard:
                 f"{self._title} is being started in {self._directory} by another process: "
                 "use another --data-dir"
             ) from None
-        if same_process(owner, started or 0.0):
+        if same_process(owner, started or ""):
             raise UsageError(
                 f"{self._title} runs in {self._directory} already (pid {pid}, started by process "
                 f"{owner}): stop that one, or use another --data-dir"

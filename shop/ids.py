@@ -99,28 +99,52 @@ def _ids_of(slot: npt.NDArray[np.int64], node: int) -> npt.NDArray[np.int64]:
 class IdGenerator:
     """Strictly increasing ids of one node; safe to share between threads.
 
-    When the clock steps back, or a millisecond is full, the generator goes on from the last
-    millisecond it used: ids never repeat and never go backwards within a process.
+    When the clock steps back, or a millisecond is full, the generator continues from the last
+    millisecond it used: ids never repeat and never go backwards within a process. Across
+    processes, `shop.lease` sees to it.
 
     Args:
         node: which generator, 0 to 15; two processes that make ids of the same kind at the same
             time need different nodes.
         clock_ns: nanoseconds since the Unix epoch.
+        guard: called with the last millisecond that is about to be used, before its ids are
+            returned; what it raises is raised, and the ids were not made.
     """
 
-    def __init__(self, node: int = 0, clock_ns: Callable[[], int] = time_ns) -> None:
+    def __init__(
+        self,
+        node: int = 0,
+        clock_ns: Callable[[], int] = time_ns,
+        *,
+        guard: Callable[[int], None] = lambda _: None,
+    ) -> None:
         make_id(0, node)
         self._node = node
         self._clock_ns = clock_ns
+        self._guard = guard
         self._last_slot = -1
         self._lock = threading.Lock()
+
+    @property
+    def last_ms(self) -> int:
+        """The last millisecond since 2020-01-01 UTC that was used; -1 before the first."""
+        return self._last_slot >> SEQUENCE_BITS
+
+    def move(self, node: int, floor_ms: int) -> None:
+        """Continue on another node, with no id that carries an earlier time than `floor_ms`."""
+        make_id(0, node)
+        with self._lock:
+            self._node = node
+            self._last_slot = max(self._last_slot, (floor_ms << SEQUENCE_BITS) - 1)
 
     def __call__(self) -> int:
         """Return the next id."""
         now = (self._clock_ns() // 1_000_000 - EPOCH_MS) << SEQUENCE_BITS
         with self._lock:
-            slot = self._last_slot = max(now, self._last_slot + 1)
-        return make_id(slot >> SEQUENCE_BITS, self._node, slot & (PER_MS - 1))
+            slot = max(now, self._last_slot + 1)
+            self._guard(slot >> SEQUENCE_BITS)
+            self._last_slot = slot
+            return make_id(slot >> SEQUENCE_BITS, self._node, slot & (PER_MS - 1))
 
     def at(self, ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the next ids, one for each of these moments: as many calls, at a hundredth.
@@ -142,5 +166,7 @@ class IdGenerator:
         wanted = np.asarray(ms, dtype=np.int64) * PER_MS
         with self._lock:
             slots = _slots(np.maximum(wanted, self._last_slot + 1))
-            self._last_slot = int(slots[-1])
-        return _ids_of(slots, self._node)
+            last = int(slots[-1])
+            self._guard(last >> SEQUENCE_BITS)
+            self._last_slot = last
+            return _ids_of(slots, self._node)

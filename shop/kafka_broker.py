@@ -111,7 +111,7 @@ class Layout:
     """(broker, controller) of node 1, 2, ..."""
     pid: int | None = None
     """Of the process that runs it."""
-    pid_started: float | None = None
+    pid_started: str | None = None
 
     @property
     def bootstrap(self) -> str:

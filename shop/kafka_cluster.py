@@ -25,7 +25,7 @@ import psutil
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from shop import command, java, kafka, kafka_jars, servers, stackfile
+from shop import boot, command, java, kafka, kafka_jars, servers
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.kafka_broker import QUIET, Broker, Layout, new_cluster_id
@@ -112,7 +112,7 @@ class Cluster:
     def record(self, *, running: bool) -> None:
         """Write down the layout and, while it runs, who runs it."""
         self.layout.pid = os.getpid() if running else None
-        self.layout.pid_started = stackfile.process_started(os.getpid()) if running else None
+        self.layout.pid_started = boot.process_started(os.getpid()) if running else None
         self.directory.mkdir(parents=True, exist_ok=True)
         new = self._path.with_suffix(".new")
         new.write_text(json.dumps(vars(self.layout), indent=1) + "\n", encoding="utf-8")
@@ -174,7 +174,7 @@ def runner(directory: Path) -> tuple[Layout, int] | None:
     layout = read_layout(directory)
     if layout is None or layout.pid is None or layout.pid_started is None:
         return None
-    return (layout, layout.pid) if stackfile.same_process(layout.pid, layout.pid_started) else None
+    return (layout, layout.pid) if boot.same_process(layout.pid, layout.pid_started) else None
 
 
 # -- the command -----------------------------------------------------------------------------

@@ -26,10 +26,10 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from shop.boot import process_started
 from shop.log import get_logger
 from shop.outage import first_line
 from shop.settings import Settings
-from shop.stackfile import process_started
 from shop.trust import write_private
 
 FOLDER: Final = "metrics"

@@ -17,6 +17,7 @@ from shop.errors import ExitCode, UnreachableError
 from shop.log import redact
 from shop.say import say
 from shop.settings import Settings
+from shop.timing import redis_time
 
 if TYPE_CHECKING:
     import redis
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     while not stop.is_set():
         began = time.monotonic()
         try:
-            text = read(client, utc_now(), lang)
+            text = read(client, redis_time(client), lang)
         except RedisError as e:
             if args.once:
                 where = redact(url)

@@ -20,6 +20,7 @@ from shop.outage import first_line
 from shop.postgres import Connection
 from shop.progress import ProgressReader
 from shop.settings import Settings
+from shop.timing import redis_time
 
 EVERY_S: Final = 1.0
 LOG_EVERY_S: Final = 2.0
@@ -41,6 +42,7 @@ class Sample:
         away: what did not answer, in words.
         stalls: what keeps topics from advancing, one line each (see `shop.progress`).
         restarts: how often the operator asked for each process to be restarted.
+        beats: what each process last said of itself, by name.
     """
 
     account: Account | None = None
@@ -51,6 +53,7 @@ class Sample:
     away: tuple[str, ...] = ()
     stalls: tuple[str, ...] = ()
     restarts: Mapping[str, int] = field(default_factory=dict)
+    beats: Mapping[str, cache.Heartbeat] = field(default_factory=dict)
 
     @property
     def lag(self) -> int | None:
@@ -120,8 +123,9 @@ class Observer(threading.Thread):
             self.latest = seen
 
     def _look_at_cache(self, seen: Sample) -> Sample:
-        line = monitor.read(self._redis, utc_now(), self._settings.lang)
-        return replace(seen, monitor=line, restarts=control.restarts(self._redis))
+        line = monitor.read(self._redis, redis_time(self._redis), self._settings.lang)
+        beats = {beat.name: beat for beat in cache.heartbeats(self._redis)}
+        return replace(seen, monitor=line, restarts=control.restarts(self._redis), beats=beats)
 
     def _look_at_tables(self, seen: Sample) -> Sample:
         began = time.monotonic()

@@ -18,7 +18,13 @@ from shop.settings import EMBEDDED_PORTS
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("--for", dest="seconds", type=command.positive, metavar="SECONDS", help="end after that")
+    add(
+        "--for",
+        dest="seconds",
+        type=command.positive,
+        metavar="SECONDS",
+        help="stop SECONDS after every process has done its first work",
+    )
     add("--speed", type=command.positive, metavar="X", help="X times the ordinary rates")
     add("--seed", type=command.count, metavar="N", help="seed of everything random (default 1)")
     add("--users", type=command.count, metavar="N", help="customers at the first start")

@@ -18,8 +18,9 @@ import psycopg
 import redis
 from confluent_kafka import KafkaException, libversion
 
-from shop import cache, java, kafka, kafka_jars, postgres
-from shop.clock import KST, utc_now
+from shop import cache, java, kafka, kafka_jars, lease, postgres, timing
+from shop.boot import same_process
+from shop.clock import KST, SAID_S
 from shop.errors import JangteoError, UnreachableError
 from shop.kafka_broker import jvm
 from shop.log import redact
@@ -29,8 +30,9 @@ from shop.postgres import Connection
 from shop.progress import ProgressReader, ProgressReport
 from shop.settings import KAFKA_HOME, Settings
 from shop.stack_env import SERVER_PREFIXES
-from shop.stackfile import Stack, find_stack, read_stack, same_process
+from shop.stackfile import Stack, find_stack, read_stack
 from shop.supervisor import State, read_snapshot
+from shop.timing import ServerClock
 
 Level = Literal["ok", "wrong", "unreachable"]
 
@@ -199,7 +201,8 @@ def postgresql(settings: Settings) -> list[Finding]:
             ms = _latency(lambda: conn.execute("SELECT 1"))
             number = conn.execute("SHOW server_version").fetchone()
             text = f"{number[0] if number else '?'} at {where.host}:{where.port}/{where.db}, {ms}"
-            return [ok("PostgreSQL", text), *_schema(conn)]
+            clock = clock_finding(timing.clock_of(conn))
+            return [ok("PostgreSQL", text), clock, *_schema(conn)]
     except UnreachableError as e:
         return [_unreachable("PostgreSQL", e, f"is POSTGRES_HOST right? Or {_START}")]
     except JangteoError as e:  # such as a default password in production
@@ -220,7 +223,28 @@ def _schema(conn: Connection) -> list[Finding]:
         return [wrong("schema", text, "install the newer jangteo")]
     counts = {t: _count(conn, t) for t in (*TOPICS, "rejected_messages", "user_spend_windows")}
     rows = ", ".join(f"{table} {n}" for table, n in counts.items())
-    return [ok("schema", f"version {current}"), ok("rows", rows)]
+    return [ok("schema", f"version {current}"), ok("rows", rows), _nodes(conn)]
+
+
+def _nodes(conn: Connection) -> Finding:
+    """Say which processes make ids, and with which node numbers."""
+    held = [h for h in lease.holders(conn) if h.holder is not None]
+    living = ", ".join(f"{h.node} {h.in_words()}" for h in held if h.living) or "none"
+    dead = ", ".join(f"{h.node} {h.in_words()}" for h in held if not h.living)
+    return ok(
+        "id nodes", f"held: {living}" + (f"; ended without releasing: {dead}" if dead else "")
+    )
+
+
+def clock_finding(clock: ServerClock) -> Finding:
+    """Compare this machine's clock with a server's."""
+    subject, apart = f"clock of {clock.server}", clock.apart
+    if abs(apart) <= SAID_S:
+        return ok(subject, f"agrees with this machine's to {abs(apart):.1f} s")
+    text = f"this machine's is {timing.in_words(apart)} it"
+    return wrong(
+        subject, text, "set the wrong one right (NTP); the grader does not grade meanwhile"
+    )
 
 
 def _count(conn: Connection, table: str) -> str:
@@ -245,6 +269,9 @@ def redis_cache(settings: Settings) -> list[Finding]:
             ms = _latency(lambda: client.exists(cache.META))
             found = _redis_server(client, ms)
             meta = cache.read_meta(client)
+            clock = ServerClock("Redis")
+            clock.ask(lambda: timing.redis_time(client))
+            found.append(clock_finding(clock))
             beats = ", ".join(f"{b.name} {b.state}" for b in cache.heartbeats(client)) or "none"
     except JangteoError as e:
         return [wrong("Redis", first_line(e), "correct the settings")]
@@ -260,7 +287,7 @@ def redis_cache(settings: Settings) -> list[Finding]:
         advice = "run `jangteo generate cache`, or the whole shop with `jangteo up`"
         found.append(wrong("cache", "never filled", advice))
     else:
-        age = (utc_now() - meta.refreshed_at).total_seconds()
+        age = (clock() - meta.refreshed_at).total_seconds()
         found.append(ok("cache", f"{text}, refreshed {age:.0f} s ago"))
     return [*found, ok("heartbeats", beats)]
 

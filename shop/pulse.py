@@ -10,6 +10,7 @@ import redis
 
 from shop import cache
 from shop.informing import Informing
+from shop.timing import RedisClock
 
 EVERY_S: Final = 1.0
 
@@ -26,6 +27,7 @@ class Pulse:
     def __init__(
         self, r: redis.Redis, name: str, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
+        self._clock = RedisClock(r)
         self._redis = r
         self._name = name
         self._monotonic = monotonic
@@ -38,5 +40,7 @@ class Pulse:
         if now < self._next and not force:
             return
         self._next = now + EVERY_S
-        if not self._writing.attempt(lambda: cache.beat(self._redis, self._name, state, fields)):
+        if not self._writing.attempt(
+            lambda: cache.beat(self._redis, self._name, state, fields, clock=self._clock)
+        ):
             self._next = now + 5 * EVERY_S  # away: do not spend a connection time-out a second

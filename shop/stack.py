@@ -19,7 +19,7 @@ from typing import Final
 import psutil
 from confluent_kafka import KafkaException
 
-from shop import kafka, stackfile, trust
+from shop import boot, kafka, stackfile, trust
 from shop import settings as shop_settings
 from shop.clock import KST, utc_now
 from shop.embedded import Broker, Postgres, Redis
@@ -92,7 +92,7 @@ def end_leftovers(data_dir: Path) -> list[str]:
     processes = []
     for status in read_snapshot(data_dir):
         pid, started = status.pid, status.pid_started
-        if pid and started and stackfile.same_process(pid, started):
+        if pid and started and boot.same_process(pid, started):
             with contextlib.suppress(psutil.Error):
                 processes.append(psutil.Process(pid))
                 # For PostgreSQL the fast shutdown; the others take it for Ctrl-C.
@@ -117,7 +117,7 @@ class _Watch:
     due: float = 0.0
     up_since: datetime | None = None
     died: bool = False
-    pid_started: float | None = None
+    pid_started: str | None = None
 
 
 class Stack:
@@ -193,7 +193,7 @@ class Stack:
             stackfile.Stack(
                 data_dir=self.data_dir,
                 pid=pid,
-                pid_started=stackfile.process_started(pid) or time.time(),
+                pid_started=boot.process_started(pid) or "",
                 started_at=utc_now().isoformat(),
                 env=env,
             )
@@ -233,7 +233,7 @@ class Stack:
         server.start(move=move)
         watch = self._watches[server.name]
         watch.up_since = utc_now()
-        watch.pid_started = server.pid and stackfile.process_started(server.pid)
+        watch.pid_started = boot.process_started(server.pid) if server.pid else None
 
     def stop(self) -> None:
         """End the servers that are ours and stop being found; clients should be gone."""

@@ -3,7 +3,8 @@
 `jangteo up` writes `stack.json` (mode 0600: it holds the passwords made for this stack) into its
 data directory and a pointer to that directory into the user's state directory. Any other command
 looks in `.jangteo` of the working directory and of those above it, then at the pointers. A file
-left by a crash is recognised by its process: the pid must be alive and have the same start time.
+left by a crash is recognised by its process: the pid must be alive and be the same process
+(see `shop.boot`), not a later one of the same number.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from shop.boot import same_process
 from shop.trust import DistrustError, read_own, write_private
 
 STACK_FILE: Final = "stack.json"
@@ -39,14 +41,14 @@ class Stack:
     Attributes:
         data_dir: where it keeps its data.
         pid: of the `jangteo up` that holds it.
-        pid_started: start time of that process, seconds since the Unix epoch.
+        pid_started: of that process, see `boot.process_started`.
         started_at: when it came up, RFC 3339.
         env: the variables under which its servers are reached; holds secrets.
     """
 
     data_dir: Path
     pid: int
-    pid_started: float
+    pid_started: str
     started_at: str
     env: Mapping[str, str] = field(repr=False)
 
@@ -54,26 +56,6 @@ class Stack:
     def alive(self) -> bool:
         """Whether the process that wrote the file still runs."""
         return same_process(self.pid, self.pid_started)
-
-
-def process_started(pid: int) -> float | None:
-    """Return when a process started, seconds since the epoch; None if there is none."""
-    import psutil  # noqa: PLC0415  (13 ms that a command without a shop beside it does not need)
-
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return float(process.create_time())
-    except psutil.Error:
-        return None
-
-
-def same_process(pid: int, started: float) -> bool:
-    """Tell whether `pid` is alive and is the process that started then, not a reused number."""
-    now = process_started(pid)
-    # create_time has the resolution of a clock tick (10 ms) and follows steps of the wall clock.
-    return now is not None and abs(now - started) < 2.0
 
 
 def publish(stack: Stack) -> None:
@@ -103,7 +85,7 @@ def _read(data_dir: Path, doubts: list[str]) -> Stack | None:
         return Stack(
             data_dir=data_dir.absolute(),
             pid=int(record["pid"]),
-            pid_started=float(record["pid_started"]),
+            pid_started=str(record["pid_started"]),
             started_at=str(record["started_at"]),
             env=_checked(path, record["env"]),
         )

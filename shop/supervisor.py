@@ -19,10 +19,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
+from shop.boot import process_started
 from shop.clock import Clock, utc_now
 from shop.informing import Informing
 from shop.spawn import spawn, tail
-from shop.stackfile import process_started
 from shop.trust import read_own, write_private
 
 SNAPSHOT: Final = "processes.json"
@@ -69,11 +69,11 @@ class Process:
 
 @dataclass(frozen=True)
 class Status:
-    """What a snapshot says of one process; `pid_started` is in seconds since the Unix epoch."""
+    """What a snapshot says of one process; for `pid_started` see `boot.process_started`."""
 
     name: str
     pid: int | None
-    pid_started: float | None
+    pid_started: str | None
     state: str
     restarts: int
     up_since: datetime | None
@@ -88,7 +88,7 @@ class _Child:
     restarts: int = 0
     failures: int = 0
     started: float = 0.0
-    pid_started: float | None = None
+    pid_started: str | None = None
     up_since: datetime | None = None
     due: float = 0.0
     """While in backoff: when it starts again. While stopping: when it is killed."""

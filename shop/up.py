@@ -29,6 +29,7 @@ from shop import (
     kafka,
     options,
     postgres,
+    readiness,
     retention,
     screen,
     windows,
@@ -186,11 +187,12 @@ class Up:
         self._say(f"the shop is open; logs in {self._data_dir / 'logs'}; Ctrl-C stops")
         began = time.monotonic()
         seconds = self._args.seconds
-        self._ends_at = began + seconds if seconds else None
         self._observer = Observer(settings, books)
         self._observer.start()
         try:
             with self._screen.live():
+                if seconds:
+                    self._await_readiness(self._observer, seconds)
                 self._loop(lambda: bool(self._ends_at and time.monotonic() >= self._ends_at))
                 troubles = self._troubles() if seconds and not self._stop.is_set() else []
                 self._wind_down(DRAIN_AFTER_FOR_S if seconds else DRAIN_AFTER_STOP_S)
@@ -199,6 +201,20 @@ class Up:
         if not self._accounts:
             return ExitCode.OK
         return self._report(settings, books, troubles, time.monotonic() - began)
+
+    def _await_readiness(self, observer: Observer, seconds: float) -> None:
+        """Let the time of --for begin when every process has done its first work."""
+        gives_up = time.monotonic() + readiness.WITHIN_S
+
+        def missing() -> list[str]:
+            statuses = self._supervisor.snapshot()
+            return readiness.not_ready(self._commands, statuses, observer.latest.beats)
+
+        self._loop(lambda: not missing() or time.monotonic() >= gives_up)
+        self._ends_at = time.monotonic() + seconds
+        late = missing()
+        who = f"not ready after {readiness.WITHIN_S:.0f} s: {', '.join(late)}" if late else "ready"
+        self._say(f"{who}; the {seconds:g} s of --for begin now")
 
     @property
     def _accounts(self) -> bool:
@@ -380,6 +396,8 @@ class Up:
             client = opened.enter_context(cache.client(settings.redis_url))
             account = books.account(conn)
             differences = account.differences()
+            if self._args.seconds and not sum(account.published.values()):
+                differences.append("nothing was published")
             if self._evidence:
                 differences += cross_check(self._evidence, read_evidence(conn), account.stored)
             unequal = consistency.check(conn, limit=3)

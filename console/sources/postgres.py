@@ -24,6 +24,7 @@ from console.text import printable
 from shop import deadletters, postgres
 from shop.model import TOPICS
 from shop.postgres import Connection
+from shop.timing import clock_of
 
 MINUTES: Final = 10
 """How far back spenders and takings look: two windows of the default length."""
@@ -153,6 +154,7 @@ class ShopSource(_Database):
         )
         ((orders, spend),) = self._rows(_TAKINGS, (MINUTES,))
         ((size, connections),) = self._rows(_SERVER)
+        ahead = clock_of(self._connection()).apart
         return Shop(
             ingested=ingested,
             spenders=spenders,
@@ -161,6 +163,7 @@ class ShopSource(_Database):
             spend=int(spend),
             size=int(size),
             connections=int(connections),
+            clock_ahead=round(ahead, 1) if abs(ahead) > 1.0 else 0.0,
         )
 
 

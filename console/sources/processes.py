@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
 import msgspec
@@ -16,12 +17,13 @@ from console import verdict
 from console.model import Process, Processes
 from console.reading import Rate
 from console.sources import READ_DEADLINE_S, Where
+from console.sources.redis import clock_ahead
 from console.text import printable
 from shop import cache, control
+from shop.boot import same_process
 from shop.cache import Heartbeat
-from shop.clock import utc_now
-from shop.stackfile import same_process
 from shop.supervisor import State, Status, read_snapshot
+from shop.timing import redis_time
 
 SCENARIOS: Final = control.CONTROL + "scenarios"
 SERVERS: Final = ("postgres", "redis", "kafka")
@@ -45,7 +47,7 @@ class ProcessSource:
         self._beats: dict[str, Heartbeat] = {}
         self._counts: dict[str, tuple[datetime, int]] = {}
         self._rates: dict[str, Rate] = {}
-        self._known: dict[tuple[int, float], psutil.Process] = {}
+        self._known: dict[tuple[int, str], psutil.Process] = {}
 
     def read(self) -> Processes:
         """Return them: servers first, in the supervisor's order, then strangers by name.
@@ -60,9 +62,10 @@ class ProcessSource:
         scenarios: tuple[str, ...] = ()
         try:
             client = self._connection()
-            self._beats = {b.name: b for b in cache.heartbeats(client)}
+            shift = timedelta(seconds=clock_ahead(client))
+            self._beats = {b.name: replace(b, at=b.at + shift) for b in cache.heartbeats(client)}
             settings = {name: control.read(client, name) for name in control.GENERATORS}
-            scenarios = read_scenarios(client, utc_now())
+            scenarios = read_scenarios(client, redis_time(client))
         except redis.RedisError:
             self.reset()
             if not statuses:
@@ -97,7 +100,7 @@ class ProcessSource:
         pid = status.pid if status else beat.pid if beat else None
         state = beat.state if beat else "silent"
         if status:
-            alive = status.pid is None or same_process(status.pid, status.pid_started or 0.0)
+            alive = status.pid is None or same_process(status.pid, status.pid_started or "")
             if status.state != State.RUNNING.value or beat is None:
                 state = status.state
             if not alive:

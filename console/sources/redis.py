@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from datetime import timedelta
 from typing import Any, Final
 
+import msgspec
 import redis
 
 from console import verdict
@@ -12,6 +14,7 @@ from console.model import Redis, Refresh
 from console.sources import READ_DEADLINE_S, Where
 from shop import cache
 from shop.cache import CacheMeta
+from shop.timing import ServerClock, redis_time
 
 KEPT: Final = 20
 """Refreshes that are remembered."""
@@ -47,7 +50,8 @@ class RedisSource:
         pipe.hlen(cache.USERS)
         pipe.hlen(cache.PRODUCTS)
         info, users, products = _replies(pipe.execute(raise_on_error=False))
-        meta = cache.read_meta(client)
+        ahead = clock_ahead(client)
+        meta = ours(cache.read_meta(client), ahead)
         self._remember(meta)
         hits, misses = int(info.get("keyspace_hits", 0)), int(info.get("keyspace_misses", 0))
         before, self._counted = self._counted, (hits, misses)
@@ -70,6 +74,7 @@ class RedisSource:
             clients=int(info.get("connected_clients", 0)),
             version=str(info.get("redis_version", "?")),
             refreshes=tuple(self._refreshes),
+            clock_ahead=ahead,
         )
 
     def reset(self) -> None:
@@ -109,3 +114,24 @@ def _replies(found: list[Any]) -> tuple[dict[str, Any], int, int]:
         if isinstance(reply, Exception):
             raise reply
     return ({} if isinstance(info, Exception) else info), int(users), int(products)
+
+
+def clock_ahead(client: redis.Redis) -> float:
+    """Return by how many seconds this machine's clock is ahead of Redis's; 0 within a second.
+
+    Raises:
+        redis.RedisError: if it does not answer.
+    """
+    clock = ServerClock("Redis")
+    clock.ask(lambda: redis_time(client))
+    return round(clock.apart, 1) if abs(clock.apart) > 1.0 else 0.0
+
+
+def ours(meta: CacheMeta, ahead: float) -> CacheMeta:
+    """Return what is said of the cache, with its times by this machine's clock."""
+    shift = timedelta(seconds=ahead)
+    return msgspec.structs.replace(
+        meta,
+        refreshed_at=meta.refreshed_at and meta.refreshed_at + shift,
+        next_due_at=meta.next_due_at and meta.next_due_at + shift,
+    )

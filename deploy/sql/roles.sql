@@ -44,8 +44,11 @@ GRANT INSERT ON rejected_messages, spend_window_length, old_order_changes TO jan
 -- The generators and the cache worker read what the shop sells, to whom, and what was bought, and
 -- from where a history is continued.
 GRANT SELECT ON users, products, orders, user_spend_windows, spend_window_length, schema_migrations,
-    backfill_runs, backfill_state
+    backfill_runs, backfill_state, node_leases
     TO jangteo_generator;
+-- Every maker of ids takes, renews and releases a node number; the rows are there for good.
+GRANT UPDATE (ceiling_ms, holder, name, host, hostname, pid, pid_started, acquired_at, expires_at)
+    ON node_leases TO jangteo_generator;
 
 -- The grader writes grades, their history and its own state. A second run of one instant corrects
 -- what the first wrote of it.

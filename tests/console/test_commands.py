@@ -13,8 +13,8 @@ import redis
 from console import actions
 from console.actions import Operator
 from console.commands import WOULD_PUBLISH
+from shop import boot, stackfile
 from shop import settings as shop_settings
-from shop import stackfile
 from shop.errors import JangteoError
 from shop.postgres import Connection
 from shop.settings import Settings
@@ -44,7 +44,7 @@ def elsewhere(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "no-pointers"))
     there, here = tmp_path / "there", tmp_path / "here"
     here.mkdir()
-    started = stackfile.process_started(os.getpid()) or 0.0
+    started = boot.process_started(os.getpid()) or ""
     reached = {k: v for k, v in env.items() if k.startswith(SERVER_PREFIXES)}
     now = datetime.now(timezone.utc).isoformat()
     stackfile.publish(Stack(there, os.getpid(), started, now, reached))

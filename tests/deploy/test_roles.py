@@ -34,6 +34,7 @@ REFUSED = {
         "DELETE FROM rejected_messages",
         "UPDATE spend_window_length SET seconds = 60",
         "SELECT watch_changes(now())",
+        "UPDATE node_leases SET ceiling_ms = 0",
     ],
     "generator": [
         "UPDATE users SET name = 'x'",
@@ -41,6 +42,8 @@ REFUSED = {
         "SELECT * FROM rejected_messages",
         "SELECT watch_changes(now())",
         "CREATE TEMP TABLE t (i integer)",
+        "DELETE FROM node_leases",
+        "UPDATE node_leases SET node = 1",
     ],
     "grader": [
         "UPDATE users SET total_spent = 0",
@@ -162,6 +165,8 @@ def test_the_shop_works_with_four_roles(
     assert runs == [("full",), ("incremental",)]
 
     done = run(members["generator"], "generate", "cache", "--once")
+    assert done.returncode == 0, done.stderr
+    done = run(members["generator"], "generate", "users", "--limit", "3", "--rate", "100")
     assert done.returncode == 0, done.stderr
 
     done = run(members["console"], "console", "--once", "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from shop import cache, kafka
 from shop.clock import utc_now
 from shop.ids import NODES, IdGenerator, time_of
 from shop.model import ID_FIELD, User
+from shop.postgres import Connection
 from shop.settings import Settings
 
 Start = Callable[..., Any]
@@ -140,22 +142,85 @@ def test_what_was_acknowledged_is_in_the_topic(
 
 @pytest.mark.parametrize("topic", ["users", "products", "orders"])
 @pytest.mark.usefixtures("topics")
-def test_generators_do_not_know_postgresql(
-    env: dict[str, str], redis_client: redis.Redis, topic: str
-):
-    """They run without any setting of it, and do not even load its driver."""
-    fill_cache(redis_client)
+def test_a_generator_without_postgresql_says_what_it_needs_it_for(env: dict[str, str], topic: str):
     given = {k: v for k, v in env.items() if not k.startswith("POSTGRES_")}
-    code = (
-        f"import sys; from shop import command; from generators import {topic} as g;"
-        "code = command.main(g.configure, g.run, prog='x', description='', argv=['--limit=3',"
-        "'--rate=100']); print(code, 'psycopg' in sys.modules, 'shop.postgres' in sys.modules)"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=given, cwd=ROOT, capture_output=True, text=True,
-        check=True, timeout=60,
+        [sys.executable, "-m", f"generators.{topic}", "--limit=3", "--rate=100"],
+        env=given, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert done.stdout.split() == ["0", "False", "False"], done.stderr
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert "POSTGRES_HOST" in done.stderr
+    assert "node number" in done.stderr
+
+
+@pytest.mark.usefixtures("topics")
+def test_generators_write_nothing_to_postgresql_but_their_lease(
+    pg: Connection, redis_client: redis.Redis, start: Start
+):
+    fill_cache(redis_client)
+    made = start("generators.orders", "--limit", "50", "--rate", "500")
+    assert made.popen.wait(30) == 0
+    written = pg.execute(
+        "SELECT relname FROM pg_stat_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0"
+    ).fetchall()
+    assert {name for (name,) in written} <= {"node_leases"}
+    held = pg.execute("SELECT count(*) FROM node_leases WHERE holder IS NOT NULL").fetchone()
+    assert held == (0,)
+
+
+@pytest.mark.usefixtures("topics")
+def test_a_run_that_publishes_nothing_is_no_success(redis_client: redis.Redis, start: Start):
+    process = start("generators.orders", "--rate", "100", "--for", "1")
+    assert process.popen.wait(30) == 1
+    assert "nothing was published while waiting for the cache" in process.log
+
+
+@pytest.mark.usefixtures("topics")
+def test_a_node_that_is_taken_is_refused_in_one_line(
+    settings: Settings, redis_client: redis.Redis, start: Start
+):
+    fill_cache(redis_client)
+    first = start("generators.users", "--rate", "10", "--node", "3")
+    first.says("node leased")
+    second = start("generators.orders", "--node", "3")
+    assert second.popen.wait(30) == 2
+    assert f"--node 3 is taken by users-3 (pid {first.popen.pid} on " in second.log
+    assert len(second.log.splitlines()) == 1
+    assert first.stop() == 0
+
+
+@pytest.mark.usefixtures("topics")
+def test_publishing_outlasts_postgresql_and_resumes(
+    servers: Any, settings: Settings, redis_client: redis.Redis, start: Start
+):
+    fill_cache(redis_client)
+    process = start("generators.orders", "--rate", "200")
+    wait_until(lambda: published(redis_client, "orders") > 0, "orders")
+    servers.postgres.kill()
+    before = published(redis_client, "orders")
+    wait_until(lambda: published(redis_client, "orders") > before + 200, "orders without it")
+    servers.postgres.start()
+    assert process.stop() == 0
+    assert "waiting_for=" not in process.log
+
+
+@pytest.mark.usefixtures("topics")
+def test_makers_of_ids_side_by_side_lose_no_order(
+    settings: Settings, redis_client: redis.Redis, start: Start
+):
+    """What a person does beside a running shop: the same command, twice."""
+    fill_cache(redis_client)
+    shop = start("generators.orders", "--rate", "200")
+    wait_until(lambda: published(redis_client, "orders") > 0, "orders")
+    others = [start("generators.orders", "--rate", "5000", "--limit", "4000") for _ in range(2)]
+    assert [other.popen.wait(60) for other in others] == [0, 0]
+    assert shop.stop() == 0
+    orders = read_topic(settings, "orders")
+    assert len({o.order_id for o in orders}) == len(orders) > 8_000
+    mine, *named = (re.findall(r"node=\d+ name=\S+", p.log) for p in (shop, *others))
+    assert mine == ["node=0 name=orders"]
+    assert all(mine != other != [] for other in named)
 
 
 @pytest.mark.usefixtures("topics")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from shop import cache, cli, doctor, kafka, probes, stackfile
+from shop import boot, cache, cli, doctor, kafka, probes, stackfile
 from shop import settings as shop_settings
 from shop.clock import UTC
 from shop.errors import ExitCode
@@ -140,7 +140,7 @@ def test_a_full_disk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_processes_of_a_running_stack(tmp_path: Path) -> None:
     sleeper = subprocess.Popen(["sleep", "1000"])
     try:
-        started = stackfile.process_started(sleeper.pid)
+        started = boot.process_started(sleeper.pid)
         common = {"restarts": 3, "up_since": None}
         (tmp_path / "processes.json").write_text(
             json.dumps(
@@ -166,7 +166,7 @@ def test_processes_of_a_running_stack(tmp_path: Path) -> None:
                 }
             )
         )
-        me = stackfile.process_started(os.getpid()) or 0.0
+        me = boot.process_started(os.getpid()) or ""
         now = datetime.now(UTC).isoformat()
         stackfile.publish(Stack(tmp_path, os.getpid(), me, now, {"REDIS_URL": "redis://s"}))
         seen = by_subject(probes.stack(shop_settings.load({}, data_dir=tmp_path)))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from shop import stackfile
+from shop import boot, stackfile
 from shop.clock import UTC
 from shop.errors import UnreachableError, UsageError
 from shop.settings import LOGINS, Settings, load
@@ -163,9 +163,9 @@ def test_language_follows_the_locale(env: dict[str, str], lang: str) -> None:
     assert bare(**env).lang == lang
 
 
-def _publish(data_dir: Path, pid: int | None = None, shift: float = 0.0, **env: str) -> Stack:
+def _publish(data_dir: Path, pid: int | None = None, shift: str = "", **env: str) -> Stack:
     pid = pid or os.getpid()
-    started = stackfile.process_started(pid) or 0.0
+    started = boot.process_started(pid) or ""
     now = datetime.now(UTC).isoformat()
     stack = Stack(data_dir.absolute(), pid, started + shift, now, env)
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ def test_a_running_stack_is_found_from_below_from_afar_and_by_name(
 
 
 def test_the_file_of_a_crashed_stack_is_not_believed(tmp_path: Path) -> None:
-    _publish(tmp_path / "a", shift=-1000.0)  # the pid was given to another process since
+    _publish(tmp_path / "a", shift="1")  # the pid was given to another process since
     _publish(tmp_path / "b", pid=2**22 + 1)
     assert stackfile.find_stack(tmp_path / "a") is None
     assert stackfile.find_stack(tmp_path / "b") is None

@@ -19,10 +19,12 @@ import msgspec
 import psutil
 import psycopg
 import pytest
+import redis
 
-from shop import consistency, postgres, stackfile, supervisor
+from shop import boot, cache, consistency, control, postgres, readiness, stackfile, supervisor
 from shop import kafka as shop_kafka
 from shop import settings as shop_settings
+from shop.clock import utc_now
 from shop.model import ID_FIELD, TOPICS
 from shop.settings import EMBEDDED_PORTS
 from shop.stack import end_leftovers
@@ -127,7 +129,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 
 def gone(pids: list[int]) -> bool:
-    return not any(stackfile.process_started(pid) for pid in pids)
+    return not any(boot.process_started(pid) for pid in pids)
 
 
 def kill_and_see_it_back(shop: Shop, name: str) -> None:
@@ -205,6 +207,46 @@ def test_given_servers_are_used_instead_of_embedded_ones(
         assert len(known) == len(read[topic]) == result["stored"][topic]
 
 
+@pytest.mark.usefixtures("topics")
+def test_the_time_begins_when_all_are_at_work_and_nothing_published_is_no_success(
+    shop: Shop, settings: shop_settings.Settings, redis_client: redis.Redis
+) -> None:
+    for name in control.GENERATORS:
+        control.set_paused(redis_client, name, paused=True)
+    where = settings.postgres
+    url = f"postgresql://{where.user}:{where.password}@{where.host}:{where.port}/{where.db}"
+    given = ("--postgres", url, "--redis", settings.redis_url)
+    kafka = ("--kafka", settings.kafka.bootstrap_servers)
+    sizes = ("--users", "50", "--products", "20")
+    done = shop.run("--for", "2", "--json", *sizes, *given, *kafka)
+    assert done.returncode == 1, done.stderr
+    assert "nothing was published" in done.stderr
+    said = done.stderr + done.stdout
+    assert "the 2 s of --for begin now" in said
+    assert said.index("the shop is open") < said.index("the 2 s of --for begin now")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "ready"),
+    [
+        ("orders", {"published": "0"}, False),
+        ("orders", {"published": "3"}, True),
+        ("grader", {}, False),
+        ("grader", {"last_run": "2026-01-01T00:00:00Z"}, True),
+        ("ingest", {"batches": "1"}, True),
+        ("cache", {"refreshes": "0"}, False),
+    ],
+)
+def test_a_process_is_ready_when_it_has_done_its_first_work(
+    name: str, fields: dict[str, str], ready: bool
+) -> None:
+    beat = cache.Heartbeat(name, 7, "running", utc_now(), fields)
+    this, earlier = (Status(name, pid, None, "running", 0, None, None) for pid in (7, 8))
+    assert (readiness.not_ready([name], [this], {name: beat}) == []) is ready
+    assert readiness.not_ready([name], [earlier], {name: beat}) == [name]
+    assert readiness.not_ready([name], [this], {}) == [name]
+
+
 @pytest.mark.slow
 @pytest.mark.fault
 def test_whatever_is_killed_the_shop_goes_on(shop: Shop) -> None:
@@ -255,6 +297,29 @@ def test_without_a_network_the_shop_runs_on_a_broker_in_memory(shop: Shop) -> No
     assert "Tansu (Kafka in memory)" in done.stderr
 
 
+@pytest.mark.slow
+def test_generating_beside_a_running_shop_loses_no_order(shop: Shop) -> None:
+    """The same command in two terminals, while the shop sells by itself."""
+    shop.start("--plain", "--users", "3000", "--products", "1200")
+    shop.wait_for(lambda: shop.orders() > 0)
+    words = ("--rate", "5000", "--limit", "5000", "--seed", "1")
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "generators.orders", *words],
+            env={**shop.env, "JANGTEO_DATA_DIR": str(shop.data_dir)},
+            stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for maker in makers:
+        _, said = maker.communicate(timeout=240)
+        assert maker.returncode == 0, said
+    shop.wait_for(lambda: shop.orders() > 10_000)
+    with shop.connect() as conn:
+        row = conn.execute("SELECT sum(ignored), sum(rejected) FROM ingest_offsets").fetchone()
+    assert row == (0, 0)
+
+
 def test_sigterm_ends_everything_and_a_second_start_keeps_the_data(shop: Shop) -> None:
     began = shop.start("--plain", "--users", "50", "--products", "20")
     shop.wait_for(lambda: "the shop is open" in shop.out.read_text())
@@ -288,9 +353,9 @@ def test_what_a_crash_left_is_ended_and_strangers_are_not(tmp_path: Path) -> Non
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) for _ in range(2)
     ]
     try:
-        started = [stackfile.process_started(p.pid) for p in sleepers]
+        started = [boot.process_started(p.pid) for p in sleepers]
         assert started[1]
-        reused = started[1] - 3600.0
+        reused = started[1] + "0"
         snapshot = supervisor.Supervisor(tmp_path)
         snapshot.write_snapshot(
             [

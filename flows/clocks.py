@@ -1,0 +1,26 @@
+"""The clock by which the ingest judges what is dated in the future: PostgreSQL's, not its own."""
+
+from __future__ import annotations
+
+import threading
+
+from shop import cache
+from shop.errors import UsageError
+from shop.settings import Settings
+from shop.timing import ClockWatch
+
+
+def watch(settings: Settings, stop: threading.Event) -> ClockWatch:
+    """Start to follow PostgreSQL's clock, with Redis's as a second opinion where there is one.
+
+    Args:
+        settings: where they are.
+        stop: ends it.
+    """
+    try:
+        client = cache.client(settings.redis_url, timeout=1.0)
+    except UsageError:
+        client = None
+    clocks = ClockWatch(settings.postgres, client, stop)
+    clocks.start()
+    return clocks

@@ -1,0 +1,40 @@
+"""When the shop is ready: every process has done its first work, by its own heartbeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from shop.cache import Heartbeat
+from shop.supervisor import Status
+
+WITHIN_S: Final = 60.0
+"""After so long the time of `up --for` begins anyway, and what is not ready is named."""
+_FIRST_WORK: Final[Mapping[str, str]] = {
+    "ingest": "batches",
+    "cache": "refreshes",
+    "grader": "last_run",
+}
+"""Field of the heartbeat that is there and not 0 once it has worked; of generators `published`."""
+
+
+def not_ready(
+    names: Iterable[str], statuses: Iterable[Status], beats: Mapping[str, Heartbeat]
+) -> list[str]:
+    """Return those processes that have not done their first work.
+
+    Args:
+        names: of the processes that are to be ready.
+        statuses: what the supervisor knows: a heartbeat of an earlier process is none of this one.
+        beats: by name.
+    """
+    pids = {s.name: s.pid for s in statuses}
+    return [n for n in names if not (n in beats and _works(beats[n], pids.get(n)))]
+
+
+def _works(beat: Heartbeat, pid: int | None) -> bool:
+    if beat.pid != pid:
+        return False
+    if beat.state == "paused" or (beat.name == "continuation" and beat.state == "running"):
+        return True  # nothing more will come, or nothing is due
+    return beat.fields.get(_FIRST_WORK.get(beat.name, "published"), "0") != "0"
