@@ -61,6 +61,7 @@ def test_commands_within_the_text_are_those_of_a_block(page: Path) -> None:
     "page",
     [p for p in PAGES if guides.lines(Path(p.values[0]), "embedded")],  # type: ignore[arg-type]  # pytest types a param's values as objects; each is a page
 )
+@pytest.mark.usefixtures("topics")
 def test_the_commands_of_a_guide_do_what_it_says(
     page: Path, env: dict[str, str], tmp_path: Path
 ) -> None:

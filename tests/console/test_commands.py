@@ -34,7 +34,7 @@ _PRODUCT = (
 
 @pytest.fixture
 def elsewhere(
-    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    topics: object, env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Settings]:
     """The settings of a stack that only its data directory leads to; we are somewhere else."""
     for name in (*env, *os.environ):

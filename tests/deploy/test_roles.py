@@ -88,7 +88,7 @@ def passwords(word: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def members(env: dict[str, str], pg: Connection) -> dict[str, dict[str, str]]:
+def members(topics: object, env: dict[str, str], pg: Connection) -> dict[str, dict[str, str]]:
     """The environment of a process that logs in as a member of each role."""
     for _ in "twice":
         done = run({**env, **passwords(PASSWORD)}, "init", "--logins")
