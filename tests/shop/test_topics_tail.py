@@ -255,7 +255,7 @@ def test_it_ends_when_nobody_reads_any_more(env: dict[str, str], settings: Setti
     assert process.stdout
     assert process.stdout.readline()
     process.stdout.close()  # no message comes that would have to be written
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=30) == 128 + signal.SIGPIPE
     assert process.stderr
     assert process.stderr.read() == ""
 
