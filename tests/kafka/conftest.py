@@ -20,6 +20,8 @@ from shop.kafka_cluster import Cluster
 from shop.model import TOPICS
 from shop.settings import Settings
 
+# Scripts of the client matrix, each run by the Python that has its client: no tests.
+collect_ignore = ["clients"]
 # Retention is looked at every half second instead of every five minutes.
 QUICK_RETENTION = {"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500"}
 
