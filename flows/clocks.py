@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 from shop import cache
-from shop.errors import UsageError
 from shop.settings import Settings
 from shop.timing import ClockWatch
 
@@ -17,10 +16,8 @@ def watch(settings: Settings, stop: threading.Event) -> ClockWatch:
         settings: where they are.
         stop: ends it.
     """
-    try:
-        client = cache.client(settings.redis_url, timeout=1.0)
-    except UsageError:
-        client = None
+    named = settings.env.get("REDIS_URL")
+    client = cache.client(settings.redis_url, timeout=1.0) if named else None
     clocks = ClockWatch(settings.postgres, client, stop)
     clocks.start()
     return clocks

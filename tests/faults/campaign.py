@@ -5,13 +5,16 @@
 
 Ingest processes work under load while they are killed, paused, stopped and joined, PostgreSQL is
 restarted, killed and locked, the way to it cut, stalled and slowed down, hosts vanish in the midst
-of transactions, and brokers are killed, one or all of them. At the end every
-message that Kafka acknowledged must be accounted for. Exit code 1 if anything is not as promised.
+of transactions, disks are full, wall clocks step, and brokers are killed, one or all of them, and
+Redis, too. A grader, a cache worker and a generator of sign-ups work all the time and must survive
+it. At the end every message that Kafka acknowledged must be accounted for. Exit code 1 if anything
+is not as promised.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import signal
@@ -19,15 +22,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from bystanders import Bystanders, SmallDisk, small_disk
+from clocks import DAY_S, WallClock, can_be_moved
 from processes import Ingest, wait_until
 from proxy import Proxy
+from psycopg import sql
 from rich.console import Console
 from rich.table import Table
 from stage import Stage, answers, drain_time
@@ -36,9 +43,12 @@ from shop import embedded, kafka, log, postgres
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.kafka_cluster import Cluster
+from shop.settings import Settings
 
 TAKE_OVER_S = 180.0
 """What would be a violation by far: docs/faults.md states 60 s, and servers take time to start."""
+DISK_MB = 512
+"""For the table of orders of a campaign, several times what it needs."""
 RATE = 600
 """Messages a second: a batch of 200 every third of a second, so that kills hit transactions."""
 
@@ -48,6 +58,7 @@ class Restartable(Protocol):
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
+    def kill(self) -> None: ...
 
 
 class Node(Restartable, Protocol):
@@ -55,7 +66,6 @@ class Node(Restartable, Protocol):
 
     def launch(self) -> None: ...
     def await_ready(self) -> None: ...
-    def kill(self) -> None: ...
 
 
 class Campaign:
@@ -69,6 +79,11 @@ class Campaign:
         fleet: how many ingest processes there are.
         say: takes a line about each fault.
         proxy: between the members and PostgreSQL; None: there are no faults of the way.
+        side: between the bystanders and PostgreSQL.
+        cache: Redis, to be killed.
+        disk: of the table of orders, to be filled.
+        bystanders: whose clocks step, too; None: no clock is moved.
+        directory: for the clocks of members.
     """
 
     def __init__(
@@ -81,8 +96,21 @@ class Campaign:
         fleet: int,
         say: Callable[[str], None],
         proxy: Proxy | None = None,
+        side: Proxy | None = None,
+        cache: Restartable | None = None,
+        disk: SmallDisk | None = None,
+        bystanders: Bystanders | None = None,
+        directory: Path | None = None,
     ) -> None:
         self._proxy = proxy
+        self._ways = [way for way in (proxy, side) if way]
+        self._cache = cache
+        self._disk = disk
+        self._bystanders = bystanders
+        self._directory = directory
+        self._clocks: dict[int, WallClock] = {}
+        self._numbers = itertools.count(1)
+        self._turns = itertools.cycle(bystanders.all if bystanders else ())
         self._stage = stage
         self._database = database
         self._brokers = brokers
@@ -91,8 +119,8 @@ class Campaign:
         self._say = say
         self.done: Counter[str] = Counter()
         self.drains: list[float] = []
-        self.longest = ("", 0.0)
-        """The fault after which nothing was stored for longest, and how long that was, seconds."""
+        self.longest: dict[str, float] = {}
+        """Fault -> the longest time after it until every partition advanced, seconds."""
 
     def run(self, kills: int, *, only_kills: bool = False) -> None:
         """Do faults until so many members were killed; members that ended are replaced."""
@@ -108,7 +136,11 @@ class Campaign:
         self._replace()
 
     def run_all(self, faults: int) -> None:
-        """Do so many faults of every kind in turn, shuffled; time how long nothing is stored."""
+        """Do so many faults of every kind in turn, shuffled.
+
+        After half of them, time how long it takes until every partition advances; after the other
+        half the next one hits while members still join and catch up.
+        """
         kinds: list[Callable[[], None]] = []
         self._replace()
         while sum(self.done.values()) < faults:
@@ -120,11 +152,10 @@ class Campaign:
             fault = kinds.pop()
             fault()
             self._replace()
-            began = time.monotonic()
-            self._stage.wait_taken(1, timeout=TAKE_OVER_S)
-            self.longest = max(
-                self.longest, (fault.__name__, time.monotonic() - began), key=lambda x: x[1]
-            )
+            if self._rng.random() < 0.5:
+                took = self._take_over()
+                self.longest[fault.__name__] = max(took, self.longest.get(fault.__name__, 0.0))
+                self._say(f"     every partition advanced within {took:.1f} s")
         self._replace()
 
     def _others(self) -> list[Callable[[], None]]:
@@ -134,7 +165,25 @@ class Campaign:
         if self._proxy:
             found += [self.cut_before_commit, self.cut_after_commit, self.vanish, self.stall,
                       self.delay]  # fmt: skip
+        if self._cache:
+            found.append(self.kill_redis)
+        if self._disk:
+            found.append(self.fill_disk)
+        if self._bystanders:
+            found += [self.clocks_ahead, self.clocks_behind]
         return found
+
+    def _take_over(self) -> float:
+        """Wait until every partition has advanced; return the seconds that it took."""
+        began = time.monotonic()
+        still = self._stage.positions()
+        while still:
+            if time.monotonic() - began > TAKE_OVER_S:
+                raise AssertionError(f"partitions that do not advance: {sorted(still)}")
+            time.sleep(0.3)
+            now = self._stage.positions()
+            still = {p: offset for p, offset in still.items() if now[p] <= offset}
+        return time.monotonic() - began
 
     def _members(self) -> list[Ingest]:
         return [m for m in self._stage.members if m.alive()]
@@ -144,9 +193,17 @@ class Campaign:
             code = member.process.poll()
             if code not in (None, 0, -signal.SIGKILL):
                 raise JangteoError(f"a member ended with {code}:\n{member.log()[-2000:]}")
+        for bystander in self._bystanders.all if self._bystanders else ():
+            if ended := bystander.ended():
+                raise JangteoError(ended)
         while len(self._members()) < self._fleet:
             by = {"POSTGRES_PORT": str(self._proxy.port)} if self._proxy else {}
-            self._stage.ingest(**by)
+            if self._bystanders and self._directory:
+                clock = WallClock(self._directory, f"member-{next(self._numbers)}")
+                member = self._stage.ingest(**by, **clock.env)
+                self._clocks[member.process.pid] = clock
+            else:
+                self._stage.ingest(**by)
 
     def _moment(self) -> None:
         """Let a random moment come: while starting and joining, or in the midst of work."""
@@ -253,20 +310,62 @@ class Campaign:
 
     def stall(self) -> None:
         """Nothing passes for some seconds, sometimes for longer than a connection is kept."""
-        assert self._proxy is not None
         seconds = self._rng.choice([3.0, 12.0, 50.0])
-        self._proxy.stalled = True
+        self._set("stalled", True)
         time.sleep(seconds)
-        self._proxy.stalled = False
+        self._set("stalled", False)
         self._note("stall", f"for {seconds:g} s")
 
     def delay(self) -> None:
         """Every packet takes long for some seconds."""
-        assert self._proxy is not None
-        self._proxy.delay = self._rng.uniform(0.01, 0.3)
+        seconds = self._rng.uniform(0.01, 0.3)
+        self._set("delay", seconds)
         time.sleep(self._rng.uniform(2, 8))
-        self._note("delay", f"{self._proxy.delay * 1000:.0f} ms a packet")
-        self._proxy.delay = 0.0
+        self._set("delay", 0.0)
+        self._note("delay", f"{seconds * 1000:.0f} ms a packet")
+
+    def _set(self, name: str, value: object) -> None:
+        for way in self._ways:
+            setattr(way, name, value)
+
+    def kill_redis(self) -> None:
+        """Kill -9, some seconds away, back with an empty cache."""
+        assert self._cache is not None
+        seconds = self._rng.uniform(0, 5)
+        self._cache.kill()
+        time.sleep(seconds)
+        self._cache.start()
+        self._note("kill_redis", f"away for {seconds:.1f} s")
+
+    def fill_disk(self) -> None:
+        """The disk with the table of orders is full until an ingest says so, and for some time."""
+        assert self._disk is not None
+        words = "No space left on device"
+        said = sum(m.log().count(words) for m in self._stage.members)
+        seconds = self._rng.uniform(0, 5)
+        with self._disk.full():
+            wait_until(
+                lambda: sum(m.log().count(words) for m in self._stage.members) > said, words, 120
+            )
+            time.sleep(seconds)
+        self._note("fill_disk", f"for {seconds:.1f} s after it was noticed")
+
+    def clocks_ahead(self) -> None:
+        """The wall clocks of a member and of another process step forward."""
+        self._step(1)
+
+    def clocks_behind(self) -> None:
+        """The wall clocks of a member and of another process step back."""
+        self._step(-1)
+
+    def _step(self, sign: int) -> None:
+        seconds = sign * self._rng.choice([30, 3_700, DAY_S + 3_600, 400 * DAY_S])
+        member = self._rng.choice(self._members())
+        bystander = next(self._turns)
+        self._clocks[member.process.pid].set(seconds)
+        bystander.clock.set(seconds)
+        name = "clocks_ahead" if sign > 0 else "clocks_behind"
+        self._note(name, f"{seconds:+,} s: pid {member.process.pid} and the {bystander.kind}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -280,8 +379,35 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1, help="of faults and load (default 1)")
     made.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="of Kafka (default 1)")
     made.add_argument("--members", type=int, default=3, help="ingest processes (default 3)")
+    made.add_argument(
+        "--directory", type=Path, help="keep data and logs there (default: removed at the end)"
+    )
     made.add_argument("--rate", type=float, default=RATE, help=f"messages a second ({RATE})")
     return made
+
+
+@contextmanager
+def _directory(chosen: Path | None) -> Iterator[Path]:
+    """Yield where data and logs go."""
+    if chosen:
+        chosen.mkdir(parents=True)
+        yield chosen.absolute()
+    else:
+        with tempfile.TemporaryDirectory(prefix="jangteo-faults-") as name:
+            yield Path(name)
+
+
+def _put_orders_on(disk: SmallDisk, database: embedded.Postgres, settings: Settings) -> None:
+    """Move the table of orders to a disk of its own."""
+    space = disk.folder / "space"
+    space.mkdir(mode=0o700)
+    if ":" in database.identity:
+        uid, gid = map(int, database.identity.split(":"))
+        os.chown(space, uid, gid)
+    with postgres.connect(settings.postgres, "campaign", autocommit=True) as conn:
+        path = sql.Literal(str(space))
+        conn.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(path))
+        conn.execute("ALTER TABLE orders SET TABLESPACE small")
 
 
 def main() -> int:
@@ -289,43 +415,56 @@ def main() -> int:
     args = parser().parse_args()
     log.configure("campaign", level="warning")
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="jangteo-faults-") as name:
-        directory = Path(name)
+    with _directory(args.directory) as directory, ExitStack() as held:
         database = embedded.Postgres(directory)  # fsync on, as in earnest
+        cache = embedded.Redis(directory)
         cluster = Cluster(directory / "kafka", 3) if args.brokers == 3 else None
         broker = cluster or embedded.Broker(directory)
+        for server in (database, cache, broker):
+            held.callback(server.kill)
         try:
-            database.start()
-            broker.start()
-            env = {**os.environ, **database.env, **broker.env, "JANGTEO_DATA_DIR": name}
+            for server in (database, cache, broker):
+                server.start()
+            env = {**os.environ, **database.env, **cache.env, **broker.env,
+                   "JANGTEO_DATA_DIR": str(directory)}  # fmt: skip
             settings = shop_settings.load(env, use_stack=False)
             kafka.create_topics(settings.kafka)
             with postgres.connect(settings.postgres, "campaign") as conn:
                 postgres.migrate(conn)
-            with Stage(env, settings, directory) as stage, Proxy(settings.postgres.port) as proxy:
-                load = stage.load(args.seed, rate=args.rate)
-                campaign = Campaign(
-                    stage,
-                    database,
-                    list(cluster.brokers) if cluster else [broker],
-                    seed=args.seed,
-                    fleet=args.members,
-                    say=lambda line: print(line, flush=True),
-                    proxy=proxy,
-                )
-                if args.faults:
-                    campaign.run_all(args.faults)
-                else:
-                    campaign.run(args.kills)
-                load.stop()
-                wait_until(stage.caught_up, "everything applied", 180)
-                found = stage.violations()
+            if disk := held.enter_context(small_disk(directory / "small", DISK_MB)):
+                _put_orders_on(disk, database, settings)
+            proxy, side = (held.enter_context(Proxy(settings.postgres.port)) for _ in range(2))
+            stage = held.enter_context(Stage(env, settings, directory))
+            bystanders = None
+            if args.faults and can_be_moved():
+                by = {**env, "POSTGRES_PORT": str(side.port)}
+                bystanders = held.enter_context(Bystanders(by, settings, directory))
+            load = stage.load(args.seed, rate=args.rate)
+            campaign = Campaign(
+                stage,
+                database,
+                list(cluster.brokers) if cluster else [broker],
+                seed=args.seed,
+                fleet=args.members,
+                say=lambda line: print(line, flush=True),
+                proxy=proxy,
+                side=side,
+                cache=cache,
+                disk=disk,
+                bystanders=bystanders,
+                directory=directory,
+            )
+            if args.faults:
+                campaign.run_all(args.faults)
+            else:
+                campaign.run(args.kills)
+            load.stop()
+            wait_until(stage.caught_up, "everything applied", 180)
+            found = bystanders.violations() if bystanders else []
+            found += stage.violations()
         except (AssertionError, JangteoError) as e:
             print(f"campaign: {e}", file=sys.stderr)
             return ExitCode.USAGE if isinstance(e, UsageError) else ExitCode.FAILED
-        finally:
-            broker.kill()
-            database.kill()
     _show(args, campaign, len(load.acknowledged), found, time.monotonic() - began)
     return ExitCode.FAILED if found else ExitCode.OK
 
@@ -340,9 +479,9 @@ def _show(
         table.add_row(fault.replace("_", " "), str(times))
     if campaign.drains:
         table.add_row("longest drain, s", f"{max(campaign.drains):.2f}")
-    if campaign.longest[0]:
-        fault, seconds_without = campaign.longest
-        table.add_row("longest without a commit, s", f"{seconds_without:.1f} ({fault})")
+    if campaign.longest:
+        fault, longest = max(campaign.longest.items(), key=lambda each: each[1])
+        table.add_row("longest take-over, s", f"{longest:.1f} ({fault.replace('_', ' ')})")
     table.add_row("messages acknowledged", f"{messages:,}")
     table.add_row("minutes", f"{seconds / 60:.1f}")
     table.add_row("violations", str(len(found)))

@@ -92,6 +92,15 @@ class Stage:
             row = conn.execute("SELECT coalesce(sum(next_offset), 0) FROM ingest_offsets")
             return int((row.fetchone() or (0,))[0])
 
+    def positions(self) -> dict[int, int]:
+        """Return the next offset of each partition of orders that has been read."""
+        with self.reading() as conn:
+            rows = conn.execute(
+                "SELECT partition, next_offset FROM ingest_offsets"
+                " WHERE topic = 'orders' AND next_offset > 0"
+            )
+            return dict(rows.fetchall())
+
     def wait_taken(self, more: int, *, since: int | None = None, timeout: float = 60.0) -> None:
         """Wait until so many more messages are accounted for."""
         goal = more + (self.taken() if since is None else since)
