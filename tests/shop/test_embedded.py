@@ -351,6 +351,25 @@ def test_kafka_looks_at_both_ports_before_it_starts(own_broker: Broker) -> None:
             own_broker.start(move=False)
         own_broker.start()
     assert own_broker.port == kept["kafka"]
+    chosen = json.loads((own_broker.data_dir / "ports.json").read_text())
+    listening = psutil.Process(own_broker.pid).net_connections("tcp")
+    ports = {c.laddr.port for c in listening if c.status == psutil.CONN_LISTEN}
+    assert ports == set(chosen.values()), "no port that nobody chose"
+
+
+def test_a_server_that_is_slow_to_start_is_not_waited_for_after_a_stop(tmp_path: Path) -> None:
+    class Slow(Redis):
+        def _probe(self) -> None:
+            raise redis.BusyLoadingError
+
+    server = Slow(tmp_path)
+    looks = iter([False] * 5)
+    try:
+        server.launch()
+        assert not server.await_ready(stopped=lambda: next(looks, True))
+        assert server.alive, "whoever stops it does so properly"
+    finally:
+        server.stop()
 
 
 def test_a_cache_that_java_cannot_use_does_not_stop_kafka(
