@@ -88,7 +88,8 @@ num.io.threads=2
 background.threads=2
 num.recovery.threads.per.data.dir=1
 """
-_NO_PORTS: Final = (1, 2)  # not chosen yet; what is formatted does not depend on them
+# Kafka wants ports to format a storage, which does not depend on them. No server gets these.
+_FORMAT_PORTS: Final = [(1, 2)]
 _MAIN: Final = "kafka.Kafka"
 QUIET: Final = "-Dlog4j2.level=ERROR"
 _LOGGING: Final = """
@@ -152,7 +153,7 @@ class Broker(Server):
         self._extra = dict(properties or {})
         self._options = tuple(options)
         self._alone = layout is None
-        self._layout = layout or Layout("", [_NO_PORTS])
+        self._layout = layout or Layout("", [])  # no ports until they are chosen
         self.home = self.data_dir / ("kafka" if self._alone else f"node-{node}")
         self._guard = Guard(self.home, title=self.title, mark=_MAIN, grace=self.grace)
         if layout:
@@ -170,17 +171,12 @@ class Broker(Server):
         where = self.where if self._alone else self._layout.bootstrap
         return {"KAFKA_BOOTSTRAP_SERVERS": where}
 
-    # -- alone: `start` of the base class ------------------------------------------------------
-
     def _choose_port(self, *, move: bool) -> int:
         if self._alone:
             port = super()._choose_port(move=move)
-            pair = self._layout.ports[0]
+            former = self._layout.ports[0][1] if self._layout.ports else None
             controller = self.ports.choose(
-                "kafka-controller",
-                f"{self.title} (controller)",
-                former=None if pair == _NO_PORTS else pair[1],
-                move=move,
+                "kafka-controller", f"{self.title} (controller)", former=former, move=move
             )
             self._layout.ports = [(port, controller)]
         else:
@@ -188,36 +184,11 @@ class Broker(Server):
         for taken in self._layout.ports[self.node - 1]:
             if not is_free(taken):  # Kafka itself notices only after its whole start
                 raise PortTakenError(f"{self.title}: another program took its port {taken}")
-        self._configure()
+        self._configure("server.properties", "data", self._layout.ports)
         return port
 
     def _ports_are_free(self) -> bool:
         return all(is_free(port) for port in self._layout.ports[self.node - 1])
-
-    # -- a node of a cluster: without the others it cannot get ready ---------------------------
-
-    def launch(self) -> None:
-        """Start without waiting.
-
-        Raises:
-            UsageError, PortTakenError, StartError: see `start`.
-        """
-        if self.alive:
-            return
-        self._prepare()
-        self._process = self._spawn(self._choose_port(move=False))
-
-    def await_ready(self) -> None:
-        """Wait until it answers.
-
-        Raises:
-            StartError: if it does not come up; has the tail of its log.
-        """
-        try:
-            self._await_ready(self.port or 0)
-        except BaseException:
-            self.kill()
-            raise
 
     # -- on disk -------------------------------------------------------------------------------
 
@@ -239,11 +210,11 @@ class Broker(Server):
             write_private(path, new_cluster_id())
         return path.read_text(encoding="ascii").strip()
 
-    def _configure(self, name: str = "server.properties", directory: str = "data") -> None:
-        count = len(self._layout.ports)
+    def _configure(self, name: str, directory: str, ports: Sequence[tuple[int, int]]) -> None:
+        count = len(ports)
         replication = min(3, count)
-        port, controller_port = self._layout.ports[self.node - 1]
-        voters = ",".join(f"{i}@{HOST}:{c}" for i, (_, c) in enumerate(self._layout.ports, 1))
+        port, controller_port = ports[self.node - 1]
+        voters = ",".join(f"{i}@{HOST}:{c}" for i, (_, c) in enumerate(ports, 1))
         text = _PROPERTIES.format(
             node=self.node, voters=voters, host=HOST, port=port, controller_port=controller_port,
             directory=directory, replication=replication, in_sync=max(1, replication - 1),
@@ -263,7 +234,8 @@ class Broker(Server):
         """
         building = self.home / "data.new"
         shutil.rmtree(building, ignore_errors=True)
-        self._configure("format.properties", building.name)
+        ports = self._layout.ports or _FORMAT_PORTS
+        self._configure("format.properties", building.name, ports)
         argv = self._java(
             "kafka.tools.StorageTool",
             *("format", "--cluster-id", self._layout.cluster_id, "--config", "format.properties"),

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -76,6 +76,7 @@ class Server(abc.ABC):
         self.port: int | None = None
         self.identity = SAME
         self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
 
     @property
     @abc.abstractmethod
@@ -113,20 +114,54 @@ class Server(abc.ABC):
             PortTakenError: if it must not move and another program uses its port.
             StartError: if it does not come up; has the tail of its log.
         """
+        self.launch(move=move)
+        self.await_ready(move=move)
+
+    def launch(self, *, move: bool = True) -> None:
+        """Start without waiting; `await_ready` has to follow. Nothing happens if it runs already.
+
+        Raises:
+            UsageError, PortTakenError, StartError: see `start`.
+        """
         if self.alive:
             return
+        self._ready = False
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._prepare()
-        for attempt in range(1, _PORT_TRIES + 1):
-            port = self._choose_port(move=move)
+        self._process = self._spawn(self._choose_port(move=move))
+
+    def await_ready(
+        self, *, move: bool = True, stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Wait until the server that was launched answers; nothing happens if it did.
+
+        Args:
+            move: see `start`.
+            stopped: whether to wait no longer: the user does not want it any more.
+
+        Returns:
+            False if it was stopped before that; the server is left as it is.
+
+        Raises:
+            PortTakenError, StartError: see `start`; it does not run then.
+        """
+        attempt = 1
+        while not self._ready:
             try:
-                self._launch(port)
+                self._ready = self._await_answer(stopped)
             except StartError:
+                self.kill()
                 # Another program took the port between our look and the server's: then try again.
                 if attempt == _PORT_TRIES or self._ports_are_free():
                     raise
-            else:
-                return
+                self._process = self._spawn(self._choose_port(move=move))
+                attempt += 1
+            except BaseException:
+                self.kill()
+                raise
+            if stopped():
+                break
+        return self._ready
 
     def _choose_port(self, *, move: bool) -> int:
         self.port = self.ports.choose(self.name, self.title, former=self.port, move=move)
@@ -160,14 +195,6 @@ class Server(abc.ABC):
 
     _not_yet: ClassVar[tuple[type[Exception], ...]]
 
-    def _launch(self, port: int) -> None:
-        self._process = self._spawn(port)
-        try:
-            self._await_ready(port)
-        except BaseException:
-            self.kill()
-            raise
-
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         return spawn(
             self._argv(port),
@@ -177,12 +204,14 @@ class Server(abc.ABC):
             identity=self.identity,
         )
 
-    def _await_ready(self, port: int) -> None:
+    def _await_answer(self, stopped: Callable[[], bool]) -> bool:
         deadline = time.monotonic() + self.start_timeout
         not_yet: tuple[type[Exception], ...] = (OSError, *self._not_yet)
         for pause in _pauses():
+            if stopped():
+                break
             try:
-                socket.create_connection((HOST, port), timeout=1).close()
+                socket.create_connection((HOST, self.port or 0), timeout=1).close()
                 self._probe()
             except not_yet as e:
                 if not self.alive:
@@ -193,8 +222,9 @@ class Server(abc.ABC):
                         f"{tail(self.log)}"
                     ) from e
             else:
-                return
+                return True
             time.sleep(pause)
+        return False
 
 
 def _pauses() -> Iterator[float]:

@@ -128,6 +128,7 @@ class Stack:
         environ: variables; a server that they name is used, the others are started.
         say: takes a line for people.
         broker: what to start where no Kafka is given.
+        unwanted: whether the user has asked to stop: no server is waited for any more.
     """
 
     def __init__(
@@ -137,8 +138,10 @@ class Stack:
         say: Say,
         *,
         broker: type[Server] = Broker,
+        unwanted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.data_dir = data_dir
+        self._unwanted = unwanted
         self._environ = environ
         self._say = say
         self._rng = random.Random()  # noqa: S311  (spreads retries, no secret)
@@ -173,16 +176,24 @@ class Stack:
         return shop_settings.load(self.env, use_stack=False)
 
     def start(self) -> None:
-        """Start the servers that are ours.
+        """Start the servers that are ours, side by side; Kafka, which takes longest, first.
 
         Raises:
             UsageError, StartError: see `Server.start`.
         """
-        for server in self.servers:
+        began = {}
+        for server in reversed(self.servers):
+            if self._unwanted():
+                return
             rotate(server.log)
-            began = time.monotonic()
-            self._start(server)
-            took = time.monotonic() - began
+            began[server.name] = time.monotonic()
+            server.launch()
+            self._note_start(server)
+        for server in self.servers:
+            if not server.await_ready(stopped=self._unwanted):
+                return
+            self._note_start(server)
+            took = time.monotonic() - began[server.name]
             self._say(f"{server.title} {server.version} ready on {server.where} ({took:.1f} s)")
 
     def publish(self) -> None:
@@ -214,7 +225,10 @@ class Stack:
 
     def _revive(self, server: Server, watch: _Watch) -> None:
         try:
-            self._start(server, move=False)
+            server.launch(move=False)
+            self._note_start(server)
+            if not server.await_ready(move=False, stopped=self._unwanted):
+                return
             if isinstance(server, InMemoryBroker):
                 kafka.create_topics(self.settings.kafka)
                 self._say("the log was in memory: unread messages are lost, the topics are new")
@@ -229,8 +243,7 @@ class Stack:
         watch.restarts += 1
         self._say(f"{server.title} is back on {server.where}")
 
-    def _start(self, server: Server, *, move: bool = True) -> None:
-        server.start(move=move)
+    def _note_start(self, server: Server) -> None:
         watch = self._watches[server.name]
         watch.up_since = utc_now()
         watch.pid_started = boot.process_started(server.pid) if server.pid else None

@@ -141,7 +141,7 @@ class Up:
         self._say = view.say
         self._stop = command.stop_on_signals()
         signal.signal(signal.SIGHUP, lambda *_: self._stop.set())  # the terminal was closed
-        self._stack = Stack(data_dir, environ, self._say, broker=broker)
+        self._stack = Stack(data_dir, environ, self._say, broker=broker, unwanted=self._stop.is_set)
         self._supervisor = Supervisor(data_dir)
         self._publishing = Informing(
             "stack.json (other commands do not find the stack)", report=self._say

@@ -7,6 +7,7 @@ clients that a test forgot end with it, so that none can write into the topics o
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import shutil
@@ -42,6 +43,21 @@ _LEAVE_GROUP: Final = 13  # of Kafka's protocol
 _OWN: Final = "__"  # how the names of Kafka's internal topics begin
 
 
+@functools.lru_cache
+def _why_missing() -> str:
+    try:
+        kafka_jars.fetch()
+    except kafka_jars.FetchError as e:
+        return str(e)
+    return ""
+
+
+def need_apache_kafka() -> None:
+    """Skip a test that needs Apache Kafka where it cannot be had, which is tried once."""
+    if reason := _why_missing():
+        pytest.skip(f"needs Apache Kafka: {reason}")
+
+
 class WorkerBroker:
     """One broker for all tests of a worker; a server that tests may kill and start.
 
@@ -55,7 +71,6 @@ class WorkerBroker:
         self._server: embedded.Broker | None = None
         self._admin: AdminClient | None = None
         self._asks: int | None = None
-        self._missing = ""
 
     @property
     def server(self) -> embedded.Broker:
@@ -117,7 +132,7 @@ class WorkerBroker:
         if self._server:
             self._server.kill()
             shutil.rmtree(self._server.data_dir)
-        self._fetch()
+        need_apache_kafka()
         self._admin = None
         self._server = embedded.Broker(
             self._directory / f"broker-{next(self._numbers)}", properties=PROPERTIES
@@ -127,16 +142,6 @@ class WorkerBroker:
         self._warm()
         self._end_groups()
         self._delete_topics()
-
-    def _fetch(self) -> None:
-        """Fetch the jars; skip where they cannot be had, which is tried once."""
-        if not self._missing:
-            try:
-                kafka_jars.fetch()
-            except kafka_jars.FetchError as e:
-                self._missing = f"needs Apache Kafka: {e}"
-        if self._missing:
-            pytest.skip(self._missing)
 
     def _warm(self) -> None:
         """Let it hand out a first producer id and open its groups, which takes a second each."""

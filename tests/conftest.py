@@ -22,12 +22,13 @@ from psycopg import sql
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from broker import WorkerBroker, clients_end
+from broker import WorkerBroker, clients_end, need_apache_kafka
+from outside import outside
 
-from shop import cache, embedded, log, postgres
+from shop import cache, embedded, kafka_jars, log, postgres
 from shop import settings as shop_settings
 from shop.postgres import Connection
-from shop.settings import Settings
+from shop.settings import KAFKA_HOME, Settings
 
 # On a busy machine the first example of a regular expression takes seconds; and a change is not
 # to be held up by an example that no change of its own brought up.
@@ -43,8 +44,17 @@ hypothesis.settings.load_profile("jangteo")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "CACHE_", "INGEST_", "SHOP_", "GRADE_")
 _TEMPLATE = "shop_template"
+
+
+def pytest_report_header() -> str | None:
+    """Say what is skipped where Apache Kafka is missing."""
+    if os.environ.get(KAFKA_HOME) or not kafka_jars.absent():
+        return None
+    return (
+        f"Apache Kafka {kafka_jars.version()} is not in {kafka_jars.home()}: tests that need it "
+        "are skipped if it cannot be fetched; a shop on the in-memory broker is tested all the same"
+    )
 
 
 class Servers:
@@ -77,9 +87,8 @@ class Servers:
 
         Without Kafka: `{**servers.env, **servers.kafka.env}` has it, and starts it.
         """
-        outside = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
         return {
-            **outside,
+            **outside(),
             **self.postgres.env,
             **self.redis.env,
             "DB_TYPE": "local",
@@ -137,6 +146,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="session")
+def apache_kafka() -> None:
+    """The jars, for a test that starts a broker of its own; skips it where they cannot be had."""
+    need_apache_kafka()
 
 
 @pytest.fixture

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outside import outside
 from PIL import Image
 from terminal import Terminal
 from textual.color import Color
 
 from console.tui import theme
 from shop import stackfile, supervisor
-
-OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "CACHE_", "INGEST_", "SHOP_", "GRADE_")
 
 
 class Shop:
@@ -32,7 +31,7 @@ class Shop:
         self.data_dir = directory / ".jangteo"
         self.out = directory / "out"
         self.env = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(OURS)},
+            **outside(),
             "XDG_STATE_HOME": str(directory / "state"),
             "JANGTEO_DATA_DIR": str(self.data_dir),
             "JANGTEO_LANG": "en",

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 from processes import wait_until
 from stage import Stage
 
-from shop import kafka, kafka_jars
+from shop import kafka
 from shop import settings as shop_settings
 from shop.kafka_cluster import Cluster
 from shop.model import TOPICS
@@ -33,16 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def jars() -> None:
-    """Apache Kafka's; skips where they cannot be had."""
-    try:
-        kafka_jars.fetch()
-    except kafka_jars.FetchError as e:
-        pytest.skip(str(e))
-
-
-@pytest.fixture(scope="session")
-def cluster(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(apache_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(tmp_path_factory.mktemp("kafka"), 3, properties=QUICK_RETENTION)
     made.start()
     try:

@@ -16,7 +16,7 @@ from guides import GUIDES, Line
 
 @pytest.mark.timeout(600)
 def test_apache_kafka_runs_as_the_guide_says(
-    jars: None, env: dict[str, str], tmp_path: Path
+    apache_kafka: None, env: dict[str, str], tmp_path: Path
 ) -> None:
     try:
         for page in GUIDES:

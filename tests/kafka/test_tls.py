@@ -43,7 +43,7 @@ class Secured:
 
 
 @pytest.fixture(scope="module")
-def secured(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+def secured(apache_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """One broker: a listener that wants TLS and a password, and one that wants a certificate."""
     if not shutil.which("openssl"):
         pytest.skip("no `openssl` here")

@@ -238,7 +238,7 @@ def test_redis_wants_its_password(own_redis: Redis) -> None:
 
 
 @pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[Broker]:
+def own_broker(apache_kafka: None, tmp_path: Path) -> Iterator[Broker]:
     server = Broker(tmp_path)
     yield server
     server.kill()
@@ -326,6 +326,7 @@ def test_a_kafka_that_outlived_its_parent_is_ended_first(own_broker: Broker) -> 
             orphan.kill()
 
 
+@pytest.mark.usefixtures("apache_kafka")
 def test_kafka_runs_below_any_path(tmp_path: Path) -> None:
     """Even where an earlier start was interrupted while it formatted the storage."""
     server = Broker(tmp_path / '가게 둘/it\'s 100 % "quoted" #1 = ; \\n' / ("long/" * 40))
@@ -351,6 +352,25 @@ def test_kafka_looks_at_both_ports_before_it_starts(own_broker: Broker) -> None:
             own_broker.start(move=False)
         own_broker.start()
     assert own_broker.port == kept["kafka"]
+    chosen = json.loads((own_broker.data_dir / "ports.json").read_text())
+    listening = psutil.Process(own_broker.pid).net_connections("tcp")
+    ports = {c.laddr.port for c in listening if c.status == psutil.CONN_LISTEN}
+    assert ports == set(chosen.values()), "no port that nobody chose"
+
+
+def test_a_server_that_is_slow_to_start_is_not_waited_for_after_a_stop(tmp_path: Path) -> None:
+    class Slow(Redis):
+        def _probe(self) -> None:
+            raise redis.BusyLoadingError
+
+    server = Slow(tmp_path)
+    looks = iter([False] * 5)
+    try:
+        server.launch()
+        assert not server.await_ready(stopped=lambda: next(looks, True))
+        assert server.alive, "whoever stops it does so properly"
+    finally:
+        server.stop()
 
 
 def test_a_cache_that_java_cannot_use_does_not_stop_kafka(
@@ -368,6 +388,7 @@ def test_a_cache_that_java_cannot_use_does_not_stop_kafka(
     assert kafka.wait_until_up(reached(own_broker)) == 1
 
 
+@pytest.mark.usefixtures("apache_kafka")
 @pytest.mark.slow
 def test_the_cache_is_made_once_and_java_uses_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -455,6 +476,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.usefixtures("apache_kafka")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs PR_SET_PDEATHSIG")
 def test_servers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen(

@@ -78,6 +78,7 @@ def test_a_directory_is_held_by_one_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.usefixtures("apache_kafka")
 def test_a_dead_server_is_started_again_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ import psutil
 import psycopg
 import pytest
 import redis
+from outside import outside
 
 from shop import boot, cache, consistency, control, postgres, readiness, stackfile, supervisor
 from shop import kafka as shop_kafka
@@ -36,7 +37,6 @@ MONITOR = re.compile(
 )
 PROCESSES = {"ingest", "cache", "users", "products", "orders", "grader"}
 SERVERS = {"postgres", "redis", "kafka"}
-OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "CACHE_", "INGEST_", "SHOP_", "GRADE_")
 
 
 class Shop:
@@ -46,7 +46,7 @@ class Shop:
         self.data_dir = directory / ".jangteo"
         self.out = directory / "out"
         self.env = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(OURS)},
+            **outside(),
             "XDG_STATE_HOME": str(directory / "state"),
             "JANGTEO_LANG": "en",
             **dict.fromkeys(EMBEDDED_PORTS.values(), "0"),  # several shops at once
@@ -287,11 +287,11 @@ def test_a_killed_broker_comes_back_with_all_that_it_had(shop: Shop) -> None:
     assert shop.out.read_text().count("topics: created") == 1
 
 
-@pytest.mark.slow
 def test_without_a_network_the_shop_runs_on_a_broker_in_memory(shop: Shop) -> None:
     shop.env["XDG_CACHE_HOME"] = str(shop.data_dir.parent / "cache")
     shop.env["JANGTEO_MAVEN_REPOSITORY"] = "http://127.0.0.1:1"
-    done = shop.run("--for", "10", "--speed", "50", "--json")
+    shop.env.pop("JANGTEO_KAFKA_HOME", None)
+    done = shop.run("--for", "5", "--speed", "50", "--json")
     check_result(done)
     assert len(re.findall("using the in-memory broker Tansu instead", done.stderr)) == 1
     assert "Tansu (Kafka in memory)" in done.stderr
@@ -320,6 +320,7 @@ def test_generating_beside_a_running_shop_loses_no_order(shop: Shop) -> None:
     assert row == (0, 0)
 
 
+@pytest.mark.usefixtures("apache_kafka")
 def test_sigterm_ends_everything_and_a_second_start_keeps_the_data(shop: Shop) -> None:
     began = shop.start("--plain", "--users", "50", "--products", "20")
     shop.wait_for(lambda: "the shop is open" in shop.out.read_text())
