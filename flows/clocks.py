@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 from shop import cache
-from shop.errors import UsageError
 from shop.settings import Settings
 from shop.timing import ClockWatch
 
@@ -17,10 +16,6 @@ def watch(settings: Settings, stop: threading.Event) -> ClockWatch:
         settings: where they are.
         stop: ends it.
     """
-    try:
-        client = cache.client(settings.redis_url, timeout=1.0)
-    except UsageError:
-        client = None
-    clocks = ClockWatch(settings.postgres, client, stop)
+    clocks = ClockWatch(settings.postgres, cache.client_if_named(settings), stop)
     clocks.start()
     return clocks

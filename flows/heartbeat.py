@@ -5,11 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-import redis
-
 from flows.tally import Tally
 from shop import cache
-from shop.errors import UsageError
 from shop.log import get_logger
 from shop.pulse import Pulse
 from shop.settings import Settings
@@ -34,10 +31,7 @@ def report(tally: Tally, settings: Settings, stop: threading.Event, url: str = "
         stop: ends it.
         url: where the metrics are, told with every heartbeat.
     """
-    try:
-        client: redis.Redis | None = cache.client(settings.redis_url, timeout=1.0)
-    except UsageError:
-        client = None
+    client = cache.client_if_named(settings)
 
     def run() -> None:
         pulse = Pulse(client, name_of(settings)) if client is not None else None
