@@ -79,7 +79,7 @@ SELECT product_id, order_count FROM stage_products
 ON CONFLICT (product_id) DO UPDATE SET order_count = p.order_count + excluded.order_count
 """
 
-_COUNTED: Final = {
+_COUNTED: Final[dict[str, dict[str, pl.DataType]]] = {
     "user_spend_windows": {"window_start": pl.Datetime(), "user_id": pl.Int64(),
                            "orders": pl.Int32(), "spend": pl.Int64()},
     "users": {"last_ordered_at": pl.Datetime(), "order_count": pl.Int32(),
@@ -108,8 +108,8 @@ COLUMNS: Final = tuple(map(list, zip(*_columns(), strict=True)))
 # The binary format has no types: 8 bytes of a bigint are a double precision, too, of another value.
 # Asked after the rows were written, which keeps others from changing a type until we commit.
 OTHER_TYPES: Final = """
-SELECT DISTINCT format('%%s.%%s is %%s, not %%s', d.name, d.col, format_type(a.atttypid, a.atttypmod),
-                       d.type)
+SELECT DISTINCT format('%%s.%%s is %%s, not %%s', d.name, d.col,
+                       format_type(a.atttypid, a.atttypmod), d.type)
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS d (name, col, type)
 JOIN pg_attribute AS a ON a.attrelid = to_regclass(d.name) AND a.attname = d.col
 JOIN pg_type AS t ON t.oid = a.atttypid

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from typing import Final
 
 import psycopg
-import redis
 
 from grading.metrics import GraderMetrics
 from grading.policy import POLICY, Policy
