@@ -118,6 +118,35 @@ A_SERVER = Sentence(
     "{name}: 서버는 여기서 재시작하지 않음",
 )
 RECORD_FAILED = Sentence("cannot record into {path}: {error}", "{path}에 녹화할 수 없음: {error}")
+# Why a topic does not advance; said in English by `shop.progress` and `shop.waits`
+FOREIGN = Sentence(
+    "{member} at {host} is in {group}, is not an ingest of this shop, and has {what}",
+    "{host}의 {member}: {group} 멤버지만 이 상점의 인제스트가 아님, {what}",
+)
+REMOVED = Sentence(
+    "{count} offsets of partitions {ids} were removed before they were read ({command})",
+    "파티션 {ids}: 오프셋 {count}개가 읽기 전에 삭제됨 ({command})",
+)
+UNHELD = Sentence("no ingest has partitions {ids}", "파티션 {ids}: 맡은 인제스트 없음")
+STILL = Sentence(
+    "partitions {ids} have not advanced for {seconds} s, with {count} offsets to apply",
+    "파티션 {ids}: {seconds}초 동안 진행 없음, 적용할 오프셋 {count}개",
+)
+BLOCKED = Sentence(
+    "{ingest} has waited {seconds} s for a lock that pid {pid} ({who}, in its transaction for "
+    "{lasts} s) holds: {query}",
+    "{ingest}: {seconds}초째 잠금 대기, 보유 pid {pid} ({who}, 트랜잭션 {lasts}초째): {query}",
+)
+STANDBY = Sentence(
+    "PostgreSQL is a standby: it takes no writes until it is promoted",
+    "PostgreSQL이 스탠바이 상태: 승격될 때까지 쓸 수 없음",
+)
+READ_ONLY_DATABASE = Sentence(
+    "the database is read-only ({setting})", "데이터베이스가 읽기 전용 상태 ({setting})"
+)
+WAITS = Sentence("{ingest} waits: {error}", "{ingest} 대기 중: {error}")
+HAS = Sentence("partitions {ids}", "파티션 {ids} 보유")
+MORE = Sentence("{first} and {count} more", "{first} 외 {count}개")
 # Whatever is said of something: the last that is tried
 OF_STATE = Sentence("{name} {state}: {error}", "{name} {state}: {error}")
 OF = Sentence("{name}: {error}", "{name}: {error}")
@@ -126,7 +155,7 @@ ALL: Final = tuple(s for s in list(globals().values()) if isinstance(s, Sentence
 """In the order in which they are tried."""
 _READINGS: Final = ("grades", "letters", "processes")
 """Readings that are named by a word, not after a server."""
-_TOLD: Final = {"state", "verdict", "error", "outcome", "result", "what", "kind"}
+_TOLD: Final = {"state", "verdict", "error", "outcome", "result", "what", "kind", "ids"}
 """Values that are words or sentences of ours; all others are names and numbers."""
 
 
@@ -136,7 +165,11 @@ def _fits(sentence: Sentence, found: re.Match[str]) -> bool:
         return found["state"] in ("stale", "down")
     if sentence in (ACTED, CAME_TO):
         return found["outcome"] in ("done", "refused", "failed")
-    return True
+    if sentence in (HAS, MORE):
+        return found[1][:1].isdigit()
+    values = found.groupdict()
+    # What stands before a colon is the group that has the trouble: `OF` takes it off.
+    return not any(": " in values.get(name, "") for name in ("member", "ingest", "count"))
 
 
 def in_korean(text: str, word: Callable[[str], str]) -> str:

@@ -16,8 +16,6 @@ def watch(settings: Settings, stop: threading.Event) -> ClockWatch:
         settings: where they are.
         stop: ends it.
     """
-    named = settings.env.get("REDIS_URL")
-    client = cache.client(settings.redis_url, timeout=1.0) if named else None
-    clocks = ClockWatch(settings.postgres, client, stop)
+    clocks = ClockWatch(settings.postgres, cache.client_if_named(settings), stop)
     clocks.start()
     return clocks

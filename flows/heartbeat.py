@@ -31,8 +31,7 @@ def report(tally: Tally, settings: Settings, stop: threading.Event, url: str = "
         stop: ends it.
         url: where the metrics are, told with every heartbeat.
     """
-    named = settings.env.get("REDIS_URL")
-    client = cache.client(settings.redis_url, timeout=1.0) if named else None
+    client = cache.client_if_named(settings)
 
     def run() -> None:
         pulse = Pulse(client, name_of(settings)) if client is not None else None

@@ -51,7 +51,7 @@ def healthy(tally: Tally, bound: float) -> Health:
     look = tally.look()
     troubles = [f"{topic}: {line}" for topic, lines in look.troubles().items() for line in lines]
     troubles += [
-        f"{server} has not answered for {seconds:.0f} s: {why}"
+        f"{server} has been waited for, for {seconds:.0f} s: {why}"
         for server, (seconds, why) in tally.away().items()
         if seconds > bound
     ]

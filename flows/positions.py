@@ -21,9 +21,9 @@ from shop import kafka, postgres
 from shop.deadline import Deadline
 from shop.errors import JangteoError
 from shop.kafka import TopicInfo
-from shop.outage import Outage
+from shop.outage import Outage, Refusal
 from shop.settings import PostgresSettings
-from shop.sqlstate import Verdict, judge
+from shop.sqlstate import Verdict, explain, judge
 
 Result = TypeVar("Result")
 
@@ -90,6 +90,7 @@ class Positions:
             KAFKA: Outage("Kafka", tally.watch(KAFKA), topic=topic),
             POSTGRES: Outage(settings.where, tally.watch(POSTGRES), topic=topic),
         }
+        self._refusal = Refusal(settings.where, tally.watch(POSTGRES), topic=topic)
 
     def topic(self) -> TopicInfo:
         """Return the topic as it is now.
@@ -110,8 +111,10 @@ class Positions:
     def load(self, log_id: str, partitions: Sequence[int]) -> dict[int, int]:
         """Return the next offset of each partition, 0 for one that was never read.
 
+        A table, a column or a right that is missing is reported and waited for, as by the writer.
+
         Raises:
-            StoppedError: if asked to end while PostgreSQL is away.
+            StoppedError: if asked to end while PostgreSQL is away, or refuses to say.
         """
         return self._persist(self._outages[POSTGRES], lambda: self._register(log_id, partitions))
 
@@ -167,12 +170,17 @@ class Positions:
             try:
                 answer = ask()
             except psycopg.Error as e:
-                if judge(e) is not Verdict.RETRY:
+                verdict = judge(e)
+                if verdict is Verdict.STOP:
                     raise
-                self._stop.wait(outage.failed(e))
+                if verdict is Verdict.RETRY:
+                    self._stop.wait(outage.failed(e))
+                else:
+                    self._stop.wait(self._refusal.failed(JangteoError(explain(e))))
             except (KafkaException, LookupError) as e:
                 self._stop.wait(outage.failed(e))
             else:
                 outage.over()
+                self._refusal.over()
                 return answer
         raise StoppedError

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final, cast
 
-import psycopg
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -29,6 +28,7 @@ from shop.errors import ExitCode, JangteoError
 from shop.log import get_logger
 from shop.model import GROUPS
 from shop.outage import first_line
+from shop.session import SessionError
 from shop.settings import KafkaSettings, PostgresSettings
 
 IDLE: Final = 0.1
@@ -151,14 +151,8 @@ class Reader(StatelessSourcePartition[RawBatch]):
             raw = self._verified()
         except StoppedError:
             return []
-        except (LostOffsetsError, KafkaRefusesError, KafkaException) as e:
+        except (LostOffsetsError, KafkaRefusesError, KafkaException, SessionError) as e:
             lifecycle.fail(e, what="ingest stopped")
-        except psycopg.Error as e:
-            lifecycle.fail(
-                e,
-                what="ingest stopped: PostgreSQL refuses to tell the offsets; "
-                "run `jangteo init` and check the rights of the user",
-            )
         except Exception as e:
             lifecycle.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
         if raw is None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import polars as pl
+
+from shop.binary_copy import NARROW
 from shop.model import ID_FIELD, SCHEMAS
 
 SESSION: Final = """
@@ -74,4 +77,43 @@ MERGE_PRODUCTS: Final = """
 INSERT INTO products AS p (product_id, order_count)
 SELECT product_id, order_count FROM stage_products
 ON CONFLICT (product_id) DO UPDATE SET order_count = p.order_count + excluded.order_count
+"""
+
+_COUNTED: Final[dict[str, dict[str, pl.DataType]]] = {
+    "user_spend_windows": {"window_start": pl.Datetime(), "user_id": pl.Int64(),
+                           "orders": pl.Int32(), "spend": pl.Int64()},
+    "users": {"last_ordered_at": pl.Datetime(), "order_count": pl.Int32(),
+              "total_spent": pl.Int64()},
+    "products": {"order_count": pl.Int32()},
+}  # fmt: skip
+_TYPES: Final = {
+    "Int16": "smallint",
+    "Int32": "integer",
+    "Int64": "bigint",
+    "Datetime": "timestamptz",
+    "String": "text",
+}
+
+
+def _columns() -> list[tuple[str, str, str]]:
+    """Return (table, column, type) of what is written in the binary format."""
+    found = []
+    for table in (*SCHEMAS, "user_spend_windows"):
+        columns = {**SCHEMAS.get(table, {}), **_COUNTED.get(table, {}), **NARROW[table]}
+        found += [(table, c, _TYPES[str(kind.base_type())]) for c, kind in columns.items()]
+    return found
+
+
+COLUMNS: Final = tuple(map(list, zip(*_columns(), strict=True)))
+# The binary format has no types: 8 bytes of a bigint are a double precision, too, of another value.
+# Asked after the rows were written, which keeps others from changing a type until we commit.
+OTHER_TYPES: Final = """
+SELECT DISTINCT format('%%s.%%s is %%s, not %%s', d.name, d.col,
+                       format_type(a.atttypid, a.atttypmod), d.type)
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS d (name, col, type)
+JOIN pg_attribute AS a ON a.attrelid = to_regclass(d.name) AND a.attname = d.col
+JOIN pg_type AS t ON t.oid = a.atttypid
+WHERE coalesce(nullif(t.typbasetype, 0), t.oid) <> to_regtype(d.type)
+  AND NOT (d.type = 'text' AND t.typcategory IN ('S', 'E'))
+ORDER BY 1
 """

@@ -114,6 +114,7 @@ class Store:
             rest = _trim(batch, applied)
             # Step 3
             stored, others = self._store(cur, rest) if rest.rows.height else _NOTHING
+            _refuse_other_types(cur)
             rest = replace(rest, rejects=[*rest.rejects, *others])
             # Step 4
             if rest.rejects:
@@ -323,6 +324,13 @@ def _all_written(cur: Cursor, table: str, expected: int, found: int | None = Non
             f"{table} took {found} of {expected} rows without an error: remove the trigger, rule "
             "or policy that drops them"
         )
+
+
+def _refuse_other_types(cur: Cursor) -> None:
+    """Refuse to continue where a column would take our bytes for another value (0.2 ms)."""
+    cur.execute(statements.OTHER_TYPES, statements.COLUMNS)
+    if found := "; ".join(words for (words,) in cur.fetchall()):
+        raise RefusedError(f"{found}: change the type back")
 
 
 def _copy_rows(cur: Cursor, table: str, rows: pl.DataFrame, ahead: CopyData | None = None) -> None:

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from typing import Final
 
 import psycopg
-import redis
 
 from grading.metrics import GraderMetrics
 from grading.policy import POLICY, Policy
@@ -111,7 +110,7 @@ class Updater:
         self._metrics = GraderMetrics()
         self._interval = max(1.0, settings.grade_interval / settings.speed)
         self._stop = stop
-        client = _redis(settings)
+        client = cache.client_if_named(settings)
         self._pulse = Pulse(client, NAME) if client else None
         self._asked = control.RunRequests(client, NAME) if client else None
         self._conn: Connection | None = None
@@ -220,12 +219,6 @@ class Updater:
             )
         else:
             self._pulse(self._state, run=run)
-
-
-def _redis(settings: Settings) -> redis.Redis | None:
-    if not settings.env.get("REDIS_URL"):
-        return None
-    return cache.client(settings.redis_url, timeout=1.0)
 
 
 def _explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:

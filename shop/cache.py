@@ -24,6 +24,8 @@ from shop.outage import first_line
 if TYPE_CHECKING:
     import redis
 
+    from shop.settings import Settings
+
 USERS: Final = "cache:users"
 PRODUCTS: Final = "cache:products"
 META: Final = "cache:meta"
@@ -119,6 +121,17 @@ def client(url: str, *, timeout: float = 3.0) -> redis.Redis:
         encoding="utf-8",
         encoding_errors="replace",  # bytes of another program's: shown, not a crash
     )
+
+
+def client_if_named(settings: Settings, *, timeout: float = 1.0) -> redis.Redis | None:
+    """Return a client for what only informs, and for which a shop may do without Redis.
+
+    Raises:
+        UsageError: if REDIS_URL is set and cannot be used.
+    """
+    if not settings.env.get("REDIS_URL"):
+        return None
+    return client(settings.redis_url, timeout=timeout)
 
 
 def explain(error: BaseException) -> str:

@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
+from redis.exceptions import RedisError
 
-from shop import groups, kafka, postgres, waits
+from shop import cache, groups, kafka, postgres, waits
 from shop.clock import utc_now
 from shop.commits import Commits, Committed
 from shop.errors import JangteoError
@@ -29,6 +30,9 @@ from shop.model import GROUPS, TOPICS
 from shop.outage import first_line
 from shop.postgres import Connection
 from shop.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
 
 LOOK_S: Final = 5.0
 """What each server gets to answer one look."""
@@ -155,7 +159,7 @@ class ProgressReport:
 
     Attributes:
         topics: those that exist, by name.
-        waits: why PostgreSQL lets the ingest wait: who holds its locks, or a read-only database.
+        waits: why the ingest waits: who holds its locks, a read-only database, its own word.
         away: why what PostgreSQL has applied is not known; empty where it is.
         bound: seconds for which a partition may wait.
     """
@@ -239,12 +243,15 @@ class ProgressReader:
         self._admin: AdminClient | None = None
         self._commits = Commits(settings.kafka, name) if commits else None
         self._conn: Connection | None = None
+        self._redis: redis.Redis | None = None
         self._seen: dict[tuple[str, int], _Seen] = {}
 
     def close(self) -> None:
         """Let all connections go."""
         if self._commits is not None:
             self._commits.close()
+        if self._redis is not None:
+            self._redis.close()
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -270,14 +277,15 @@ class ProgressReader:
         if self._admin is None:
             self._admin = kafka.admin(self._settings.kafka, self._name)
         client, bound = self._admin, self._settings.ingest_stall_after
-        with ThreadPoolExecutor(4) as pool:  # four waits take as long as the longest
+        with ThreadPoolExecutor(5) as pool:  # five waits take as long as the longest
             database = pool.submit(self._database)
+            said = pool.submit(self._said)
             infos = kafka.describe_topics(client, names, self._timeout)
             keys = [(n, p) for n, info in infos.items() for p in range(info.partitions)]
             members = pool.submit(groups.describe, client, infos, self._timeout)
             begins = pool.submit(self._offsets, client, keys, "earliest")
             commits = self._committed(infos, keys)
-            applied, waits, away = database.result()
+            applied, reasons, away = database.result()
             # Read last: nothing then seems applied that is not there yet.
             ends = self._offsets(client, keys, "latest")
             low, told = begins.result(), members.result()
@@ -300,7 +308,7 @@ class ProgressReader:
                 )  # fmt: skip
                 partitions.append(self._timed(info, made, at, bound, old=(name, p) in old))
             topics[name] = TopicProgress(info, tuple(partitions), group.members, group.error)
-        return ProgressReport(topics, waits, away, bound)
+        return ProgressReport(topics, (*reasons, *said.result()), away, bound)
 
     def _committed(
         self, infos: Mapping[str, TopicInfo], keys: Sequence[Key]
@@ -388,6 +396,15 @@ class ProgressReader:
         except (JangteoError, psycopg.Error) as e:
             self._disconnect()
             return {}, (), f"PostgreSQL does not say what it has applied: {first_line(e)}"
+
+    def _said(self) -> tuple[str, ...]:
+        """Return why the ingests say that they wait; nothing where Redis does not answer."""
+        try:
+            if self._redis is None:
+                self._redis = cache.client_if_named(self._settings)
+            return waits.said(self._redis) if self._redis is not None else ()
+        except (JangteoError, RedisError):
+            return ()
 
 
 def _holders(group: Group, topic: str, count: int) -> list[Holder]:

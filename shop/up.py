@@ -100,8 +100,9 @@ class Result:
             "grades": self.grades,
             "cache": self.cache,
             "seconds": round(self.seconds, 1),
+            "wrong": list(self.differences),
         }
-        return json.dumps(record)
+        return json.dumps(record, ensure_ascii=False)
 
     def in_words(self) -> str:
         """Return the summary for people, one line."""
@@ -396,6 +397,7 @@ class Up:
             client = opened.enter_context(cache.client(settings.redis_url))
             account = books.account(conn)
             differences = account.differences()
+            differences += self._observer.latest.stalls if self._observer else ()
             if self._args.seconds and not sum(account.published.values()):
                 differences.append("nothing was published")
             if self._evidence:

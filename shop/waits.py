@@ -1,10 +1,17 @@
-"""Why PostgreSQL lets the ingest wait: a read-only database, or a lock that somebody holds."""
+"""Why the ingest waits: a read-only database, a lock that another session holds, or its own word."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from shop import cache
 from shop.postgres import Connection
+
+if TYPE_CHECKING:
+    import redis
+
+SAID_CHARACTERS: Final = 400
+"""Of a reason that a heartbeat gives; what PostgreSQL says may quote a whole row."""
 
 
 def reasons(conn: Connection) -> tuple[str, ...]:
@@ -17,6 +24,19 @@ def reasons(conn: Connection) -> tuple[str, ...]:
         psycopg.Error: if PostgreSQL does not answer.
     """
     return (*_read_only(conn), *blockers(conn))
+
+
+def said(client: redis.Redis) -> tuple[str, ...]:
+    """Return why each ingest says in its heartbeat that it waits, such as a refused batch.
+
+    Raises:
+        redis.RedisError: if Redis does not answer.
+    """
+    return tuple(
+        f"{clean(beat.name)} waits: {clean(beat.fields['reason'])[:SAID_CHARACTERS]}"
+        for beat in cache.heartbeats(client)
+        if beat.name.startswith("ingest") and beat.state == "waiting" and beat.fields.get("reason")
+    )
 
 
 def clean(text: str) -> str:

@@ -96,6 +96,7 @@ KOREAN: Final[Mapping[str, str]] = {
     "try": "시도",
     "next in": "다음",
     "none": "없음",
+    "none yet": "아직 없음",
     "scenarios": "시나리오",
     "filter": "필터",
     # tables

@@ -316,9 +316,12 @@ def troubled() -> Snapshot:
     }
     processes = tuple(msgspec.structs.replace(p, **wrong.get(p.name, {})) for p in found)
     view = msgspec.structs.replace(samples.processes(), processes=processes)
+    stuck = (sentences.UNHELD(ids="0, 1"), sentences.WAITS(ingest="ingest", error="pid"))
     topics = tuple(
-        msgspec.structs.replace(t, verdict=lag)
-        for t, lag in zip(samples.kafka().topics, (Lag.STOP, Lag.REWIND, Lag.LOST), strict=True)
+        msgspec.structs.replace(t, verdict=lag, troubles=why)
+        for t, lag, why in zip(
+            samples.kafka().topics, (Lag.STOP, Lag.REWIND, Lag.LOST), (stuck, (), ()), strict=True
+        )
     )
     said = [text for _, _, text in changes(samples.well(), samples.kafka_down())]
     said += [text for _, _, text in changes(samples.well(), samples.broker_away())]
@@ -362,6 +365,29 @@ async def test_nothing_is_left_english_in_korean(state: str, tmp_path: Path) -> 
         await settle(pilot)
         box = app.screen.query_one(".dialog").region
         assert "캐시 보기" in "\n".join(lines(app)[box.y : box.bottom])
+
+
+@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("lang", ["en", "ko"])
+async def test_troubles_fit_every_size(lang: Any, size: tuple[int, int], tmp_path: Path) -> None:
+    """Of every partition of many topics, with what a foreign session named itself."""
+    why = sentences.BLOCKED(
+        ingest="ingest-orders", seconds=61, pid=123, who="\ud55c" * 60, lasts=90, query="LOCK " * 40
+    )
+    s = samples.fine()
+    topics = tuple(msgspec.structs.replace(t, troubles=(why,) * 9) for t in samples.kafka().topics)
+    view = msgspec.structs.replace(s.kafka.value, topics=topics)
+    app = app_of(
+        StillFeed(msgspec.structs.replace(s, kafka=samples.ok(view))), tmp_path, look=Look(lang)
+    )
+    async with app.run_test(size=size) as pilot:
+        for tab in ("1", "2"):
+            await pilot.press(tab)
+            await settle(pilot)
+            assert len(lines(app)) == size[1]
+            assert all(width(line) == size[0] for line in lines(app)), tab
+            words = {"en": "has waited 61 s", "ko": "61초째 잠금 대기"}[lang]
+            assert words in lines(app)[0] or size[0] < 100
 
 
 async def test_a_recording_plays_steps_and_jumps(tmp_path: Path) -> None:

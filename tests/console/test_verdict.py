@@ -21,7 +21,9 @@ from console.sentences import Sentence
 from console.sources.kafka import cluster, partition
 from console.tui.words import KOREAN
 from console.verdict import Health, Phase, Sample
-from shop.progress import PartitionProgress
+from shop.groups import Member
+from shop.kafka import TopicInfo
+from shop.progress import PartitionProgress, TopicProgress
 
 OFFSETS = st.integers(0, 10**12)
 SAMPLES = st.lists(
@@ -206,13 +208,38 @@ def test_a_snapshot_survives_its_json() -> None:
 @pytest.mark.parametrize("sentence", sentences.ALL, ids=lambda s: s.en)
 def test_every_sentence_is_found_out_from_its_english(sentence: Sentence) -> None:
     """Whatever stands in its places: only `{name}: {error}` is anything at all."""
-    words = {"state": "stale", "outcome": "done", "verdict": "warn"}
+    words = {"state": "stale", "outcome": "done", "verdict": "warn", "ids": "1, 2", "first": "1"}
     names = re.findall(r"\{(\w+)\}", sentence.en)
     assert sorted(names) == sorted(re.findall(r"\{(\w+)\}", sentence.ko))
     values = {name: words.get(name, f"orders-{n}") for n, name in enumerate(names)}
     found = sentences.in_korean(sentence(**values), KOREAN.get)
     said = {k: KOREAN.get(v, v) if k in words else v for k, v in values.items()}
     assert found == KOREAN.get(sentence.en, sentence.ko).format(**said)
+
+
+def test_what_keeps_a_topic_from_advancing_is_said_in_korean() -> None:
+    """The real sentences of `shop.progress` and `shop.waits`, not copies of them."""
+    foreign = (Member("cat", "/10.0.0.2", (3,)), Member("dog", "/10.0.0.3", ()))
+    many = [PartitionProgress(n, 0, 9, applied=5, waits_s=61, holder="ours") for n in range(20)]
+    topic = TopicProgress(
+        TopicInfo("orders", 24, 1, "c/t"),
+        (*many, PartitionProgress(21, begin=7, end=9, applied=5, holder="none", unheld_s=30)),
+        foreign,
+    )
+    waits = (
+        "PostgreSQL is a standby: it takes no writes until it is promoted",
+        "the database is read-only (default_transaction_read_only)",
+        "ingest-orders has waited 9 s for a lock that pid 7 (psql, me, idle in transaction, in its "
+        "transaction for 12 s) holds: LOCK orders",
+        'ingest waits: postgresql: new row violates "few" (23514): remove it',
+    )
+    lines = [*topic.troubles(60.0), *waits]
+    assert len(lines) == 9
+    for line in lines:
+        said = sentences.in_korean(f"orders_group: {line}", KOREAN.get)
+        assert said.startswith("orders_group: ")
+        assert re.search("[가-힣]", said), line
+        assert not re.search(r"\b(and|has|have|partitions|waits|is)\b", said), said
 
 
 @given(st.text(max_size=80))

@@ -15,6 +15,7 @@ from samples import Message, message, order, poison, product, user
 from shop import kafka
 from shop.clock import utc_now
 from shop.commits import Commits
+from shop.errors import ExitCode
 from shop.model import ID_FIELD, TOPICS, Order
 from shop.postgres import Connection
 from shop.settings import Settings
@@ -190,16 +191,17 @@ def test_a_broker_that_lost_its_memory_is_read_from_its_beginning(
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "code", "said"),
     [
-        ("SPEND_WINDOW", "7m", "SPEND_WINDOW='7m'"),
-        ("INGEST_TOPICS", "oders", "no topic 'oders'"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "", "no Kafka"),
-        ("DB_TYPE", "production", "POSTGRES_PASSWORD"),
+        ("SPEND_WINDOW", "7m", ExitCode.USAGE, "SPEND_WINDOW='7m'"),
+        ("INGEST_TOPICS", "oders", ExitCode.USAGE, "no topic 'oders'"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "", ExitCode.UNREACHABLE, "no Kafka"),
+        ("DB_TYPE", "production", ExitCode.USAGE, "POSTGRES_PASSWORD"),
+        ("REDIS_URL", "redis://[", ExitCode.USAGE, "REDIS_URL"),
     ],
 )
-def test_wrong_settings_end_in_one_line_and_exit_code_2(
-    env: dict[str, str], variable: str, value: str, said: str
+def test_wrong_settings_end_in_one_line(
+    env: dict[str, str], variable: str, value: str, code: ExitCode, said: str
 ) -> None:
     nobody = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     wrong = {**env, **nobody, "POSTGRES_PASSWORD": "password", variable: value}
@@ -209,6 +211,16 @@ def test_wrong_settings_end_in_one_line_and_exit_code_2(
         [sys.executable, "-m", "bytewax.run", "flows.ingest"],
         cwd=ROOT, env=wrong, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
-    assert done.returncode == 2
+    assert done.returncode == code
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
+
+
+def test_the_ingest_does_without_redis(
+    topics: object, env: dict[str, str], settings: Settings, pg: Connection, tmp_path: Path
+) -> None:
+    del env["REDIS_URL"]
+    publish(settings, "orders", [message("orders", order(1))])
+    with Ingest(env, tmp_path / "i.log", INGEST_TOPICS="orders") as ingest:
+        wait_caught_up(settings, pg)
+        assert ingest.stop() == 0
