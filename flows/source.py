@@ -113,7 +113,9 @@ class Reader(StatelessSourcePartition[RawBatch]):
         self._awake: float | None = None
         self._leaving: threading.Thread | None = None
         self._config: dict[str, Any] = {
-            **kafka.consumer_config(kafka_settings, f"ingest-{topic}", GROUPS[topic]),
+            **kafka.consumer_config(
+                kafka_settings, f"ingest-{topic}", GROUPS[topic], batch_size=batch_size
+            ),
             "error_cb": self._on_client_error,
         }
         self._consumer = self._joined()

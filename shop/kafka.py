@@ -30,6 +30,8 @@ from shop.settings import KafkaSettings
 Key: TypeAlias = tuple[str, int]
 """Topic and partition."""
 REQUEST_TIMEOUT_S: Final = 10.0
+_ORDER_BYTES: Final = 75
+"""Of the log that an order takes, measured: 14,000 compressed ones in a fetch of 1 MiB."""
 KEPT: Final = ("users", "products")
 """The topics whose events must not expire; see `shop.retention`."""
 FOR_EVER: Final = {"retention.ms": "-1", "retention.bytes": "-1"}
@@ -100,13 +102,25 @@ def producer(settings: KafkaSettings, name: str, **overrides: Any) -> Producer:
     )
 
 
-def consumer_config(settings: KafkaSettings, name: str, group: str) -> dict[str, Any]:
+def consumer_config(
+    settings: KafkaSettings, name: str, group: str, *, batch_size: int = 50_000
+) -> dict[str, Any]:
     """Return the configuration of an ingest consumer.
 
     Fetching is tuned for batches: librdkafka's default of 500 ms fetch wait costs a factor of
     seven in throughput on a small cluster. An offset that the log no longer has is an error,
     never a silent jump. What is fetched ahead is bounded at 16 MiB, a batch of 50,000 orders: with
     32 MiB, and answers of 50 MB (the default), an ingest took 690 MB instead of 470.
+
+    The client hands out what it was given for one partition, some 14,000 orders of 1 MiB, before
+    that of the next. With batches of 200 on a busy machine that took 35 s, in which the other
+    partitions stood still; so a small batch fetches less at a time.
+
+    Args:
+        settings: where Kafka is.
+        name: of the client, in the brokers' lists.
+        group: that it joins.
+        batch_size: messages that are taken at once, at most.
     """
     return {
         **client_config(settings, name),
@@ -127,7 +141,7 @@ def consumer_config(settings: KafkaSettings, name: str, group: str) -> dict[str,
         "topic.metadata.refresh.interval.ms": 10_000,
         "fetch.wait.max.ms": 50,
         "fetch.max.bytes": 8 << 20,
-        "fetch.message.max.bytes": 1 << 20,
+        "fetch.message.max.bytes": min(1 << 20, max(1 << 14, batch_size * _ORDER_BYTES)),
         "queued.min.messages": 50_000,
         "queued.max.messages.kbytes": 16 << 10,
     }

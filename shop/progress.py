@@ -145,10 +145,11 @@ class TopicProgress:
             found.append(f"no ingest has partitions {_numbers(unheld)}")
         slow = [p for p in self.partitions if p.waits_s > bound]
         if slow:
+            known = [p.pending for p in slow if p.pending is not None]
+            much = f"with {sum(known)}" if known else "with an unknown number of"
             found.append(
                 f"partitions {_numbers([p.partition for p in slow])} have not advanced for "
-                f"{max(p.waits_s for p in slow):.0f} s, with {sum(p.pending or 0 for p in slow)} "
-                "offsets to apply"
+                f"{max(p.waits_s for p in slow):.0f} s, {much} offsets to apply"
             )
         return tuple(found)
 

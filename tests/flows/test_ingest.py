@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -224,3 +226,27 @@ def test_the_ingest_does_without_redis(
     with Ingest(env, tmp_path / "i.log", INGEST_TOPICS="orders") as ingest:
         wait_caught_up(settings, pg)
         assert ingest.stop() == 0
+
+
+def test_with_small_batches_a_backlog_of_one_partition_does_not_hold_up_the_others(
+    topics: object, env: dict[str, str], settings: Settings, pg: Connection, tmp_path: Path
+) -> None:
+    """The client hands out all that it fetched of one partition before that of the next."""
+    now = utc_now()
+    for block in range(8):
+        first = 1 + block * 1_000
+        publish(settings, "orders", [
+            message("orders", order(i, user_id=i % 60, ordered_at=now, updated_at=now))
+            for i in range(first, first + 1_000)
+        ])  # fmt: skip
+    ends = {p: end for p, end in kafka.end_offsets(settings.kafka, "orders").items() if end}
+    few = {"INGEST_TOPICS": "orders", "INGEST_BATCH_SIZE": "100"}
+    with Ingest(env, tmp_path / "log", **few) as ingest:
+        wait_caught_up(settings, pg)
+        spans = re.findall(r"(\d+):(\d+)-", " ".join(
+            line.partition(" spans=")[2] for line in ingest.log().splitlines()
+            if 'event="batch stored"' in line
+        ))  # fmt: skip
+    largest = max(ends, key=ends.__getitem__)
+    runs = [p for p, _ in itertools.groupby(int(p) for p, _ in spans)]
+    assert runs.count(largest) > 1, "it was taken in turn with the others"
