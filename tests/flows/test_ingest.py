@@ -233,11 +233,11 @@ def test_with_small_batches_a_backlog_of_one_partition_does_not_hold_up_the_othe
 ) -> None:
     """The client hands out all that it fetched of one partition before that of the next."""
     now = utc_now()
-    for block in range(8):
-        first = 1 + block * 1_000
+    for block in range(5):
+        first = 1 + block * 800
         publish(settings, "orders", [
             message("orders", order(i, user_id=i % 60, ordered_at=now, updated_at=now))
-            for i in range(first, first + 1_000)
+            for i in range(first, first + 800)
         ])  # fmt: skip
     ends = {p: end for p, end in kafka.end_offsets(settings.kafka, "orders").items() if end}
     few = {"INGEST_TOPICS": "orders", "INGEST_BATCH_SIZE": "100"}
