@@ -115,14 +115,3 @@ def test_a_disk_that_is_full_for_postgresql_is_waited_for(
         wait_caught_up(settings, pg, ("orders", "users", "products"))
         assert pg.execute("SELECT count(*) FROM rejected_messages").fetchone() == (1,)
         assert ingest.stop() == 0
-
-
-def test_an_ingest_without_redis_stores_all(
-    env: dict[str, str], settings: Settings, pg: Connection, tmp_path: Path
-) -> None:
-    """Redis takes heartbeats and is a second opinion on clocks; nobody has to have one."""
-    without = {name: value for name, value in env.items() if name != "REDIS_URL"}
-    with Ingest(without, tmp_path / "log", INGEST_TOPICS="orders") as ingest:
-        a_bit_of_everything(settings)
-        wait_caught_up(settings, pg, ("orders",))
-        assert ingest.stop() == 0
