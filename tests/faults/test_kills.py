@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from campaign import Campaign
+from kinds import Campaign
 from stage import Stage
 
 pytestmark = pytest.mark.fault
