@@ -141,7 +141,7 @@ def consumer_config(
         "topic.metadata.refresh.interval.ms": 10_000,
         "fetch.wait.max.ms": 50,
         "fetch.max.bytes": 8 << 20,
-        "fetch.message.max.bytes": min(1 << 20, max(1 << 14, batch_size * _ORDER_BYTES)),
+        "fetch.message.max.bytes": min(1 << 20, batch_size * _ORDER_BYTES),
         "queued.min.messages": 50_000,
         "queued.max.messages.kbytes": 16 << 10,
     }
