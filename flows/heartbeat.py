@@ -43,7 +43,9 @@ def report(tally: Tally, settings: Settings, stop: threading.Event, url: str = "
                 away = tally.away()
                 why = "; ".join(f"{server}: {reason}" for server, (_, reason) in away.items())
                 # In the list of heartbeats, the reason stands where people look for it.
-                pulse("waiting" if away else "running", metrics=url, reason=why, **counts)
+                state = "waiting" if away else "running"
+                partitions = sum(tally.assigned().values())
+                pulse(state, metrics=url, reason=why, partitions=partitions, **counts)
             beats += 1
             if beats % SUMMARY_EVERY_S == 0 and counts != told:
                 told = counts

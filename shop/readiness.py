@@ -11,7 +11,7 @@ from shop.supervisor import Status
 WITHIN_S: Final = 60.0
 """After so long the time of `up --for` begins anyway, and what is not ready is named."""
 _FIRST_WORK: Final[Mapping[str, str]] = {
-    "ingest": "batches",
+    "ingest": "partitions",  # assigned: there may be nothing to take
     "cache": "refreshes",
     "grader": "last_run",
 }

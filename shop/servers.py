@@ -113,6 +113,7 @@ class _Trainee(Broker):
     """
 
     grace = _GRACE_S
+    death_signal = signal.SIGKILL  # nobody wants the cache any more, which takes 10 s to write
 
     def __init__(self, directory: Path, target: Path) -> None:
         super().__init__(directory)

@@ -209,17 +209,20 @@ def test_given_servers_are_used_instead_of_embedded_ones(
 
 @pytest.mark.usefixtures("topics")
 def test_the_time_begins_when_all_are_at_work_and_nothing_published_is_no_success(
-    shop: Shop, settings: shop_settings.Settings, redis_client: redis.Redis
+    shop: Shop, env: dict[str, str], settings: shop_settings.Settings, redis_client: redis.Redis
 ) -> None:
     for name in control.GENERATORS:
         control.set_paused(redis_client, name, paused=True)
+    seed = [sys.executable, "-m", "generators.seed", "--users", "50", "--products", "20"]
+    subprocess.run(seed, env=env, check=True)  # a population counts as published
     where = settings.postgres
     url = f"postgresql://{where.user}:{where.password}@{where.host}:{where.port}/{where.db}"
     given = ("--postgres", url, "--redis", settings.redis_url)
     kafka = ("--kafka", settings.kafka.bootstrap_servers)
-    sizes = ("--users", "50", "--products", "20")
-    done = shop.run("--for", "2", "--json", *sizes, *given, *kafka)
+    done = shop.run("--for", "2", "--json", *given, *kafka)
     assert done.returncode == 1, done.stderr
+    assert "; the 2 s" in done.stderr
+    assert "not ready" not in done.stderr, "an ingest with nothing to take is ready"
     assert "nothing was published" in done.stderr
     said = done.stderr + done.stdout
     assert "the 2 s of --for begin now" in said
@@ -233,7 +236,8 @@ def test_the_time_begins_when_all_are_at_work_and_nothing_published_is_no_succes
         ("orders", {"published": "3"}, True),
         ("grader", {}, False),
         ("grader", {"last_run": "2026-01-01T00:00:00Z"}, True),
-        ("ingest", {"batches": "1"}, True),
+        ("ingest", {"partitions": "0"}, False),
+        ("ingest", {"partitions": "36"}, True),
         ("cache", {"refreshes": "0"}, False),
     ],
 )
