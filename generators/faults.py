@@ -79,9 +79,11 @@ KINDS: Final[tuple[Kind, ...]] = (
     Kind("late", 1.0, STORED, _ORDERS),
     Kind("out_of_order", 0.3, STORED, _ORDERS),
     Kind("status_before_creation", 0.05, STORED, _ORDERS),
+    Kind("reused_id", 0.02, R.OTHER_CONTENT.value, _ORDERS),
 )
-"""Shares: percent of events, the first 14 add up to .62. Orphans are stored: by design an order
-may arrive before its customer or product, whose row then starts as a stub."""
+"""Shares: percent of events, the first 14 add up to .62. The last is an order of its own, which is
+stored, and behind it another one with its id, which must be rejected. Orphans are stored: by
+design an order may arrive before its customer or product, whose row then starts as a stub."""
 LATE_S: Final = (30.0, 2.35)
 """Median and log-sd of how late an event is, seconds: 99 % come within two hours."""
 
@@ -123,16 +125,17 @@ class Faults:
         kinds = pick(u[rows, 1], self._shares)
         return [(i, self._kinds[k]) for i, k in zip(rows.tolist(), kinds.tolist(), strict=True)]
 
-    def letters(self, kind: Kind, topic: str, event: Event) -> Iterator[tuple[Letter, int]]:
-        """Return a fault's messages, each with the id that it is about."""
+    def letters(self, kind: Kind, topic: str, event: Event) -> Iterator[tuple[Letter, int, str]]:
+        """Return a fault's messages, each with the id that it is about and its route."""
         if kind.name in _MESSAGE:
             letter = (key_of(topic, event), encode(event))
             id_ = int(getattr(event, ID_FIELD[topic]))
-            yield _MESSAGE[kind.name](letter, topic, self._clock()), id_
+            yield _MESSAGE[kind.name](letter, topic, self._clock()), id_, kind.route
             return
         assert isinstance(event, Order)  # noqa: S101  (the table says so)
-        for changed in self._orders(kind.name, event):
-            yield (key_of(topic, changed), encode(changed)), changed.order_id
+        for n, changed in enumerate(self._orders(kind.name, event)):
+            route = STORED if kind.name == "reused_id" and n == 0 else kind.route
+            yield (key_of(topic, changed), encode(changed)), changed.order_id, route
 
     def _orders(self, name: str, event: Order) -> Iterator[Order]:
         """Orders of their own, so that the good ones stay as they are."""
@@ -147,6 +150,9 @@ class Faults:
         elif name == "out_of_order":
             yield own
             yield self._earlier(msgspec.structs.replace(own, order_id=self._ids()), 1.0)
+        elif name == "reused_id":
+            yield own
+            yield msgspec.structs.replace(own, scenario="reused_id")
         else:
             yield from (own, second) if name == "newer_version" else (second, own)
 

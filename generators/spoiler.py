@@ -134,14 +134,14 @@ class Spoiler:
                 made = list(self._faults.letters(kind, self._topic, event))
             except LeaseLostError:  # then there is one fault less
                 continue
-            for letter, id_ in made:
+            for letter, id_, route in made:
                 letters.append(letter)
                 intents.append(
                     Intent(
                         number=self._book.next_number + len(intents),
                         topic=self._topic,
                         kind=kind.name,
-                        route=kind.route,
+                        route=route,
                         id=id_,
                         digest=digest(*letter),
                         at_ms=now,

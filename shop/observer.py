@@ -109,7 +109,10 @@ class Observer(threading.Thread):
 
     def _sample(self) -> None:
         seen = replace(self.latest, away=())
-        for look in (self._look_at_cache, self._look_at_tables, self._look_at_log):
+        looks = (
+            self._look_at_cache, self._look_at_progress, self._look_at_tables, self._look_at_log,
+        )  # fmt: skip
+        for look in looks:
             try:
                 seen = look(seen)
             except redis.RedisError as e:
@@ -141,14 +144,23 @@ class Observer(threading.Thread):
         if began < self._log_due:
             return seen
         account = self._books.account(self._connection())
+        self._log_due = began + self._log_every
+        return replace(seen, account=account, counted=began)
+
+    def _look_at_progress(self, seen: Sample) -> Sample:
+        """Look at what stalls, before what may itself wait or fail for the same reason."""
+        if time.monotonic() < self._log_due:
+            return seen
         troubles = self._progress.look().troubles()
         stalls = tuple(f"{topic}: {line}" for topic, lines in troubles.items() for line in lines)
-        self._log_due = began + self._log_every
-        return replace(seen, account=account, counted=began, stalls=stalls)
+        return replace(seen, stalls=stalls)
 
     def _connection(self) -> Connection:
         if self._conn is None or self._conn.closed:
-            self._conn = postgres.connect(self._settings.postgres, "up", autocommit=True)
+            # A count has all the time it needs, but does not wait behind another's lock.
+            self._conn = postgres.connect(
+                self._settings.postgres, "up", autocommit=True, limits={"lock_timeout": "2s"}
+            )
         return self._conn
 
 

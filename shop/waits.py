@@ -1,4 +1,4 @@
-"""Why the ingest waits: a read-only database, a lock that another session holds, or its own word."""
+"""Why the ingest waits: a read-only database, a lock of another session, or its own word."""
 
 from __future__ import annotations
 

@@ -21,7 +21,10 @@ import pytest
 import yaml
 from backfilled_shop import DAYS, LIVE, PARTITIONS, REJECTED, REPLAYED, fill
 from grafana_macros import expand
+from samples import order, orders_batch
 
+from flows.decode import decode_batch
+from flows.store import Store
 from flows.tally import Tally
 from generators.cache_metrics import CacheMetrics
 from grading.metrics import GraderMetrics
@@ -388,6 +391,27 @@ def test_a_history_is_neither_throughput_nor_delay(shop: Connection, now: dateti
         shown = [row["half within"], row["95 % within"]]
         assert shown == pytest.approx(np.percentile(minutes[float(row["time"])], [50, 95]))
         assert 0 <= shown[0] <= shown[1] < 600
+
+
+def test_a_cancellation_hours_later_is_no_delay(pg: Connection) -> None:
+    """An order that was stored within a second stays so, whatever becomes of it."""
+    now = utc_now()
+    ordered = now - timedelta(hours=5)
+    store = Store("orders", window_s=300)
+    store.prepare(pg)
+    pg.execute(
+        "INSERT INTO ingest_offsets (topic, partition, log_id, next_offset)"
+        " VALUES ('orders', 0, 'log-1', 0)"
+    )
+    placed = [order(n, ordered_at=ordered, updated_at=ordered) for n in range(1, 21)]
+    store.apply(pg, decode_batch(orders_batch(placed)))
+    pg.execute("UPDATE orders SET ingested_at = ordered_at + interval '1 second'")
+    cancelled = [order(n, rev=2, status="CANCELLED", ordered_at=ordered, updated_at=now)
+                 for n in range(1, 21)]  # fmt: skip
+    store.apply(pg, decode_batch(orders_batch(cancelled, start=20)))
+    (row,) = answer(pg, "operations", "Delay from order to row", now)
+    assert (row["half within"], row["95 % within"]) == (1.0, 1.0)
+    assert pg.execute("SELECT count(*) FROM orders WHERE status = 'CANCELLED'").fetchone() == (20,)
 
 
 def test_a_reader_that_may_only_read_suffices(shop: Connection) -> None:

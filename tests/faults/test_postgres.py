@@ -44,7 +44,7 @@ def away(stage: Stage, servers, member: Ingest, published: int) -> None:
     load = stage.loads[0]
     servers.postgres.kill()
     goal = len(load.acknowledged) + published
-    wait_until(lambda: len(load.acknowledged) >= goal, "published during the outage")
+    wait_until(lambda: len(load.acknowledged) >= goal, "published during the outage", timeout=240)
     wait_said(member, "waiting for server", before)
     servers.postgres.start()
     wait_said(member, "server is back", before)

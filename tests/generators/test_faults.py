@@ -47,7 +47,7 @@ EVENTS = {
 
 def test_the_shares_are_those_of_the_specification():
     assert sum(k.share for k in KINDS[:14]) == pytest.approx(0.62)
-    assert len(KINDS) == 19
+    assert len(KINDS) == 20
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,25 @@ def test_the_contract_decides_as_the_table_says(kind: faults.Kind, topic: str):
     made = Faults(topic, 0.5, stream(1, "f"), clock=lambda: NOW)
     letters = list(made.letters(kind, topic, EVENTS[topic]))
     assert letters
-    for (key, value), _ in letters:
+    found_by_storing = (STORED, IGNORED, "other_content")
+    for (key, value), _, route in letters:
         try:
             decode(topic, key, value, now=NOW + timedelta(seconds=1))
             decided = None
         except Rejection as r:
             decided = r.reason.value
-        assert decided == (None if kind.route in (STORED, IGNORED) else kind.route)
+        assert decided == (None if route in found_by_storing else route)
+    assert letters[-1][2] == kind.route
+
+
+def test_an_id_is_reused_behind_the_order_that_has_it():
+    made = Faults("orders", 0.5, stream(1, "f"), clock=lambda: NOW)
+    (kind,) = (k for k in KINDS if k.name == "reused_id")
+    (first, id_, stored), (second, same, rejected) = made.letters(kind, "orders", EVENTS["orders"])
+    assert (id_, stored, rejected) == (same, STORED, "other_content")
+    assert first[0] == second[0], "one key, one partition: the order is kept"
+    assert first[1] != second[1]
+    assert id_ != EVENTS["orders"].order_id
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=8))
