@@ -188,7 +188,8 @@ def disk(settings: Settings) -> list[Finding]:
 
 def _no_address(subject: str, variable: str) -> list[Finding]:
     text = f"{variable} is not set and no stack runs"
-    return [Finding(subject, "unreachable", text, f"{_START}, or set {variable}")]
+    start = "" if settings.db_type == "production" else f"{_START}, or "
+    return [Finding(subject, "unreachable", text, f"{start}set {variable}")]
 
 
 def postgresql(settings: Settings) -> list[Finding]:
