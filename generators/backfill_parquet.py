@@ -23,6 +23,7 @@ from generators.history_request import Begun, Request
 from generators.plan import Day
 from shop.clock import KST
 from shop.errors import UsageError
+from shop.trust import make_folder
 
 TABLES: Final = ("orders", "user_spend_windows", "grade_history", "users", "products")
 STATE: Final = "_backfill.json"
@@ -83,7 +84,7 @@ class ParquetTarget:
             raise UsageError(f"{self._folder} is not empty, and no history of ours is in it")
         for table in TABLES:
             shutil.rmtree(self._folder / table, ignore_errors=True)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         self._save(_State(request=request, ends_at=end, fingerprint=0))
         return Begun(end)
 

@@ -217,7 +217,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             "empty the shop", "--yes-production", allowed=args.yes_production
         )
     seed = settings.seed if args.seed is None else args.seed
-    published = not args.no_publish and bool(settings.env.get("KAFKA_BOOTSTRAP_SERVERS"))
+    # In production a Kafka that nobody named is a mistake, and not a wish to do without it.
+    published = not args.no_publish and (
+        settings.db_type == "production" or bool(settings.env.get("KAFKA_BOOTSTRAP_SERVERS"))
+    )
     if published:
         announce.servers_in_production(settings, "postgres", "kafka")
         kafka.wait_until_up(settings.kafka)  # before anything is written

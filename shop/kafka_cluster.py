@@ -38,6 +38,7 @@ from shop.server import StartError
 from shop.settings import Settings
 from shop.spawn import end, tail
 from shop.stack import held
+from shop.trust import open_own, write_private
 
 FOLDER: Final = "kafka-cluster"
 
@@ -113,10 +114,7 @@ class Cluster:
         """Write down the layout and, while it runs, who runs it."""
         self.layout.pid = os.getpid() if running else None
         self.layout.pid_started = boot.process_started(os.getpid()) if running else None
-        self.directory.mkdir(parents=True, exist_ok=True)
-        new = self._path.with_suffix(".new")
-        new.write_text(json.dumps(vars(self.layout), indent=1) + "\n", encoding="utf-8")
-        new.replace(self._path)
+        write_private(self._path, json.dumps(vars(self.layout), indent=1) + "\n")
 
     def _read(self, brokers: int | None) -> Layout:
         layout = read_layout(self.directory)
@@ -245,8 +243,7 @@ def _detach(directory: Path, args: argparse.Namespace) -> int:
     words = ["up", "--data-dir", str(directory.parent)]
     words += ["--brokers", str(args.brokers)] if args.brokers else []
     log = directory / "logs" / "cluster.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    with os.fdopen(open_own(log, os.O_WRONLY | os.O_APPEND), "ab") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "shop.kafka_cluster", *words],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,

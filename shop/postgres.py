@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,12 @@ _SERVER_KEEPALIVE: Final = {
     # A session that waits for a lock looks, too, whether its client is still there.
     "client_connection_check_interval": "10s",
 }
+_UNHURRIED: Final = {
+    "statement_timeout": 80000,
+    "idle_session_timeout": 140000,
+    "transaction_timeout": 170000,
+}
+"""What may end a session before it has set its own limits; since which version of the server."""
 _NO_FILE: Final = f"{os.devnull}/none"  # without a password libpq would look into ~/.pgpass
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -82,10 +89,42 @@ def connect(
         "client_encoding": "UTF8",
         "passfile": _NO_FILE,
     }
-    conn: Connection = psycopg.connect(**parameters, autocommit=True)
+    within = time.monotonic() + timeout
     try:
-        with Deadline(conn, timeout):
-            pooled = session.establish(conn, {**_SERVER_KEEPALIVE, **limits})
+        return _opened(parameters, limits, timeout, autocommit=autocommit)
+    except _LostError as e:
+        if time.monotonic() >= within:
+            raise e.error from None
+        # A role's or database's limit of milliseconds ends a session before it can set its own:
+        # startup parameters beat it. Not at once: PgBouncer refuses them.
+        options = " ".join(f"-c {n}=0" for n, since in _UNHURRIED.items() if e.version >= since)
+        with contextlib.suppress(psycopg.Error, _LostError):
+            return _opened(
+                {**parameters, "options": options}, limits, timeout, autocommit=autocommit
+            )
+        raise e.error from None
+
+
+class _LostError(Exception):
+    """A session that was opened and ended before it was ours."""
+
+    def __init__(self, error: psycopg.Error, version: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.version = version
+
+
+def _opened(
+    parameters: Mapping[str, Any], limits: Mapping[str, str], timeout: int, *, autocommit: bool
+) -> Connection:
+    conn: Connection = psycopg.connect(**parameters, autocommit=True)
+    version = conn.info.server_version
+    try:
+        try:
+            with Deadline(conn, timeout):
+                pooled = session.establish(conn, {**_SERVER_KEEPALIVE, **limits})
+        except psycopg.Error as e:
+            raise _LostError(e, version) from e
         if pooled:
             pooler.require_session_mode(conn, parameters)
             # A pool without a reset query keeps the statements that others have prepared.
@@ -97,7 +136,7 @@ def connect(
     return conn
 
 
-@contextmanager
+@contextlib.contextmanager
 def connection(
     settings: PostgresSettings,
     name: str,

@@ -186,15 +186,16 @@ def disk(settings: Settings) -> list[Finding]:
     return [ok("disk", text)]
 
 
-def _no_address(subject: str, variable: str) -> list[Finding]:
+def _no_address(settings: Settings, subject: str, variable: str) -> list[Finding]:
     text = f"{variable} is not set and no stack runs"
-    return [Finding(subject, "unreachable", text, f"{_START}, or set {variable}")]
+    start = "" if settings.db_type == "production" else f"{_START}, or "
+    return [Finding(subject, "unreachable", text, f"{start}set {variable}")]
 
 
 def postgresql(settings: Settings) -> list[Finding]:
     """Look at PostgreSQL: version, latency, schema, rows."""
     if not settings.env.get("POSTGRES_HOST"):
-        return _no_address("PostgreSQL", "POSTGRES_HOST")
+        return _no_address(settings, "PostgreSQL", "POSTGRES_HOST")
     try:
         where = settings.postgres
         with postgres.connection(where, "doctor", autocommit=True) as conn:
@@ -263,7 +264,7 @@ def _count(conn: Connection, table: str) -> str:
 def redis_cache(settings: Settings) -> list[Finding]:
     """Look at Redis: version, latency, the cache and who beats."""
     if not settings.env.get("REDIS_URL"):
-        return _no_address("Redis", "REDIS_URL")
+        return _no_address(settings, "Redis", "REDIS_URL")
     try:
         with cache.client(settings.redis_url) as client:
             ms = _latency(lambda: client.exists(cache.META))
@@ -313,7 +314,7 @@ def _redis_server(client: redis.Redis, ms: str) -> list[Finding]:
 def kafka_cluster(settings: Settings) -> list[Finding]:
     """Look at Kafka: brokers, latency, the topics and what the ingest has still to take."""
     if not settings.env.get("KAFKA_BOOTSTRAP_SERVERS"):
-        return _no_address("Kafka", "KAFKA_BOOTSTRAP_SERVERS")
+        return _no_address(settings, "Kafka", "KAFKA_BOOTSTRAP_SERVERS")
     try:
         brokers = settings.kafka
         kafka.wait_until_up(brokers, timeout=5.0)

@@ -81,6 +81,8 @@ def prepare() -> None:
             if opened != number:
                 os.dup2(opened, number)
                 os.close(opened)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123  (lives as long as the process)
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  (lives as long as the process)
     if sys.stderr is None:

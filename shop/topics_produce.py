@@ -99,7 +99,7 @@ def read(source: str) -> Iterator[bytes]:
             )
             yield from stream
     except OSError as e:
-        raise UsageError(f"cannot read {source}: {e.strerror}") from None
+        raise UsageError(f"cannot read {source}: {e.strerror or e}") from None
 
 
 def checked(topic: str, lines: Iterable[bytes], key: str | None) -> Iterator[Line]:

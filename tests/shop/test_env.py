@@ -160,6 +160,7 @@ def _sh(script: str, env: dict[str, str]) -> str:
     return done.stdout
 
 
+@pytest.mark.usefixtures("topics")
 def test_the_guides_block_works_with_the_real_tools(env: dict[str, str], tmp_path: Path) -> None:
     """psql, redis-cli and a Kafka client of others, after the README's own lines."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -24,6 +24,7 @@ NEED_A_SHOP = (
     *("grade --once", "grade", "explain 1", "scenario status"),
     *("scenario start flash_sale", "scenario stop flash_sale", "generate users"),
     *("generate products", "generate orders", "generate continue", "generate cache"),
+    *("generate profiles", "topics tail orders"),
     *("generate cache --once", "do cache.refresh", "do grading.run", "do generator.pause orders"),
     *("do scenario.start flash_sale", "do process.restart orders --yes", "doctor"),
 )
@@ -139,6 +140,7 @@ def test_a_server_that_does_not_answer(
     assert code == ExitCode.UNREACHABLE, said
 
 
+@pytest.mark.usefixtures("topics")
 @pytest.mark.parametrize("line", ["do cache.refresh --wait", "do grading.run --wait"])
 def test_what_is_not_seen_in_time(
     line: str,
@@ -152,6 +154,7 @@ def test_what_is_not_seen_in_time(
     assert code == ExitCode.TIMEOUT
 
 
+@pytest.mark.usefixtures("topics")
 def test_a_wrong_value_that_only_the_shop_knows(
     env: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +164,7 @@ def test_a_wrong_value_that_only_the_shop_knows(
         assert _run(line, capsys)[0] == ExitCode.USAGE, line
 
 
+@pytest.mark.usefixtures("topics")
 @pytest.mark.parametrize("line", WRITING)
 def test_a_database_that_takes_no_writes(
     line: str,

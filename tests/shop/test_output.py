@@ -76,6 +76,16 @@ def test_closed_descriptors_and_pipes_are_no_fault(words: list[str]) -> None:
     assert (done.returncode in (0, 141), done.stderr) == (True, "")
 
 
+def test_a_closed_stdin_is_an_empty_one() -> None:
+    done = sh("{} topics produce nothing <&-")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    text = "import sys; from shop import say; say.prepare(); print(sys.stdin.buffer.read())"
+    found = subprocess.run(
+        ["bash", "-c", f'{sys.executable} -c "{text}" <&-'], check=True, capture_output=True
+    )
+    assert found.stdout == b"b''\n"
+
+
 def test_a_wrong_word_is_exit_2_wherever_the_line_about_it_goes() -> None:
     for where in ("2>/dev/full", "2>&-", "2>/dev/null"):
         assert sh(f"{{}} nonsense {where}").returncode == 2, where

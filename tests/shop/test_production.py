@@ -98,6 +98,16 @@ def test_nothing_is_made_up_in_production_without_the_flag(
     assert "ALLOW_INVENTED_DATA" in said
 
 
+def test_a_seed_in_production_does_not_leave_out_a_kafka_that_nobody_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in WHOLE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS")
+    assert main(["seed", "--yes-production"]) == ExitCode.USAGE
+    assert "KAFKA_BOOTSTRAP_SERVERS" in capsys.readouterr().err
+
+
 def test_a_seed_for_containers_leaves_production_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

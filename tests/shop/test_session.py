@@ -90,6 +90,29 @@ def test_a_role_that_may_not_turn_triggers_on_again_is_refused(settings: Setting
             conn.execute("DROP ROLE no_triggers")
 
 
+@pytest.mark.parametrize("scope", ["", " IN DATABASE {}"])
+def test_limits_of_a_millisecond_of_a_role_do_not_end_our_sessions(
+    settings: Settings, scope: str
+) -> None:
+    where = settings.postgres
+    login = PostgresSettings(where.host, where.port, where.db, "hasty", "pw", "disable", None)
+    names = ["statement_timeout", "lock_timeout", "idle_session_timeout"]
+    with postgres.connect(where, "test", autocommit=True) as conn:
+        names += ["transaction_timeout"] * (conn.info.server_version >= 170000)
+        conn.execute("CREATE ROLE hasty LOGIN PASSWORD 'pw'")
+        try:
+            for name in names:
+                conn.execute(f"ALTER ROLE hasty{scope.format(where.db)} SET {name} = 1")
+            for _ in range(5):
+                with postgres.connect(login, "test", autocommit=True) as hasty:
+                    time.sleep(0.02)
+                    hasty.execute("SELECT pg_sleep(0.02)")
+                    assert hasty.info.parameter_status("application_name") == "jangteo-test"
+                    assert {hasty.execute(f"SHOW {n}").fetchone() for n in names} == {("0",)}
+        finally:
+            conn.execute("DROP ROLE hasty")
+
+
 def complaint(done: subprocess.CompletedProcess[str], words: list[str]) -> str:
     """Return what is wrong with a command of `COMMANDS`; a shop without processes is degraded."""
     expected = (0, 1) if words[0] == "console" else (0,)
