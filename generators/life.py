@@ -3,8 +3,10 @@
 `life:pending` is a sorted set of order events (JSON, revision 2) by the second at which they are
 due, so it outlives the generator; `jangteo generate orders` and `continue` publish what is due,
 whoever made it; what a history made is dated as it says. An entry is removed when Kafka has
-acknowledged it: a crash between the two publishes it again, and the ingest ignores the second one.
-If Redis loses its data, those orders stay paid.
+acknowledged it. After a crash between the two, and where several processes publish, the same
+revision is published twice: it is dated by when it was due, not by when it is published, so both
+are exact copies and the ingest ignores the second one. If Redis loses its data, those orders stay
+paid.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from generators.encoding import encode_columns
 from generators.lane import Done
 from generators.scenarios import Effects
 from generators.streams import Floats
-from shop.clock import Clock, utc_now
+from shop.clock import UTC, Clock, utc_now
 from shop.log import get_logger
 from shop.model import Event, Order
 
@@ -134,7 +136,7 @@ class Life:
             self._next = now + _REST_S
             return
         self.idle = True
-        for text in members:
+        for text, due_s in members:
             event = _decoder.decode(text)
             if event.updated_at >= moment:  # due later in this millisecond
                 continue
@@ -144,24 +146,22 @@ class Life:
             self._in_flight.add(text)
             if event.status == "CANCELLED":
                 self._cancelled(event.user_id)
-            yield self._as_of(event, moment), self._told(text)
+            yield _dated(event, due_s), self._told(text)
 
-    def _look(self, moment: datetime) -> list[str]:
+    def _look(self, moment: datetime) -> list[tuple[str, float]]:
+        """Return what is due and since when, seconds since the Unix epoch."""
         pipe = self._redis.pipeline(transaction=False)
         if self._done:
             pipe.zrem(PENDING, *self._done)
-        pipe.zrangebyscore(PENDING, "-inf", moment.timestamp(), start=0, num=AT_ONCE)
+        pipe.zrangebyscore(
+            PENDING, "-inf", moment.timestamp(), start=0, num=AT_ONCE, withscores=True
+        )
         pipe.zcard(PENDING)
         *_, members, waiting = pipe.execute()
         self._in_flight.difference_update(self._done)
         self._done.clear()
         self.waiting = int(waiting)
-        return cast("list[str]", members)
-
-    def _as_of(self, event: Order, moment: datetime) -> Order:
-        if event.updated_at > event.ordered_at:
-            return event
-        return msgspec.structs.replace(event, updated_at=max(moment, event.ordered_at))
+        return cast("list[tuple[str, float]]", members)
 
     def _told(self, text: str) -> Done:
         return lambda _: self._done.append(text)
@@ -173,3 +173,11 @@ class Life:
                 self._redis.zrem(PENDING, *self._done)
             except redis.RedisError:
                 get_logger().debug("published revisions not removed", orders=len(self._done))
+
+
+def _dated(event: Order, due_s: float) -> Order:
+    """Date a revision by when it is due, unless it carries its own date, as a history's does."""
+    if event.updated_at > event.ordered_at:
+        return event
+    due = datetime.fromtimestamp(due_s, UTC)
+    return msgspec.structs.replace(event, updated_at=max(due, event.ordered_at))

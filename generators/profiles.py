@@ -258,14 +258,16 @@ def _bar() -> Progress:
     )  # fmt: skip
 
 
-def copies(settings: Settings, topic: str, timeout: float) -> int:
-    """Return how many of a topic's events repeat a row.
+def originals(settings: Settings, topic: str, timeout: float) -> int:
+    """Return how many of a topic's events do not repeat a row, counted in one reading.
+
+    All events less the copies would be below zero while copies are being published.
 
     Raises:
         KafkaException: if Kafka does not answer within `timeout` seconds.
     """
     messages = kafka.read(settings.kafka, topic, timeout=timeout)
-    return sum(SNAPSHOT in (message.headers() or ()) for message in messages)
+    return sum(SNAPSHOT not in (message.headers() or ()) for message in messages)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from generators.lane import Done
 from generators.meter import Meter
 from generators.options import arrivals_of, seed_of
 from generators.outbox import Outbox
-from generators.profiles import copies
+from generators.profiles import originals
 from generators.spoiler import spoiling
 from generators.steering import Steering
 from generators.streams import Floats, stream
@@ -373,8 +373,7 @@ def already_published(settings: Settings, topic: str, stop: threading.Event) -> 
     outage = Outage(settings.kafka.where)
     while not stop.is_set():
         try:
-            count = sum(kafka.end_offsets(settings.kafka, topic, timeout=3.0).values())
-            count -= copies(settings, topic, timeout=3.0)
+            count = originals(settings, topic, timeout=3.0)
         except KafkaException as e:
             stop.wait(outage.failed(e))
         else:

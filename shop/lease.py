@@ -20,7 +20,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -30,13 +30,14 @@ from shop import postgres
 from shop.boot import boottime, host_id, process_started
 from shop.clock import KST
 from shop.errors import JangteoError, UnreachableError, UsageError
-from shop.ids import EPOCH_MS, NODES, IdGenerator
+from shop.ids import EPOCH, EPOCH_MS, NODES, IdGenerator
 from shop.log import get_logger
+from shop.model import MAX_FUTURE
 from shop.outage import Outage, first_line
 from shop.postgres import Connection
 from shop.settings import PostgresSettings, Settings
 from shop.sqlstate import Verdict, judge
-from shop.timing import ServerClock
+from shop.timing import ServerClock, in_words
 
 HISTORY_NODE: Final = NODES - 3
 """Of a history and of what continues it: the same rows from the same seed need the same node."""
@@ -54,6 +55,11 @@ MARGIN_S: Final = 20.0
 RENEW_EVERY_S: Final = 10.0
 RESERVED_MS: Final = int(TTL_S * 1_000)
 """How far ahead of PostgreSQL's clock a renewal reserves ids."""
+AHEAD: Final = MAX_FUTURE / 2
+"""How far ahead of PostgreSQL's clock a generator's ids may be, where that clock was set back: the
+ingest rejects customers and products whose ids, and so whose dates, are `MAX_FUTURE` ahead."""
+_FIXED: Final = (HISTORY_NODE, SEED_NODE)
+"""Whose ids carry the times of what they are for, whatever the clock says."""
 _TERMS: Final = {
     "now_ms": sql.SQL("(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - {})").format(
         EPOCH_MS
@@ -243,7 +249,10 @@ class NodeLease:
     def trouble(self) -> str:
         """Why no id may be made now; empty if all is well."""
         if self._seconds() < self._deadline:
-            return ""
+            last, latest = self.ids.last_ms, self.clock() + AHEAD
+            if self.node in _FIXED or last <= _ms(latest):
+                return ""
+            return f"PostgreSQL's clock, which was set back: ids are made up to {_at(last)}"
         return self._why or f"a node lease ({self._where.where} does not renew it)"
 
     def _guard(self, last_ms: int) -> None:
@@ -291,6 +300,7 @@ class NodeLease:
         free = ours or [n for n in self._nodes if n in by_node and not by_node[n].living]
         if not free:
             raise UsageError(self._taken([by_node[n] for n in self._nodes if n in by_node]))
+        free = self._datable(free, by_node, now_ms)
         # One whose reserve has passed already: then ids carry the time at which they were made.
         passed = [n for n in free if by_node[n].ceiling_ms <= now_ms]
         node = passed[0] if passed else min(free, key=lambda n: by_node[n].ceiling_ms)
@@ -300,6 +310,24 @@ class NodeLease:
             if self._exact or name in names:
                 name = f"{name}-{node}"
         return _Granted(node, name, by_node[node].ceiling_ms)
+
+    def _datable(self, free: list[int], by_node: dict[int, Holder], now_ms: int) -> list[int]:
+        """Return those whose next ids the ingest would take; ids of a fixed node are not made here.
+
+        Raises:
+            UsageError: if there is none; says until when.
+        """
+        latest = now_ms + AHEAD // timedelta(milliseconds=1)
+        near = [n for n in free if n in _FIXED or by_node[n].ceiling_ms <= latest]
+        if not near:
+            first = min(by_node[n].ceiling_ms for n in free)
+            which = f"node {free[0]}" if self._exact is not None else "every free node"
+            raise UsageError(
+                f"ids of {which} are made up to {_at(first)}, {in_words((first - now_ms) / 1e3)}"
+                " PostgreSQL's clock, which was set back: set it right, or wait"
+                + ("" if self._exact is None else ", or leave --node out to get another node")
+            )
+        return near
 
     def _taken(self, held: Sequence[Holder]) -> str:
         if self._exact is not None and held:
@@ -383,6 +411,14 @@ def explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:
             f"cannot reach {where.where}: {first_line(error)}; it leases the node numbers of ids"
         )
     return JangteoError(f"{where.where} refuses a node lease: {first_line(error)}")
+
+
+def _ms(at: datetime) -> int:
+    return int(at.timestamp() * 1_000) - EPOCH_MS
+
+
+def _at(ms: int) -> str:
+    return f"{EPOCH + timedelta(milliseconds=ms):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _one(cur: psycopg.Cursor[tuple[Any, ...]]) -> tuple[Any, ...]:

@@ -29,12 +29,23 @@ def not_ready(
         beats: by name.
     """
     pids = {s.name: s.pid for s in statuses}
-    return [n for n in names if not (n in beats and _works(beats[n], pids.get(n)))]
+    return [
+        n
+        for n in names
+        if not any(b.pid == pids.get(n) and _works(n, b) for b in beats.values() if _is_of(n, b))
+    ]
 
 
-def _works(beat: Heartbeat, pid: int | None) -> bool:
-    if beat.pid != pid:
-        return False
-    if beat.state == "paused" or (beat.name == "continuation" and beat.state == "running"):
+def _is_of(name: str, beat: Heartbeat) -> bool:
+    """Tell whether a heartbeat may be that of a process.
+
+    A second generator of a kind, as beside another shop, has its node appended, and an ingest of
+    one topic the topic; the number of the process tells which of them it is.
+    """
+    return beat.name == name or beat.name.startswith(f"{name}-")
+
+
+def _works(name: str, beat: Heartbeat) -> bool:
+    if beat.state == "paused" or (name == "continuation" and beat.state == "running"):
         return True  # nothing more will come, or nothing is due
-    return beat.fields.get(_FIRST_WORK.get(beat.name, "published"), "0") != "0"
+    return beat.fields.get(_FIRST_WORK.get(name, "published"), "0") != "0"

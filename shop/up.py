@@ -206,14 +206,15 @@ class Up:
     def _await_readiness(self, observer: Observer, seconds: float) -> None:
         """Let the time of --for begin when every process has done its first work."""
         gives_up = time.monotonic() + readiness.WITHIN_S
+        late = list(self._commands)  # once at work is enough: two shops may share a heartbeat
 
         def missing() -> list[str]:
             statuses = self._supervisor.snapshot()
-            return readiness.not_ready(self._commands, statuses, observer.latest.beats)
+            late[:] = readiness.not_ready(late, statuses, observer.latest.beats)
+            return late
 
         self._loop(lambda: not missing() or time.monotonic() >= gives_up)
         self._ends_at = time.monotonic() + seconds
-        late = missing()
         who = f"not ready after {readiness.WITHIN_S:.0f} s: {', '.join(late)}" if late else "ready"
         self._say(f"{who}; the {seconds:g} s of --for begin now")
 

@@ -170,7 +170,7 @@ def test_a_row_is_recognised_in_whatever_way_its_event_is_written(
 def test_copies_of_rows_are_no_sign_ups(env: dict[str, str], settings: Settings) -> None:
     assert run(env, "seed", "--users", "30", "--products", "8").returncode == 0
     publish(settings, "users", [message("users", user(i)) for i in (1, 2)])
-    assert profiles.copies(settings, "users", 10.0) == 30
+    assert profiles.originals(settings, "users", 10.0) == 2
     done = run(env, "users", "--limit", "1", "--speed", "50")
     assert done.returncode == 0, done.stderr
     assert " made=2 " in done.stderr

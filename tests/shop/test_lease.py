@@ -17,7 +17,7 @@ import pytest
 from shop import lease, postgres
 from shop.errors import UnreachableError, UsageError
 from shop.ids import EPOCH_MS, IdGenerator, time_of
-from shop.lease import HISTORY_NODE, LIVE_NODES, LeaseLostError, NodeLease, holders
+from shop.lease import HISTORY_NODE, LIVE_NODES, SEED_NODE, LeaseLostError, NodeLease, holders
 from shop.postgres import Connection
 from shop.settings import PostgresSettings, Settings
 
@@ -133,14 +133,41 @@ def test_ids_continue_above_the_high_water_mark_whatever_the_clocks_say(
     (left,) = pg.execute("SELECT ceiling_ms FROM node_leases WHERE node = 3").fetchone() or (0,)
     assert left > (max(made) >> 12)
     assert (left << 12) - max(made) < 60_000 << 12  # what was not used was given back
-    # As if all clocks had been set back by a day since.
-    pg.execute("UPDATE node_leases SET ceiling_ms = ceiling_ms + 86400000 WHERE node = 3")
+    # As if all clocks had been set back by eleven hours since.
+    pg.execute("UPDATE node_leases SET ceiling_ms = ceiling_ms + 39600000 WHERE node = 3")
     with held(settings.postgres, exact=3) as second:
         ids = second.ids.at(np.array([5, 5, 6]))
         assert (np.diff(ids) > 0).all()
-        assert int(ids[0]) >> 12 >= left + 86_400_000
+        assert int(ids[0]) >> 12 >= left + 39_600_000
     with held(settings.postgres, exact=3) as third:
         assert third.ids() > ids[-1]
+
+
+def test_no_id_is_dated_so_far_ahead_that_the_ingest_would_reject_it(
+    settings: Settings, pg: Connection
+) -> None:
+    """PostgreSQL's clock was days ahead for a while, and then set right."""
+    days = 3 * 86_400_000
+    pg.execute("UPDATE node_leases SET ceiling_ms = %s", (now_ms() + days,))
+    with pytest.raises(
+        UsageError, match=r"every free node .* 3.0 days ahead of PostgreSQL's clock"
+    ):
+        NodeLease(settings.postgres, "orders", named=True).take()
+    with held(settings.postgres, "seed", exact=SEED_NODE) as fixed:
+        assert fixed.trouble == ""
+    pg.execute("UPDATE node_leases SET ceiling_ms = 0 WHERE node = 7")
+    with pytest.raises(UsageError, match="leave --node out"):
+        NodeLease(settings.postgres, "orders", exact=3, named=True).take()
+    with held(settings.postgres, named=True) as mine:
+        assert mine.node == 7
+        mine.ids.move(7, now_ms() + days)  # the clock was set back while it ran
+        assert "clock, which was set back" in mine.trouble
+        with pytest.raises(LeaseLostError, match="set back"):
+            mine.ids()
+
+
+def now_ms() -> int:
+    return int(time.time() * 1_000) - EPOCH_MS
 
 
 def test_no_id_is_made_beyond_what_is_reserved_nor_after_the_lease(

@@ -251,6 +251,21 @@ def test_a_process_is_ready_when_it_has_done_its_first_work(
     assert readiness.not_ready([name], [this], {}) == [name]
 
 
+def test_a_process_beside_another_of_its_kind_is_known_by_its_number() -> None:
+    """The node or the topic is appended to its name then: `orders-3`, `ingest-users`."""
+    names = ("orders", "ingest")
+    pids = dict(zip(names, (7, 8), strict=True))
+    ours = [Status(n, pid, None, "running", 0, None, None) for n, pid in pids.items()]
+    work = {"published": "3", "batches": "1"}
+    beats = {
+        name: cache.Heartbeat(name, pid, "running", utc_now(), work)
+        for name, pid in (("orders", 5), ("orders-3", 7), ("ingest-users", 8))
+    }
+    assert readiness.not_ready(names, ours, beats) == []
+    del beats["orders-3"]
+    assert readiness.not_ready(names, ours, beats) == ["orders"]
+
+
 @pytest.mark.slow
 @pytest.mark.fault
 def test_whatever_is_killed_the_shop_goes_on(shop: Shop) -> None:
