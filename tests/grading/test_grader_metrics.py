@@ -42,7 +42,7 @@ def test_a_grader_shows_its_runs_and_withdraws_when_it_ends(
         assert 'jangteo_grader_changed_total{direction="up"} 1.0' in shown()
         assert 'jangteo_grader_customers{grade="SILVER"} 1.0' in shown()
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert not record.exists()
     finally:
         process.kill()

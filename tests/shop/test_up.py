@@ -31,6 +31,8 @@ from shop.settings import EMBEDDED_PORTS
 from shop.stack import end_leftovers
 from shop.supervisor import Status
 
+# Nine processes and three servers are started, on a busy machine in more than a minute.
+pytestmark = pytest.mark.timeout(900)
 MONITOR = re.compile(
     r"\[\d\d:\d\d:\d\d\] \[\d+/[\d.]+s [#-]{20}\] \| MEM: \S+ \| OPS/s: \d+ \| HIT: \d+\.\d% \| "
     r"CACHE: users=\d+, products=\d+ \| replaced: \d+"
@@ -69,7 +71,7 @@ class Shop:
             )
         return self.process
 
-    def run(self, *args: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+    def run(self, *args: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*args),
             env=self.env,
@@ -80,7 +82,7 @@ class Shop:
             check=False,
         )
 
-    def wait_for(self, condition: Callable[[], Any], timeout: float = 90) -> None:
+    def wait_for(self, condition: Callable[[], Any], timeout: float = 240) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, self.said()
