@@ -17,7 +17,6 @@ from shop.errors import ExitCode, UnreachableError
 from shop.log import redact
 from shop.say import say
 from shop.settings import Settings
-from shop.timing import redis_time
 
 if TYPE_CHECKING:
     import redis
@@ -114,6 +113,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the line once a second until stopped."""
     from redis import RedisError  # noqa: PLC0415  (0.1 s, for those who only want the line's text)
+
+    from shop.timing import redis_time  # noqa: PLC0415  (imports psycopg: likewise)
 
     stop = command.stop_on_signals()
     lang = cast("Literal['en', 'ko']", args.lang or settings.lang)

@@ -90,8 +90,8 @@ def test_numbers_are_short(value: float) -> None:
 
 
 ROOT = Path(__file__).parents[2]
-WITH_TERMINAL = {"__init__", "__main__", "cli", "serve", "tui"}
-"""What may need a terminal library; `cli` only once it is asked for a screen."""
+WITH_TERMINAL = {"__init__", "__main__", "cli", "serve", "tui", "visitors"}
+"""What may need a library for a terminal or a browser; `cli` only once it is asked for a screen."""
 CORE = sorted({p.stem for p in (ROOT / "console").iterdir() if "__" not in p.name} - WITH_TERMINAL)
 WITHOUT = """
 import importlib, importlib.abc, sys
@@ -149,7 +149,6 @@ def test_the_import_contract_names_all_of_the_core() -> None:
         (["--compare", "1", "2"], "--compare goes with --replay"),
         (["--port", "1"], "--port goes with --serve"),
         (["--replay", "/nonexistent"], "no recording /nonexistent"),
-        (["--once"], "no Redis: REDIS_URL is not set"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_2(args: list[str], words: str, tmp_path: object) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import console_samples as samples
-import msgspec
 from console_samples import StillFeed
 from driving import Quiet, app_of, lines, settle
 from textual.pilot import Pilot
@@ -125,4 +124,4 @@ async def test_read_only_refuses(tmp_path: Path) -> None:
         actions.parse(["cache.refresh"])
     )
     assert (refused.outcome, refused.result) == ("refused", "read-only")
-    assert isinstance(journal.Entry(**msgspec.structs.asdict(refused)), journal.Entry)
+    assert isinstance(refused.entry(), journal.Entry)

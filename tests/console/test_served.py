@@ -76,6 +76,17 @@ async def _visit(served: Served) -> Any:
         return session
 
 
+async def _connect(session: Any, served: Served) -> Any:
+    """Return a socket; a visitor who left counts until the server has ended his console."""
+    while True:
+        try:
+            return await session.ws_connect(served.socket)
+        except aiohttp.WSServerHandshakeError as e:
+            if e.status != 503:
+                raise
+            await asyncio.sleep(0.1)
+
+
 async def _first_bytes(socket: Any) -> bytes:
     async for message in socket:
         if message.type is aiohttp.WSMsgType.BINARY:
@@ -127,22 +138,17 @@ async def test_visitors_are_bounded_and_so_are_their_pictures(served: Served) ->
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                 await session.ws_connect(f"ws://{served.host}/ws?{size}")
             assert refused.value.status == 400, size
-        sockets = [await session.ws_connect(served.socket) for _ in range(MOST_VISITORS)]
+        sockets = [await _connect(session, served) for _ in range(MOST_VISITORS)]
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(served.socket)
         assert refused.value.status == 503
         for socket in sockets:
             await socket.close()
-        while True:  # the server ends a visitor's console before it lets the next one in
-            try:
-                await (await session.ws_connect(served.socket)).close()
-                break
-            except aiohttp.WSServerHandshakeError:
-                await asyncio.sleep(0.1)
+        await (await _connect(session, served)).close()
 
 
 async def test_a_visitor_cannot_make_it_write_a_file(served: Served) -> None:
-    async with await _visit(served) as session, session.ws_connect(served.socket) as socket:
+    async with await _visit(served) as session, await _connect(session, served) as socket:
         assert await _first_bytes(socket)
         for key in "eRA":
             await socket.send_json(["stdin", key])
