@@ -152,8 +152,9 @@ def check_result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     result: dict[str, Any] = json.loads(line)
     assert set(result) == {
         *("published", "stored", "rejected", "ignored", "lag", "spend_consistent"),
-        *("grades", "cache", "seconds"),
+        *("grades", "cache", "seconds", "wrong"),
     }
+    assert result["wrong"] == []
     assert result["lag"] == 0
     assert result["rejected"] == 0
     assert result["ignored"] == 0
