@@ -54,6 +54,7 @@ def _kafka(error: Any, kafka: Any) -> JangteoError:
         return JangteoError(f"Kafka: {first_line(error)}")
     away = cause.code() in (
         kafka.KafkaError._TRANSPORT,
+        kafka.KafkaError._PARTIAL,  # an answer that names no broker
         kafka.KafkaError._ALL_BROKERS_DOWN,
         kafka.KafkaError._TIMED_OUT,
         kafka.KafkaError._RESOLVE,

@@ -172,7 +172,10 @@ def cluster_id(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> str:
     Raises:
         KafkaException: if the cluster does not answer within `timeout` seconds.
     """
-    return str(client.describe_cluster(request_timeout=timeout).result().cluster_id)
+    # Not `describe_cluster`: librdkafka 2.16 aborts the process (an assertion in rdkafka_admin.c)
+    # where the answer names no broker, as a busy single broker's does while its controller has
+    # fenced it off.
+    return str(client.list_topics(timeout=timeout).cluster_id)
 
 
 @dataclass(frozen=True)
@@ -199,8 +202,8 @@ def describe_topics(
     asked = list(names)
     if not asked:
         return {}
+    cluster = cluster_id(client, timeout)  # first: an answer without brokers is an error here
     described = client.describe_topics(TopicCollection(asked), request_timeout=timeout)
-    cluster = cluster_id(client, timeout)
     found = {}
     for name, future in described.items():
         try:

@@ -320,8 +320,8 @@ def kafka_cluster(settings: Settings) -> list[Finding]:
         kafka.wait_until_up(brokers, timeout=5.0)
         client = kafka.admin(brokers, "doctor")
         ms = _latency(lambda: client.list_topics(timeout=5.0))
-        cluster = client.describe_cluster(request_timeout=5.0).result()
-        nodes = len(cluster.nodes)
+        cluster = client.list_topics(timeout=5.0)  # not `describe_cluster`: see `kafka.cluster_id`
+        nodes = len(cluster.brokers)
         text = f"{nodes} broker{'s' * (nodes != 1)} at {brokers.bootstrap_servers}, {ms}"
         found = [ok("Kafka", f"{text}, cluster {cluster.cluster_id}")]
         look = _look(settings)
