@@ -98,7 +98,7 @@ def test_retention_that_passes_a_slow_consumer_is_an_alarm_with_numbers(stage: S
     assert late.process.wait(60) == ExitCode.FAILED
     alarm = next(line for line in late.log().splitlines() if "ingest stopped" in line)
     assert "LostOffsetsError" in alarm
-    assert "messages were removed before they were read" in alarm
+    assert "offsets were removed before they were read" in alarm
     assert "Traceback" not in late.log()
     with stage.reading() as conn:  # and nothing was skipped in silence
         taken = conn.execute("SELECT sum(next_offset) FROM ingest_offsets").fetchone()
