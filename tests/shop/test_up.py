@@ -259,7 +259,7 @@ def test_a_process_beside_another_of_its_kind_is_known_by_its_number() -> None:
     names = ("orders", "ingest")
     pids = dict(zip(names, (7, 8), strict=True))
     ours = [Status(n, pid, None, "running", 0, None, None) for n, pid in pids.items()]
-    work = {"published": "3", "batches": "1"}
+    work = {"published": "3", "partitions": "1"}
     beats = {
         name: cache.Heartbeat(name, pid, "running", utc_now(), work)
         for name, pid in (("orders", 5), ("orders-3", 7), ("ingest-users", 8))
