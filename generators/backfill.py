@@ -140,7 +140,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             if isinstance(target, ParquetTarget):  # its ids are those of a data set of its own
                 done = fill(target, asked, settings, stop)
             else:
-                node = lease.leased(lease.server(settings), "backfill", stop, exact=asked.node)
+                # It waits for no server: what refuses a lease refuses the history too.
+                node = lease.leased(lease.server(settings), "backfill", exact=asked.node)
                 with node as held:
                     done = fill(target, asked, settings, stop, held) if held else ExitCode.FAILED
     except psycopg.Error as e:

@@ -278,7 +278,7 @@ def test_what_cannot_be_meant_is_said_in_one_line(fill: Fill, words: list[str], 
     refused = fill(*words)
     assert refused.returncode == 2
     assert says in refused.stderr
-    # Beside the line that names the servers, which a refusal by what the database holds comes after.
+    # Next to the line that names the servers, which is logged before the database is asked.
     said = [line for line in refused.stderr.splitlines() if "event=servers" not in line]
     assert len(said) == 1
 
