@@ -263,7 +263,7 @@ class ProgressReader:
     def look(self, names: Sequence[str] = tuple(TOPICS)) -> ProgressReport:
         """Return how far the ingest is with those of the topics that exist.
 
-        PostgreSQL being away is said in the look, and leaves its columns unknown.
+        If PostgreSQL is away, the look reports it and leaves its columns unknown.
 
         Raises:
             KafkaException: if the cluster does not answer.

@@ -128,7 +128,7 @@ def clock_ahead(client: redis.Redis) -> float:
 
 
 def ours(meta: CacheMeta, ahead: float) -> CacheMeta:
-    """Return what is said of the cache, with its times by this machine's clock."""
+    """Return the state of the cache, with its times by this machine's clock."""
     shift = timedelta(seconds=ahead)
     return msgspec.structs.replace(
         meta,
