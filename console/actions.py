@@ -230,7 +230,7 @@ class Operator:
         if self.refuse:
             return self._result(request, Outcome.REFUSED, self.refuse, ExitCode.FAILED)
         # 0.1 s that the first picture need not wait
-        from redis import RedisError  # noqa: PLC0415
+        from redis import RedisError  # noqa: PLC0415  (late: the first picture needs no client)
 
         try:
             with cache.client(self._settings().redis_url) as client:

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     _ = settings.redis_url, settings.postgres, settings.kafka
     try:
         from aiohttp import web  # noqa: PLC0415  (an extra)
-        from textual_serve.server import Server  # noqa: PLC0415
+        from textual_serve.server import Server  # noqa: PLC0415  (only with --serve, an extra package)
 
         from console.visitors import Visitors  # noqa: PLC0415  (needs aiohttp)
     except ImportError:

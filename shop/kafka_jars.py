@@ -240,8 +240,8 @@ def _download_all(
 
 def _download(jar: Jar, partial: Path, libs: Path, advance: Callable[[int], None]) -> None:
     # jgo and its packages take 0.4 s and 33 MB: only where a file is missing.
-    import requests  # noqa: PLC0415
-    from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415
+    import requests  # noqa: PLC0415  (0.4 s, only to fetch)
+    from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415  (0.4 s, only to fetch)
 
     @contextmanager
     def progress(_name: str, _size: int) -> Iterator[Callable[[int], None]]:

@@ -117,7 +117,7 @@ def _others_write(found: os.stat_result) -> bool:
 def _private_group(gid: int) -> bool:
     """Tell whether a group has this user only: where each user has one, umask 002 is usual."""
     import grp  # noqa: PLC0415  (only for directories that a group may write)
-    import pwd  # noqa: PLC0415
+    import pwd  # noqa: PLC0415  (as grp)
 
     try:
         me = pwd.getpwuid(os.geteuid())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -72,10 +75,6 @@ def test_an_ingest_out_of_descriptors_waits_and_resumes(
 def test_an_ingest_whose_log_cannot_be_written_stores_all(
     env: dict[str, str], settings: Settings, pg: Connection, tmp_path: Path, where: str
 ) -> None:
-    import os  # noqa: PLC0415
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
     if where == "/dev/full":
         descriptor = os.open(where, os.O_WRONLY)
     else:
