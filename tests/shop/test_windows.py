@@ -114,11 +114,11 @@ def test_a_rebuild_waits_for_the_batch_and_the_next_batch_for_the_rebuild(
         ).fetchone() or (0,)
         return n
 
-    results: list[object] = []
+    results: dict[str, object] = {}
 
     def rebuild() -> None:
         with postgres.connect(database.postgres, "rebuild") as other:
-            results.append(windows.rebuild(other, 600).windows)
+            results["rebuild"] = windows.rebuild(other, 600).windows
 
     def batch() -> None:
         with postgres.connect(database.postgres, "batch") as other:
@@ -126,7 +126,7 @@ def test_a_rebuild_waits_for_the_batch_and_the_next_batch_for_the_rebuild(
                 with other.transaction(), other.cursor() as cur:
                     windows.hold(cur, 300)
             except WindowLengthError as e:
-                results.append(str(e))
+                results["batch"] = str(e)
 
     threads = [threading.Thread(target=rebuild), threading.Thread(target=batch)]
     with postgres.connect(database.postgres, "under-way") as under_way, under_way.cursor() as cur:
@@ -135,13 +135,13 @@ def test_a_rebuild_waits_for_the_batch_and_the_next_batch_for_the_rebuild(
             thread.start()
             while waiting() < waiters:
                 time.sleep(0.01)
-        assert results == []
+        assert not results
         assert windows.length(conn) == 300
         assert len(held(conn)) == 4  # readers are not shut out
     for thread in threads:
         thread.join(30)
-    assert results[0] == 3
-    assert "windows of 600 s" in str(results[1])
+    assert results["rebuild"] == 3
+    assert "windows of 600 s" in str(results["batch"])
 
 
 def test_a_rebuild_that_fails_leaves_everything(conn: Connection) -> None:
