@@ -21,6 +21,9 @@ up: $(RUN)
 servers: $(RUN)
 	@$(BIN)/jangteo servers prepare || [ $$? -ne 130 ]
 
+# Half of what pytest computes before the first test is to rewrite the asserts: kept as bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The tests wait for servers more than they compute: four at once on two cores. Each worker has
 # servers of its own, and takes whole files in the order of tests/conftest.py.
 FILES := --dist loadfile --no-loadscope-reorder
