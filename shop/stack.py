@@ -19,12 +19,11 @@ from typing import Final
 import psutil
 from confluent_kafka import KafkaException
 
-from shop import boot, kafka, stackfile, trust
+from shop import boot, stackfile, trust
 from shop import settings as shop_settings
 from shop.clock import KST, utc_now
 from shop.embedded import Broker, Postgres, Redis
 from shop.errors import JangteoError, UsageError
-from shop.fallback import InMemoryBroker
 from shop.log import redact
 from shop.ports import CONVENTIONAL, Ports
 from shop.server import Server
@@ -229,9 +228,8 @@ class Stack:
             self._note_start(server)
             if not server.await_ready(move=False, stopped=self._unwanted):
                 return
-            if isinstance(server, InMemoryBroker):
-                kafka.create_topics(self.settings.kafka)
-                self._say("the log was in memory: unread messages are lost, the topics are new")
+            if lost := server.replace_lost(self.settings):
+                self._say(lost)
         except (JangteoError, KafkaException, OSError) as e:  # OSError: disk or descriptors
             server.kill()  # a broker without topics would look alive
             watch.failures += 1
