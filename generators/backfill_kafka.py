@@ -21,6 +21,7 @@ from generators.encoding import encode_columns
 from generators.fingerprint import fingerprint
 from generators.history import Ending, first_revisions
 from generators.history_request import Begun, Request
+from generators.history_state import writing
 from generators.outbox import Outbox
 from generators.plan import Day
 from shop import kafka
@@ -118,10 +119,8 @@ class KafkaTarget:
 
     def _save(self, state: _State) -> None:
         self._state = state
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._path.with_suffix(".new")
-        beside.write_bytes(msgspec.json.encode(state))
-        beside.replace(self._path)
+        with writing(self._path) as file:
+            file.write_bytes(msgspec.json.encode(state))
 
     def prepare(self, day: Day) -> Callable[[], None]:
         """Return what publishes a day, unless it was; it waits until Kafka has it."""

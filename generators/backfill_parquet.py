@@ -20,6 +20,7 @@ from generators.backfill_postgres import fold
 from generators.fingerprint import fingerprint
 from generators.history import Ending
 from generators.history_request import Begun, Request
+from generators.history_state import writing
 from generators.plan import Day
 from shop.clock import KST
 from shop.errors import UsageError
@@ -90,16 +91,13 @@ class ParquetTarget:
 
     def _save(self, state: _State) -> None:
         self._state = state
-        beside = self._folder / f"{STATE}.new"
-        beside.write_bytes(msgspec.json.encode(state))
-        beside.replace(self._folder / STATE)
+        with writing(self._folder / STATE) as file:
+            file.write_bytes(msgspec.json.encode(state))
 
     def _write(self, frame: pl.DataFrame, *parts: str) -> None:
         place = self._folder.joinpath(*parts, "0.parquet")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_name("_new")
-        frame.write_parquet(beside)
-        beside.replace(place)
+        with writing(place) as file:
+            frame.write_parquet(file)
 
     def prepare(self, day: Day) -> Callable[[], None]:
         """Return what writes a day."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from generators.faults import DEFAULT_RATE
-from shop import command, lease
+from shop import cache, command, lease
 from shop.lease import LIVE_NODES, NodeLease
 from shop.settings import Settings
 
@@ -82,6 +82,9 @@ def leased(
     Its `name`, that of the heartbeat and the streams, is the topic; of a second generator of the
     same kind, or of one with a `--node`, the number follows: ``orders-2``.
     """
+    if r := cache.client_if_named(settings):
+        with r:
+            cache.check(r, topic)
     with lease.leased(lease.server(settings), topic, stop, exact=args.node, named=True) as held:
         yield held
 

@@ -43,6 +43,8 @@ FLUSH_S: Final = 4.0
 """At the end, how long to wait for acknowledgements: a stop ends within 5 s."""
 FLUSH_AWAY_S: Final = 1.0
 """The same when Kafka has been silent for a while already."""
+AGAIN_S: Final = 60.0
+"""How often it is logged again that, and for what, a generator waits."""
 CATCH: Final = 10_000
 """Events made at a time at most, so that neither a stop nor the operator has to wait."""
 SHORT_PERCENT: Final = 2.0
@@ -166,6 +168,7 @@ class Publisher:
         self._monotonic = monotonic
         self._control = Control()
         self.waiting_for = ""
+        self._say_again_at = 0.0
         self._last_id = 0
         self._made = 0
         self._meter = Meter(monotonic)
@@ -224,8 +227,10 @@ class Publisher:
         return self._hindered() or self._source.lacks()
 
     def _note(self, waiting_for: str) -> None:
-        """Say once that something is missing, and once that it goes on."""
-        if waiting_for and not self.waiting_for:
+        """Say that something is missing, again every minute, and once that it is there."""
+        now = self._monotonic()
+        if waiting_for and (not self.waiting_for or now >= self._say_again_at):
+            self._say_again_at = now + AGAIN_S
             get_logger().warning("waiting", waiting_for=waiting_for)
         elif self.waiting_for and not waiting_for:
             get_logger().info("going on")
@@ -320,7 +325,7 @@ def publish(
         source.topic, lambda **o: kafka.producer(settings.kafka, name, **o), stamp=held.clock.stamp
     )
     announce.servers(settings, "postgres", "kafka", "redis")
-    r = cache.client(settings.redis_url, timeout=1.0) if settings.env.get("REDIS_URL") else None
+    r = cache.client_if_named(settings)
     clocks = ClockWatch(None, r, stop, clock=held.clock)
     clocks.start()
     get_logger().info(

@@ -26,12 +26,11 @@ from generators.publisher import CATCH, FLUSH_AWAY_S, FLUSH_S, POLL_S
 from generators.sequel import Sequel
 from generators.sequel_store import Position
 from generators.streams import hashed
-from shop import control
+from shop import cache, control
 from shop.clock import Clock
 from shop.control import Control
 from shop.log import get_logger
 from shop.model import ID_FIELD, SCHEMAS
-from shop.outage import first_line
 from shop.pulse import Pulse
 
 NAME: Final = "continuation"
@@ -213,7 +212,7 @@ class SequelPublisher:
         try:
             self._position.save(self._sequel.marks, self._later)
         except redis.RedisError as e:
-            self._redis_away = first_line(e)
+            self._redis_away = cache.explain(e)
             return False
         self._later = self._later.clear()
         self._unsaved, self._redis_away = False, ""

@@ -21,6 +21,7 @@ from generators.outbox import Outbox
 from generators.streams import stream
 from shop import kafka, lease
 from shop.clock import Clock, utc_now
+from shop.informing import Informing
 from shop.lease import FAULT_NODE, LIVE_NODES, LeaseLostError, NodeLease
 from shop.log import get_logger
 from shop.model import TOPICS
@@ -92,6 +93,8 @@ class Spoiler:
     Coordinates are entered once the log was seen to be the same before and after the
     acknowledgement, so they are never those of another log than the entry says.
 
+    While the ledger cannot be written, on a full disk, there are no faults; good events go on.
+
     Args:
         topic: of all of them.
         faults: makes them.
@@ -122,6 +125,8 @@ class Spoiler:
         self._monotonic = monotonic
         self._before = watch.latest
         self._unsettled: list[tuple[float, int, int, int]] = []
+        self._settled: list[Taken] = []
+        self._writing = Informing("the ledger of faults, without which none is made")
 
     def __call__(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Publish the faults that stand beside these good messages."""
@@ -149,8 +154,9 @@ class Spoiler:
                 )
         if not intents:
             return
+        if not self._writing.attempt(lambda: self._book.add(intents)):
+            return
         self._book.next_number += len(intents)
-        self._book.add(intents)
         for (key, value), intent in zip(letters, intents, strict=True):
             self._post(key, value, partial(self._taken, number=intent.number))
 
@@ -170,13 +176,14 @@ class Spoiler:
         self._unsettled = [u for u in self._unsettled if u[0] >= look.asked]
         if before is None or before.log_id != look.log_id:
             return
-        self._book.add(
-            [
-                Taken(number=number, partition=partition, offset=offset, log_id=look.log_id)
-                for at, number, partition, offset in ready
-                if at >= before.asked
-            ]
-        )
+        self._settled += [
+            Taken(number=number, partition=partition, offset=offset, log_id=look.log_id)
+            for at, number, partition, offset in ready
+            if at >= before.asked
+        ]
+        # What cannot be entered now is entered later; the digest finds what never is.
+        if self._settled and self._writing.attempt(lambda: self._book.add(self._settled)):
+            self._settled = []
 
     def close(self) -> None:
         """Settle for the last time."""

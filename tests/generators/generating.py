@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -58,6 +60,17 @@ def cached_product(
         created_at=NOW,
         order_count=orders,
     )
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file may become larger than `room` bytes: what would be is cut there, and refused."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = 60.0) -> None:

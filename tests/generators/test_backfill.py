@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import subprocess
@@ -13,15 +14,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import psycopg
 import pytest
 import redis
+from generating import full_disk
 
 from generators.backfill_postgres import GUARDED, PostgresTarget
 from generators.fingerprint import fingerprint
 from generators.history import History, midnight
 from generators.history_request import Request
+from generators.history_state import writing
 from generators.life import PENDING
 from generators.plan import Day
 from grading.store import grade_users
@@ -302,6 +306,21 @@ def test_files_hold_what_the_database_holds(fill: Fill, pg: Connection, tmp_path
         stored = pg.execute(f"SELECT {columns} FROM {table} ORDER BY {', '.join(key)}")
         assert files.rows() == stored.fetchall(), table
     assert len(list((folder / "orders").iterdir())) == 24
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_leaves_the_former(tmp_path: Path):
+    place = tmp_path / "users" / "0.parquet"
+    before, after = (
+        pl.DataFrame({"a": [1]}),
+        pl.DataFrame({"a": np.random.default_rng(1).random(999)}),
+    )
+    for frame, room in ((before, 1 << 20), (after, 4_000)):
+        with full_disk(room), contextlib.suppress(JangteoError), writing(place) as file:
+            frame.write_parquet(file)
+    assert [p.name for p in place.parent.iterdir()] == ["0.parquet"]
+    assert pl.read_parquet(place).equals(before)
+    with full_disk(4_000), pytest.raises(JangteoError, match="to resume"), writing(place) as file:
+        after.write_parquet(file)
 
 
 def test_windows_of_a_day_lie_across_business_days(fill: Fill, pg: Connection):

@@ -8,17 +8,21 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
-from generating import NOW, ROOT, cached_product, cached_user, read_topic_raw
+from generating import NOW, ROOT, cached_product, cached_user, full_disk, read_topic_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators import fault_command, faults, ledger
+from generators import fault_command, faults, ledger, population
+from generators.encoding import encode_columns
 from generators.faults import IGNORED, KINDS, STORED, Faults
 from generators.ledger import Entry
+from generators.spoiler import Spoiler
 from generators.streams import stream
 from shop import cache, ids
 from shop.clock import utc_now
@@ -129,6 +133,27 @@ def test_a_ledger_that_is_not_there_or_broken_is_said(tmp_path: Path):
     (tmp_path / "x.ndjson").write_text("{}\n")
     with pytest.raises(JangteoError, match=r"x.ndjson:1"):
         list(ledger.read(tmp_path))
+
+
+def test_a_ledger_without_room_costs_faults_and_no_line_is_cut(tmp_path: Path):
+    book = ledger.Ledger(tmp_path / "x.ndjson")
+    posted: list[bytes] = []
+    made = Faults("users", 1.0, stream(1, "test"), clock=lambda: NOW, ids=ids.IdGenerator(14))
+    spoiler = Spoiler(
+        "users", made, book, lambda key, value, done: posted.append(value),
+        SimpleNamespace(latest=None, stop=lambda: None), clock=lambda: NOW,  # type: ignore[arg-type]
+    )  # fmt: skip
+    event = population.users(stream(1, "u").random((20, population.USER_DRAWS)), np.arange(1, 21))
+    keys, values = encode_columns("users", event)
+    spoiler(keys, values)
+    whole = list(ledger.read(tmp_path / "x.ndjson"))
+    sent = len(posted)
+    assert sent == len(whole) > 0
+    with full_disk((tmp_path / "x.ndjson").stat().st_size + 50):
+        spoiler(keys, values)
+    assert (len(posted), list(ledger.read(tmp_path / "x.ndjson"))) == (sent, whole)
+    spoiler(keys, values)
+    assert len(list(ledger.read(tmp_path / "x.ndjson"))) == len(posted) > sent
 
 
 @pytest.mark.usefixtures("topics")
