@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 from console import poller
-from console.actions import Operator
-from console.player import Player
-from console.record import Recorder
-from console.replay import Recording
+from console.actions.operations import Operator
+from console.recording.player import Player
+from console.recording.recorder import Recorder
+from console.recording.recording import Recording
+from console.recording.switch import Switch
 from console.sources import Where
-from console.switch import Switch
 from console.tui.app import ConsoleApp
-from console.tui.look import Look
+from console.tui.appearance import Style
 from shop import settings
 
 WATCH_S = 30.0
@@ -58,7 +58,7 @@ async def picture(wanted: Picture, player: Player, into: Path) -> str:
         player,
         Operator(settings.load, refuse="this is a recording"),
         Switch(into),
-        look=Look("ko" if lang == "ko" else "en"),
+        look=Style("ko" if lang == "ko" else "en"),
         colours=colours,
         folder=into,
     )

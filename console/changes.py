@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from console import sentences as say
-from console.model import SERVERS, Lag, Snapshot
-from console.reading import Reading, State
+from console.rules import Phase, cache_phase, ids
+from console.snapshot.model import SERVERS, Lag, Snapshot
+from console.snapshot.reading import Reading, ReadingState
 from console.text import duration
-from console.verdict import Phase, cache_phase, ids
 
 Change = tuple[str, str, str]
 """Level, source, text."""
@@ -31,9 +31,9 @@ def _servers(before: Snapshot, after: Snapshot) -> Iterator[Change]:
     for name in SERVERS:
         old: Reading[object] = getattr(before, name)
         new: Reading[object] = getattr(after, name)
-        if new.state is State.DOWN and old.state is not State.DOWN:
+        if new.state is ReadingState.DOWN and old.state is not ReadingState.DOWN:
             yield "error", name, say.AWAY(error=new.error)
-        elif new.state is State.OK and old.state is State.DOWN and old.failing_since:
+        elif new.state is ReadingState.OK and old.state is ReadingState.DOWN and old.failing_since:
             away = (after.at - old.failing_since).total_seconds()
             yield "info", name, say.BACK(duration=duration(away))
 

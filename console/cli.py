@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Final
 
 from console import plain, poller
-from console.model import Snapshot, encode, only_new
 from console.plain import Lang
-from console.player import Player
 from console.poller import Feed, Poller
+from console.recording.player import Player
+from console.recording.switch import Switch
+from console.snapshot.model import Snapshot, encode, only_new
 from console.sources import Where
-from console.switch import Switch
 from shop import command
 from shop.errors import ExitCode, JangteoError, UsageError
-from shop.say import say
+from shop.output import say
 from shop.settings import Settings
 
 ONCE_TIMEOUT_S: Final = 10.0
@@ -79,7 +79,7 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
     args.read_only = args.read_only or args.served
     _check(args)
     if args.serve:
-        from console import serve  # noqa: PLC0415  (needs the extra `serve`)
+        from console.web import serve  # noqa: PLC0415  (needs the extra `serve`)
 
         return serve.run(args, settings)
     if args.replay:
@@ -200,7 +200,7 @@ def _require_servers(settings: Settings) -> None:
 
 
 def _replay(args: argparse.Namespace, settings: Settings) -> int:
-    from console.replay import Recording, moment  # noqa: PLC0415  (SQLite: 1 MB, for those who replay)
+    from console.recording.recording import Recording, moment  # noqa: PLC0415  (SQLite: 1 MB, for those who replay)
 
     found = Recording(args.replay)
     if args.compare:

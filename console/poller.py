@@ -15,12 +15,12 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from console import rules
 from console import sentences as say
-from console import verdict
 from console.changes import changes
-from console.model import READINGS, Event, Happening, Kind, Snapshot
-from console.reading import Reading, State
-from console.sources import READ_DEADLINE_S, AnySource, Later, Source, Where, explain
+from console.snapshot.model import READINGS, Event, EventKind, Happening, Snapshot
+from console.snapshot.reading import Reading, ReadingState
+from console.sources import READ_DEADLINE_S, AnySource, Later, SnapshotSource, Where, explain
 from shop.clock import Clock, utc_now
 from shop.log import redact
 
@@ -79,7 +79,7 @@ class _Slot:
         failing_s = (now - since).total_seconds() if since else 0.0
         return Reading(
             value=self.value,
-            state=verdict.state_of(failures, failing_s, ever=self.value is not None),
+            state=rules.state_of(failures, failing_s, ever=self.value is not None),
             taken_at=self.taken_at,
             latency_ms=self.latency_ms,
             error=error if failures else None,
@@ -105,7 +105,7 @@ class Poller:
     def __init__(
         self,
         sources: Sequence[AnySource | Later],
-        events: Source[list[Happening]] | Later,
+        events: SnapshotSource[list[Happening]] | Later,
         where: Where,
         *,
         slow: float = 0.0,
@@ -179,12 +179,12 @@ class Poller:
             while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
                 now = self._clock()
                 states = [slot.reading(now).state for slot in self._slots.values()]
-                if State.LOADING not in states:
+                if ReadingState.LOADING not in states:
                     break
                 self._news.wait(min(left, 0.2))
         return self._publish()
 
-    def note(self, level: str, source: str, text: str, kind: Kind = Kind.CONSOLE) -> None:
+    def note(self, level: str, source: str, text: str, kind: EventKind = EventKind.CONSOLE) -> None:
         """Add an event of the console itself."""
         self._add([Happening(self._clock(), kind, level, source, text)])
 
@@ -224,7 +224,7 @@ class Poller:
         with contextlib.suppress(Exception):
             source.reset()
         self._where.look()
-        wait = verdict.backoff(slot.failures + 1, self._rng.random())
+        wait = rules.backoff(slot.failures + 1, self._rng.random())
         now = self._clock()
         with self._news:
             if slot.failures == 0:
@@ -278,7 +278,7 @@ class Poller:
             sequence = self._latest.sequence + 1
         snapshot = msgspec.structs.replace(Snapshot(sequence=sequence, at=now), **readings)
         self._add(
-            Happening(now, Kind.CONSOLE, level, source, text)
+            Happening(now, EventKind.CONSOLE, level, source, text)
             for level, source, text in changes(self._latest, snapshot)
         )
         with self._lock:

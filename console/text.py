@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Final
 
-from shop.say import UNFIT
+from shop.output import UNFIT
 
 LONGEST: Final = 400
 

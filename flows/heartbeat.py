@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-from flows.tally import Tally
-from shop import cache
+from flows.metrics import IngestMetrics
 from shop.log import get_logger
-from shop.pulse import Pulse
+from shop.redis import cache
+from shop.redis.heartbeat import HeartbeatSender
 from shop.settings import Settings
 
 SUMMARY_EVERY_S: Final = 10
@@ -20,7 +20,7 @@ def name_of(settings: Settings) -> str:
     return "ingest" if len(topics) > 1 else f"ingest-{topics[0]}"
 
 
-def report(tally: Tally, settings: Settings, stop: threading.Event, url: str = "") -> None:
+def report(tally: IngestMetrics, settings: Settings, stop: threading.Event, url: str = "") -> None:
     """Start the thread; the heartbeat goes to Redis, if there is one.
 
     The ingest does not need Redis: without one, or while it is away, only the log tells.
@@ -34,7 +34,7 @@ def report(tally: Tally, settings: Settings, stop: threading.Event, url: str = "
     client = cache.client_if_named(settings)
 
     def run() -> None:
-        pulse = Pulse(client, name_of(settings)) if client is not None else None
+        pulse = HeartbeatSender(client, name_of(settings)) if client is not None else None
         told: dict[str, int] = {}
         beats = 0
         while not stop.wait(1.0):

@@ -18,22 +18,23 @@ from functools import partial
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
 
-from flows import heartbeat, lifecycle, metrics, progress
-from flows.clocks import watch
+from flows import health, heartbeat, progress_watch, shutdown
+from flows.aggregates import fold
 from flows.decode import decode_batch
-from flows.lane import Lanes
+from flows.event_clock import watch
+from flows.in_flight import InFlightWindows
+from flows.metrics import IngestMetrics
 from flows.sink import PostgresSink
 from flows.source import KafkaSource
-from flows.spend import fold
-from flows.store import Store
-from flows.tally import Tally
-from shop import announce, log, settings, windows
+from flows.transaction import Store
+from shop import log, settings
 from shop.errors import JangteoError
-from shop.say import prepare, say
-from shop.settings import Settings
+from shop.output import prepare, say
+from shop.postgres import window_length
+from shop.settings import Settings, announce
 
 
-def build(config: Settings, stop: threading.Event, counts: Tally) -> Dataflow:
+def build(config: Settings, stop: threading.Event, counts: IngestMetrics) -> Dataflow:
     """Return the dataflow: one lane a topic.
 
     Args:
@@ -43,7 +44,7 @@ def build(config: Settings, stop: threading.Event, counts: Tally) -> Dataflow:
     """
     kafka, postgres = config.kafka, config.postgres
     clocks = watch(config, stop)
-    lanes = Lanes(stop, lambda: clocks.hindered)
+    lanes = InFlightWindows(stop, lambda: clocks.hindered)
     dataflow = Dataflow("ingest")
     for topic in config.ingest_topics:
         source = KafkaSource(
@@ -66,17 +67,17 @@ def get_flow() -> Dataflow:
         config = settings.load()
         log.configure("ingest", level=config.log_level, fmt=config.log_format)
         stop = threading.Event()
-        counts = Tally()
+        counts = IngestMetrics()
         dataflow = build(config, stop, counts)
-        windows.refuse_another(config)
+        window_length.refuse_another(config)
         announce.servers(config, "kafka", "postgres", "redis")
     except JangteoError as e:
         say(f"flows.ingest: {log.redact(str(e))}", to=sys.stderr)
         sys.exit(e.exit_code)
-    lifecycle.calm_collector()
-    lifecycle.stop_on_signals(stop)
-    endpoint = metrics.start(counts, config)
-    progress.watch(counts, config, stop)
+    shutdown.calm_collector()
+    shutdown.stop_on_signals(stop)
+    endpoint = health.start(counts, config)
+    progress_watch.watch(counts, config, stop)
     heartbeat.report(counts, config, stop, f"{endpoint.url}/metrics" if endpoint else "")
     return dataflow
 

@@ -16,21 +16,22 @@ from typing import Final, TypeVar
 import psycopg
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows import lifecycle
+from flows import shutdown
 from flows.batch import Batch
 from flows.decode import INDEX
-from flows.guard import LIMITS, TransactionGuard
-from flows.lane import Lane, Lanes
-from flows.store import OffsetGapError, RefusedError, Store, TooManyRejectsError
-from flows.tally import POSTGRES, Tally
-from shop import postgres, windows
-from shop.deadline import Deadline
+from flows.in_flight import InFlightWindow, InFlightWindows
+from flows.metrics import POSTGRES, IngestMetrics
+from flows.transaction import OffsetGapError, RefusedError, Store, TooManyRejectsError
+from flows.transaction_guard import LIMITS, TransactionGuard
+from shop import postgres
 from shop.errors import ExitCode
 from shop.log import bind, get_logger
-from shop.outage import Outage, Refusal
-from shop.session import SessionError
+from shop.postgres import window_length
+from shop.postgres.deadline import Deadline
+from shop.postgres.session import SessionError
+from shop.postgres.sqlstate import Verdict, copy_line, explain, judge
+from shop.retry import Outage, Refusal
 from shop.settings import PostgresSettings
-from shop.sqlstate import Verdict, copy_line, explain, judge
 
 T = TypeVar("T")
 
@@ -48,7 +49,9 @@ class Writer(threading.Thread):
         tally: counts what was committed.
     """
 
-    def __init__(self, store: Store, settings: PostgresSettings, lane: Lane, tally: Tally) -> None:
+    def __init__(
+        self, store: Store, settings: PostgresSettings, lane: InFlightWindow, tally: IngestMetrics
+    ) -> None:
         super().__init__(name=f"writer-{store.topic}", daemon=True)
         self._store = store
         self._settings = settings
@@ -82,10 +85,15 @@ class Writer(threading.Thread):
                     return
                 raw = batch.raw
                 self._lane.applied(raw.log_id, {p: span.next for p, span in raw.spans.items()})
-        except (OffsetGapError, TooManyRejectsError, windows.WindowLengthError, SessionError) as e:
-            lifecycle.fail(e, what="ingest stopped")
+        except (
+            OffsetGapError,
+            TooManyRejectsError,
+            window_length.WindowLengthError,
+            SessionError,
+        ) as e:
+            shutdown.fail(e, what="ingest stopped")
         except Exception as e:
-            lifecycle.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
+            shutdown.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
         finally:
             self._guard.finish()
             self._disconnect()
@@ -191,7 +199,7 @@ class _Partition(StatelessSinkPartition[Batch]):
 
 
 class PostgresSink(DynamicSink[Batch]):
-    """Stores batches of one topic, exactly once (see `flows.store`).
+    """Stores batches of one topic, exactly once (see `flows.transaction`).
 
     Args:
         store: what one transaction does; shared by the workers, it has no state.
@@ -201,7 +209,7 @@ class PostgresSink(DynamicSink[Batch]):
     """
 
     def __init__(
-        self, store: Store, settings: PostgresSettings, lanes: Lanes, tally: Tally
+        self, store: Store, settings: PostgresSettings, lanes: InFlightWindows, tally: IngestMetrics
     ) -> None:
         self._store = store
         self._settings = settings

@@ -16,19 +16,19 @@ from typing import Any, ClassVar, Final, cast
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from flows import lifecycle
-from flows.batch import RawBatch, Span
-from flows.lane import Lane, Lanes
-from flows.positions import LostOffsetsError, Positions, StoppedError, lost_offsets
-from flows.tally import Tally
-from flows.topicid import DELETED, TopicIdWatch
+from flows import shutdown
+from flows.batch import OffsetRange, RawBatch
+from flows.in_flight import InFlightWindow, InFlightWindows
+from flows.metrics import IngestMetrics
+from flows.start_offsets import LostOffsetsError, StartOffsets, StoppedError, lost_offsets
+from flows.topic_incarnation import DELETED, TopicIncarnationWatch
 from shop import kafka
 from shop.clock import UTC
 from shop.errors import ExitCode, JangteoError
+from shop.events import GROUPS
 from shop.log import get_logger
-from shop.model import GROUPS
-from shop.outage import first_line
-from shop.session import SessionError
+from shop.postgres.session import SessionError
+from shop.retry import first_line
 from shop.settings import KafkaSettings, PostgresSettings
 
 IDLE: Final = 0.1
@@ -60,7 +60,7 @@ class KafkaRefusesError(JangteoError):
     """Kafka does not let us in, or the client cannot go on."""
 
 
-class Reader(StatelessSourcePartition[RawBatch]):
+class TopicConsumer(StatelessSourcePartition[RawBatch]):
     """One worker's consumer of one topic.
 
     Args:
@@ -80,8 +80,8 @@ class Reader(StatelessSourcePartition[RawBatch]):
         topic: str,
         kafka_settings: KafkaSettings,
         postgres_settings: PostgresSettings,
-        lane: Lane,
-        tally: Tally,
+        lane: InFlightWindow,
+        tally: IngestMetrics,
         *,
         batch_size: int,
     ) -> None:
@@ -89,14 +89,16 @@ class Reader(StatelessSourcePartition[RawBatch]):
         self._lane = lane
         self._batch_size = batch_size
         self._where = kafka_settings.where
-        self._positions = Positions(
+        self._positions = StartOffsets(
             topic,
             postgres_settings,
             lambda: kafka.admin(kafka_settings, f"ingest-{topic}"),
             lane.stop,
             tally,
         )
-        self._watch = TopicIdWatch(topic, lambda: kafka.admin(kafka_settings, f"ingest-{topic}-id"))
+        self._watch = TopicIncarnationWatch(
+            topic, lambda: kafka.admin(kafka_settings, f"ingest-{topic}-id")
+        )
         self._tally = tally
         self._state = tally.reader(topic)
         self._log_id = ""
@@ -154,9 +156,9 @@ class Reader(StatelessSourcePartition[RawBatch]):
         except StoppedError:
             return []
         except (LostOffsetsError, KafkaRefusesError, KafkaException, SessionError) as e:
-            lifecycle.fail(e, what="ingest stopped")
+            shutdown.fail(e, what="ingest stopped")
         except Exception as e:
-            lifecycle.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
+            shutdown.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
         if raw is None:
             return []
         self._lane.handed_out()
@@ -178,12 +180,12 @@ class Reader(StatelessSourcePartition[RawBatch]):
         """
         now = time.monotonic()
         if self._awake is None:
-            Reader.busy_at = now
+            TopicConsumer.busy_at = now
             return True
         left = self._awake - now
         if left <= 0:
             return True
-        if left <= SOON or now - Reader.busy_at > IDLE:
+        if left <= SOON or now - TopicConsumer.busy_at > IDLE:
             time.sleep(min(left, SOON))
         return left <= SOON
 
@@ -251,7 +253,7 @@ class Reader(StatelessSourcePartition[RawBatch]):
         # The stubs allow None for a partition and an offset; a message without error has both.
         partitions: list[int] = [m.partition() for m in messages]  # type: ignore[misc]  # typed as optional; a delivered message has them
         offsets: list[int] = [m.offset() for m in messages]  # type: ignore[misc]  # typed as optional; a delivered message has them
-        spans = {p: Span(self._next[p], end) for p, end in ends.items()}
+        spans = {p: OffsetRange(self._next[p], end) for p, end in ends.items()}
         self._next.update(ends)
         return RawBatch(
             topic=self._topic,
@@ -437,8 +439,8 @@ class KafkaSource(DynamicSource[RawBatch]):
         topic: str,
         kafka_settings: KafkaSettings,
         postgres_settings: PostgresSettings,
-        lanes: Lanes,
-        tally: Tally,
+        lanes: InFlightWindows,
+        tally: IngestMetrics,
         *,
         batch_size: int,
     ) -> None:
@@ -449,10 +451,10 @@ class KafkaSource(DynamicSource[RawBatch]):
         self._lanes = lanes
         self._batch_size = batch_size
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> Reader:  # noqa: ARG002  (the signature is Bytewax's)
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> TopicConsumer:  # noqa: ARG002  (the signature is Bytewax's)
         """Build the worker's consumer (called by Bytewax)."""
         lane = self._lanes.get(self._topic, worker_index)
-        return Reader(
+        return TopicConsumer(
             self._topic,
             self._kafka,
             self._postgres,

@@ -22,29 +22,30 @@ import polars as pl
 import psycopg
 import redis
 
-from generators import history_request as request
 from generators import profiles
-from generators.ahead import ahead
-from generators.backfill_kafka import KafkaTarget
-from generators.backfill_parquet import ParquetTarget
-from generators.backfill_postgres import PostgresTarget
-from generators.backfill_progress import progress
-from generators.fingerprint import fingerprint
-from generators.history import Ending
-from generators.history_process import Source
-from generators.history_request import Begun, Request
-from generators.life import PENDING, remember
+from generators.history import request
+from generators.history.fingerprint import fingerprint
+from generators.history.history import Ending
+from generators.history.plan import Day
+from generators.history.prefetch import ahead
+from generators.history.process import SimulatedDays
+from generators.history.progress import progress
+from generators.history.request import Begun, HistoryRequest
+from generators.history.targets.kafka import KafkaTarget
+from generators.history.targets.parquet import ParquetTarget
+from generators.history.targets.postgres import PostgresTarget
 from generators.options import invented
-from generators.plan import Day
-from shop import announce, cache, command, failures, kafka, lease, postgres
+from generators.publishing.order_lifecycle import PENDING, remember
+from shop import client_errors, command, kafka, node_lease, postgres
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.ids import EPOCH_MS, IDS_PER_MS, NODES, SEQUENCE_BITS
-from shop.lease import NodeLease
 from shop.log import get_logger
-from shop.outage import first_line
-from shop.settings import Settings
-from shop.sqlstate import Verdict, explain, judge
+from shop.node_lease import NodeLease
+from shop.postgres.sqlstate import Verdict, explain, judge
+from shop.redis import cache
+from shop.retry import first_line
+from shop.settings import Settings, announce
 
 STATE: Final = "backfill-kafka.json"
 USES: Final[dict[str, tuple[announce.Name, ...]]] = {
@@ -64,7 +65,7 @@ class Target(Protocol):
     keeps_state: bool
     """Whether it takes the state from which `jangteo generate continue` goes on."""
 
-    def begin(self, request: Request, end: datetime) -> Begun:
+    def begin(self, request: HistoryRequest, end: datetime) -> Begun:
         """Make ready; return where it stands."""
         ...
 
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         settings.refuse_in_production(
             "empty the shop", "--yes-production", allowed=args.yes_production
         )
-    asked = Request(
+    asked = HistoryRequest(
         days=args.days, end=args.end, users=args.users, products=args.products,
         orders_per_day=args.orders_per_day,
         seed=settings.seed if args.seed is None else args.seed,
@@ -141,13 +142,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 done = fill(target, asked, settings, stop)
             else:
                 # It waits for no server: what refuses a lease refuses the history too.
-                node = lease.leased(lease.server(settings), "backfill", exact=asked.node)
+                node = node_lease.leased(node_lease.server(settings), "backfill", exact=asked.node)
                 with node as held:
                     done = fill(target, asked, settings, stop, held) if held else ExitCode.FAILED
     except psycopg.Error as e:
         refused = judge(e) is Verdict.HOLD
         why = f"{explain(e)}, then run" if refused else f"{first_line(e)}; run"
-        raise failures.kind(e)(
+        raise client_errors.kind(e)(
             f"{settings.postgres.where}: {why} the same command again to resume"
         ) from None
     if done == ExitCode.OK and args.publish:
@@ -194,7 +195,7 @@ def discard(target: Target) -> int:
 
 def fill(
     target: Target,
-    asked: Request,
+    asked: HistoryRequest,
     settings: Settings,
     stop: threading.Event,
     held: NodeLease | None = None,
@@ -217,7 +218,7 @@ def fill(
         forget_life(settings)
     began = time.monotonic()
     policy = settings.grade_policy
-    source = Source(asked.plan(end, policy), policy, end, keep_state=target.keeps_state)
+    source = SimulatedDays(asked.plan(end, policy), policy, end, keep_state=target.keeps_state)
     orders = 0
     with (
         contextlib.closing(source.days()) as days,
@@ -278,7 +279,7 @@ def _until(days: Iterator[Day], stop: threading.Event, held: NodeLease | None) -
         yield one
 
 
-def refuse_overlap(settings: Settings, asked: Request, end: datetime) -> None:
+def refuse_overlap(settings: Settings, asked: HistoryRequest, end: datetime) -> None:
     """Refuse to publish a history where there is one of the same time: they would share ids.
 
     Raises:

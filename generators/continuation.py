@@ -17,29 +17,31 @@ from typing import Final
 import polars as pl
 import redis
 
-from generators import scenario_control, scenarios, sequel_store
-from generators.backfill_progress import progress
-from generators.history_state import StateError, unpack
-from generators.life import Life
+from generators.history.plan import Day, Plan
+from generators.history.progress import progress
+from generators.history.resume import store
+from generators.history.resume.events import ResumedEvents
+from generators.history.resume.publisher import NAME, ResumedTopic, ResumePublisher
+from generators.history.resume.store import Left, Position
+from generators.history.simulation import Simulation
+from generators.history.state import StateError, unpack
 from generators.options import invented
-from generators.outbox import Outbox
-from generators.plan import Day, Plan
-from generators.sequel import Sequel
-from generators.sequel_publisher import NAME, Line, SequelPublisher
-from generators.sequel_store import Left, Position
-from generators.simulate import Simulation
-from generators.steering import Steering
-from generators.streams import stream
-from shop import announce, cache, command, kafka, lease, policy, postgres
+from generators.publishing.event_producer import EventProducer
+from generators.publishing.order_lifecycle import OrderLifecycle
+from generators.publishing.steering import Steering
+from generators.random_streams import stream
+from generators.scenarios import control, timetable
+from shop import command, grading_policy, kafka, node_lease, postgres
 from shop.clock import UTC, Clock, utc_now
 from shop.errors import ExitCode, UnreachableError
-from shop.lease import NodeLease
+from shop.events import SCHEMAS, TOPICS
 from shop.log import get_logger
-from shop.model import SCHEMAS, TOPICS
+from shop.node_lease import NodeLease
 from shop.postgres import Connection
-from shop.pulse import Pulse
-from shop.settings import Settings
-from shop.timing import ClockWatch
+from shop.redis import cache
+from shop.redis.heartbeat import HeartbeatSender
+from shop.server_clock import ClockWatch
+from shop.settings import Settings, announce
 
 _MANY: Final = 7
 """So many days to simulate again are worth a progress bar."""
@@ -70,8 +72,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     stop = command.stop_on_signals()
     r = cache.client(settings.redis_url)
     with postgres.connection(settings.postgres, NAME, autocommit=True) as conn:
-        left = sequel_store.find(conn)
-    with lease.leased(settings.postgres, NAME, stop, exact=left.request.node) as held:
+        left = store.find(conn)
+    with node_lease.leased(settings.postgres, NAME, stop, exact=left.request.node) as held:
         if held is None:
             return ExitCode.OK
         return _continue(args, settings, left, r, held, stop)
@@ -82,7 +84,7 @@ def _continue(  # noqa: PLR0917  (what `run` has)
     stop: threading.Event,
 ) -> int:  # fmt: skip
     position = Position(r, left.name)
-    pulse = Pulse(r, NAME)
+    pulse = HeartbeatSender(r, NAME)
     with postgres.connection(settings.postgres, NAME, autocommit=True) as conn:
         try:
             sequel = resume(
@@ -97,10 +99,10 @@ def _continue(  # noqa: PLR0917  (what `run` has)
     clock = catching_up(start, args.speed, clock=held.clock) if args.speed else held.clock
     clocks = ClockWatch(None, r, stop, clock=held.clock)
     clocks.start()
-    publisher = SequelPublisher(
+    publisher = ResumePublisher(
         sequel,
         position,
-        Life(r, stream(left.request.seed, NAME), clock=_not_beyond(clock, args.until)),
+        OrderLifecycle(r, stream(left.request.seed, NAME), clock=_not_beyond(clock, args.until)),
         {topic: _line(topic, settings, r, held.clock.stamp) for topic in TOPICS},
         clock=clock,
         until=args.until,
@@ -122,7 +124,7 @@ def resume(
     *,
     stop: threading.Event,
     beat: Callable[[], None] = lambda: None,
-) -> Sequel:
+) -> ResumedEvents:
     """Return what is to come after what is published; remember what is still to be undone.
 
     Args:
@@ -139,7 +141,7 @@ def resume(
     simulation = _simulation(left)
     known = position.load()
     marks = known or _first_marks(left, now)
-    sequel = Sequel(simulation, marks, left.end)
+    sequel = ResumedEvents(simulation, marks, left.end)
     days = (marks["orders"] - sequel.ahead) // timedelta(days=1) + 1
 
     def again() -> Iterator[Day]:
@@ -155,7 +157,7 @@ def resume(
         nothing = pl.DataFrame(schema=SCHEMAS["orders"])
         pending = nothing if left.pending is None else left.pending
         undone = pl.concat([pending, sequel.undone]).unique("order_id", maintain_order=True)
-        position.save(marks, sequel_store.still_paid(conn, undone))
+        position.save(marks, store.still_paid(conn, undone))
     return sequel
 
 
@@ -180,7 +182,9 @@ def _simulation(left: Left) -> Simulation:
 
 def _plan(left: Left) -> Plan:
     text = left.request.policy
-    return left.request.plan(left.end, policy.parse(text) if text else policy.POLICY)
+    return left.request.plan(
+        left.end, grading_policy.parse(text) if text else grading_policy.POLICY
+    )
 
 
 def _first_marks(left: Left, now: datetime) -> dict[str, datetime]:
@@ -195,15 +199,17 @@ def _first_marks(left: Left, now: datetime) -> dict[str, datetime]:
     return {"users": left.end, "products": left.end, "orders": orders}
 
 
-def _line(topic: str, settings: Settings, r: redis.Redis, stamp: Callable[[], int]) -> Line:
-    outbox = Outbox(topic, lambda **o: kafka.producer(settings.kafka, NAME, **o), stamp=stamp)
-    return Line(outbox, Steering(r, topic), Pulse(r, topic))
+def _line(topic: str, settings: Settings, r: redis.Redis, stamp: Callable[[], int]) -> ResumedTopic:
+    outbox = EventProducer(
+        topic, lambda **o: kafka.producer(settings.kafka, NAME, **o), stamp=stamp
+    )
+    return ResumedTopic(outbox, Steering(r, topic), HeartbeatSender(r, topic))
 
 
 def _warn(r: redis.Redis, left: Left, now: datetime) -> None:
     """Say what of the operator's will has no effect."""
     try:
-        started = scenario_control.started(r, now)
+        started = control.started(r, now)
     except redis.RedisError:
         return
     if started:
@@ -216,8 +222,8 @@ def _warn(r: redis.Redis, left: Left, now: datetime) -> None:
 def _calendar(seed: int) -> Callable[[datetime], str]:
     def running(at: datetime) -> str:
         second = at.timestamp()
-        spans = scenarios.between(seed, second, second + 1)
-        return ",".join(scenarios.compose(s for s in spans if s.start <= second < s.end).running)
+        spans = timetable.between(seed, second, second + 1)
+        return ",".join(timetable.compose(s for s in spans if s.start <= second < s.end).running)
 
     return running
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from generators.faults import DEFAULT_RATE
-from shop import command, lease
-from shop.lease import LIVE_NODES, NodeLease
+from generators.faults.kinds import DEFAULT_RATE
+from shop import command, node_lease
+from shop.node_lease import LIVE_NODES, NodeLease
 from shop.settings import Settings
 
 
@@ -82,7 +82,9 @@ def leased(
     Its `name`, that of the heartbeat and the streams, is the topic; of a second generator of the
     same kind, or of one with a `--node`, the number follows: ``orders-2``.
     """
-    with lease.leased(lease.server(settings), topic, stop, exact=args.node, named=True) as held:
+    with node_lease.leased(
+        node_lease.server(settings), topic, stop, exact=args.node, named=True
+    ) as held:
         yield held
 
 

@@ -15,19 +15,20 @@ from typing import Final
 import psycopg
 
 from grading.metrics import GraderMetrics
-from grading.policy import POLICY, Policy
 from grading.store import GradeRun, grade_users
-from shop import announce, cache, command, control, metrics, postgres
+from shop import command, metrics_endpoint, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
+from shop.grading_policy import POLICY, GradePolicy
 from shop.log import get_logger
-from shop.outage import Outage, first_line, pause
+from shop.output import say
 from shop.postgres import Connection
-from shop.pulse import EVERY_S as BEAT_EVERY_S
-from shop.pulse import Pulse
-from shop.say import say
-from shop.settings import PostgresSettings, Settings
-from shop.sqlstate import Verdict, judge
-from shop.timing import EVERY_S, ClocksDifferError
+from shop.postgres.sqlstate import Verdict, judge
+from shop.redis import cache, control
+from shop.redis.heartbeat import EVERY_S as BEAT_EVERY_S
+from shop.redis.heartbeat import HeartbeatSender
+from shop.retry import Outage, first_line, pause
+from shop.server_clock import EVERY_S, ClocksDifferError
+from shop.settings import PostgresSettings, Settings, announce
 
 NAME: Final = "grader"
 _LOOK_S: Final = 0.5
@@ -74,7 +75,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return ExitCode.OK
 
 
-def grade_once(where: PostgresSettings, policy: Policy = POLICY, *, full: bool = False) -> GradeRun:
+def grade_once(
+    where: PostgresSettings, policy: GradePolicy = POLICY, *, full: bool = False
+) -> GradeRun:
     """Grade now, after any grader that is at work.
 
     Raises:
@@ -111,7 +114,7 @@ class Updater:
         self._interval = max(1.0, settings.grade_interval / settings.speed)
         self._stop = stop
         client = cache.client_if_named(settings)
-        self._pulse = Pulse(client, NAME) if client else None
+        self._pulse = HeartbeatSender(client, NAME) if client else None
         self._asked = control.RunRequests(client, NAME) if client else None
         self._conn: Connection | None = None
         self._state = "starting"
@@ -125,7 +128,7 @@ class Updater:
             JangteoError: if PostgreSQL refuses in a way that time does not mend.
         """
         get_logger().info("grading", every_s=self._interval, database=self._where.where)
-        metrics.start(NAME, self._metrics.registry, self._settings)
+        metrics_endpoint.start(NAME, self._metrics.registry, self._settings)
         worker = threading.Thread(target=self._guarded, daemon=True)
         worker.start()
         while worker.is_alive():
@@ -255,7 +258,7 @@ def as_json(result: GradeRun) -> str:
     return json.dumps(record)
 
 
-def as_table(result: GradeRun, policy: Policy = POLICY) -> str:
+def as_table(result: GradeRun, policy: GradePolicy = POLICY) -> str:
     """Return a run as a short table for people."""
     width = max(9, len(f"{result.users:,}"))
     lines = [f"{'grade':<8} {'customers':>{width}} {'share':>7}"]

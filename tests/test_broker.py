@@ -8,12 +8,12 @@ from typing import Any
 
 import psutil
 import pytest
-from broker import clients_end
 from confluent_kafka import Consumer, KafkaException
 
 from shop import kafka
-from shop.model import TOPICS
+from shop.events import TOPICS
 from shop.settings import Settings
+from tests.support.broker import clients_end
 
 
 def sizes(broker: Any) -> dict[str, int]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from grading.policy import POLICY
-from shop import cli, command, model
+from jangteo.cli import main
+from shop import command, events
 from shop.clock import UTC
+from shop.grading_policy import POLICY
 from shop.postgres import Connection
 
 ROOT = Path(__file__).parents[1]
@@ -46,11 +47,11 @@ def _command_lines() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", _command_lines(), ids=" ".join)
 def test_every_command_line_is_understood(words: list[str]) -> None:
-    table = cli.COMMANDS
+    table = main.COMMANDS
     if words[0] == "generate":
-        table, words = cli.GENERATE, words[1:]
+        table, words = main.GENERATE, words[1:]
     chosen = table[words[0]]
-    rest = cli.hand_on(words[1:]) if chosen.foreign else words[1:]
+    rest = main.hand_on(words[1:]) if chosen.foreign else words[1:]
     parser = command.Parser()
     importlib.import_module(chosen.module).configure(parser)
     if "--" in rest:
@@ -61,7 +62,7 @@ def test_every_command_line_is_understood(words: list[str]) -> None:
 
 def test_the_readme_names_every_command() -> None:
     rows = re.findall(r"^\| `jangteo (\w+)", README, re.MULTILINE)
-    assert set(rows) == set(cli.COMMANDS)
+    assert set(rows) == set(main.COMMANDS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -70,13 +71,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("topic", model.TOPICS)
+@pytest.mark.parametrize("topic", events.TOPICS)
 def test_the_example_of_each_topic_is_an_event(topic: str) -> None:
     (example,) = blocks(EVENTS, f"json {topic}")
-    ident = re.search(rf'"{model.KEY_FIELD[topic]}": (\d+)', example)
+    ident = re.search(rf'"{events.KEY_FIELD[topic]}": (\d+)', example)
     assert ident
     now = datetime(2026, 11, 23, 3, tzinfo=UTC)
-    event = model.decode(topic, ident[1].encode(), example.encode(), now=now)
+    event = events.decode(topic, ident[1].encode(), example.encode(), now=now)
     fields = re.findall(r'^  "(\w+)":', example, re.MULTILINE)
     assert fields == list(event.__struct_fields__)
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from shop import settings as shop_settings
 from shop.errors import JangteoError
-from shop.outage import first_line
+from shop.retry import first_line
 from shop.settings import Settings
 
 READ_DEADLINE_S: Final = 1.5
@@ -20,7 +20,7 @@ READ_DEADLINE_S: Final = 1.5
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Source(Protocol[T_co]):
+class SnapshotSource(Protocol[T_co]):
     """Reads one thing.
 
     Attributes:
@@ -40,14 +40,14 @@ class Source(Protocol[T_co]):
         ...
 
 
-AnySource = Source[Any]
+AnySource = SnapshotSource[Any]
 
 SOURCES: Final[Mapping[str, tuple[str, str]]] = {
-    "kafka": ("console.sources.kafka", "KafkaSource"),
+    "kafka": ("console.sources.kafka", "TopicsSource"),
     "redis": ("console.sources.redis", "RedisSource"),
     "postgres": ("console.sources.postgres", "ShopSource"),
     "grades": ("console.sources.postgres", "GradeSource"),
-    "letters": ("console.sources.postgres", "LetterSource"),
+    "letters": ("console.sources.postgres", "DeadLetterSource"),
     "processes": ("console.sources.processes", "ProcessSource"),
     "events": ("console.sources.events", "EventSource"),
 }

@@ -14,15 +14,15 @@ from typing import Any, Final
 import msgspec
 import redis
 
-from console import journal
 from console import sentences as say
-from console.model import Happening, Kind
+from console.actions import journal
+from console.snapshot.model import EventKind, Happening
 from console.sources import READ_DEADLINE_S, Where
 from console.text import printable
-from shop import cache
 from shop.clock import UTC, Clock, utc_now
 from shop.log import redact
-from shop.trust import open_to_read
+from shop.private_files import open_to_read
+from shop.redis import cache
 
 FIRST_BYTES: Final = 4_096
 """How far back a log is read when the console starts."""
@@ -100,7 +100,7 @@ class EventSource:
             text = say.ACTED(
                 action=entry.action, outcome=entry.outcome, result=entry.result, who=entry.who
             )
-            yield Happening(entry.at, Kind.ACTION, level, "operator", printable(text))
+            yield Happening(entry.at, EventKind.ACTION, level, "operator", printable(text))
 
 
 class Tail:
@@ -166,7 +166,7 @@ def parse(line: str, source: str, now: datetime) -> Happening:
         rest = " ".join(f"{k}={v}" for k, v in fields.items() if k not in _KNOWN)
         return Happening(
             at=_time(fields.get("timestamp", ""), now),
-            kind=Kind.LOG,
+            kind=EventKind.LOG,
             level=printable(fields.get("level", "info"), 10),
             source=source,
             text=printable(f"{fields['event']} {rest}".strip()),
@@ -175,14 +175,14 @@ def parse(line: str, source: str, now: datetime) -> Happening:
         day, fraction, severity, message = found.groups()
         at = _time(f"{day}{fraction or ''}+00:00", now)
         level = _POSTGRES_LEVELS.get(severity, "info")
-        return Happening(at, Kind.LOG, level, source, printable(message))
+        return Happening(at, EventKind.LOG, level, source, printable(message))
     if found := _REDIS.match(text):
         written, mark, message = found.groups()
         with contextlib.suppress(ValueError):  # in local time: Redis knows no other
             at = datetime.strptime(written, "%d %b %Y %H:%M:%S").astimezone(UTC)
             level = "warning" if mark == "#" else "info"
-            return Happening(at, Kind.LOG, level, source, printable(message))
-    return Happening(now, Kind.LOG, "info", source, printable(text))
+            return Happening(at, EventKind.LOG, level, source, printable(message))
+    return Happening(now, EventKind.LOG, "info", source, printable(text))
 
 
 def _fields(text: str) -> Mapping[str, str]:

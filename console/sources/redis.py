@@ -9,12 +9,12 @@ from typing import Any, Final
 import msgspec
 import redis
 
-from console import verdict
-from console.model import Redis, Refresh
+from console import rules
+from console.snapshot.model import Redis, Refresh
 from console.sources import READ_DEADLINE_S, Where
-from shop import cache
-from shop.cache import CacheMeta
-from shop.timing import ServerClock, redis_time
+from shop.redis import cache
+from shop.redis.cache import CacheMeta
+from shop.server_clock import ServerClock, redis_time
 
 KEPT: Final = 20
 """Refreshes that are remembered."""
@@ -58,7 +58,7 @@ class RedisSource:
         rate = None
         if before is not None:
             hit, missed = hits - before[0], misses - before[1]
-            rate = verdict.share(hit, hit + missed)
+            rate = rules.share(hit, hit + missed)
         return Redis(
             meta=meta,
             users=users,
@@ -87,7 +87,7 @@ class RedisSource:
         if meta.refreshed_at is None:
             return
         last = self._refreshes[-1] if self._refreshes else None
-        failed = meta.error if meta.phase == verdict.Phase.FAILED.value else ""
+        failed = meta.error if meta.phase == rules.Phase.FAILED.value else ""
         if last and (last.version, last.at, last.error) == (
             meta.version,
             meta.refreshed_at,

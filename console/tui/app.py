@@ -16,14 +16,14 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Input
 
 from console import sentences
-from console.actions import Operator, Outcome
-from console.player import Player
+from console.actions.operations import ActionOutcome, Operator
 from console.poller import Feed, Poller
-from console.switch import Switch
+from console.recording.player import Player
+from console.recording.switch import Switch
 from console.tui import keys, layout, output, screens, theme
-from console.tui.acting import Acted, Acting, Answered
+from console.tui.action_dialogs import Acted, Acting, Answered
+from console.tui.appearance import Style
 from console.tui.display import Display
-from console.tui.look import Look
 from console.tui.panel import Panel
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError
@@ -58,7 +58,7 @@ class ConsoleApp(Display):
         operator: Operator,
         switch: Switch,
         *,
-        look: Look,
+        look: Style,
         colours: str = "dark",
         folder: Path | None,
         shown: Callable[[], None] = lambda: None,
@@ -267,7 +267,7 @@ class ConsoleApp(Display):
     def on_acted(self, message: Acted) -> None:
         """Say what an action came to."""
         text = self._acting.report(message.result)
-        done = message.result.outcome == Outcome.DONE.value
+        done = message.result.outcome == ActionOutcome.DONE.value
         if not done and isinstance(self._feed, Poller):  # the journal may be out of reach
             self._feed.note("warning", "operator", text)
 

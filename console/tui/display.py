@@ -17,18 +17,18 @@ from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
 
-from console.actions import Operator
-from console.history import History
-from console.model import Snapshot
-from console.player import Player
+from console.actions.operations import Operator
 from console.poller import Feed, Poller
-from console.switch import Switch
-from console.tui import frame, keys, layout, theme
-from console.tui.frame import Status
-from console.tui.letters import Letters
-from console.tui.look import Look
+from console.recording.player import Player
+from console.recording.switch import Switch
+from console.series import SnapshotSeries
+from console.snapshot.model import Snapshot
+from console.tui import header_footer, keys, layout, theme
+from console.tui.appearance import Style
+from console.tui.dead_letters import DeadLetterBrowser
+from console.tui.header_footer import ConsoleStatus
 from console.tui.panel import Lines, Panel
-from console.tui.view import View
+from console.tui.view import PanelView
 from shop.clock import Clock, utc_now
 
 TICK_S: Final = 0.25
@@ -73,7 +73,7 @@ class Display(App[int]):
         operator: Operator,
         switch: Switch,
         *,
-        look: Look,
+        look: Style,
         colours: str = "dark",
         shown: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
@@ -85,7 +85,7 @@ class Display(App[int]):
         self._switch = switch
         self._look = look
         self._clock = clock
-        self._history = History()
+        self._history = SnapshotSeries()
         self._snapshot = feed.latest()
         self._frozen_at: float | None = None
         self._frozen_now: datetime | None = None
@@ -161,11 +161,11 @@ class Display(App[int]):
         self._snapshot = snapshot
         self.redraw()
 
-    def view(self) -> View:
+    def view(self) -> PanelView:
         """Return what panels draw from; in a replay, and while frozen, time is the snapshot's."""
         frozen = self._frozen_now or isinstance(self._feed, Player)
         now = self._snapshot.at if frozen else max(self._clock(), self._snapshot.at)
-        return View(
+        return PanelView(
             self._snapshot,
             self._history,
             now,
@@ -183,11 +183,11 @@ class Display(App[int]):
         for panel in base.query(Panel):
             if panel.is_on_screen and panel.display:
                 self._draw_panel(panel, view)
-        for letters in base.query(Letters) if self._tab == "letters" else ():
+        for letters in base.query(DeadLetterBrowser) if self._tab == "letters" else ():
             if letters.is_mounted:  # its table has its columns
                 letters.show(view)
 
-    def _draw_panel(self, panel: Panel, view: View) -> None:
+    def _draw_panel(self, panel: Panel, view: PanelView) -> None:
         scroll = panel.parent
         follow = (
             panel.id == "all-events"
@@ -205,21 +205,21 @@ class Display(App[int]):
             if panel.is_on_screen:
                 panel.show(view)
 
-    def _draw_frame(self, view: View) -> None:
+    def _draw_frame(self, view: PanelView) -> None:
         base = self.screen_stack[0]
         player = self._feed if isinstance(self._feed, Player) else None
-        status = Status(
+        status = ConsoleStatus(
             interval=getattr(self._feed, "interval", 1.0),
             recording=self._switch.path is not None,
             paused_s=None if self._frozen_at is None else time.monotonic() - self._frozen_at,
             read_only=bool(self._operator.refuse) and player is None,
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
         )
-        base.query_one("#header", Lines).put(frame.header(view, status))
+        base.query_one("#header", Lines).put(header_footer.header(view, status))
         hint = "? help   : commands   A act   q quit"
         hint = self._look("?Help :Cmd A q" if self.size.width < 100 else hint)
-        base.query_one("#tabs", Lines).put(frame.tabs(view, [*keys.TABS], self._tab, hint))
-        base.query_one("#too-small", Lines).put(frame.too_small(view))
+        base.query_one("#tabs", Lines).put(header_footer.tabs(view, [*keys.TABS], self._tab, hint))
+        base.query_one("#too-small", Lines).put(header_footer.too_small(view))
 
     def on_resize(self) -> None:
         """Draw for the new size, once the layout is known."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from console.tui.words import KOREAN
+from console.tui.korean import KOREAN
 from shop.log import get_logger
 
 

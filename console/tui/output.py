@@ -11,12 +11,12 @@ import traceback
 from pathlib import Path
 
 from console import plain
-from console.model import Snapshot, encode
+from console.snapshot.model import Snapshot, encode
 from shop.clock import utc_now
 from shop.errors import ExitCode
 from shop.log import redact
-from shop.say import say
-from shop.trust import write_private
+from shop.output import say
+from shop.private_files import write_private
 
 
 def osc52(text: str, *, tmux: bool) -> str:

@@ -12,10 +12,10 @@ from textual.visual import Visual
 from textual.widgets import Static
 
 from console.text import width
-from console.tui import look
-from console.tui.view import Drawn, View, content
+from console.tui import appearance
+from console.tui.view import Drawn, PanelView, content
 
-Draw = Callable[[View], Drawn]
+Draw = Callable[[PanelView], Drawn]
 _ANY_HEIGHT = 10_000
 
 
@@ -110,7 +110,7 @@ class Panel(Lines, can_focus=True):
         """Whether the layout gives the panel no border."""
         return self.styles.border_top[0] in ("", "none")
 
-    def show(self, view: View) -> None:
+    def show(self, view: PanelView) -> None:
         """Draw the view."""
         if self.border_title != view(self._title):  # set, it repaints all of the panel
             self.border_title = view(self._title)
@@ -123,7 +123,7 @@ class Panel(Lines, can_focus=True):
             line = view.look.glyphs.rule
             title = f"{line * 2} {view(self._title)} "
             drawn = [
-                *content([[(title + line * max(0, wide - width(title)), look.DIM)]]),
+                *content([[(title + line * max(0, wide - width(title)), appearance.DIM)]]),
                 *drawn,
             ]
         self.put(drawn, layout=self._tall)

@@ -12,10 +12,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from console.model import Snapshot
+from console.snapshot.model import Snapshot
 from console.text import fit
+from console.tui.appearance import Style
 from console.tui.keys import KEYS
-from console.tui.look import Look
 
 
 class Help(ModalScreen[None]):
@@ -24,7 +24,7 @@ class Help(ModalScreen[None]):
     AUTO_FOCUS = "VerticalScroll"
     BINDINGS = [Binding("escape,question_mark,q,f1", "dismiss", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Style) -> None:
         super().__init__()
         self._look = look
 
@@ -88,7 +88,7 @@ class Ask(ModalScreen[str | None]):
     AUTO_FOCUS = "Input"
     BINDINGS = [Binding("escape", "dismiss(None)", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
-    def __init__(self, question: str, look: Look, *, wanted: str | None = None) -> None:
+    def __init__(self, question: str, look: Style, *, wanted: str | None = None) -> None:
         super().__init__()
         self._question = question
         self._look = look

@@ -13,13 +13,13 @@ from types import FrameType
 from typing import Final
 
 from console import sentences
-from console.actions import Operator
-from console.player import Player
+from console.actions.operations import Operator
 from console.poller import Feed
-from console.switch import Switch
+from console.recording.player import Player
+from console.recording.switch import Switch
 from console.tui import output
 from console.tui.app import ConsoleApp
-from console.tui.look import Look
+from console.tui.appearance import Style
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError
 from shop.settings import Settings
@@ -53,7 +53,7 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
         feed,
         Operator(where, refuse=refuse),
         switch,
-        look=Look(args.lang, args.ascii),
+        look=Style(args.lang, args.ascii),
         colours=args.theme or "dark",
         folder=None if args.served else settings.data_dir / EXPORTS,
         shown=shown,

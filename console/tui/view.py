@@ -10,12 +10,12 @@ from typing import Any
 
 from textual.content import Content
 
-from console.history import History
-from console.model import Snapshot
-from console.reading import Rate, Reading, State
+from console.series import SnapshotSeries
+from console.snapshot.model import Snapshot
+from console.snapshot.reading import Rate, Reading, ReadingState
 from console.text import duration, fit, number, width
-from console.tui import look
-from console.tui.look import Look
+from console.tui import appearance
+from console.tui.appearance import Style
 from shop.clock import KST
 
 Part = str | tuple[str, str]
@@ -26,18 +26,18 @@ Drawn = list[Content]
 
 
 @dataclass(frozen=True)
-class View:
+class PanelView:
     """A snapshot, how it came about, and the room there is; cells."""
 
     snapshot: Snapshot
-    history: History
+    history: SnapshotSeries
     now: datetime
-    look: Look
+    look: Style
     width: int = 80
     height: int = 24
     filter: str = ""
 
-    def sized(self, width: int, height: int) -> View:
+    def sized(self, width: int, height: int) -> PanelView:
         """Return the same view for another room."""
         return replace(self, width=width, height=height)
 
@@ -59,33 +59,33 @@ def _line(parts: tuple[Part, ...]) -> Content:
     return Content.assemble(*(p if isinstance(p, tuple) else Content(p) for p in parts))
 
 
-def cell(text: str, cells: int, view: View, *, right: bool = False) -> str:
+def cell(text: str, cells: int, view: PanelView, *, right: bool = False) -> str:
     """Cut or pad to a width, with the look's own ellipsis."""
     return fit(text, cells, right=right, more=view.look.glyphs.more)
 
 
-def state(reading: Reading[Any], view: View) -> Line:
+def state(reading: Reading[Any], view: PanelView) -> Line:
     """Return a reading's state with its age, as mark, word and time."""
-    style = look.style_of_state(reading.state)
-    glyph = look.mark(style, view.look.glyphs)
+    style = appearance.style_of_state(reading.state)
+    glyph = appearance.mark(style, view.look.glyphs)
     age = reading.age(view.now)
     words = f"{glyph} {view(reading.state.value)}"
-    if reading.state is State.OK:
-        return [(words, style), (f" {duration(age)}", look.DIM)]
-    if reading.state is State.LOADING:
+    if reading.state is ReadingState.OK:
+        return [(words, style), (f" {duration(age)}", appearance.DIM)]
+    if reading.state is ReadingState.LOADING:
         return [(words, style)]
     old = f" {duration(age)}" if age is not None else ""
     return [(words + old, style)]
 
 
-def trouble(reading: Reading[Any], view: View) -> list[Line]:
+def trouble(reading: Reading[Any], view: PanelView) -> list[Line]:
     """Return lines that say what is wrong with a source; none while it is in order."""
-    if reading.state is State.OK:
+    if reading.state is ReadingState.OK:
         return []
-    if reading.state is State.LOADING:
-        return [[(f"{view('connecting')}{view.look.glyphs.more}", look.DIM)]]
-    style = look.style_of_state(reading.state)
-    words = f"{look.mark(style, view.look.glyphs)} {view(reading.state.value)}"
+    if reading.state is ReadingState.LOADING:
+        return [[(f"{view('connecting')}{view.look.glyphs.more}", appearance.DIM)]]
+    style = appearance.style_of_state(reading.state)
+    words = f"{appearance.mark(style, view.look.glyphs)} {view(reading.state.value)}"
     if reading.failing_since:
         words += f" {reading.failing_since.astimezone(KST):%H:%M:%S}~"
     words += f" {view('try')} {reading.attempts}"
@@ -95,18 +95,18 @@ def trouble(reading: Reading[Any], view: View) -> list[Line]:
     lines: list[Line] = [[(cell(words, view.width, view), style)]]
     if view.height > 3 and reading.error:
         error = view.look.sentence(reading.error)
-        lines.append([(cell(error, view.width, view), look.DIM)])
+        lines.append([(cell(error, view.width, view), appearance.DIM)])
     return lines
 
 
-def rate(value: Rate, view: View) -> str:
+def rate(value: Rate, view: PanelView) -> str:
     """Return a rate in words."""
     if value.reset:
         return view("reset")
     return view.look.glyphs.dash if value.per_s is None else f"{number(value.per_s)}/s"
 
 
-def count(value: float | None, view: View) -> str:
+def count(value: float | None, view: PanelView) -> str:
     """Return a number, or a dash for what is not known."""
     return number(value, view.look.glyphs.dash)
 
@@ -115,7 +115,7 @@ def listed(
     reading: Reading[Any],
     header: Sequence[str],
     rows: Sequence[Sequence[Part]],
-    view: View,
+    view: PanelView,
     *,
     left: int = 1,
 ) -> list[Line]:
@@ -123,11 +123,11 @@ def listed(
     lines = table(header, rows, view, left=left)
     if reading.value is None:
         return [*lines, *trouble(reading, view)]
-    return lines if rows else [*lines, [(view("none"), look.DIM)]]
+    return lines if rows else [*lines, [(view("none"), appearance.DIM)]]
 
 
 def table(
-    header: Sequence[str], rows: Sequence[Sequence[Part]], view: View, *, left: int = 1
+    header: Sequence[str], rows: Sequence[Sequence[Part]], view: PanelView, *, left: int = 1
 ) -> list[Line]:
     """Lay rows out in columns that fit the width; the last column is cut.
 
@@ -143,7 +143,7 @@ def table(
     room = view.width - sum(widths[:last]) - 2 * last
     widths[last] = max(0, min(widths[last], room)) if last else view.width
     lines: list[Line] = []
-    for row in [[(h, look.DIM) for h in header], *rows]:
+    for row in [[(h, appearance.DIM) for h in header], *rows]:
         line: list[Part] = []
         for i, part in enumerate(row):
             text, style = part if isinstance(part, tuple) else (part, "")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shop import settings as shop_settings
-from shop.progress import ProgressReader
+from shop.ingest_progress import ProgressReader
 from shop.settings import Settings
 
 ROOT = Path(__file__).parents[2]

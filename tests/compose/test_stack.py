@@ -9,23 +9,19 @@ import asyncio
 import json
 import re
 import socket
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlencode
 
 import aiohttp
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import guides
-from guides import GUIDES
-from stack import (
+from jangteo.stack.consistency import check
+from shop import postgres
+from shop.settings import LOGINS
+from tests.compose.stack import (
     DEPLOY,
     KEEP,
     PROJECT,
@@ -36,10 +32,8 @@ from stack import (
     settings,
     wait_until,
 )
-
-from shop import postgres
-from shop.consistency import check
-from shop.settings import LOGINS
+from tests.support import guide_commands
+from tests.support.guide_commands import GUIDES
 
 CONSTRAINTS = DEPLOY.parent / "constraints.txt"
 _VERSIONS = """
@@ -132,9 +126,9 @@ def test_the_root_file_system_is_not_written(stack: Stack) -> None:
 def test_the_commands_of_the_guides_answer(stack: Stack) -> None:
     """As they stand, page by page; the commands that begin a profile among them."""
     for page in GUIDES:
-        for line in guides.lines(page, "compose"):
+        for line in guide_commands.lines(page, "compose"):
             began = time.monotonic()
-            said = guides.run(line, stack.env, DEPLOY, timeout=900)
+            said = guide_commands.run(line, stack.env, DEPLOY, timeout=900)
             print(f"{time.monotonic() - began:.1f} s  {line.command}")
             if line.command.startswith(("docker exec", "docker logs", "docker compose ps")):
                 assert said.strip(), line.command

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outside import outside
 from PIL import Image
-from terminal import Terminal
 from textual.color import Color
 
 from console.tui import theme
-from shop import stackfile, supervisor
+from jangteo.stack import supervisor
+from shop.settings import stack_file
+from tests.console.terminal import Terminal
+from tests.support.outside_servers import outside
 
 
 class Shop:
@@ -40,7 +41,7 @@ class Shop:
         with self.out.open("w") as out:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "shop.cli", "up", "--plain"),
+                    *(sys.executable, "-m", "jangteo", "up", "--plain"),
                     *("--users", "500", "--products", "100"),
                 ],
                 env=self.env,
@@ -62,7 +63,7 @@ class Shop:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "shop.cli", *words],
+            [sys.executable, "-m", "jangteo", *words],
             env=self.env,
             capture_output=True,
             text=True,
@@ -92,7 +93,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 @pytest.mark.slow
 def test_three_sizes_over_a_running_shop(shop: Shop) -> None:
-    assert stackfile.read_stack(shop.data_dir)
+    assert stack_file.read_stack(shop.data_dir)
     for size, last in (((80, 24), "Processes"), ((120, 40), "memory"), ((200, 60), "Refreshes")):
         t = Terminal(env={**shop.env, "TERM": "xterm-256color"}, size=size)
         try:

@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import console_samples as samples
 import pytest
 
-from console import verdict
-from console.model import Happening, Kind
+from console import rules
 from console.poller import Poller
-from console.reading import State
+from console.snapshot.model import EventKind, Happening
+from console.snapshot.reading import ReadingState
 from console.sources import Where
 from shop.clock import utc_now
 from shop.settings import load
+from tests.console import console_samples as samples
 
 SETTINGS = load({}, use_stack=False)
 
@@ -71,7 +71,7 @@ def wait_for(condition: Callable[[], Any], timeout: float = 20) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries soon."""
-    monkeypatch.setattr(verdict, "BACKOFF_S", (0.02,))
+    monkeypatch.setattr(rules, "BACKOFF_S", (0.02,))
 
 
 def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:
@@ -82,15 +82,15 @@ def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:
     p._slots["kafka"].patience = 0.1
     p.start()
     try:
-        wait_for(lambda: p.latest().redis.state is State.OK and good.reads > 3)
-        wait_for(lambda: p.latest().kafka.state is State.DOWN)
+        wait_for(lambda: p.latest().redis.state is ReadingState.OK and good.reads > 3)
+        wait_for(lambda: p.latest().kafka.state is ReadingState.DOWN)
         assert "no answer for" in str(p.latest().kafka.error)
         began = time.monotonic()
         p.latest()
         p.refresh()
         assert time.monotonic() - began < 1
         release.set()
-        wait_for(lambda: p.latest().kafka.state is State.OK)
+        wait_for(lambda: p.latest().kafka.state is ReadingState.OK)
     finally:
         release.set()
         p.stop()
@@ -108,16 +108,16 @@ def test_a_refusing_source_keeps_its_last_value_and_comes_back() -> None:
     p = poller(Fake("redis", read))
     p.start()
     try:
-        wait_for(lambda: p.latest().redis.state is State.OK)
+        wait_for(lambda: p.latest().redis.state is ReadingState.OK)
         broken.set()
-        wait_for(lambda: p.latest().redis.state is State.DOWN)
+        wait_for(lambda: p.latest().redis.state is ReadingState.DOWN)
         down = p.latest().redis
         assert down.value == samples.redis()
         assert down.error == "redis://:********@host refused"
         assert down.failing_since is not None
         assert down.attempts >= 1
         broken.clear()
-        wait_for(lambda: p.latest().redis.state is State.OK)
+        wait_for(lambda: p.latest().redis.state is ReadingState.OK)
         texts = [(e.source, e.text) for e in p.latest().events if e.source == "redis"]
         assert texts[0] == ("redis", "does not answer: redis://:********@host refused")
         assert texts[1][1].startswith("answers again")
@@ -136,7 +136,7 @@ def test_garbage_is_a_failed_read_and_nothing_more(garbage: Exception) -> None:
     p.start()
     try:
         wait_for(lambda: source.reads > 3)
-        wait_for(lambda: p.latest().postgres.state is State.DOWN)
+        wait_for(lambda: p.latest().postgres.state is ReadingState.DOWN)
         assert source.resets >= 3
         assert p.latest().postgres.value is None
     finally:
@@ -150,7 +150,7 @@ def test_a_new_value_is_published_at_once() -> None:
     p.start()
     try:
         wait_for(lambda: p.latest().sequence >= 1)
-        assert p.latest().grades.state is State.LOADING
+        assert p.latest().grades.state is ReadingState.LOADING
         ready.set()
         wait_for(lambda: p.latest().grades.value == 5)
     finally:
@@ -175,7 +175,7 @@ def test_events_are_numbered_in_order_and_kept_in_bounds() -> None:
     p.start()
     try:
         events.waiting = [
-            Happening(utc_now(), Kind.LOG, "info", "orders", f"line {n}") for n in range(1000)
+            Happening(utc_now(), EventKind.LOG, "info", "orders", f"line {n}") for n in range(1000)
         ]
         wait_for(lambda: p.latest().events and p.latest().events[-1].n == 1000)
         numbers = [e.n for e in p.latest().events]
@@ -193,7 +193,7 @@ def test_waiting_for_the_first_look_ends_when_the_time_is_over() -> None:
     p.start()
     try:
         found = p.wait_until_read(0.3)
-        assert found.kafka.state is State.LOADING
+        assert found.kafka.state is ReadingState.LOADING
         assert found.redis.value == samples.redis()
     finally:
         release.set()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import console_samples as samples
-from console_samples import StillFeed
-from driving import Quiet, app_of, lines, settle
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
-from console import actions, journal
-from console.actions import Operator
+from console.actions import journal, operations
+from console.actions.operations import Operator
 from shop.settings import load
+from tests.console import console_samples as samples
+from tests.console.console_samples import StillFeed
+from tests.console.driving import Quiet, app_of, lines, settle
 
 
 async def test_an_action_from_the_list_is_done(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ async def test_read_only_refuses(tmp_path: Path) -> None:
         assert len(app.screen_stack) == 1
         assert "READ-ONLY" in lines(app)[0]
     refused = Operator(lambda: load({}, use_stack=False), refuse="read-only").perform(
-        actions.parse(["cache.refresh"])
+        operations.parse(["cache.refresh"])
     )
     assert (refused.outcome, refused.result) == ("refused", "read-only")
-    assert isinstance(refused.entry(), journal.Entry)
+    assert isinstance(refused.entry(), journal.JournalEntry)

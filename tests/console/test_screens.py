@@ -7,26 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import console_samples as samples
 import msgspec
 import pytest
-from console_samples import StillFeed
-from driving import Quiet, app_of, lines, settle
-from pictures import check
 from textual.filter import Monochrome
 from textual.widgets import Input
 
 from console import sentences
 from console.changes import changes
-from console.model import Event, Kind, Lag, Snapshot
-from console.player import Player
-from console.reading import State
-from console.replay import Recording
-from console.switch import Switch
+from console.recording.player import Player
+from console.recording.recording import Recording
+from console.recording.switch import Switch
+from console.snapshot.model import Event, EventKind, Lag, Snapshot
+from console.snapshot.reading import ReadingState
 from console.text import width
 from console.tui import keys
-from console.tui.look import Look
+from console.tui.appearance import Style
 from console.tui.panel import Panel
+from tests.console import console_samples as samples
+from tests.console.console_samples import StillFeed
+from tests.console.driving import Quiet, app_of, lines, settle
+from tests.console.pictures import check
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 STATES: dict[str, Callable[[], Snapshot]] = {
@@ -73,7 +73,7 @@ async def test_no_color_needs_no_colour(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("tab", [name for name, _ in keys.TABS])
 @pytest.mark.parametrize("lang", ["en", "ko"])
 async def test_every_tab_in_both_languages(tab: str, lang: Any, tmp_path: Path) -> None:
-    app = app_of(StillFeed(samples.fine()), tmp_path, look=Look(lang))
+    app = app_of(StillFeed(samples.fine()), tmp_path, look=Style(lang))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press(str([n for n, _ in keys.TABS].index(tab) + 1))
         await settle(pilot)
@@ -106,7 +106,7 @@ async def test_the_brokers_are_told(lang: Any, size: tuple[int, int], tmp_path: 
     }
     wrong = {"en": "kafka: brokers away: 1", "ko": "kafka: 없는 브로커: 1"}
     feed = StillFeed(samples.well(), msgspec.structs.replace(samples.broker_away(), sequence=2))
-    app = app_of(feed, tmp_path, look=Look(lang))
+    app = app_of(feed, tmp_path, look=Style(lang))
     async with app.run_test(size=size) as pilot:
         await pilot.press("2")
         await settle(pilot)
@@ -167,7 +167,7 @@ async def test_a_new_reason_for_dead_letters_gets_its_line(tmp_path: Path) -> No
 
 async def test_ascii_is_ascii(tmp_path: Path) -> None:
     plain = msgspec.structs.replace(samples.fine(), events=(), postgres=samples.ok(None))
-    app = app_of(StillFeed(plain), tmp_path, look=Look("en", ascii=True))
+    app = app_of(StillFeed(plain), tmp_path, look=Style("en", ascii=True))
     async with app.run_test(size=(120, 40)) as pilot:
         for key in "12356":
             await pilot.press(key)
@@ -341,9 +341,13 @@ def troubled() -> Snapshot:
         kafka=samples.ok(msgspec.structs.replace(cluster, topics=topics)),
         redis=samples.ok(samples.redis("failed", -8.0)),
         processes=samples.ok(view),
-        grades=samples.failing(s.grades, State.STALE, sentences.NO_ANSWER_FOR(seconds=2), since=2),
+        grades=samples.failing(
+            s.grades, ReadingState.STALE, sentences.NO_ANSWER_FOR(seconds=2), since=2
+        ),
         events=tuple(
-            Event(n=n, at=samples.NOW, kind=Kind.CONSOLE, level="info", source="kafka", text=text)
+            Event(
+                n=n, at=samples.NOW, kind=EventKind.CONSOLE, level="info", source="kafka", text=text
+            )
             for n, text in enumerate(said, start=1)
         ),
     )
@@ -352,7 +356,7 @@ def troubled() -> Snapshot:
 @pytest.mark.parametrize("state", [*STATES, "troubled"])
 async def test_nothing_is_left_english_in_korean(state: str, tmp_path: Path) -> None:
     made = {**STATES, "troubled": troubled}[state]()
-    app = app_of(StillFeed(made), tmp_path, look=Look("ko"))
+    app = app_of(StillFeed(made), tmp_path, look=Style("ko"))
     async with app.run_test(size=(120, 40)) as pilot:
         for n, (tab, _) in enumerate(keys.TABS, start=1):
             await pilot.press(str(n))
@@ -378,7 +382,7 @@ async def test_troubles_fit_every_size(lang: Any, size: tuple[int, int], tmp_pat
     topics = tuple(msgspec.structs.replace(t, troubles=(why,) * 9) for t in samples.kafka().topics)
     view = msgspec.structs.replace(s.kafka.value, topics=topics)
     app = app_of(
-        StillFeed(msgspec.structs.replace(s, kafka=samples.ok(view))), tmp_path, look=Look(lang)
+        StillFeed(msgspec.structs.replace(s, kafka=samples.ok(view))), tmp_path, look=Style(lang)
     )
     async with app.run_test(size=size) as pilot:
         for tab in ("1", "2"):

@@ -14,34 +14,36 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import console_samples as samples
 import msgspec
 import psycopg
 import pytest
 import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from console import actions, journal, poller
-from console.actions import Operator
-from console.model import Kind, Lag, Snapshot
-from console.player import Player
-from console.reading import State
-from console.record import Recorder
-from console.replay import Recording, moment
+from console import poller
+from console.actions import journal, operations
+from console.actions.operations import Operator
+from console.recording.player import Player
+from console.recording.recorder import Recorder
+from console.recording.recording import Recording, moment
+from console.recording.switch import Switch
+from console.snapshot.model import EventKind, Lag, Snapshot
+from console.snapshot.reading import ReadingState
 from console.sources import Where
 from console.sources.events import EventSource, Tail
-from console.sources.kafka import KafkaSource
-from console.sources.postgres import GradeSource, LetterSource, ShopSource
+from console.sources.kafka import TopicsSource
+from console.sources.postgres import DeadLetterSource, GradeSource, ShopSource
 from console.sources.processes import ProcessSource
 from console.sources.redis import RedisSource
-from console.switch import Switch
 from grading.updater import Updater
-from shop import cache, control, kafka
-from shop.cache import CacheMeta
+from shop import kafka
 from shop.clock import utc_now
 from shop.errors import UsageError
 from shop.postgres import Connection
+from shop.redis import cache, control
+from shop.redis.cache import CacheMeta
 from shop.settings import Settings
+from tests.console import console_samples as samples
 
 
 def wait_for(condition: Callable[[], Any], timeout: float = 40) -> Any:
@@ -84,7 +86,7 @@ def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Co
         " VALUES ('orders', 0, %s, 25), ('orders', 1, %s, 5)"
     )
     pg.execute(apply, (log_id, log_id))
-    source = KafkaSource(Where(settings, follow=False))
+    source = TopicsSource(Where(settings, follow=False))
     for _ in range(3):
         found = source.read()
     source.reset()
@@ -165,7 +167,7 @@ def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection)
     assert grades.run
     assert grades.run.seconds == 2.0
     assert grades.upgrades[0].name == "김민지"
-    letters = LetterSource(where).read()
+    letters = DeadLetterSource(where).read()
     assert [(c.reason, c.total, c.open) for c in letters.counts] == [("bad_json", 2, 1)]
     assert "\x1b" not in letters.newest[0].payload
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -196,14 +198,14 @@ def test_a_server_that_dies_is_said_and_comes_back(
     p.start()
     try:
         seen = p.wait_until_read(20)
-        assert {getattr(seen, n).state for n in ("kafka", "redis", "postgres")} == {State.OK}
+        assert {getattr(seen, n).state for n in ("kafka", "redis", "postgres")} == {ReadingState.OK}
         servers.redis.kill()
-        down = wait_for(lambda: (s := p.latest()).redis.state is State.DOWN and s)
+        down = wait_for(lambda: (s := p.latest()).redis.state is ReadingState.DOWN and s)
         assert down.redis.value is not None, "the last values stay"
-        assert down.postgres.state is State.OK, "nobody else is held up"
+        assert down.postgres.state is ReadingState.OK, "nobody else is held up"
         servers.redis.start()
         p.refresh()
-        wait_for(lambda: p.latest().redis.state is State.OK)
+        wait_for(lambda: p.latest().redis.state is ReadingState.OK)
         texts = [e.text for e in p.latest().events if e.source == "redis"]
         assert any(t.startswith("does not answer") for t in texts)
         assert any(t.startswith("answers again") for t in texts)
@@ -216,16 +218,16 @@ def test_actions_change_what_they_say_and_are_written_down(
 ) -> None:
     operator = Operator(lambda: settings, who="kim@shop")
     for words in (["generator.pause", "orders"], ["generator.rate", "users", "2.5"]):
-        assert operator.perform(actions.parse(words)).outcome == "done"
+        assert operator.perform(operations.parse(words)).outcome == "done"
     assert control.read(redis_client, "orders").paused
     assert control.read(redis_client, "users").rate == 2.5
-    assert operator.perform(actions.parse(["generator.resume", "orders"])).outcome == "done"
+    assert operator.perform(operations.parse(["generator.resume", "orders"])).outcome == "done"
     assert not control.read(redis_client, "orders").paused
-    failed = operator.perform(actions.parse(["cache.refresh"]), wait=0.2)
+    failed = operator.perform(operations.parse(["cache.refresh"]), wait=0.2)
     assert failed.outcome == "failed"
     assert "does the cache worker run?" in failed.result
     assert control.read(redis_client, "cache").run == 1
-    assert operator.perform(actions.parse(["process.restart", "nobody"])).outcome == "failed"
+    assert operator.perform(operations.parse(["process.restart", "nobody"])).outcome == "failed"
     entries = [e for _, e in journal.read(redis_client)]
     assert [e.action for e in entries] == [
         *("generator.pause orders", "generator.rate users 2.5", "generator.resume orders"),
@@ -233,7 +235,7 @@ def test_actions_change_what_they_say_and_are_written_down(
     ]
     assert {e.who for e in entries} == {"kim@shop"}
     events = EventSource(Where(settings, follow=False))
-    assert [h.kind for h in events.read()] == [Kind.ACTION] * 5
+    assert [h.kind for h in events.read()] == [EventKind.ACTION] * 5
     assert events.read() == [], "once"
     events.reset()
 
@@ -247,7 +249,7 @@ def test_the_grader_obeys(settings: Settings, redis_client: redis.Redis, pg: Con
         runs = b"SELECT count(*) FROM grade_runs"
         wait_for(lambda: pg.execute(runs).fetchone() == (1,))
         wait_for(lambda: any(b.fields.get("last_run") for b in cache.heartbeats(redis_client)))
-        done = Operator(lambda: settings).perform(actions.parse(["grading.run"]), wait=30)
+        done = Operator(lambda: settings).perform(operations.parse(["grading.run"]), wait=30)
         assert done.outcome == "done", done.result
         assert pg.execute(runs).fetchone() == (2,)
     finally:
@@ -262,7 +264,7 @@ def changed(settings: Settings, **changes: Any) -> Settings:
 
 def test_without_redis_an_action_says_so(settings: Settings) -> None:
     nowhere = changed(settings, env={**settings.env, "REDIS_URL": "redis://127.0.0.1:1/0"})
-    result = Operator(lambda: nowhere).perform(actions.parse(["cache.refresh"]))
+    result = Operator(lambda: nowhere).perform(operations.parse(["cache.refresh"]))
     assert result.outcome == "failed"
     assert "cannot reach Redis" in result.result
 
@@ -283,12 +285,12 @@ def test_without_redis_an_action_says_so(settings: Settings) -> None:
 )
 def test_actions_that_cannot_be_meant(words: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said.replace("(", r"\(")):
-        actions.parse(words)
+        operations.parse(words)
 
 
 def do(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shop.cli", "do", *words],
+        [sys.executable, "-m", "jangteo", "do", *words],
         env=env,
         capture_output=True,
         text=True,

@@ -15,7 +15,8 @@ from typing import Any
 
 import psutil
 import pytest
-from terminal import Terminal
+
+from tests.console.terminal import Terminal
 
 
 @pytest.fixture

@@ -7,41 +7,41 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import console_samples as samples
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console import sentences, verdict
+from console import rules, sentences
 from console.changes import changes
-from console.model import Lag, Topic, decode, encode
-from console.reading import Rate, State
+from console.rules import PartitionSample, Phase, ShopHealth
 from console.sentences import Sentence
+from console.snapshot.model import Lag, Topic, decode, encode
+from console.snapshot.reading import Rate, ReadingState
 from console.sources.kafka import cluster, partition
-from console.tui.words import KOREAN
-from console.verdict import Health, Phase, Sample
-from shop.groups import Member
+from console.tui.korean import KOREAN
+from shop.ingest_progress import PartitionProgress, TopicProgress
 from shop.kafka import TopicInfo
-from shop.progress import PartitionProgress, TopicProgress
+from shop.kafka.groups import GroupMember
+from tests.console import console_samples as samples
 
 OFFSETS = st.integers(0, 10**12)
 SAMPLES = st.lists(
     st.builds(
-        Sample,
+        PartitionSample,
         at=st.floats(0, 1e6),
         end=OFFSETS,
         applied=st.none() | OFFSETS,
         low=OFFSETS,
     ),
     min_size=1,
-    max_size=verdict.WINDOW,
+    max_size=rules.WINDOW,
 )
 
 
 @given(SAMPLES, st.integers(0, 1000))
-def test_every_window_has_a_verdict_that_fits(window: list[Sample], allowed: int) -> None:
-    found = verdict.judge(window, allowed)
+def test_every_window_has_a_verdict_that_fits(window: list[PartitionSample], allowed: int) -> None:
+    found = rules.judge(window, allowed)
     known = [s for s in window if s.applied is not None]
     if not known:
         assert found is Lag.UNKNOWN
@@ -57,26 +57,28 @@ def test_every_window_has_a_verdict_that_fits(window: list[Sample], allowed: int
 
 
 @given(SAMPLES)
-def test_a_group_that_had_caught_up_in_the_window_is_in_order(window: list[Sample]) -> None:
+def test_a_group_that_had_caught_up_in_the_window_is_in_order(
+    window: list[PartitionSample],
+) -> None:
     level = [msgspec_replace(s, applied=s.end, low=0) for s in window]
     ordered = sorted(level, key=lambda s: s.end)
-    assert verdict.judge(ordered) is Lag.OK
+    assert rules.judge(ordered) is Lag.OK
 
 
-def msgspec_replace(sample: Sample, **changes: int) -> Sample:
-    return Sample(**{**sample.__dict__, **changes})
+def msgspec_replace(sample: PartitionSample, **changes: int) -> PartitionSample:
+    return PartitionSample(**{**sample.__dict__, **changes})
 
 
 @given(st.none() | OFFSETS, st.none() | OFFSETS, st.floats(-1, 1e6))
 def test_a_rate_is_never_negative(before: int | None, after: int | None, elapsed: float) -> None:
-    rate = verdict.rate(before, after, elapsed)
+    rate = rules.rate(before, after, elapsed)
     assert rate.per_s is None or rate.per_s >= 0
     if before is not None and after is not None and elapsed > 0:
         assert rate.reset == (after < before)
 
 
 @given(SAMPLES)
-def test_a_partition_can_be_drawn_from_any_samples(window: list[Sample]) -> None:
+def test_a_partition_can_be_drawn_from_any_samples(window: list[PartitionSample]) -> None:
     last = window[-1]
     seen = PartitionProgress(3, begin=last.low, end=last.end, applied=last.applied)
     found = partition(seen, tuple(window))
@@ -87,26 +89,26 @@ def test_a_partition_can_be_drawn_from_any_samples(window: list[Sample]) -> None
 
 @given(st.integers(1, 100), st.floats(0, 1))
 def test_backoff_is_capped_and_never_nothing(failures: int, jitter: float) -> None:
-    assert 0.8 <= verdict.backoff(failures, jitter) <= 15.0
+    assert 0.8 <= rules.backoff(failures, jitter) <= 15.0
 
 
 def test_health_names_what_is_wrong() -> None:
-    assert verdict.health(samples.well()) == (Health.OK, ())
-    level, reasons = verdict.health(samples.fine())
-    assert level is Health.DEGRADED
+    assert rules.health(samples.well()) == (ShopHealth.OK, ())
+    level, reasons = rules.health(samples.fine())
+    assert level is ShopHealth.DEGRADED
     assert reasons == ("orders_group: warn",)
-    level, reasons = verdict.health(samples.kafka_down())
-    assert level is Health.UNREACHABLE
+    level, reasons = rules.health(samples.kafka_down())
+    assert level is ShopHealth.UNREACHABLE
     assert reasons[0] == "kafka: Local: Broker transport failure"
-    level, reasons = verdict.health(samples.redis_stale())
-    assert level is Health.DEGRADED
+    level, reasons = rules.health(samples.redis_stale())
+    assert level is ShopHealth.DEGRADED
     assert any(r.startswith("redis stale") for r in reasons)
 
 
 def test_a_broker_that_is_away_is_wrong_and_told() -> None:
     before, after = samples.well(), samples.broker_away()
-    level, reasons = verdict.health(after)
-    assert level is Health.DEGRADED
+    level, reasons = rules.health(after)
+    assert level is ShopHealth.DEGRADED
     assert reasons == (
         "kafka: brokers away: 1",
         "kafka: partitions out of sync: 12",
@@ -159,9 +161,9 @@ def test_a_silent_process_is_noticed_unless_redis_is_the_reason() -> None:
     s = msgspec.structs.replace(
         samples.well(), processes=samples.ok(msgspec.structs.replace(silent, processes=old))
     )
-    assert verdict.health(s) == (Health.DEGRADED, ("orders is silent",))
-    away = samples.failing(s.redis, State.DOWN, "refused", since=9)
-    _, reasons = verdict.health(msgspec.structs.replace(s, redis=away))
+    assert rules.health(s) == (ShopHealth.DEGRADED, ("orders is silent",))
+    away = samples.failing(s.redis, ReadingState.DOWN, "refused", since=9)
+    _, reasons = rules.health(msgspec.structs.replace(s, redis=away))
     assert reasons == ("redis: refused",)
 
 
@@ -177,13 +179,13 @@ def test_a_silent_process_is_noticed_unless_redis_is_the_reason() -> None:
 )
 def test_phases_of_the_cache(phase: str, left: float, expected: Phase) -> None:
     s = msgspec.structs.replace(samples.fine(), redis=samples.ok(samples.redis(phase, left)))
-    found, seconds = verdict.cache_phase(s)
+    found, seconds = rules.cache_phase(s)
     assert found is expected
     assert seconds == pytest.approx(left)
 
 
 def test_the_cache_is_unknown_while_redis_is_down() -> None:
-    assert verdict.cache_phase(samples.all_down()) == (Phase.UNKNOWN, None)
+    assert rules.cache_phase(samples.all_down()) == (Phase.UNKNOWN, None)
 
 
 def test_what_changed_is_said_once() -> None:
@@ -218,8 +220,8 @@ def test_every_sentence_is_found_out_from_its_english(sentence: Sentence) -> Non
 
 
 def test_what_keeps_a_topic_from_advancing_is_said_in_korean() -> None:
-    """The real sentences of `shop.progress` and `shop.waits`, not copies of them."""
-    foreign = (Member("cat", "/10.0.0.2", (3,)), Member("dog", "/10.0.0.3", ()))
+    """The real sentences of `shop.ingest_progress` and `shop.postgres.blockers`, not copies of them."""
+    foreign = (GroupMember("cat", "/10.0.0.2", (3,)), GroupMember("dog", "/10.0.0.3", ()))
     many = [PartitionProgress(n, 0, 9, applied=5, waits_s=61, holder="ours") for n in range(20)]
     topic = TopicProgress(
         TopicInfo("orders", 24, 1, "c/t"),

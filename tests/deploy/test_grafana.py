@@ -19,19 +19,19 @@ import numpy as np
 import psycopg
 import pytest
 import yaml
-from backfilled_shop import DAYS, LIVE, PARTITIONS, REJECTED, REPLAYED, fill
-from grafana_macros import expand
-from samples import order, orders_batch
 
 from flows.decode import decode_batch
-from flows.store import Store
-from flows.tally import Tally
-from generators.cache_metrics import CacheMetrics
+from flows.metrics import IngestMetrics
+from flows.transaction import Store
+from generators.cache.metrics import CacheMetrics
 from grading.metrics import GraderMetrics
-from grading.policy import POLICY
 from shop import postgres
 from shop.clock import utc_now
+from shop.grading_policy import POLICY
 from shop.postgres import Connection
+from tests.deploy.backfilled_shop import DAYS, LIVE, PARTITIONS, REJECTED, REPLAYED, fill
+from tests.deploy.grafana_macros import expand
+from tests.support.event_samples import order, orders_batch
 
 SEOUL = ZoneInfo("Asia/Seoul")
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
@@ -423,7 +423,7 @@ def test_a_reader_that_may_only_read_suffices(shop: Connection) -> None:
 
 
 def test_every_metric_of_the_expressions_is_one_of_ours() -> None:
-    tally = Tally()
+    tally = IngestMetrics()
     there = {
         f"{metric.name}{suffix}"
         for registry in (tally.registry, CacheMetrics().registry, GraderMetrics().registry)

@@ -14,19 +14,22 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-from certificates import Certificates, make
 
-from shop import cache, embedded, health, identity, init, postgres
+from jangteo.cli import health, init
+from jangteo.stack import embedded, run_as
+from jangteo.stack.ports import HOST, free_port
+from shop import postgres
 from shop import settings as shop_settings
 from shop.errors import UnreachableError
-from shop.ports import HOST, free_port
+from shop.redis import cache
 from shop.settings import PostgresSettings
+from tests.support.certificates import Certificates, make
 
 SYSTEM = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 PASSWORD = "only-for-this-test"
 
 
-class SystemPostgres(embedded.Postgres):
+class SystemPostgres(embedded.EmbeddedPostgres):
     """The newest of Debian's, with TLS and nobody let in without it."""
 
     bin = SYSTEM[-1] if SYSTEM else Path()
@@ -46,7 +49,7 @@ class SystemPostgres(embedded.Postgres):
         super()._prepare()
         for file in (self._files.certificate, self._files.key):
             copied = Path(shutil.copy(file, self.home / file.name))
-            identity.give(copied, self.identity)
+            run_as.give(copied, self.identity)
         rules = self.cluster / "pg_hba.conf"
         rules.write_text("hostssl all all all scram-sha-256\n", encoding="utf-8")
 

@@ -11,18 +11,18 @@ import time
 from typing import Any
 
 import pytest
-from processes import wait_until
 
 from shop import kafka
 from shop.settings import Settings
+from tests.support.ingest_processes import wait_until
 
 pytestmark = pytest.mark.fault
 
 ASKS = """
 import sys
 from confluent_kafka import KafkaException
-from shop import groups, kafka, settings
-from shop.commits import Commits
+from shop.kafka import groups, kafka, settings
+from shop.kafka.committed_offsets import Commits
 
 where = settings.load(use_stack=False).kafka
 asked = {f"{topic}_group": [(topic, 0)] for topic in ("orders", "users")}

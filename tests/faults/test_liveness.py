@@ -9,12 +9,12 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from processes import Ingest, wait_until
-from proxy import Proxy
-from stage import Stage, drain_time
 
-from shop import probes
+from jangteo.cli import doctor_probes
 from shop.settings import Settings
+from tests.support.fault_stage import Stage, drain_time
+from tests.support.ingest_processes import Ingest, wait_until
+from tests.support.network_proxy import Proxy
 
 pytestmark = pytest.mark.fault
 
@@ -91,7 +91,7 @@ def test_who_waits_for_a_lock_can_still_stop_and_says_who_holds_it(stage: Stage)
         wait_until(red, "/healthz is red and names the holder")
         assert any(
             "somebody" in f.text
-            for f in probes.kafka_cluster(
+            for f in doctor_probes.kafka_cluster(
                 Settings(**{**vars(stage.settings), "ingest_stall_after": 1.0})
             )
         )

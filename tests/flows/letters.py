@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from samples import NOW, Message, raw_batch
-
-from flows import dlq
+from flows.deadletters import command as deadletters_command
 from flows.decode import decode_batch
-from flows.store import Store
+from flows.transaction import Store
 from shop import postgres
 from shop.command import Parser
 from shop.settings import Settings
+from tests.support.event_samples import NOW, Message, raw_batch
 
 
 def put_aside(
@@ -40,10 +39,10 @@ def put_aside(
 
 def dlq_args(*words: str) -> argparse.Namespace:
     parser = Parser(prog="jangteo dlq")
-    dlq.configure(parser)
+    deadletters_command.configure(parser)
     return parser.parse_intermixed_args(words)
 
 
 def call(settings: Settings, *words: str) -> int:
     """`jangteo dlq WORDS`, in this process."""
-    return dlq.run(dlq_args(*words), settings)
+    return deadletters_command.run(dlq_args(*words), settings)

@@ -6,9 +6,8 @@ import random
 import re
 from collections.abc import Sequence
 
-from samples import NOW, SAMPLE, Message, message, poison
-
-from shop.model import SCHEMAS
+from shop.events import SCHEMAS
+from tests.support.event_samples import NOW, SAMPLE, Message, message, poison
 
 TOPICS = sorted(SAMPLE)
 FIELDS = {topic: ["v", *SCHEMAS[topic]] for topic in TOPICS}

@@ -6,17 +6,28 @@ import random
 from collections.abc import Sequence
 from datetime import timedelta
 
-import nearly
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import NOW, SAMPLE, Message, changed, message, order, poison, product, raw_batch, user
 
 from flows import decode as decode_module
 from flows.batch import Batch
 from flows.decode import INDEX, decode_batch
-from shop import model
-from shop.model import SCHEMAS, Rejection, RejectReason, as_row
+from shop import events
+from shop.events import SCHEMAS, Rejection, RejectReason, as_row
+from tests.flows import nearly
+from tests.support.event_samples import (
+    NOW,
+    SAMPLE,
+    Message,
+    changed,
+    message,
+    order,
+    poison,
+    product,
+    raw_batch,
+    user,
+)
 
 
 def oracle(topic: str, messages: Sequence[Message]) -> tuple[list[dict], list[tuple]]:
@@ -24,7 +35,7 @@ def oracle(topic: str, messages: Sequence[Message]) -> tuple[list[dict], list[tu
     rows, rejects = [], []
     for i, (key, payload) in enumerate(messages):
         try:
-            rows.append({**as_row(model.decode(topic, key, payload, now=NOW)), INDEX: i})
+            rows.append({**as_row(events.decode(topic, key, payload, now=NOW)), INDEX: i})
         except Rejection as r:
             rejects.append((i, r.reason, r.field, r.detail))
     return rows, rejects
@@ -211,7 +222,7 @@ def test_the_depth_of_the_callers_stack_decides_nothing() -> None:
     assert good is not None
     cases = [
         (key, good[:-1] + b',"x":' + b"[" * depth + b"]" * depth + b"}")
-        for depth in (98, model.MAX_DEPTH - 1, model.MAX_DEPTH, 10_000)
+        for depth in (98, events.MAX_DEPTH - 1, events.MAX_DEPTH, 10_000)
     ]
 
     def deeper(levels: int) -> list[int]:

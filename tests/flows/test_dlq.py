@@ -14,19 +14,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from letters import call, dlq_args, put_aside
-from processes import ROOT, Ingest, publish, wait_caught_up, wait_until
-from samples import NOW, changed, message, order, poison
 
-from flows import dlq, replay
-from flows.replay import Edit, Replay
-from shop import deadletters, kafka, postgres
+from flows.deadletters import command as deadletters_command
+from flows.deadletters import replay
+from flows.deadletters.replay import Edit, Replay
+from shop import kafka, postgres
 from shop.clock import utc_now
-from shop.deadletters import Filter
 from shop.errors import JangteoError, UsageError
-from shop.model import RejectReason
-from shop.postgres import Connection
+from shop.events import RejectReason
+from shop.postgres import Connection, dead_letters
+from shop.postgres.dead_letters import Filter
 from shop.settings import Settings
+from tests.flows.letters import call, dlq_args, put_aside
+from tests.support.event_samples import NOW, changed, message, order, poison
+from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up, wait_until
 
 KINDS = {k: m for k, m in poison(order()).items() if k != "oversize"}
 
@@ -144,16 +145,16 @@ def test_time_narrows(database: Settings) -> None:
         )
         now = utc_now()
         for filters, expected in (
-            (Filter(since=deadletters.moment("90m", now)), {0, 1}),
-            (Filter(until=deadletters.moment("90m", now)), {2, 3}),
-            (Filter(since=deadletters.moment("2026-03-04T05:06:07Z", now)), {0, 1, 2, 3}),
+            (Filter(since=dead_letters.moment("90m", now)), {0, 1}),
+            (Filter(until=dead_letters.moment("90m", now)), {2, 3}),
+            (Filter(since=dead_letters.moment("2026-03-04T05:06:07Z", now)), {0, 1, 2, 3}),
             (Filter(partition=0, offset=2), {2}),
             (Filter(log_id="other"), set()),
             (Filter(replayed=True), set()),
         ):
-            found = deadletters.find(conn, filters)
+            found = dead_letters.find(conn, filters)
             assert {letter.offset for letter in found} == expected
-            assert deadletters.matching(conn, filters) == len(expected)
+            assert dead_letters.matching(conn, filters) == len(expected)
 
 
 def test_show_renders_every_kind_safely(
@@ -229,7 +230,7 @@ def test_replayed_messages_end_in_the_tables_once(
         assert replayed("--reason", "wrong_amount", "--set", "amount=2000") == "1 published"
         assert replayed("--reason", "null_key", "--key-from-field") == "1 published"
         done = subprocess.run(
-            [sys.executable, "-m", "shop.cli", "dlq", "replay", "--fix", "fixes:close"],
+            [sys.executable, "-m", "jangteo", "dlq", "replay", "--fix", "fixes:close"],
             cwd=tmp_path, env={**env, "PYTHONPATH": str(ROOT)},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
@@ -377,7 +378,7 @@ def multiline() -> None:
     ],
 )
 def test_a_mend_that_fails_is_told_for_its_row(edit: Edit, why: str) -> None:
-    letter = deadletters.DeadLetter(
+    letter = dead_letters.DeadLetter(
         "orders", 0, 0, "log", b"7", changed(order(), amount=1), "wrong_amount", "amount", "",
         NOW, None,
     )  # fmt: skip
@@ -393,8 +394,8 @@ def test_a_mend_that_fails_is_told_for_its_row(edit: Edit, why: str) -> None:
     assert mended.payload == changed(order(), amount=2000)
 
 
-def cut_letter(**cut: int) -> deadletters.DeadLetter:
-    return deadletters.DeadLetter(
+def cut_letter(**cut: int) -> dead_letters.DeadLetter:
+    return dead_letters.DeadLetter(
         "orders", 0, 0, "log", b"7", changed(order()), "oversize", None, "", NOW, None, **cut
     )
 
@@ -446,7 +447,7 @@ def test_purge_removes_nothing_if_there_are_others_than_were_confirmed(
         postgres.connect(database.postgres, "purge") as conn,
         pytest.raises(UsageError, match="there were 2 when you were asked, now there are 3"),
     ):
-        deadletters.purge(conn, Filter(), expected=2)
+        dead_letters.purge(conn, Filter(), expected=2)
     assert query(database, "SELECT count(*) FROM rejected_messages") == [(3,)]
 
 
@@ -501,9 +502,9 @@ def test_a_flood_stops_the_ingest_and_it_goes_on_after_a_purge(
 
 
 def test_every_reason_has_a_meaning_and_the_guide_has_them_all() -> None:
-    assert list(deadletters.meanings()) == list(RejectReason)
+    assert list(dead_letters.meanings()) == list(RejectReason)
     guide = (ROOT / "docs/dead-letters.md").read_text(encoding="utf-8")
-    table = dlq.reasons()
+    table = deadletters_command.reasons()
     assert table in guide, f"docs/dead-letters.md: put in `jangteo dlq reasons`:\n{table}"
     options = set(re.findall(r"--[a-z][a-z-]+", guide))
     known = {w for a in dlq_parser_actions() for w in a}
@@ -514,6 +515,6 @@ def dlq_parser_actions() -> list[list[str]]:
     from shop.command import Parser  # noqa: PLC0415  (this test alone needs it)
 
     parser = Parser(prog="jangteo dlq")
-    dlq.configure(parser)
+    deadletters_command.configure(parser)
     assert dlq_args("list").action == "list"
     return [list(action.option_strings) for action in parser._actions]

@@ -14,24 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import ROOT, Ingest, publish, wait_caught_up, wait_until
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from samples import message, order
 
-from flows import metrics as ingest_metrics
-from flows.store import Outcome
-from flows.tally import KAFKA, POSTGRES, Tally
-from shop import metrics, postgres
+from flows import health as ingest_metrics
+from flows.metrics import KAFKA, POSTGRES, IngestMetrics
+from flows.transaction import BatchOutcome
+from shop import metrics_endpoint, postgres
 from shop.clock import utc_now
-from shop.groups import Member
+from shop.events import RejectReason
+from shop.ingest_progress import PartitionProgress, ProgressReport, TopicProgress
 from shop.kafka import TopicInfo
-from shop.metrics import Health
-from shop.model import RejectReason
-from shop.outage import Outage
+from shop.kafka.groups import GroupMember
+from shop.metrics_endpoint import HealthAnswer
 from shop.postgres import Connection
-from shop.progress import PartitionProgress, ProgressReport, TopicProgress
+from shop.retry import Outage
 from shop.settings import Settings, load
+from tests.support.event_samples import message, order
+from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up, wait_until
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -64,7 +64,7 @@ def lags(found: Samples) -> list[float]:
 
 def discovered(data_dir: Path) -> str:
     """The address, as Prometheus would find it."""
-    folder = data_dir / metrics.FOLDER
+    folder = data_dir / metrics_endpoint.FOLDER
     wait_until(lambda: any(folder.glob("*.json")), "the discovery file")
     (path,) = folder.glob("*.json")
     ((target,),) = [group["targets"] for group in json.loads(path.read_text())]
@@ -84,7 +84,7 @@ def test_an_ingest_shows_true_numbers_and_what_an_outage_does(
         taken.listen()
         port = str(taken.getsockname()[1])
         # A file that a killed process left; no process has the largest pid plus one.
-        folder = settings.data_dir / metrics.FOLDER
+        folder = settings.data_dir / metrics_endpoint.FOLDER
         folder.mkdir(parents=True)
         (folder / "ingest-4194305.json").write_text("[]")
         with Ingest(env, tmp_path / "i.log", INGEST_TOPICS="orders", METRICS_PORT=port) as ingest:
@@ -155,16 +155,18 @@ def time_() -> Time:
 
 
 @pytest.fixture
-def tally(time_: Time) -> Tally:
-    return Tally(time_)
+def tally(time_: Time) -> IngestMetrics:
+    return IngestMetrics(time_)
 
 
-def sample(tally: Tally, name: str, **labels: str) -> float | None:
+def sample(tally: IngestMetrics, name: str, **labels: str) -> float | None:
     return tally.registry.get_sample_value(f"jangteo_ingest_{name}", labels)
 
 
-def test_batches_are_counted_once_for_heartbeat_and_metrics(tally: Tally, time_: Time) -> None:
-    outcome = Outcome(5, 2, 1, 3, {RejectReason.EMPTY: 2})
+def test_batches_are_counted_once_for_heartbeat_and_metrics(
+    tally: IngestMetrics, time_: Time
+) -> None:
+    outcome = BatchOutcome(5, 2, 1, 3, {RejectReason.EMPTY: 2})
     tally.add("orders", outcome, 0.2)
     tally.add("orders", outcome, 0.02)
     time_.now += 7
@@ -178,7 +180,7 @@ def test_batches_are_counted_once_for_heartbeat_and_metrics(tally: Tally, time_:
     assert sample(tally, "last_commit_age_seconds", topic="orders") == 7
 
 
-def test_an_outage_seen_by_several_is_one(tally: Tally, time_: Time) -> None:
+def test_an_outage_seen_by_several_is_one(tally: IngestMetrics, time_: Time) -> None:
     writer, reader = (Outage("db", tally.watch(POSTGRES), monotonic=time_) for _ in range(2))
     writer.failed(OSError())
     time_.now += 10
@@ -199,7 +201,7 @@ def test_an_outage_seen_by_several_is_one(tally: Tally, time_: Time) -> None:
 
 
 def test_a_worker_that_does_not_poll_is_ill_unless_it_waits_for_a_server(
-    tally: Tally, time_: Time
+    tally: IngestMetrics, time_: Time
 ) -> None:
     state = tally.reader("orders")
     tally.reader("users").polled_at = time_.now + 1_000
@@ -219,7 +221,9 @@ def test_a_worker_that_does_not_poll_is_ill_unless_it_waits_for_a_server(
     assert "orders" not in ingest_metrics.live(tally).facts["silent_s"]
 
 
-def test_ready_means_partitions_of_every_topic_and_a_postgres_that_answers(tally: Tally) -> None:
+def test_ready_means_partitions_of_every_topic_and_a_postgres_that_answers(
+    tally: IngestMetrics,
+) -> None:
     topics = ("orders", "users")
     orders, users = (tally.reader(topic) for topic in topics)
     orders.applied = {0: 3, 5: 0}
@@ -232,14 +236,14 @@ def test_ready_means_partitions_of_every_topic_and_a_postgres_that_answers(tally
     assert not ingest_metrics.ready(tally, topics).well
 
 
-def report(*partitions: PartitionProgress, members: tuple[Member, ...] = ()) -> ProgressReport:
+def report(*partitions: PartitionProgress, members: tuple[GroupMember, ...] = ()) -> ProgressReport:
     info = TopicInfo("orders", len(partitions), 1, "cluster/topic")
     return ProgressReport({"orders": TopicProgress(info, partitions, members)})
 
 
-def test_health_is_red_where_a_partition_waits_or_no_ingest_has_it(tally: Tally) -> None:
-    ours = Member("jangteo-ingest-orders", "/10.0.0.1", (0, 1, 2))
-    theirs = Member("rdkafka", "/10.0.0.2", (3,))
+def test_health_is_red_where_a_partition_waits_or_no_ingest_has_it(tally: IngestMetrics) -> None:
+    ours = GroupMember("jangteo-ingest-orders", "/10.0.0.1", (0, 1, 2))
+    theirs = GroupMember("rdkafka", "/10.0.0.2", (3,))
     tally.reader("orders").applied = {0: 5}
     well = PartitionProgress(0, begin=0, end=9, applied=5, waits_s=59.0, holder="ours")
     tally.see(report(well, members=(ours,)))
@@ -268,7 +272,7 @@ def test_health_is_red_where_a_partition_waits_or_no_ingest_has_it(tally: Tally)
 
 
 def test_health_is_red_where_a_server_is_away_for_longer_than_the_bound(
-    tally: Tally, time_: Any
+    tally: IngestMetrics, time_: Any
 ) -> None:
     tally.watch(POSTGRES)(True, "No space left on device")
     time_.now += 59
@@ -279,13 +283,13 @@ def test_health_is_red_where_a_server_is_away_for_longer_than_the_bound(
     assert "No space left on device" in health.facts["troubles"][0]
 
 
-def test_the_guide_names_exactly_what_is_shown(tally: Tally) -> None:
+def test_the_guide_names_exactly_what_is_shown(tally: IngestMetrics) -> None:
     guide = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| `(jangteo_\w+)` \| (\w+) \| ([\w, ]*)\|", guide, re.MULTILINE)
     documented = {
         (name, kind): set(labels.replace(",", " ").split()) for name, kind, labels in table
     }
-    tally.add("orders", Outcome(1, 1, 1, 1, {RejectReason.EMPTY: 1}), 0.1)
+    tally.add("orders", BatchOutcome(1, 1, 1, 1, {RejectReason.EMPTY: 1}), 0.1)
     tally.reader("orders").applied = {0: 1}
     tally.see(report(PartitionProgress(0, begin=0, end=2, applied=1)))
     text = generate_latest(tally.registry).decode()
@@ -306,15 +310,19 @@ def bare(tmp_path: Path, **env: str) -> Settings:
     return load({"JANGTEO_DATA_DIR": str(tmp_path), **env}, use_stack=False)
 
 
-def serve(tally: Tally, settings: Settings, **checks: Callable[[], Health]) -> metrics.Endpoint:
-    endpoint = metrics.start("probe", tally.registry, settings, **checks)
+def serve(
+    tally: IngestMetrics, settings: Settings, **checks: Callable[[], HealthAnswer]
+) -> metrics_endpoint.Endpoint:
+    endpoint = metrics_endpoint.start("probe", tally.registry, settings, **checks)
     assert endpoint is not None
     return endpoint
 
 
-def test_the_endpoint_answers_what_it_knows_and_nothing_else(tally: Tally, tmp_path: Path) -> None:
+def test_the_endpoint_answers_what_it_knows_and_nothing_else(
+    tally: IngestMetrics, tmp_path: Path
+) -> None:
     facts: dict[str, Any] = {"why": "널"}
-    endpoint = serve(tally, bare(tmp_path), ready=lambda: Health(well=False, facts=facts))
+    endpoint = serve(tally, bare(tmp_path), ready=lambda: HealthAnswer(well=False, facts=facts))
     try:
         with socket.create_connection(endpoint.server.server_address[:2]):  # says nothing
             assert get(f"{endpoint.url}/healthz") == (200, f'{{"pid": {os.getpid()}}}\n')
@@ -328,12 +336,12 @@ def test_the_endpoint_answers_what_it_knows_and_nothing_else(tally: Tally, tmp_p
         endpoint.close()
     with pytest.raises(urllib.error.URLError):
         get(f"{endpoint.url}/healthz")
-    assert not list((tmp_path / metrics.FOLDER).iterdir())
+    assert not list((tmp_path / metrics_endpoint.FOLDER).iterdir())
 
 
-def test_an_endpoint_that_cannot_be_disturbs_nobody(tally: Tally, tmp_path: Path) -> None:
+def test_an_endpoint_that_cannot_be_disturbs_nobody(tally: IngestMetrics, tmp_path: Path) -> None:
     nowhere = bare(tmp_path, METRICS_HOST="192.0.2.1")  # of nobody: RFC 5737
-    assert metrics.start("probe", tally.registry, nowhere) is None
+    assert metrics_endpoint.start("probe", tally.registry, nowhere) is None
     (tmp_path / "file").write_text("in the way")
     endpoint = serve(tally, bare(tmp_path / "file"))
     try:
@@ -343,13 +351,15 @@ def test_an_endpoint_that_cannot_be_disturbs_nobody(tally: Tally, tmp_path: Path
         endpoint.close()
 
 
-def test_asking_all_the_time_does_not_stop_the_counting(tally: Tally, tmp_path: Path) -> None:
+def test_asking_all_the_time_does_not_stop_the_counting(
+    tally: IngestMetrics, tmp_path: Path
+) -> None:
     endpoint = serve(tally, bare(tmp_path))
     try:
         deadline = time.monotonic() + 0.5
         n = 0
         while time.monotonic() < deadline or n < 10:
-            tally.add("orders", Outcome(stored=1), 0.001)
+            tally.add("orders", BatchOutcome(stored=1), 0.001)
             n += 1
             text = get(f"{endpoint.url}/metrics")[1]
             found = samples(text)

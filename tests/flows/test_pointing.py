@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from samples import NOW, changed, order, poison, product
 
-from flows import pointing
-from flows.pointing import Fault
-from shop.model import Rejection, RejectReason, decode
+from flows.deadletters import fault_location
+from flows.deadletters.fault_location import Fault
+from shop.events import Rejection, RejectReason, decode
+from tests.support.event_samples import NOW, changed, order, poison, product
 
 GOOD = poison(order())["null_key"][1] or b""
 
@@ -25,7 +25,7 @@ def rejection(topic: str, key: bytes | None, payload: bytes | None) -> Rejection
 
 def fault_of(topic: str, key: bytes | None, payload: bytes) -> Fault | None:
     r = rejection(topic, key, payload)
-    return pointing.locate(r.reason.value, r.field, r.detail, payload)
+    return fault_location.locate(r.reason.value, r.field, r.detail, payload)
 
 
 @pytest.mark.parametrize(
@@ -71,21 +71,21 @@ def test_a_syntax_error_is_pointed_at_to_the_byte_behind_wide_letters() -> None:
 
 
 def test_what_has_no_place_has_no_fault() -> None:
-    assert pointing.locate("null_key", None, "no key", GOOD) is None
-    assert pointing.locate("bad_json", None, "nested too deeply", b"[" * 10) is None
+    assert fault_location.locate("null_key", None, "no key", GOOD) is None
+    assert fault_location.locate("bad_json", None, "nested too deeply", b"[" * 10) is None
 
 
 def test_the_caret_is_under_the_fault_on_a_terminal() -> None:
     payload = changed(product(name="머그컵"), price="비쌈")
     fault = fault_of("products", b"70", payload)
-    row, marks = list(pointing.lines(payload, fault, 1000))
+    row, marks = list(fault_location.lines(payload, fault, 1000))
     before = cell_len(row[: row.index('"비쌈"')])
     assert marks == " " * before + "^" * 6 + " price has the wrong type"
 
 
 def test_long_rows_are_folded_and_the_caret_follows() -> None:
     key, payload = poison(order())["unknown_value"]
-    shown = list(pointing.lines(payload or b"", fault_of("orders", key, payload or b""), 40))
+    shown = list(fault_location.lines(payload or b"", fault_of("orders", key, payload or b""), 40))
     text = "".join(line for line in shown if "^" not in line)
     assert text == (payload or b"").decode()
     at = next(i for i, line in enumerate(shown) if "^" in line)
@@ -95,16 +95,16 @@ def test_long_rows_are_folded_and_the_caret_follows() -> None:
 
 def test_of_a_huge_message_the_surroundings_are_shown() -> None:
     key, payload = poison(order())["oversize"]
-    shown = list(pointing.lines(payload or b"", fault_of("orders", key, payload or b""), 100))
-    assert len("".join(shown)) < 4 * pointing.AROUND
+    shown = list(fault_location.lines(payload or b"", fault_of("orders", key, payload or b""), 100))
+    assert len("".join(shown)) < 4 * fault_location.AROUND
     assert shown[0].endswith("bytes before")
     assert any("bytes too many" in line for line in shown)
 
 
 def test_bytes_that_are_no_text_are_dumped_with_the_fault_marked() -> None:
     payload = b'{"city": "' + "서울".encode("euc-kr") + b'"}' + b" " * 400
-    fault = pointing.locate("bad_encoding", None, "", payload)
-    shown = list(pointing.lines(payload, fault, 80))
+    fault = fault_location.locate("bad_encoding", None, "", payload)
+    shown = list(fault_location.lines(payload, fault, 80))
     assert shown[0].startswith("00000000  7b 22 63 69 74 79 22 3a 20 22 bc ad bf ef 22 7d  |")
     assert shown[1] == " " * (10 + 3 * 10) + "^^ not UTF-8: invalid start byte"
     assert shown[-1].endswith("bytes behind")
@@ -112,7 +112,7 @@ def test_bytes_that_are_no_text_are_dumped_with_the_fault_marked() -> None:
 
 def test_a_fault_at_the_very_end_is_marked_behind_the_text() -> None:
     payload = b'{"v": 1'
-    shown = list(pointing.lines(payload, fault_of("orders", b"1", payload), 80))
+    shown = list(fault_location.lines(payload, fault_of("orders", b"1", payload), 80))
     assert shown == ['{"v": 1', "       ^ it ends here, too early"]
 
 
@@ -122,10 +122,10 @@ def test_a_fault_at_the_very_end_is_marked_behind_the_text() -> None:
     st.sampled_from([None, "amount"]),
 )
 def test_anything_can_be_shown(payload: bytes, reason: str, field: str | None) -> None:
-    fault = pointing.locate(reason, field, "(byte 7)", payload)
-    shown = list(pointing.lines(payload, fault, 60))
+    fault = fault_location.locate(reason, field, "(byte 7)", payload)
+    shown = list(fault_location.lines(payload, fault, 60))
     assert all(line.isprintable() for line in shown)
-    assert pointing.plain(payload).isprintable()
+    assert fault_location.plain(payload).isprintable()
 
 
 @given(
@@ -142,5 +142,5 @@ def test_anything_can_be_shown(payload: bytes, reason: str, field: str | None) -
 )
 def test_members_are_found(value: dict[str, object], indent: int | None) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    found = {name: json.loads(text[a:b]) for name, (a, b) in pointing.members(text).items()}
+    found = {name: json.loads(text[a:b]) for name, (a, b) in fault_location.members(text).items()}
     assert found == value

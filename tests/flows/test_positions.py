@@ -11,17 +11,18 @@ import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from confluent_kafka.cimpl import NewTopic
-from processes import Ingest, publish, wait_until
-from samples import Message, message, order
 
-from shop import kafka, probes, topics
+from jangteo.cli import doctor_probes, topics
+from jangteo.stack.consistency import check
+from shop import kafka
 from shop.clock import utc_now
-from shop.consistency import check
 from shop.errors import ExitCode
-from shop.model import GROUPS
+from shop.events import GROUPS
+from shop.ingest_progress import ProgressReader, TopicProgress
 from shop.postgres import Connection
-from shop.progress import ProgressReader, TopicProgress
 from shop.settings import Settings
+from tests.support.event_samples import Message, message, order
+from tests.support.ingest_processes import Ingest, publish, wait_until
 
 pytestmark = pytest.mark.usefixtures("topics")
 
@@ -251,7 +252,7 @@ def test_messages_removed_unread_stop_the_ingest_until_the_loss_is_accepted(
         assert "were removed before they were read" in alarm
         assert "jangteo topics accept-loss orders" in alarm
     assert counts(pg)["next"] == 60
-    assert any("removed before" in f.text for f in probes.kafka_cluster(settings))
+    assert any("removed before" in f.text for f in doctor_probes.kafka_cluster(settings))
 
     def accept(*options: str) -> int:
         return topics_command(settings, "accept-loss", "orders", *options)
@@ -301,7 +302,7 @@ def test_a_stranger_in_the_group_is_shown_everywhere(
             wait_until(lambda: not stranger.poll(0.2) and bool(stranger.assignment()), "it joined")
             publish(settings, "orders", orders(1_001, 120))
             wait_until(lambda: bool(seen(settings).lag), "what it has is not stored")
-            found = probes.kafka_cluster(settings)
+            found = doctor_probes.kafka_cluster(settings)
             assert any(f.level == "wrong" and "not an ingest of this shop" in f.text for f in found)
             assert not any("\x1b" in f.text for f in found)
             assert topics_command(settings, "describe", "--json", "orders") == 0

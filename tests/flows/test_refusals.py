@@ -7,23 +7,32 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from processes import wait_until
-from samples import NOW, message, order, orders_batch, poison, product, raw_batch, user
 
 from flows import sink
+from flows.aggregates import fold_batch
 from flows.batch import Batch, RawBatch
 from flows.decode import decode_batch
-from flows.lane import Lane
-from flows.spend import fold_batch
-from flows.store import Store
-from flows.tally import POSTGRES, Tally
+from flows.in_flight import InFlightWindow
+from flows.metrics import POSTGRES, IngestMetrics
+from flows.transaction import Store
+from jangteo.stack.consistency import check
 from shop import postgres
 from shop import settings as shop_settings
-from shop.consistency import check
+from shop.events import MAX_KRW
 from shop.ids import EPOCH, MAX_ID
-from shop.model import MAX_KRW
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.event_samples import (
+    NOW,
+    message,
+    order,
+    orders_batch,
+    poison,
+    product,
+    raw_batch,
+    user,
+)
+from tests.support.ingest_processes import wait_until
 
 WINDOW_S = 300
 TOPICS = ("orders", "users", "products")
@@ -34,8 +43,8 @@ class Ingesting:
 
     def __init__(self, settings: Settings, topic: str) -> None:
         self.stop = threading.Event()
-        self.tally = Tally()
-        self._lane = Lane(self.stop)
+        self.tally = IngestMetrics()
+        self._lane = InFlightWindow(self.stop)
         self._writer = sink.Writer(
             Store(topic, window_s=WINDOW_S), settings.postgres, self._lane, self.tally
         )
@@ -460,7 +469,7 @@ OURS = {
 
 
 def test_a_constraint_is_added_only_with_what_decoding_holds_it_against(pg: Connection) -> None:
-    """A new constraint of ours must be implied by `shop.model`, or good messages wait for ever."""
+    """A new constraint of ours must be implied by `shop.events`, or good messages wait for ever."""
     for table, names in OURS.items():
         rows = pg.execute(
             "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype <> 'n'",

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import NOW, order
 
-from flows import spend
+from flows import aggregates
 from flows.decode import INDEX
 from shop.clock import UTC
-from shop.model import SCHEMAS, Order, as_row
-from shop.tumbling import window_start
+from shop.events import SCHEMAS, Order, as_row
+from shop.spend_windows import window_start
+from tests.support.event_samples import NOW, order
 
 orders = st.lists(
     st.builds(
@@ -53,7 +53,7 @@ def test_effects_are_the_sums_of_the_orders(events: list[Order], window_s: int, 
                 sums[0] += sign
                 sums[1] += sign * o.amount
             products[o.product_id] += sign
-    found = spend.effects(spend.contributions(frame(events), sign), window_s)
+    found = aggregates.effects(aggregates.contributions(frame(events), sign), window_s)
     columns = ("window_start", "user_id", "orders", "spend")
     assert found.windows.select(columns).rows() == [
         (*key, *sums) for key, sums in sorted(windows.items())
@@ -75,5 +75,5 @@ def test_windows_are_aligned_to_the_epoch_before_it_too() -> None:
 
 def test_only_lone_first_revisions_go_straight_into_the_table() -> None:
     rows = frame([order(1), order(2), order(2, rev=2), order(3, rev=3), order(4), order(4)])
-    assert spend.first_revisions(rows).to_list() == [True, False, False, False, False, False]
-    assert spend.first_revisions(rows[:2]).to_list() == [True, True]
+    assert aggregates.first_revisions(rows).to_list() == [True, False, False, False, False, False]
+    assert aggregates.first_revisions(rows[:2]).to_list() == [True, True]

@@ -9,7 +9,17 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samples import (
+
+from flows.aggregates import fold_batch
+from flows.batch import Batch, RawBatch
+from flows.decode import decode_batch
+from flows.transaction import BatchOutcome, OffsetGapError, Store, TooManyRejectsError
+from jangteo.stack.consistency import check
+from shop import postgres
+from shop.events import Event, Order
+from shop.postgres.dead_letters import KEPT_DETAIL_BYTES, KEPT_KEY_BYTES, KEPT_PAYLOAD_BYTES
+from shop.settings import Settings
+from tests.support.event_samples import (
     NOW,
     Message,
     changed,
@@ -21,16 +31,6 @@ from samples import (
     raw_batch,
     user,
 )
-
-from flows.batch import Batch, RawBatch
-from flows.decode import decode_batch
-from flows.spend import fold_batch
-from flows.store import OffsetGapError, Outcome, Store, TooManyRejectsError
-from shop import postgres
-from shop.consistency import check
-from shop.deadletters import KEPT_DETAIL_BYTES, KEPT_KEY_BYTES, KEPT_PAYLOAD_BYTES
-from shop.model import Event, Order
-from shop.settings import Settings
 
 WINDOW_S = 300
 
@@ -61,7 +61,7 @@ def batch_of(raw: RawBatch) -> Batch:
     return fold_batch(batch, window_s=WINDOW_S) if raw.topic == "orders" else batch
 
 
-def apply(conn: postgres.Connection, raw: RawBatch, **options: int) -> Outcome:
+def apply(conn: postgres.Connection, raw: RawBatch, **options: int) -> BatchOutcome:
     return store_for(conn, raw.topic, **options).apply(conn, batch_of(raw))
 
 
@@ -83,7 +83,7 @@ def test_a_batch_is_stored_with_its_spend_counters_and_offsets(conn: postgres.Co
     register(conn)
     later = NOW + timedelta(seconds=WINDOW_S)
     raw = orders_batch([order(1), order(2, quantity=3), order(3, ordered_at=later)])
-    assert apply(conn, raw) == Outcome(stored=3)
+    assert apply(conn, raw) == BatchOutcome(stored=3)
     assert ledger(conn) == {0: (3, 3, 0, 0)}
     windows = "SELECT orders, spend FROM user_spend_windows ORDER BY window_start"
     assert fetch(conn, windows) == [(2, 5_000), (1, 2_000)]
@@ -98,7 +98,7 @@ def test_the_same_batch_again_changes_nothing(conn: postgres.Connection) -> None
     register(conn)
     raw = orders_batch([order(1), order(2)])
     apply(conn, raw)
-    assert apply(conn, raw) == Outcome(trimmed=2)
+    assert apply(conn, raw) == BatchOutcome(trimmed=2)
     assert ledger(conn) == {0: (2, 2, 0, 0)}
     assert check(conn) == []
 
@@ -107,7 +107,7 @@ def test_a_batch_that_overlaps_what_is_applied_is_trimmed(conn: postgres.Connect
     register(conn)
     apply(conn, orders_batch([order(1), order(2)]))
     overlap = orders_batch([order(2), order(3), order(4)], start=1)
-    assert apply(conn, overlap) == Outcome(stored=2, trimmed=1)
+    assert apply(conn, overlap) == BatchOutcome(stored=2, trimmed=1)
     assert ledger(conn) == {0: (4, 4, 0, 0)}
     assert check(conn) == []
 
@@ -129,16 +129,18 @@ def test_a_topic_made_anew_begins_again_without_doubling(conn: postgres.Connecti
     register(conn, log_id="log-2")
     apply(conn, orders_batch([order(1), order(2)]))
     again = orders_batch([order(2), order(3)], log_id="log-2")
-    assert apply(conn, again) == Outcome(stored=1, ignored=1)
+    assert apply(conn, again) == BatchOutcome(stored=1, ignored=1)
     assert fetch(conn, "SELECT count(*) FROM orders") == [(3,)]
     assert check(conn) == []
 
 
 def test_duplicates_within_and_across_batches_are_ignored(conn: postgres.Connection) -> None:
     register(conn)
-    assert apply(conn, orders_batch([order(1), order(1), order(2)])) == Outcome(stored=2, ignored=1)
+    assert apply(conn, orders_batch([order(1), order(1), order(2)])) == BatchOutcome(
+        stored=2, ignored=1
+    )
     again = orders_batch([order(2), order(3)], start=3)
-    assert apply(conn, again) == Outcome(stored=1, ignored=1)
+    assert apply(conn, again) == BatchOutcome(stored=1, ignored=1)
     assert ledger(conn) == {0: (5, 3, 0, 2)}
     assert check(conn) == []
 
@@ -164,7 +166,7 @@ def test_a_later_revision_takes_the_amount_back_from_its_window(
     register(conn)
     apply(conn, orders_batch([order(1), order(2)]))
     gone = order(1, rev=2, status=status, updated_at=NOW + timedelta(hours=3))
-    assert apply(conn, orders_batch([gone], start=2)) == Outcome(stored=1)
+    assert apply(conn, orders_batch([gone], start=2)) == BatchOutcome(stored=1)
     assert fetch(conn, "SELECT orders, spend FROM user_spend_windows") == [(1, 2_000)]
     assert fetch(conn, "SELECT status, rev FROM orders WHERE order_id = 1") == [(status, 2)]
     assert check(conn) == []
@@ -173,7 +175,7 @@ def test_a_later_revision_takes_the_amount_back_from_its_window(
 def test_a_revision_that_arrives_before_the_order_wins(conn: postgres.Connection) -> None:
     register(conn)
     apply(conn, orders_batch([order(1, rev=2, status="CANCELLED")]))
-    assert apply(conn, orders_batch([order(1)], start=1)) == Outcome(ignored=1)
+    assert apply(conn, orders_batch([order(1)], start=1)) == BatchOutcome(ignored=1)
     assert fetch(conn, "SELECT status FROM orders") == [("CANCELLED",)]
     assert fetch(conn, "SELECT order_count, last_ordered_at FROM users") == [(0, NOW)]
     assert check(conn) == []
@@ -204,7 +206,7 @@ def test_rejects_are_put_aside_with_their_bytes_and_the_rest_is_stored(
     for i, bad in enumerate(kinds.values()):
         messages += [bad, message("orders", order(i + 1))]
     outcome = apply(conn, raw_batch("orders", messages))
-    assert outcome == Outcome(stored=len(kinds), rejected=len(kinds))
+    assert outcome == BatchOutcome(stored=len(kinds), rejected=len(kinds))
     rows = fetch(
         conn,
         'SELECT "offset", reason, key, payload, detail FROM rejected_messages ORDER BY "offset"',
@@ -238,9 +240,9 @@ def test_an_event_fills_in_the_stub_that_an_order_made(
     event = user() if topic == "users" else product()
     other = (user if topic == "users" else product)(name="later")
     first = raw_batch(topic, [message(topic, event), message(topic, event)])
-    assert apply(conn, first) == Outcome(stored=1, ignored=1)
+    assert apply(conn, first) == BatchOutcome(stored=1, ignored=1)
     again = raw_batch(topic, [message(topic, event), message(topic, other)], start=2)
-    assert apply(conn, again) == Outcome(ignored=1, rejected=1)
+    assert apply(conn, again) == BatchOutcome(ignored=1, rejected=1)
     assert fetch(conn, f"SELECT name, created_at, order_count FROM {topic}") == [
         (event.name, NOW, 1)
     ]
@@ -264,19 +266,19 @@ def test_a_zombie_changes_nothing(conn: postgres.Connection, settings: Settings)
     with postgres.connect(settings.postgres, "other") as other:
         store_for(other)
         with other.transaction():
-            assert store_for(other).apply(other, batch_of(raw)) == Outcome(stored=2)
+            assert store_for(other).apply(other, batch_of(raw)) == BatchOutcome(stored=2)
             conn.execute("SET lock_timeout = '200ms'")
             conn.commit()
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 apply(conn, raw)
-    assert apply(conn, raw) == Outcome(trimmed=2)
+    assert apply(conn, raw) == BatchOutcome(trimmed=2)
     assert check(conn) == []
 
 
 def test_an_unknown_version_among_good_ones_spares_them(conn: postgres.Connection) -> None:
     register(conn)
     raw = raw_batch("orders", [(b"7", changed(order(1), v=9)), message("orders", order(2))])
-    assert apply(conn, raw) == Outcome(stored=1, rejected=1)
+    assert apply(conn, raw) == BatchOutcome(stored=1, rejected=1)
 
 
 # -- any history -----------------------------------------------------------------------------
@@ -387,9 +389,9 @@ def test_a_used_id_is_found_among_many_that_are_new(conn: postgres.Connection) -
     apply(conn, orders_batch([order(i) for i in range(1, 101)]))
     stolen = [order(i, user_id=8) if i == 150 else order(i) for i in range(101, 201)]
     stolen[10] = order(5, user_id=9)
-    assert apply(conn, orders_batch(stolen, start=100)) == Outcome(stored=99, rejected=1)
+    assert apply(conn, orders_batch(stolen, start=100)) == BatchOutcome(stored=99, rejected=1)
     assert [offset for offset, *_ in rejected(conn)] == [110]
-    assert apply(conn, orders_batch([order(500)], start=200)) == Outcome(stored=1)
+    assert apply(conn, orders_batch([order(500)], start=200)) == BatchOutcome(stored=1)
     assert check(conn) == []
 
 

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import Ingest, publish, wait_caught_up, wait_until
-from samples import message, order, product, user
-from surroundings import ENVIRONMENT, polluted
 
 from shop.clock import utc_now
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.event_samples import message, order, product, user
+from tests.support.ingest_processes import Ingest, publish, wait_caught_up, wait_until
+from tests.support.surroundings import ENVIRONMENT, polluted
 
 pytestmark = pytest.mark.usefixtures("topics")
 

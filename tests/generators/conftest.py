@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from generating import Process
+from tests.support.generator_processes import Process
 
 
 @pytest.fixture

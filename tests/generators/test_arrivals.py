@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators import arrivals
-from generators.streams import stream
+from generators.behaviour import arrivals
+from generators.random_streams import stream
 
 
 class Time:

@@ -11,16 +11,17 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-from generating import NOW, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators import cache_worker, segments
-from generators.cache_worker import CacheWorker
-from shop import cache
+from generators.behaviour import cache_segments
+from generators.cache import worker as cache_worker
+from generators.cache.worker import CacheWorker
 from shop.clock import utc_now
 from shop.postgres import Connection
+from shop.redis import cache
 from shop.settings import Settings
+from tests.support.generator_processes import NOW, wait_until
 
 Start = Callable[..., Any]
 
@@ -333,12 +334,12 @@ def test_once_says_in_one_line_what_is_wrong(
 
 @given(
     st.integers(1, 2_000),
-    st.sampled_from([segments.PURCHASER_SHARE, segments.POPULAR_SHARE]),
+    st.sampled_from([cache_segments.PURCHASER_SHARE, cache_segments.POPULAR_SHARE]),
     st.integers(0, 3_000),
     st.integers(0, 3_000),
 )
 def test_fill(size: int, share: float, first: int, second: int):
-    a, b = segments.fill(size, share, range(first), range(second))
+    a, b = cache_segments.fill(size, share, range(first), range(second))
     assert len(a) + len(b) == min(size, first + second)
     wanted = round(size * share)
     if first >= wanted and second >= size - wanted:

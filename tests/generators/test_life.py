@@ -9,29 +9,37 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-from generating import NOW, cached_product, cached_user, read_topic, wait_until
 
-from generators import behaviour, life, scenario_control
-from generators.behaviour import Customers
-from generators.encoding import encode_frame
-from generators.life import PENDING, Life
-from generators.scenarios import NONE
-from generators.streams import stream
-from shop import cache
+from generators.behaviour import order_events
+from generators.behaviour.order_events import Customers
+from generators.publishing import order_lifecycle
+from generators.publishing.encoding import encode_frame
+from generators.publishing.order_lifecycle import PENDING, OrderLifecycle
+from generators.random_streams import stream
+from generators.scenarios import control
+from generators.scenarios.timetable import NONE
 from shop.clock import utc_now
-from shop.model import Order, decode
+from shop.events import Order, decode
+from shop.redis import cache
 from shop.settings import Settings
+from tests.support.generator_processes import (
+    NOW,
+    cached_product,
+    cached_user,
+    read_topic,
+    wait_until,
+)
 
 Start = Callable[..., Any]
-GOODS = behaviour.goods([cached_product(i) for i in range(1, 21)])
+GOODS = order_events.goods([cached_product(i) for i in range(1, 21)])
 N = 1_000
 
 
 def some_orders() -> Any:
     who = Customers(np.arange(1, N + 1), np.zeros(N, np.int64), np.full(N, 1_990, np.int64))
-    return behaviour.orders(
-        stream(1, "orders").random((N, behaviour.DRAWS)), np.arange(1, N + 1), who,
-        behaviour.menu(GOODS), at_us=np.full(N, int(NOW.timestamp()) * 10**6), year=2026,
+    return order_events.orders(
+        stream(1, "orders").random((N, order_events.DRAWS)), np.arange(1, N + 1), who,
+        order_events.menu(GOODS), at_us=np.full(N, int(NOW.timestamp()) * 10**6), year=2026,
     )  # fmt: skip
 
 
@@ -39,8 +47,8 @@ def test_what_is_planned_becomes_due_and_stays_until_it_is_published(redis_clien
     now = [NOW]
     disappointed: list[int] = []
 
-    def started() -> Life:
-        return Life(
+    def started() -> OrderLifecycle:
+        return OrderLifecycle(
             redis_client,
             stream(1, "life"),
             clock=lambda: now[0],
@@ -74,7 +82,7 @@ def test_what_is_planned_becomes_due_and_stays_until_it_is_published(redis_clien
 
 def test_acknowledged_revisions_are_removed(redis_client: redis.Redis):
     now = NOW + timedelta(days=60)
-    lives = Life(
+    lives = OrderLifecycle(
         redis_client, stream(1, "life"), clock=lambda: now, monotonic=iter(range(99)).__next__
     )
     lives.plan(some_orders(), GOODS, NONE)
@@ -86,8 +94,8 @@ def test_acknowledged_revisions_are_removed(redis_client: redis.Redis):
 
 
 def test_a_full_set_takes_no_more(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(life, "MOST", 10)
-    lives = Life(
+    monkeypatch.setattr(order_lifecycle, "MOST", 10)
+    lives = OrderLifecycle(
         redis_client, stream(1, "life"), clock=lambda: NOW, monotonic=iter(range(99)).__next__
     )
     lives.plan(some_orders(), GOODS, NONE)
@@ -109,7 +117,7 @@ def test_the_generator_publishes_orders_and_later_their_cancellations(
         [cached_product(i, popular=i % 3 > 0, orders=i) for i in range(1, 51)],
         lambda version, replaced: cache.CacheMeta(version=version, refreshed_at=utc_now()),
     )
-    scenario_control.start(redis_client, "live_commerce", utc_now())
+    control.start(redis_client, "live_commerce", utc_now())
     make = ("--rate", "1000", "--limit", "400")
     assert start("generators.orders", *make, "--speed", "200000").popen.wait(60) == 0
     planned = redis_client.zcard(PENDING)

@@ -10,15 +10,15 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-from generating import NOW, cached_user
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators import propensity
-from generators.buyers import Buyers
-from generators.segments import PURCHASER_SHARE, fill
-from generators.streams import stream
-from shop.cache import CachedUser
+from generators.behaviour import propensity
+from generators.behaviour.cache_segments import PURCHASER_SHARE, fill
+from generators.live.buyers import Buyers
+from generators.random_streams import stream
+from shop.redis.cache import CachedUser
+from tests.support.generator_processes import NOW, cached_user
 
 M = propensity.CDNOW
 

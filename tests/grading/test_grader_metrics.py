@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from shop import metrics
+from shop import metrics_endpoint
 from shop.clock import UTC
 from shop.settings import Settings
 
@@ -25,7 +25,7 @@ def test_a_grader_shows_its_runs_and_withdraws_when_it_ends(
 ) -> None:
     shop.user(1)
     shop.order(1, 100_000, datetime.now(UTC) - timedelta(days=1))
-    folder = settings.data_dir / metrics.FOLDER
+    folder = settings.data_dir / metrics_endpoint.FOLDER
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "grading.updater"], env=env, stderr=log)
     try:

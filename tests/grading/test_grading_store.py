@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from grading import reading, store
-from grading.policy import Grade, Policy, months_before
+from grading import customer_rows, store
 from grading.store import GradeRun, grade_users
 from shop import postgres
+from shop.grading_policy import Grade, GradePolicy, months_before
 from shop.postgres import Connection
 from shop.settings import Settings
 
@@ -110,7 +110,7 @@ def test_another_policy_grades_anew(shop: Any, grade: Callable[..., GradeRun]) -
     shop.user(1)
     shop.order(1, 100_000)
     grade()
-    grade(policy=Policy((Grade("WHITE", 0), Grade("BLACK", 100_000))))
+    grade(policy=GradePolicy((Grade("WHITE", 0), Grade("BLACK", 100_000))))
     assert shop.grades() == {1: "BLACK"}
     # The same instant twice: one row says from where to where.
     assert shop.history() == [(1, "BRONZE", "BLACK", 100_000)]
@@ -136,8 +136,8 @@ def test_orders_are_read_whole_whatever_the_size_of_a_part(
         (start, end),
     ).fetchall()
     for rows, bits in ((100, 3), (999, 1), (2_000_000, 9)):
-        monkeypatch.setattr(reading, "PART_ROWS", rows)
-        monkeypatch.setattr(reading, "BITS", bits)
+        monkeypatch.setattr(customer_rows, "PART_ROWS", rows)
+        monkeypatch.setattr(customer_rows, "BITS", bits)
         with conn.cursor() as cur:
             spend = store.read_spend(cur, start, end)
         assert spend.sort("user_id").rows() == expected

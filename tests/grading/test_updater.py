@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import redis
 
-from shop import cache, postgres
+from shop import postgres
 from shop.clock import UTC
+from shop.redis import cache
 from shop.settings import Settings
 
 Eventually = Callable[[Callable[[], object]], None]

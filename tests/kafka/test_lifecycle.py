@@ -10,16 +10,19 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
-from processes import publish, wait_until
-from samples import message, order
-from stage import Stage
 
-from shop import doctor, java, kafka, loss, postgres, topics
+from jangteo.cli import doctor, topics
+from jangteo.cli.topics import loss
+from jangteo.stack.kafka import java
+from jangteo.stack.kafka.cluster import Cluster
+from jangteo.stack.kafka.jars import TOOLS
+from shop import kafka, postgres
 from shop.clock import utc_now
 from shop.errors import ExitCode
-from shop.kafka_cluster import Cluster
-from shop.kafka_jars import TOOLS
 from shop.settings import Settings
+from tests.support.event_samples import message, order
+from tests.support.fault_stage import Stage
+from tests.support.ingest_processes import publish, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from console.model import Snapshot
-from console.record import Recorder
-from console.replay import Recording
-from shop import metrics
-from shop.informing import Informing
+from console.recording.recorder import Recorder
+from console.recording.recording import Recording
+from console.snapshot.model import Snapshot
+from jangteo.stack.supervisor import ProcessSpec, Supervisor
+from shop import metrics_endpoint
+from shop.best_effort import BestEffort
+from shop.process_status import ProcessState, read_snapshot
 from shop.settings import load
-from shop.supervisor import Process, State, Supervisor, read_snapshot
 
 
 @contextlib.contextmanager
@@ -48,12 +49,12 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     made.kill()
 
 
-SLEEPER = Process("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], {})
+SLEEPER = ProcessSpec("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], {})
 
 
 def test_each_of_two_reports_comes_once() -> None:
     said: list[str] = []
-    writing = Informing("it", report=said.append)
+    writing = BestEffort("it", report=said.append)
 
     def fail() -> None:
         raise OSError(28, "No space left on device")
@@ -75,7 +76,7 @@ def test_a_data_directory_that_cannot_be_written_costs_status_and_log(
     said = supervisor.poll()
     assert len(said) == 1
     assert "cannot write processes.json" in said[0]
-    assert [s.state for s in supervisor.snapshot()] == [State.RUNNING.value]
+    assert [s.state for s in supervisor.snapshot()] == [ProcessState.RUNNING.value]
     (tmp_path / "data").unlink()
     supervisor.write_snapshot(force=True)
     assert [s.name for s in read_snapshot(tmp_path / "data")] == ["sleeper"]
@@ -89,14 +90,14 @@ def test_a_process_that_cannot_be_started_is_tried_again(supervisor: Supervisor)
         supervisor.start(SLEEPER)
         said = supervisor.poll()
     assert any("cannot be started" in text for text in said)
-    assert supervisor.snapshot()[0].state == State.BACKOFF.value
+    assert supervisor.snapshot()[0].state == ProcessState.BACKOFF.value
     wait_until(lambda: bool(supervisor.poll()))
-    assert supervisor.snapshot()[0].state == State.RUNNING.value
+    assert supervisor.snapshot()[0].state == ProcessState.RUNNING.value
 
 
 def test_a_metrics_endpoint_out_of_descriptors_answers_later(tmp_path: Path) -> None:
     settings = load({"JANGTEO_DATA_DIR": str(tmp_path)}, use_stack=False)
-    endpoint = metrics.start("test", CollectorRegistry(), settings)
+    endpoint = metrics_endpoint.start("test", CollectorRegistry(), settings)
     assert endpoint is not None
     try:
         with socket.socket() as visitor:

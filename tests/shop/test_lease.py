@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shop import lease, postgres
+from shop import node_lease, postgres
 from shop.errors import UnreachableError, UsageError
 from shop.ids import EPOCH_MS, IdGenerator, time_of
-from shop.lease import HISTORY_NODE, LIVE_NODES, SEED_NODE, LeaseLostError, NodeLease, holders
+from shop.node_lease import HISTORY_NODE, LIVE_NODES, SEED_NODE, LeaseLostError, NodeLease, holders
 from shop.postgres import Connection
 from shop.settings import PostgresSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
-from shop import lease, log, settings
+from shop import node_lease as lease, log, settings
 log.configure("holder")
 held = lease.NodeLease(settings.load(use_stack=False).postgres, "orders", named=True)
 held.take()
@@ -36,7 +36,7 @@ held.release()
 
 @contextmanager
 def held(where: PostgresSettings, name: str = "orders", **options: object) -> Iterator[NodeLease]:
-    with lease.leased(where, name, **options) as made:
+    with node_lease.leased(where, name, **options) as made:
         assert made is not None
         yield made
 
@@ -184,7 +184,9 @@ def test_no_id_is_made_beyond_what_is_reserved_nor_after_the_lease(
         with pytest.raises(LeaseLostError, match="reserved"):
             mine.ids.at(np.array([ceiling]))
         assert mine.ids.at(np.array([ceiling - 1])).tolist()[0] > before
-        seconds[0] += lease.TTL_S - lease.MARGIN_S  # a suspended machine, a stopped process
+        seconds[0] += (
+            node_lease.TTL_S - node_lease.MARGIN_S
+        )  # a suspended machine, a stopped process
         assert "lease" in mine.trouble
         with pytest.raises(LeaseLostError):
             mine.ids()
@@ -197,7 +199,7 @@ def test_no_id_is_made_beyond_what_is_reserved_nor_after_the_lease(
 def test_a_zombie_that_lost_its_lease_takes_another(
     settings: Settings, pg: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.05)
+    monkeypatch.setattr(node_lease, "RENEW_EVERY_S", 0.05)
     with held(settings.postgres) as mine:
         made = mine.ids()
         pg.execute("UPDATE node_leases SET holder = 'another', host = 'elsewhere' WHERE node = 0")
@@ -235,7 +237,7 @@ def test_postgresql_away_is_waited_for_or_said(settings: Settings, env: dict[str
 
 def test_a_database_without_leases_says_what_to_do(settings: Settings, pg: Connection) -> None:
     pg.execute("DROP TABLE node_leases")
-    with pytest.raises(lease.JangteoError, match="jangteo init"):
+    with pytest.raises(node_lease.JangteoError, match="jangteo init"):
         NodeLease(settings.postgres, "orders").take()
 
 

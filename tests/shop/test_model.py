@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop import model
+from shop import events as shop_events
 from shop.clock import UTC
+from shop.events import MAX_KRW, Order, Product, Rejection, RejectReason, User, decode, encode
 from shop.ids import EPOCH, MAX_ID, make_id
-from shop.model import MAX_KRW, Order, Product, Rejection, RejectReason, User, decode, encode
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
 
@@ -70,8 +70,8 @@ def orders(draw: st.DrawFn) -> Order:
         unit_price=unit_price,
         discount=discount,
         amount=quantity * unit_price - discount,
-        payment_method=draw(st.sampled_from(model.PAYMENT_METHODS)),  # type: ignore[arg-type]  # the strategy is wider than the literal
-        status=draw(st.sampled_from(model.ORDER_STATUSES)),  # type: ignore[arg-type]  # the strategy is wider than the literal
+        payment_method=draw(st.sampled_from(shop_events.PAYMENT_METHODS)),  # type: ignore[arg-type]  # the strategy is wider than the literal
+        status=draw(st.sampled_from(shop_events.ORDER_STATUSES)),  # type: ignore[arg-type]  # the strategy is wider than the literal
         scenario=draw(st.none() | _slugs),
         ordered_at=ordered_at,
         updated_at=draw(_instants),
@@ -86,20 +86,22 @@ events = st.one_of(
 
 
 @given(events)
-def test_what_is_encoded_is_decoded_the_same(pair: tuple[str, model.Event]) -> None:
+def test_what_is_encoded_is_decoded_the_same(pair: tuple[str, shop_events.Event]) -> None:
     topic, event = pair
-    assert decode(topic, model.key_of(topic, event), encode(event), now=NOW) == event
+    assert decode(topic, shop_events.key_of(topic, event), encode(event), now=NOW) == event
 
 
 @given(events)
-def test_the_row_fits_the_schema(pair: tuple[str, model.Event]) -> None:
+def test_the_row_fits_the_schema(pair: tuple[str, shop_events.Event]) -> None:
     topic, event = pair
-    frame = pl.DataFrame([model.as_row(event)], schema=model.SCHEMAS[topic])
-    assert frame.row(0, named=True) == model.as_row(event)
+    frame = pl.DataFrame([shop_events.as_row(event)], schema=shop_events.SCHEMAS[topic])
+    assert frame.row(0, named=True) == shop_events.as_row(event)
 
 
 @given(events, st.data())
-def test_a_cut_message_is_bad_json(pair: tuple[str, model.Event], data: st.DataObject) -> None:
+def test_a_cut_message_is_bad_json(
+    pair: tuple[str, shop_events.Event], data: st.DataObject
+) -> None:
     topic, event = pair
     payload = encode(event)
     cut = payload[: data.draw(st.integers(1, len(payload) - 1))]
@@ -108,14 +110,14 @@ def test_a_cut_message_is_bad_json(pair: tuple[str, model.Event], data: st.DataO
     assert e.value.reason in (RejectReason.BAD_JSON, RejectReason.BAD_ENCODING)
 
 
-@given(st.sampled_from(list(model.TOPICS)), st.none() | st.binary(max_size=20), st.binary())
+@given(st.sampled_from(list(shop_events.TOPICS)), st.none() | st.binary(max_size=20), st.binary())
 def test_any_bytes_are_an_event_or_a_rejection(topic: str, key: bytes, payload: bytes) -> None:
     with pytest.raises(Rejection):
         decode(topic, key, payload, now=NOW)
 
 
 @given(
-    st.sampled_from(list(model.TOPICS)),
+    st.sampled_from(list(shop_events.TOPICS)),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -170,7 +172,7 @@ _DEEP = b"[" * 100_000
 WRONG: list[tuple[RejectReason, str | None, str, bytes | None, bytes | None]] = [
     (RejectReason.EMPTY, None, "orders", b"7", None),
     (RejectReason.EMPTY, None, "orders", b"7", b""),
-    (RejectReason.OVERSIZE, None, "orders", b"7", b" " * (model.MAX_MESSAGE_BYTES + 1)),
+    (RejectReason.OVERSIZE, None, "orders", b"7", b" " * (shop_events.MAX_MESSAGE_BYTES + 1)),
     (RejectReason.NULL_KEY, None, "orders", None, _order()),
     (RejectReason.KEY_MISMATCH, "user_id", "orders", b"8", _order()),
     (RejectReason.KEY_MISMATCH, "user_id", "orders", b"07", _order()),
@@ -313,5 +315,5 @@ def test_unknown_fields_are_for_later_versions_to_use() -> None:
 
 
 def test_an_event_may_be_dated_a_day_ahead_and_no_more() -> None:
-    edge = (NOW + model.MAX_FUTURE).isoformat()
+    edge = (NOW + shop_events.MAX_FUTURE).isoformat()
     assert decode("orders", b"7", _order(ordered_at=edge), now=NOW)

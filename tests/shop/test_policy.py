@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shop import policy, postgres
+from shop import grading_policy, postgres
 from shop import settings as shop_settings
 from shop.clock import UTC
 from shop.errors import UsageError
-from shop.policy import POLICY, Grade, Policy, months_before
+from shop.grading_policy import POLICY, Grade, GradePolicy, months_before
 from shop.postgres import Connection
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,14 +54,14 @@ def test_a_policy_that_cannot_be_meant_is_refused(
     grades: tuple[Grade, ...], months: int, words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        Policy(grades, months)
+        GradePolicy(grades, months)
 
 
 def test_a_policy_survives_being_written_down(tmp_path: Path) -> None:
-    ours = Policy((Grade("새싹", 0), Grade("나무", 300_000)), months=12)
+    ours = GradePolicy((Grade("새싹", 0), Grade("나무", 300_000)), months=12)
     path = tmp_path / "policy.json"
     path.write_text(ours.as_json(), encoding="utf-8")
-    assert policy.load(str(path)) == ours
+    assert grading_policy.load(str(path)) == ours
     assert shop_settings.load({"GRADE_POLICY": f" {path} "}, use_stack=False).grade_policy == ours
     assert shop_settings.load({}, use_stack=False).grade_policy is POLICY
 
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_policy_is_named_in_one_line(
     path = tmp_path / "policy.json"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=words) as refused:
-        policy.load(str(path))
+        grading_policy.load(str(path))
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -95,7 +95,7 @@ def test_a_file_that_is_no_policy_is_named_in_one_line(
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "none.json", "No such file"), (tmp_path, "directory")):
         with pytest.raises(UsageError, match=words):
-            policy.load(str(path))
+            grading_policy.load(str(path))
 
 
 def test_calendar_agrees_with_postgresql_on_every_day_of_eight_years(pg: Connection) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from shop import postgres
 from shop.errors import JangteoError, UnreachableError
-from shop.model import SCHEMAS
+from shop.events import SCHEMAS
 from shop.postgres import Connection
 from shop.settings import PostgresSettings, Settings
 

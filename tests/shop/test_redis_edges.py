@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from shop import cache, probes
+from jangteo.cli import doctor_probes
 from shop.errors import UsageError
-from shop.redis_url import check
+from shop.redis import cache
 from shop.settings import Settings
+from shop.settings.redis_url import check
 
 SECRET = "s3cr"
 UNUSABLE = [
@@ -74,7 +75,7 @@ def test_what_is_accepted_makes_a_client(url: str) -> None:
 
 def test_a_command_ends_with_2_and_one_line() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "shop.monitor", "--once"],
+        [sys.executable, "-m", "jangteo.cli.monitor", "--once"],
         env={"REDIS_URL": UNUSABLE[0]}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -92,14 +93,14 @@ def no_info(settings: Settings, redis_client: redis.Redis) -> Iterator[str]:
 
 
 def test_without_info_the_rest_is_shown(env: dict[str, str], no_info: str) -> None:
-    for module in (["shop.monitor", "--once"], ["console", "--once"]):
+    for module in (["jangteo.cli.monitor", "--once"], ["console", "--once"]):
         done = subprocess.run(
             [sys.executable, "-m", *module],
             env={**env, "REDIS_URL": no_info}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert "Traceback" not in done.stderr
         assert "permission" not in done.stdout
-    found = probes.redis_cache(settings_of(env, no_info))
+    found = doctor_probes.redis_cache(settings_of(env, no_info))
     assert found[0].level == "ok"
     assert "unknown" in found[0].text
 
@@ -116,12 +117,12 @@ def test_the_doctor_sees_a_policy_that_evicts(
     before = redis_client.config_get("maxmemory-policy")["maxmemory-policy"]
     try:
         redis_client.config_set("maxmemory-policy", "allkeys-lru")
-        wrong = [f for f in probes.redis_cache(settings) if f.subject == "eviction"]
+        wrong = [f for f in doctor_probes.redis_cache(settings) if f.subject == "eviction"]
         assert [f.level for f in wrong] == ["wrong"]
         assert "noeviction" in wrong[0].advice
     finally:
         redis_client.config_set("maxmemory-policy", before)
-    assert not [f for f in probes.redis_cache(settings) if f.subject == "eviction"]
+    assert not [f for f in doctor_probes.redis_cache(settings) if f.subject == "eviction"]
 
 
 @pytest.mark.parametrize("kind", ["string", "list", "foreign hash", "not text"])
@@ -142,7 +143,7 @@ def test_another_programs_keys_are_named(
             read(redis_client)
         assert "another program uses our keys" in cache.explain(refused.value)
     assert cache.heartbeats(redis_client) == []
-    found = probes.redis_cache(settings)
+    found = doctor_probes.redis_cache(settings)
     assert "wrong" in [f.level for f in found]
 
 

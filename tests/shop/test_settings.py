@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import pytest
 
-from shop import boot, stackfile
+from shop import boot_clock
 from shop.clock import UTC
 from shop.errors import UnreachableError, UsageError
-from shop.settings import LOGINS, Settings, load
-from shop.stackfile import Stack
+from shop.settings import LOGINS, Settings, load, stack_file
+from shop.settings.stack_file import RunningStack
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "deploy/.env.example").read_text(encoding="utf-8")
@@ -163,13 +163,13 @@ def test_language_follows_the_locale(env: dict[str, str], lang: str) -> None:
     assert bare(**env).lang == lang
 
 
-def _publish(data_dir: Path, pid: int | None = None, shift: str = "", **env: str) -> Stack:
+def _publish(data_dir: Path, pid: int | None = None, shift: str = "", **env: str) -> RunningStack:
     pid = pid or os.getpid()
-    started = boot.process_started(pid) or ""
+    started = boot_clock.process_started(pid) or ""
     now = datetime.now(UTC).isoformat()
-    stack = Stack(data_dir.absolute(), pid, started + shift, now, env)
+    stack = RunningStack(data_dir.absolute(), pid, started + shift, now, env)
     data_dir.mkdir(parents=True, exist_ok=True)
-    stackfile.publish(stack)
+    stack_file.publish(stack)
     return stack
 
 
@@ -184,28 +184,28 @@ def test_a_running_stack_is_found_from_below_from_afar_and_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published = _publish(tmp_path / "shop/.jangteo", POSTGRES_HOST="stack")
-    assert stackfile.find_stack() == published  # from a directory elsewhere
-    assert stackfile.find_stack(tmp_path / "shop/.jangteo") == published
-    assert stackfile.find_stack(tmp_path / "other") is None
+    assert stack_file.find_stack() == published  # from a directory elsewhere
+    assert stack_file.find_stack(tmp_path / "shop/.jangteo") == published
+    assert stack_file.find_stack(tmp_path / "other") is None
     _publish(tmp_path / "second")
-    assert stackfile.find_stack() is None  # two: which one?
+    assert stack_file.find_stack() is None  # two: which one?
     (tmp_path / "shop/deep").mkdir()
     monkeypatch.chdir(tmp_path / "shop/deep")
-    assert stackfile.find_stack() == published
-    stackfile.withdraw(published.data_dir)
-    stackfile.withdraw(tmp_path / "second")
-    assert stackfile.find_stack() is None
+    assert stack_file.find_stack() == published
+    stack_file.withdraw(published.data_dir)
+    stack_file.withdraw(tmp_path / "second")
+    assert stack_file.find_stack() is None
 
 
 def test_the_file_of_a_crashed_stack_is_not_believed(tmp_path: Path) -> None:
     _publish(tmp_path / "a", shift="1")  # the pid was given to another process since
     _publish(tmp_path / "b", pid=2**22 + 1)
-    assert stackfile.find_stack(tmp_path / "a") is None
-    assert stackfile.find_stack(tmp_path / "b") is None
+    assert stack_file.find_stack(tmp_path / "a") is None
+    assert stack_file.find_stack(tmp_path / "b") is None
     (tmp_path / "c").mkdir()
     for junk in ("", "{", "[]", '{"pid": "x"}', "\x00"):
         (tmp_path / "c/stack.json").write_text(junk)
-        assert stackfile.read_stack(tmp_path / "c") is None
+        assert stack_file.read_stack(tmp_path / "c") is None
 
 
 def test_the_stack_file_is_private(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def _documented() -> dict[str, str]:
 
 
 def _read_by_settings() -> set[str]:
-    source = (ROOT / "shop/settings.py").read_text(encoding="utf-8")
+    source = (ROOT / "shop/settings/__init__.py").read_text(encoding="utf-8")
     names = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', source))
     secrets = {"POSTGRES_PASSWORD", *LOGINS.values(), "KAFKA_SASL_PASSWORD", "REDIS_URL"}
     return (names | {f"{name}_FILE" for name in secrets}) - {"LC_ALL", "LC_MESSAGES"}

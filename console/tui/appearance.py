@@ -1,0 +1,178 @@
+"""How things look: glyphs, words, charts as text. Pure; knows no widget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+from console.rules import Phase, ShopHealth
+from console.sentences import in_korean
+from console.snapshot.model import Lag
+from console.snapshot.reading import ReadingState
+from console.tui.korean import KOREAN
+
+OK: Final = "$success"
+WARN: Final = "$warning"
+BAD: Final = "bold $error"
+DIM: Final = "$dim"
+BOLD: Final = "bold"
+ACCENT: Final = "$accent"
+BAR: Final = "$primary"
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Characters; each is one cell wide, and none has an emoji form."""
+
+    ok: str
+    warn: str
+    bad: str
+    unknown: str
+    full: str
+    empty: str
+    rule: str
+    dash: str
+    more: str
+    spark: str
+    """From nothing to full."""
+    rising: str
+    falling: str
+
+
+FINE: Final = Glyphs("●", "▲", "■", "○", "█", "·", "─", "—", "…", " ▁▂▃▄▅▆▇█", "▲", "▼")
+ASCII: Final = Glyphs("*", "!", "X", "?", "#", ".", "-", "-", ".", " .:-=+*#@", "^", "v")
+
+
+@dataclass(frozen=True)
+class Style:
+    """Language and glyphs."""
+
+    lang: Literal["en", "ko"] = "en"
+    ascii: bool = False
+
+    @property
+    def glyphs(self) -> Glyphs:
+        """The characters to draw with."""
+        return ASCII if self.ascii else FINE
+
+    def __call__(self, word: str) -> str:
+        """Return a word in the chosen language.
+
+        >>> Style("ko")("Cache"), Style("en")("Cache"), Style("ko")("no such word")
+        ('캐시', 'Cache', 'no such word')
+        """
+        return KOREAN.get(word, word) if self.lang == "ko" else word
+
+    def sentence(self, text: str) -> str:
+        """Return one of the console's sentences in the chosen language.
+
+        >>> Style("ko").sentence("orders is silent"), Style("en").sentence("orders is silent")
+        ('orders 응답 없음', 'orders is silent')
+        """
+        return _in_korean(text) if self.lang == "ko" else text
+
+
+@lru_cache(maxsize=2048)
+def _in_korean(text: str) -> str:
+    return in_korean(text, lambda word: KOREAN.get(word, word))
+
+
+def style_of_state(state: ReadingState) -> str:
+    """Return the style of a reading's state."""
+    return {ReadingState.OK: OK, ReadingState.STALE: WARN, ReadingState.DOWN: BAD}.get(state, DIM)
+
+
+def style_of_lag(lag: Lag) -> str:
+    """Return the style of a verdict."""
+    return {Lag.OK: OK, Lag.WARN: WARN, Lag.UNKNOWN: DIM}.get(lag, BAD)
+
+
+def style_of_health(health: ShopHealth) -> str:
+    """Return the style of the whole."""
+    return {ShopHealth.OK: OK, ShopHealth.DEGRADED: WARN, ShopHealth.UNREACHABLE: BAD}.get(
+        health, DIM
+    )
+
+
+def style_of_phase(phase: Phase) -> str:
+    """Return the style of the cache's countdown."""
+    styles = {Phase.WAITING: OK, Phase.REFRESHING: ACCENT, Phase.OVERDUE: WARN, Phase.FAILED: BAD}
+    return styles.get(phase, DIM)
+
+
+def mark(style: str, glyphs: Glyphs) -> str:
+    """Return the glyph that says the same as a style, for those who see no colours."""
+    return {OK: glyphs.ok, ACCENT: glyphs.ok, WARN: glyphs.warn, BAD: glyphs.bad}.get(
+        style, glyphs.unknown
+    )
+
+
+def bar(share: float, cells: int, glyphs: Glyphs) -> str:
+    """Draw a share from 0 to 1.
+
+    >>> bar(0.5, 4, ASCII), bar(-1, 2, ASCII), bar(7, 2, ASCII)
+    ('##..', '..', '##')
+    """
+    filled = min(cells, max(0, round(share * cells)))
+    return glyphs.full * filled + glyphs.empty * (cells - filled)
+
+
+def spark(points: Sequence[float | None], cells: int, rows: int, glyphs: Glyphs) -> list[str]:
+    """Draw a series as columns that stand on zero; what is unknown is left out.
+
+    Args:
+        points: oldest first; the newest is drawn to the right.
+        cells: width.
+        rows: height.
+        glyphs: to draw with.
+
+    Returns:
+        The lines, from the top.
+
+    >>> spark([0, 1, 2, 4, None], 6, 1, ASCII)
+    ['  :=@ ']
+    >>> spark([4, 8], 2, 2, ASCII)
+    [' @', '@@']
+    """
+    shown = list(points[-cells:]) if cells > 0 else []
+    highest = max((p for p in shown if p is not None), default=0.0)
+    steps = len(glyphs.spark) - 1
+    lines = []
+    for row in range(rows - 1, -1, -1):
+        line = " " * (cells - len(shown))
+        for point in shown:
+            level = 0.0 if not point or not highest else point / highest * rows * steps
+            here = min(steps, max(0, math.ceil(level) - row * steps))
+            line += glyphs.spark[here]
+        lines.append(line)
+    return lines
+
+
+# Of seven segments, as calculators have them: letters of ASCII alone, so that they are everywhere.
+_DIGITS: Final = {
+    "0": (" _ ", "| |", "|_|"),
+    "1": ("   ", "  |", "  |"),
+    "2": (" _ ", " _|", "|_ "),
+    "3": (" _ ", " _|", " _|"),
+    "4": ("   ", "|_|", "  |"),
+    "5": (" _ ", "|_ ", " _|"),
+    "6": (" _ ", "|_ ", "|_|"),
+    "7": (" _ ", "  |", "  |"),
+    "8": (" _ ", "|_|", "|_|"),
+    "9": (" _ ", "|_|", " _|"),
+}
+
+
+def digits(text: str) -> list[str]:
+    """Write a short text in three lines, its digits three cells wide and high.
+
+    >>> [row.rstrip() for row in digits("3.4 s")]
+    [' _', ' _|   |_|', ' _| .   |   s']
+    """
+    return [
+        " ".join(_DIGITS[c][row] if c in _DIGITS else c if row == 2 else " " for c in text)
+        for row in range(3)
+    ]

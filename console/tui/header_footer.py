@@ -1,0 +1,93 @@
+"""The lines above and below the panels: pure functions of a view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from console import rules
+from console.snapshot.model import SERVERS
+from console.text import width
+from console.tui import appearance
+from console.tui.view import Drawn, PanelView, Part, cell, content, state
+from shop.clock import KST
+
+
+@dataclass(frozen=True)
+class ConsoleStatus:
+    """What the console itself is doing.
+
+    Attributes:
+        interval: seconds between two snapshots.
+        recording: whether a file is written.
+        paused_s: since the view was frozen; None: it is not.
+        read_only: whether actions are refused.
+        replay: position, number of snapshots, playing; None: this is live.
+    """
+
+    interval: float = 1.0
+    recording: bool = False
+    paused_s: float | None = None
+    read_only: bool = False
+    replay: tuple[int, int, bool] | None = None
+
+
+def header(view: PanelView, status: ConsoleStatus) -> Drawn:
+    """Draw the two lines at the top: how all of it is, and each server."""
+    health, reasons = rules.health(view.snapshot)
+    style = appearance.style_of_health(health)
+    word = "all ok" if health is rules.ShopHealth.OK else health.value
+    first: list[Part] = [
+        (" JANGTEO ", "bold reverse"),
+        f" {view.snapshot.at.astimezone(KST):%H:%M:%S}  ",
+        (f"{appearance.mark(style, view.look.glyphs)} {view(word)}", style),
+        "  ",
+    ]
+    marks: list[Part] = []
+    if status.paused_s is not None:
+        seconds = int(status.paused_s)
+        marks += [(f" {view('PAUSED')} {seconds // 60:02}:{seconds % 60:02} ", "bold reverse"), " "]
+    if status.replay:
+        at, of, playing = status.replay
+        sign = ">" if playing else "||"
+        marks += [(f" {view('REPLAY')} {sign} {at}/{of} ", "bold reverse"), " "]
+    if status.read_only:
+        marks += [(f"{view('READ-ONLY')} ", appearance.ACCENT)]
+    record = f"{view('rec')} {view('on' if status.recording else 'off')}"
+    marks += [
+        (f"{record}  {status.interval:g}s", appearance.BAD if status.recording else appearance.DIM)
+    ]
+    taken = sum(width(p[0] if isinstance(p, tuple) else p) for p in [*first, *marks])
+    why = cell("; ".join(map(view.look.sentence, reasons)), max(0, view.width - taken - 2), view)
+    first += [(why, style), "  ", *marks]
+    second: list[Part] = [" "]
+    for name in SERVERS:
+        title = {"postgres": "PG"}.get(name, name.upper())
+        second += [(f"{title} ", appearance.DIM), *state(getattr(view.snapshot, name), view), "  "]
+    letters = view.snapshot.letters.value
+    if letters and letters.open:
+        second += [(f"DLQ {letters.open}", appearance.WARN), "  "]
+    if (found := view.snapshot.postgres.value) is not None:
+        second += [(f"{found.minutes}{view('min')} {found.spend:,} {view('KRW')}", appearance.DIM)]
+    return content([first, second])
+
+
+def tabs(view: PanelView, names: list[tuple[str, str]], active: str, keys: str) -> Drawn:
+    """Draw the tab bar, the active one reversed, and the most used keys."""
+    parts: list[Part] = []
+    used = 0
+    for number, (name, title) in enumerate(names, start=1):
+        text = f"{number}{view(title)}"
+        parts += [(text, "bold reverse" if name == active else ""), " "]
+        used += width(text) + 1
+    return content(
+        [[*parts, (cell(keys, max(0, view.width - used), view, right=True), appearance.DIM)]]
+    )
+
+
+def too_small(view: PanelView) -> Drawn:
+    """Say which size is needed."""
+    words = {
+        "en": f"The console needs 80x24; this terminal is {view.width}x{view.height}.",
+        "ko": f"콘솔은 80x24 이상이 필요합니다. 지금은 {view.width}x{view.height}입니다.",
+    }
+    return content([[words[view.look.lang]]])

@@ -1,0 +1,64 @@
+"""The thread that looks at the progress of the topics that this process takes.
+
+It looks at all of their partitions, not only at those that this process has: nobody else would
+notice those that no ingest has, or that a consumer of somebody else's was given.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+from confluent_kafka import KafkaException
+
+from flows.metrics import KAFKA, IngestMetrics
+from shop.errors import JangteoError
+from shop.ingest_progress import ProgressReader, ProgressReport
+from shop.log import get_logger
+from shop.retry import Outage
+from shop.settings import Settings
+
+EVERY_S: Final = 2.0
+"""A look takes some 20 ms and ten requests, for all topics and partitions together."""
+
+
+def watch(tally: IngestMetrics, settings: Settings, stop: threading.Event) -> None:
+    """Start the thread.
+
+    Args:
+        tally: shown what is seen.
+        settings: where the servers are, and the topics.
+        stop: ends it.
+    """
+    progress = ProgressReader(settings, "ingest-progress", patient=True, commits=False)
+    outage = Outage(settings.kafka.where, tally.watch(KAFKA), of="progress")
+    said: set[str] = set()
+
+    def run() -> None:
+        while not stop.is_set():
+            began = time.monotonic()
+            try:
+                look = progress.look(settings.ingest_topics)
+            except (KafkaException, JangteoError) as e:
+                stop.wait(outage.failed(e))
+                continue
+            outage.over()
+            tally.see(look)
+            _say(look, said)
+            stop.wait(max(EVERY_S / 2, began + EVERY_S - time.monotonic()))
+        progress.close()
+
+    threading.Thread(target=run, name="progress", daemon=True).start()
+
+
+def _say(look: ProgressReport, said: set[str]) -> None:
+    """Log a topic that stops advancing once, and once when it advances again."""
+    troubles = look.troubles()
+    for topic, lines in troubles.items():
+        if topic not in said:
+            said.add(topic)
+            get_logger().warning("the ingest does not advance", topic=topic, why="; ".join(lines))
+    for topic in [t for t in said if t not in troubles]:
+        said.discard(topic)
+        get_logger().info("the ingest advances again", topic=topic)

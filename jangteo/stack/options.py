@@ -1,0 +1,119 @@
+"""The options of `jangteo up`: what they mean as environment variables."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import conninfo
+
+from jangteo.stack.ports import CONVENTIONAL
+from shop import command
+from shop.errors import UsageError
+from shop.settings import EMBEDDED_PORTS
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    add(
+        "--for",
+        dest="seconds",
+        type=command.positive,
+        metavar="SECONDS",
+        help="stop SECONDS after every process has done its first work",
+    )
+    add("--speed", type=command.positive, metavar="X", help="X times the ordinary rates")
+    add("--seed", type=command.count, metavar="N", help="seed of everything random (default 1)")
+    add("--users", type=command.count, metavar="N", help="customers at the first start")
+    add("--products", type=command.count, metavar="N", help="products at the first start")
+    add(
+        "--continue", dest="goes_on", action="store_true",
+        help="go on with the finished history of `jangteo backfill`",
+    )  # fmt: skip
+    add("--json", action="store_true", help="end with one JSON line on stdout")
+    add(
+        "--yes-production", action="store_true",
+        help="allow made-up data with DB_TYPE=production (as ALLOW_INVENTED_DATA=yes)",
+    )  # fmt: skip
+    add("--plain", action="store_true", help="plain lines on a terminal too")
+    server = parser.add_argument_group("servers to use instead of embedded ones")
+    server.add_argument("--kafka", metavar="HOST:PORT", help="as KAFKA_BOOTSTRAP_SERVERS")
+    server.add_argument("--postgres", metavar="URL", help="postgresql://USER:PASSWORD@HOST/DB")
+    server.add_argument("--redis", metavar="URL", help="as REDIS_URL")
+    ports = parser.add_argument_group("ports of the embedded servers, kept for later runs")
+    for name, variable in EMBEDDED_PORTS.items():
+        title = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "redis": "Redis"}[name]
+        usual = f"default {CONVENTIONAL[name]} where it is free"
+        ports.add_argument(
+            f"--{name}-port", type=command.count, metavar="PORT",
+            help=f"{title}'s; 0 takes any free port ({usual}); as {variable}",
+        )  # fmt: skip
+
+
+def environment(args: argparse.Namespace) -> dict[str, str]:
+    """Return the variables that the options stand for.
+
+    Raises:
+        UsageError: if an address cannot be read.
+    """
+    env: dict[str, str] = {}
+    if args.speed is not None:
+        env["SHOP_SPEED"] = str(args.speed)
+    if args.seed is not None:
+        env["SHOP_SEED"] = str(args.seed)
+    if args.kafka:
+        env["KAFKA_BOOTSTRAP_SERVERS"] = _brokers(args.kafka)
+    if args.postgres:
+        env |= _postgres(args.postgres)
+    if args.redis:
+        env["REDIS_URL"] = args.redis  # the settings look at it
+    for name, variable in EMBEDDED_PORTS.items():
+        if (port := getattr(args, f"{name}_port")) is not None:
+            env[variable] = str(port)
+    return env
+
+
+def _brokers(text: str) -> str:
+    """Check a list of brokers.
+
+    >>> _brokers("a:9092,b:9092")
+    'a:9092,b:9092'
+    """
+    if not all(
+        re.fullmatch(r"[^:,\s]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", b) for b in text.split(",")
+    ):
+        raise UsageError(f"--kafka {text!r}: expected HOST:PORT, several with commas between")
+    return text
+
+
+def _postgres(url: str) -> dict[str, str]:
+    """Take a PostgreSQL URL apart.
+
+    >>> _postgres("postgresql://me:p%40ss@db:5433/shop?sslmode=require") == {
+    ...     "POSTGRES_HOST": "db", "POSTGRES_PORT": "5433", "POSTGRES_DB": "shop",
+    ...     "POSTGRES_USER": "me", "POSTGRES_PASSWORD": "p@ss", "POSTGRES_SSLMODE": "require"}
+    True
+    """
+    try:
+        parts = (
+            conninfo.conninfo_to_dict(url) if urlsplit(url).scheme.startswith("postgres") else {}
+        )
+    except (psycopg.ProgrammingError, ValueError):
+        parts = {}
+    if not parts.get("host"):  # never shown: it may hold a password
+        raise UsageError("--postgres: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    names = {
+        "host": "POSTGRES_HOST",
+        "port": "POSTGRES_PORT",
+        "dbname": "POSTGRES_DB",
+        "user": "POSTGRES_USER",
+        "password": "POSTGRES_PASSWORD",
+        "sslmode": "POSTGRES_SSLMODE",
+        "sslrootcert": "POSTGRES_SSLROOTCERT",
+    }
+    if unknown := sorted(set(parts) - set(names)):
+        raise UsageError(f"--postgres: cannot use {', '.join(unknown)} of the URL")
+    return {names[part]: str(value) for part, value in parts.items()}
