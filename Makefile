@@ -21,14 +21,18 @@ up: $(RUN)
 servers: $(RUN)
 	@$(BIN)/jangteo servers prepare || [ $$? -ne 130 ]
 
+# Half of what pytest computes before the first test is to rewrite the asserts: kept as bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The tests wait for servers more than they compute: four at once on two cores. Each worker has
-# servers of its own.
+# servers of its own, and takes whole files in the order of tests/conftest.py.
+FILES := --dist loadfile --no-loadscope-reorder
+
 test: $(DEV) servers
-	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not slow and not kafka and not compose" $(ARGS)
+	$(BIN)/python -m pytest -n 4 $(FILES) -m "not slow and not kafka and not compose" $(ARGS)
 
 test-long: $(DEV) servers
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not kafka and not compose" $(ARGS)
-	$(BIN)/python -m pytest -m kafka tests/kafka $(ARGS)
+	$(BIN)/python -m pytest -n 3 $(FILES) -m "(slow or kafka) and not compose" $(ARGS)
 
 test-compose: $(DEV)
 	$(BIN)/python -m pytest -m compose tests/compose $(ARGS)

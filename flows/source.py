@@ -44,6 +44,10 @@ IDENTITY_EVERY_S: Final = 5.0
 """Between two questions whether a quiet topic is still the same; what arrives asks at once."""
 IDENTITY_WAIT_S: Final = 0.02
 """For the answer, which takes 2 ms; the worker's other topics wait meanwhile."""
+LEAVE_S: Final = 3.0
+"""For the last commit to Kafka and for leaving the group, which take milliseconds where it answers.
+Where it does not, librdkafka waits for some 6 s in each, and on a busy machine longer than a stop
+may last. PostgreSQL has everything by then; the group misses us 6 s later."""
 FORGOTTEN_S: Final = 15.0
 """A member without partitions joins again after so long, where there are partitions to be had."""
 _UNREADABLE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
@@ -114,6 +118,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         self._turn = 0
         self._awake: float | None = None
         self._leaving: threading.Thread | None = None
+        self._leave_by = 0.0
         self._config: dict[str, Any] = {
             **kafka.consumer_config(
                 kafka_settings, f"ingest-{topic}", GROUPS[topic], batch_size=batch_size
@@ -128,7 +133,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             [self._topic],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
-            on_lost=self._on_revoke,
+            on_lost=self._on_lost,
         )
         return consumer
 
@@ -146,6 +151,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             if self._lane.idle:
                 self._leaving = threading.Thread(target=self._leave, name="leave", daemon=True)
                 self._leaving.start()
+                self._leave_by = time.monotonic() + LEAVE_S
             self._awake = time.monotonic() + SOON
             return []
         if not self._lane.has_room:
@@ -342,6 +348,14 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             get_logger().info("partitions revoked", topic=self._topic, partitions=len(partitions))
         consumer.unassign()
 
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Others may have them already: a commit would be refused, or wait for a dead broker."""
+        if consumer is self._consumer:
+            self._forget()
+            get_logger().info("partitions revoked", topic=self._topic, partitions=len(partitions),
+                              lost=True)  # fmt: skip
+        consumer.unassign()
+
     def _on_error(self, error: KafkaError, message: Message) -> None:
         code = error.code()
         if code in _UNREADABLE:
@@ -404,22 +418,24 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         self._state.applied = dict(self._applied)
 
     def _left(self, leaving: threading.Thread) -> list[RawBatch]:
-        """Return nothing until we have left.
+        """Return nothing until we have left, or `LEAVE_S` have passed.
 
         Raises:
             StopIteration: we have.
         """
-        if leaving.is_alive():
+        if leaving.is_alive() and time.monotonic() < self._leave_by:
             self._awake = time.monotonic() + SOON
             return []
+        if leaving.is_alive():
+            get_logger().info("Kafka does not answer: ending without leaving the group",
+                              server=self._where, topic=self._topic)  # fmt: skip
         self._tally.ended(self._state)
         raise StopIteration
 
     def _leave(self) -> None:
         """Tell Kafka how far we came, and leave the group, so that others take over at once.
 
-        The consumer is this thread's now. Where Kafka is dead, the client waits 6 s for somebody to
-        tell it to: one topic after the other that would be longer than a stop may take.
+        The consumer is this thread's now; see `LEAVE_S` for why it has one of its own.
         """
         self._commit_to_kafka(now=True)
         self._close(self._consumer)

@@ -27,6 +27,9 @@ from shop.settings import PostgresSettings
 
 Result = TypeVar("Result")
 
+ASK_S: Final = 3.0
+"""What Kafka gets to answer before it is asked again. A stop waits for the answer, and may take
+10 s in all."""
 ANSWER_S: Final = 10.0
 """What PostgreSQL gets to say the offsets; after it, it counts as away, and is asked again."""
 
@@ -119,7 +122,7 @@ class StartOffsets:
         return self._persist(self._outages[POSTGRES], lambda: self._register(log_id, partitions))
 
     def _ask_topic(self) -> TopicInfo:
-        found = self._asking(lambda client: kafka.describe_topics(client, [self._topic]))
+        found = self._asking(lambda client: kafka.describe_topics(client, [self._topic], ASK_S))
         if self._topic not in found:
             raise LookupError(f"there is no topic {self._topic!r} (`jangteo init` creates it)")
         return found[self._topic]
@@ -129,8 +132,8 @@ class StartOffsets:
 
         def ask(client: AdminClient) -> tuple[int, int]:
             earliest, latest = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
-            low = kafka.list_offsets(client, [key], earliest)[key]
-            return low, kafka.list_offsets(client, [key], latest)[key]
+            low = kafka.list_offsets(client, [key], earliest, ASK_S)[key]
+            return low, kafka.list_offsets(client, [key], latest, ASK_S)[key]
 
         return self._asking(ask)
 

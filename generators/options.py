@@ -11,6 +11,7 @@ from pathlib import Path
 from generators.faults.kinds import DEFAULT_RATE
 from shop import command, node_lease
 from shop.node_lease import LIVE_NODES, NodeLease
+from shop.redis import cache
 from shop.settings import Settings
 
 
@@ -82,6 +83,9 @@ def leased(
     Its `name`, that of the heartbeat and the streams, is the topic; of a second generator of the
     same kind, or of one with a `--node`, the number follows: ``orders-2``.
     """
+    if r := cache.client_if_named(settings):
+        with r:
+            cache.check(r, topic)
     with node_lease.leased(
         node_lease.server(settings), topic, stop, exact=args.node, named=True
     ) as held:

@@ -82,7 +82,7 @@ def publish(
         source.topic, lambda **o: kafka.producer(settings.kafka, name, **o), stamp=held.clock.stamp
     )
     announce.servers(settings, "postgres", "kafka", "redis")
-    r = cache.client(settings.redis_url, timeout=1.0) if settings.env.get("REDIS_URL") else None
+    r = cache.client_if_named(settings)
     clocks = ClockWatch(None, r, stop, clock=held.clock)
     clocks.start()
     get_logger().info("started", topic=source.topic, law=str(law), made=made, seed=seed)

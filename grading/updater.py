@@ -104,6 +104,9 @@ class Updater:
     Args:
         settings: GRADE_INTERVAL is divided by the speed, and not under a second.
         stop: ends the process when set.
+
+    Raises:
+        UnreachableError: if a wrong setting keeps Redis from us.
     """
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
@@ -114,6 +117,8 @@ class Updater:
         self._interval = max(1.0, settings.grade_interval / settings.speed)
         self._stop = stop
         client = cache.client_if_named(settings)
+        if client is not None:
+            cache.check(client, NAME)
         self._pulse = HeartbeatSender(client, NAME) if client else None
         self._asked = control.RunRequests(client, NAME) if client else None
         self._conn: Connection | None = None

@@ -21,9 +21,11 @@ def explained(error: Exception) -> JangteoError | None:
     if (psycopg := sys.modules.get("psycopg")) and isinstance(error, psycopg.Error):
         return _postgres(error, psycopg)
     if (redis := sys.modules.get("redis")) and isinstance(error, redis.RedisError):
+        from shop.redis import cache  # noqa: PLC0415  (0.03 s that most commands need not wait)
+
         away = isinstance(error, (redis.ConnectionError, redis.TimeoutError))
         kind = UnreachableError if away else JangteoError
-        return kind(f"Redis: {first_line(error)}")
+        return kind(f"Redis: {cache.explain(error)}")
     if (kafka := sys.modules.get("confluent_kafka")) and isinstance(error, kafka.KafkaException):
         return _kafka(error, kafka)
     return None

@@ -12,12 +12,14 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psycopg
 import pytest
 import redis
 from psycopg import sql
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 from jangteo.stack import embedded
 from jangteo.stack.kafka import jars
@@ -44,6 +46,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TEMPLATE = "shop_template"
+_KAFKA = "tests/kafka/"
+_LONGEST = (
+    *("/tests/kafka/", "/tests/faults/", "/test_up.py", "/test_backfill.py", "/test_profiles.py"),
+    *("/test_continuation.py", "/test_ingest.py", "/test_updater.py", "/test_embedded.py"),
+    *("/test_positions.py", "/test_guides.py", "/test_broker.py", "/test_roles.py"),
+    *("/test_publishing.py", "/test_surroundings.py", "/test_incremental.py"),
+)
+"""Where a file's tests take more than half a minute together, as measured; the longest first."""
 
 
 def pytest_report_header() -> str | None:
@@ -131,6 +141,32 @@ class Servers:
             postgres.migrate(conn)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: with whole files to a worker, the last to begin is the tail.
+
+    `--no-loadscope-reorder` keeps this order; xdist's own is by the number of a file's tests.
+    """
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((i for i, part in enumerate(_LONGEST) if part in path), len(_LONGEST))
+
+    items.sort(key=place)
+
+
+class _ByFile(LoadFileScheduling):
+    """Whole files to a worker; all that share the three brokers of tests/kafka to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _KAFKA if nodeid.startswith(_KAFKA) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Replace the scheduler of `--dist loadfile`."""
+    return _ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 @pytest.fixture(autouse=True)
 def log_to_stderr() -> None:
     """Undo the logging of a command that an earlier test ran in this process."""
@@ -154,9 +190,11 @@ def apache_kafka() -> None:
 
 
 @pytest.fixture
-def kafka_broker(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerBroker]:
+def kafka_broker(
+    request: pytest.FixtureRequest, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkerBroker]:
     """The worker's Kafka, without a topic or a group."""
-    servers.kafka.empty()
+    servers.kafka.empty(but_new="topics" in request.fixturenames)
     with clients_end(monkeypatch, lambda: servers.pids):
         yield servers.kafka
 

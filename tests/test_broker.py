@@ -9,6 +9,13 @@ from typing import Any
 import psutil
 import pytest
 from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 
 from shop import kafka
 from shop.events import TOPICS
@@ -95,6 +102,34 @@ def test_topics_of_the_same_name_are_others(topics: Any) -> None:
     topics.create_topics()
     after = kafka.describe_topics(kafka.admin(topics.settings))
     assert all(before[t].log_id != after[t].log_id for t in TOPICS)
+
+
+def test_only_topics_that_are_as_new_are_left_to_the_next_test(topics: Any) -> None:
+    def ids() -> dict[str, str]:
+        return {n: i.log_id for n, i in kafka.describe_topics(client).items()}
+
+    client = kafka.admin(topics.settings)
+    before = ids()
+    produced(topics)
+    short = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
+    products = ConfigResource(ResourceType.TOPIC, "products", incremental_configs=[short])
+    for future in client.incremental_alter_configs([products]).values():
+        future.result()
+    topics.empty(but_new=True)
+    assert ids() == {"users": before["users"]}
+    topics.create_topics()
+    assert sizes(topics) == dict.fromkeys(TOPICS, 0)
+    before = ids()
+    for future in client.create_partitions([NewPartitions("orders", 13)]).values():
+        future.result()
+    opened = kafka.producer(topics.settings, "test", **{"transactional.id": "open"})
+    opened.init_transactions(30)
+    opened.begin_transaction()
+    opened.produce("users", b"{}")
+    opened.flush(30)
+    topics.empty(but_new=True)
+    assert ids() == {"products": before["products"]}
+    opened.abort_transaction(30)
 
 
 def test_a_broker_started_again_keeps_what_it_had(topics: Any) -> None:

@@ -29,7 +29,7 @@ from shop.redis import cache
 from shop.redis.cache import CachedProduct, CachedUser, CacheMeta
 from shop.redis.control import RunRequests
 from shop.redis.heartbeat import HeartbeatSender
-from shop.retry import Outage, first_line
+from shop.retry import Outage, Refusal, first_line
 from shop.server_clock import redis_time
 from shop.settings import Settings, announce
 
@@ -107,6 +107,9 @@ class CacheWorker:
         interval: seconds between two refreshes.
         clock: UTC; dates the cache. Redis's by default: workers anywhere agree on what is due.
         monotonic: seconds of a clock that never steps.
+
+    Attributes:
+        redis: the same.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class CacheWorker:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._redis = r
+        self.redis = r
         self._interval = interval
         self._clock = clock or (lambda: redis_time(r))
         self._monotonic = monotonic
@@ -135,8 +138,8 @@ class CacheWorker:
         """
         if not self.refreshes:
             return 0.0
-        meta = cache.read_meta(self._redis)
-        full = self._redis.exists(cache.USERS, cache.PRODUCTS) == 2
+        meta = cache.read_meta(self.redis)
+        full = self.redis.exists(cache.USERS, cache.PRODUCTS) == 2
         interval = self._interval if full else min(EMPTY_S, self._interval)
         lost = meta.version == 0 or (not full and meta.users > 0 and meta.products > 0)
         if meta.refreshed_at is None or lost:
@@ -153,13 +156,13 @@ class CacheWorker:
             psycopg.Error: if it cannot be read; the old cache stays and its phase says so.
             redis.RedisError: if it cannot be written.
         """
-        lock = self._redis.lock(LOCK, timeout=LOCK_S, blocking=False)
+        lock = self.redis.lock(LOCK, timeout=LOCK_S, blocking=False)
         if not lock.acquire():
             return False
         try:
             self._swap()
         except psycopg.Error as e:
-            cache.update_meta(self._redis, phase="failed", error=explain(e))
+            cache.update_meta(self.redis, phase="failed", error=explain(e))
             raise
         finally:
             _release(lock)
@@ -167,7 +170,7 @@ class CacheWorker:
 
     def _swap(self) -> None:
         began = self._monotonic()
-        cache.update_meta(self._redis, phase="refreshing", interval=self._interval)
+        cache.update_meta(self.redis, phase="refreshing", interval=self._interval)
         users, products = read_shop(self._settings, self._settings.cache_batch_size)
 
         def meta(version: int, replaced: int) -> CacheMeta:
@@ -185,7 +188,7 @@ class CacheWorker:
                 replaced=replaced,
             )
 
-        self.meta = cache.swap(self._redis, users, products, meta)
+        self.meta = cache.swap(self.redis, users, products, meta)
         self.refreshes += 1
         # However slow the database, it has at least half of the time for others.
         self._not_before = self._monotonic() + self.meta.duration
@@ -224,9 +227,14 @@ def serve(
     *,
     shown: CacheMetrics | None = None,
 ) -> None:
-    """Refresh the cache whenever it is due or `asked`, until `stop`; outlast any outage."""
+    """Refresh the cache whenever it is due or `asked`, until `stop`; outlast any outage.
+
+    Raises:
+        UnreachableError: if a wrong setting keeps Redis from us, and has since the start.
+    """
     away_postgres = Outage(settings.postgres.where)
     away_redis = Outage("Redis")
+    refused = Refusal("Redis")
     while not stop.is_set():
         wait, waiting_for = LOOK_S, ""
         try:
@@ -235,10 +243,15 @@ def serve(
                 wait = 0.0 if worker.refresh() else LOOK_S
                 away_postgres.over()
             away_redis.over()
+            refused.over()
         except psycopg.Error as e:
             wait, waiting_for = away_postgres.failed(psycopg.Error(explain(e))), "PostgreSQL"
         except redis.RedisError as e:
-            wait, waiting_for = away_redis.failed(e), "Redis"
+            if not worker.refreshes and cache.wrong_setting(e):
+                raise cache.refusal(worker.redis, e) from None
+            answers = not isinstance(e, redis.ConnectionError | redis.TimeoutError)
+            outage = refused if answers else away_redis
+            wait, waiting_for = outage.failed(redis.RedisError(cache.explain(e))), "Redis"
         if shown is not None:
             shown.turned(worker.meta)
         pulse(

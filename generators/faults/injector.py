@@ -25,6 +25,7 @@ from generators.faults.ledger import (
 from generators.publishing.event_producer import EventProducer
 from generators.random_streams import stream
 from shop import kafka, node_lease
+from shop.best_effort import BestEffort
 from shop.clock import Clock, utc_now
 from shop.events import TOPICS
 from shop.log import get_logger
@@ -97,6 +98,8 @@ class FaultInjector:
     Coordinates are entered once the log was seen to be the same before and after the
     acknowledgement, so they are never those of another log than the entry says.
 
+    While the ledger cannot be written, on a full disk, there are no faults; good events go on.
+
     Args:
         topic: of all of them.
         faults: makes them.
@@ -127,6 +130,8 @@ class FaultInjector:
         self._monotonic = monotonic
         self._before = watch.latest
         self._unsettled: list[tuple[float, int, int, int]] = []
+        self._settled: list[AcknowledgedFault] = []
+        self._writing = BestEffort("the ledger of faults, without which none is made")
 
     def __call__(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Publish the faults that stand beside these good messages."""
@@ -154,8 +159,9 @@ class FaultInjector:
                 )
         if not intents:
             return
+        if not self._writing.attempt(lambda: self._book.add(intents)):
+            return
         self._book.next_number += len(intents)
-        self._book.add(intents)
         for (key, value), intent in zip(letters, intents, strict=True):
             self._post(key, value, partial(self._taken, number=intent.number))
 
@@ -175,15 +181,14 @@ class FaultInjector:
         self._unsettled = [u for u in self._unsettled if u[0] >= look.asked]
         if before is None or before.log_id != look.log_id:
             return
-        self._book.add(
-            [
-                AcknowledgedFault(
-                    number=number, partition=partition, offset=offset, log_id=look.log_id
-                )
-                for at, number, partition, offset in ready
-                if at >= before.asked
-            ]
-        )
+        self._settled += [
+            AcknowledgedFault(number=number, partition=partition, offset=offset, log_id=look.log_id)
+            for at, number, partition, offset in ready
+            if at >= before.asked
+        ]
+        # What cannot be entered now is entered later; the digest finds what never is.
+        if self._settled and self._writing.attempt(lambda: self._book.add(self._settled)):
+            self._settled = []
 
     def close(self) -> None:
         """Settle for the last time."""

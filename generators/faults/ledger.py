@@ -103,10 +103,19 @@ class FaultLedger:
         self.next_number = 1 + max((i.number for i in _lines(path)), default=0)
 
     def add(self, lines: Sequence[Line]) -> None:
-        """Append lines; they survive this process."""
+        """Append lines, all or none; they survive this process.
+
+        Raises:
+            OSError: if there is no room, say; the file is as it was.
+        """
         data = memoryview(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        before = os.fstat(self._descriptor).st_size
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            os.ftruncate(self._descriptor, before)  # half a line would spoil the next one
+            raise
 
     def close(self) -> None:
         """Close the file."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import numpy as np
+import polars as pl
 
 from generators.history.simulation import Simulation
+from shop.errors import JangteoError
+from shop.retry import first_line
 
 VERSION: Final = 1
 """Of what the state holds and means; another one is not read but simulated again."""
@@ -17,6 +23,26 @@ _VERSION: Final = "version"
 
 class StateError(Exception):
     """A state that this program cannot go on from; says why."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a name beside a file; what was written there takes the file's place, whole or not.
+
+    Raises:
+        JangteoError: if it cannot be written, as on a full disk; the file is as it was.
+    """
+    beside = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        beside.replace(path)
+    except (OSError, pl.exceptions.PolarsError) as e:
+        beside.unlink(missing_ok=True)
+        raise JangteoError(
+            f"cannot write {path}: {first_line(e)}; make room, then run the same command again to"
+            " resume"
+        ) from None
 
 
 def pack(simulation: Simulation) -> bytes:

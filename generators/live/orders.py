@@ -23,7 +23,6 @@ from shop.clock import KST, Clock, utc_now
 from shop.events import Event
 from shop.ids import EPOCH_MS, IdGenerator
 from shop.redis import cache
-from shop.retry import first_line
 
 LOOK_EVERY_S: Final = 0.5
 """How often the generator looks whether the cache or the scenarios have changed, seconds."""
@@ -80,20 +79,29 @@ class OrderSource(EventMaker):
         self._read: tuple[int, datetime | None] | None = None
         self._next_look = float("-inf")
         self._lacks = ""
+        self._served = False
 
     def lacks(self) -> str:
-        """Return what is missing; looks at Redis at most twice a second."""
+        """Return what is missing; looks at Redis at most twice a second.
+
+        Raises:
+            UnreachableError: if a wrong setting has kept Redis from us since the start.
+        """
         now = self._monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY_S
             try:
                 self._lacks = self._look()
+                self._served = True
             except redis.RedisError as e:
-                self._lacks = f"Redis ({first_line(e)})"
+                if not self._served and cache.wrong_setting(e):
+                    raise cache.refusal(self._redis, e) from None
+                self._lacks = f"Redis ({cache.explain(e)})"
         return self._lacks
 
     def _look(self) -> str:
         """Read the cache and the scenarios where they have changed."""
+        self._life.check()
         effects = self._running()
         meta = cache.read_meta(self._redis)
         filled = (meta.version, meta.refreshed_at)

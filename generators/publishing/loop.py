@@ -34,6 +34,8 @@ FLUSH_S: Final = 4.0
 """At the end, how long to wait for acknowledgements: a stop ends within 5 s."""
 FLUSH_AWAY_S: Final = 1.0
 """The same when Kafka has been silent for a while already."""
+AGAIN_S: Final = 60.0
+"""How often it is logged again that, and for what, a generator waits."""
 CATCH: Final = 10_000
 """Events made at a time at most, so that neither a stop nor the operator has to wait."""
 SHORT_PERCENT: Final = 2.0
@@ -157,6 +159,7 @@ class PublishingLoop:
         self._monotonic = monotonic
         self._control = Control()
         self.waiting_for = ""
+        self._say_again_at = 0.0
         self._last_id = 0
         self._made = 0
         self._meter = RateMeter(monotonic)
@@ -215,8 +218,10 @@ class PublishingLoop:
         return self._hindered() or self._source.lacks()
 
     def _note(self, waiting_for: str) -> None:
-        """Say once that something is missing, and once that it goes on."""
-        if waiting_for and not self.waiting_for:
+        """Say that something is missing, again every minute, and once that it is there."""
+        now = self._monotonic()
+        if waiting_for and (not self.waiting_for or now >= self._say_again_at):
+            self._say_again_at = now + AGAIN_S
             get_logger().warning("waiting", waiting_for=waiting_for)
         elif self.waiting_for and not waiting_for:
             get_logger().info("going on")

@@ -30,6 +30,7 @@ from generators.scenarios.timetable import ScenarioEffects
 from shop.clock import UTC, Clock, utc_now
 from shop.events import Event, Order
 from shop.log import get_logger
+from shop.redis import cache
 
 PENDING: Final = "life:pending"
 MOST: Final = 200_000
@@ -113,8 +114,19 @@ class OrderLifecycle:
         ordered = second["ordered_at"].dt.timestamp("ms").to_numpy() / 1_000
         try:
             remember(self._redis, second, ordered + fate.after_s[rows] / self._speed)
-        except (redis.ConnectionError, redis.TimeoutError):
-            get_logger().warning("orders stay paid: Redis is away", orders=len(second))
+        except redis.RedisError as e:  # since the last `check`
+            get_logger().warning(
+                "orders stay paid: Redis does not keep what becomes of them",
+                orders=len(second), error=cache.explain(e),
+            )  # fmt: skip
+
+    def check(self) -> None:
+        """Try whether Redis would keep what becomes of an order; nothing is changed.
+
+        Raises:
+            redis.RedisError: if it would not: away, read-only, out of memory, no rights.
+        """
+        self._redis.zadd(PENDING, {"": 0}, xx=True)
 
     def _no_room(self) -> bool:
         full = self.waiting >= MOST

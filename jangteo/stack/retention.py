@@ -25,7 +25,9 @@ _COMPACTED: Final = "compact"
 """A topic that somebody compacted deletes nothing by age or size, and stays as it is."""
 
 
-def keep_profiles(settings: KafkaSettings, names: Iterable[str] = KEPT) -> list[str]:
+def keep_profiles(
+    settings: KafkaSettings, names: Iterable[str] = KEPT, timeout: float = REQUEST_TIMEOUT_S
+) -> list[str]:
     """Let the topics of customers and products keep their events; return what was changed.
 
     A cluster that refuses is logged: everything else works without.
@@ -33,20 +35,21 @@ def keep_profiles(settings: KafkaSettings, names: Iterable[str] = KEPT) -> list[
     Args:
         settings: which cluster.
         names: topics; those that have no such rule are left out, as are those that do not exist.
+        timeout: seconds for each request.
     """
     client = kafka.admin(settings)
     try:
-        there = kafka.describe_topics(client, [n for n in names if n in KEPT])
+        there = kafka.describe_topics(client, [n for n in names if n in KEPT], timeout)
         if not there:
             return []
         asked = client.describe_configs(
             [ConfigResource(ResourceType.TOPIC, name) for name in there],
-            request_timeout=REQUEST_TIMEOUT_S,
+            request_timeout=timeout,
         )
         wrong = {r.name: _differing(future.result()) for r, future in asked.items()}
         changes = [_change(name, entries) for name, entries in wrong.items() if entries]
         if changes:
-            altered = client.incremental_alter_configs(changes, request_timeout=REQUEST_TIMEOUT_S)
+            altered = client.incremental_alter_configs(changes, request_timeout=timeout)
             for future in altered.values():
                 future.result()
     except KafkaException as e:

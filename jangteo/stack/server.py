@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 from jangteo.stack.ports import HOST, Ports, is_free
 from jangteo.stack.spawn import SAME, end, spawn, tail
 from shop.errors import JangteoError, UsageError
+from shop.settings import Settings
 
 _PORT_TRIES: Final = 5
 
@@ -162,6 +163,20 @@ class Server(abc.ABC):
             if stopped():
                 break
         return self._ready
+
+    def replace_lost(self, settings: Settings) -> str:  # noqa: ARG002  (for servers that lose something)
+        """Create again what a crash took from a server that has just been restarted.
+
+        Args:
+            settings: of the stack.
+
+        Returns:
+            What could not be brought back, for people; empty where the disk has everything.
+
+        Raises:
+            JangteoError, KafkaException: if the server does not take it.
+        """
+        return ""
 
     def _choose_port(self, *, move: bool) -> int:
         self.port = self.ports.choose(self.name, self.title, former=self.port, move=move)

@@ -20,11 +20,10 @@ import psutil
 from confluent_kafka import KafkaException
 
 from jangteo.stack.embedded import Broker, EmbeddedPostgres, EmbeddedRedis
-from jangteo.stack.kafka.fallback import InMemoryBroker
 from jangteo.stack.ports import CONVENTIONAL, Ports
 from jangteo.stack.server import Server
 from jangteo.stack.supervisor import backoff, rotate
-from shop import boot_clock, kafka, private_files
+from shop import boot_clock, private_files
 from shop import settings as shop_settings
 from shop.clock import KST, utc_now
 from shop.errors import JangteoError, UsageError
@@ -232,9 +231,8 @@ class Stack:
             self._note_start(server)
             if not server.await_ready(move=False, stopped=self._unwanted):
                 return
-            if isinstance(server, InMemoryBroker):
-                kafka.create_topics(self.settings.kafka)
-                self._say("the log was in memory: unread messages are lost, the topics are new")
+            if lost := server.replace_lost(self.settings):
+                self._say(lost)
         except (JangteoError, KafkaException, OSError) as e:  # OSError: disk or descriptors
             server.kill()  # a broker without topics would look alive
             watch.failures += 1

@@ -30,6 +30,8 @@ from shop.settings import KafkaSettings
 Key: TypeAlias = tuple[str, int]
 """Topic and partition."""
 REQUEST_TIMEOUT_S: Final = 10.0
+REFUSED_S: Final = 2.0
+"""Where every broker refuses the connection for this long, a command gives up: nothing listens."""
 _ORDER_BYTES: Final = 75
 """Of the log that an order takes, measured: 14,000 compressed ones in a fetch of 1 MiB."""
 KEPT: Final = ("users", "products")
@@ -156,14 +158,39 @@ def wait_until_up(settings: KafkaSettings, timeout: float = REQUEST_TIMEOUT_S) -
     """Return the number of brokers once one answers.
 
     Raises:
-        UnreachableError: if none does within `timeout` seconds.
+        UnreachableError: if none does within `timeout` seconds, or all refuse the connection for
+            `REFUSED_S` seconds: then nothing listens there.
     """
+    errors: list[KafkaError] = []
+    config = client_config(settings, "admin")
+    config["error_cb"] = errors.append
+    client = AdminClient(config)
+    first = min(timeout, REFUSED_S)
     try:
-        return len(admin(settings).list_topics(timeout=timeout).brokers)
+        return len(client.list_topics(timeout=first).brokers)
     except KafkaException as e:
-        raise UnreachableError(
-            f"cannot reach {settings.where} within {timeout:g} s: {e.args[0].str()}"
-        ) from None
+        client.poll(0)  # calls `error_cb`
+        if _all_refused(errors):
+            raise UnreachableError(
+                f"cannot reach {settings.where}: the connection was refused for {first:g} s"
+            ) from None
+        if first == timeout:
+            raise _unreachable(settings, timeout, e) from None
+    try:
+        return len(client.list_topics(timeout=timeout - first).brokers)
+    except KafkaException as e:
+        raise _unreachable(settings, timeout, e) from None
+
+
+def _all_refused(errors: Iterable[KafkaError]) -> bool:
+    """Return whether every broker refused the connection; librdkafka has no code for that."""
+    why = [e.str() for e in errors if e.code() != KafkaError._ALL_BROKERS_DOWN]
+    return bool(why) and all("Connection refused" in text for text in why)
+
+
+def _unreachable(settings: KafkaSettings, waited: float, error: KafkaException) -> UnreachableError:
+    why = error.args[0].str()
+    return UnreachableError(f"cannot reach {settings.where} within {waited:g} s: {why}")
 
 
 def cluster_id(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> str:
@@ -234,7 +261,9 @@ def create_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS))
     client = admin(settings)
     replication = settings.replication or (3 if brokers >= 3 else 1)
     safety = {"min.insync.replicas": "2"} if replication >= 3 else {}
-    missing = [n for n in names if n not in describe_topics(client, names)]
+    wanted = list(names)
+    there = describe_topics(client, wanted)
+    missing = [n for n in wanted if n not in there]
     if not missing:
         return []
     futures = client.create_topics(

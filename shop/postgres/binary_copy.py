@@ -7,7 +7,7 @@ and only text may be null: what the shop's large tables are made of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any, Final
@@ -31,6 +31,8 @@ _EPOCH_US: Final = 946_684_800_000_000  # PostgreSQL counts from 2000-01-01
 _HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TAIL: Final = b"\xff\xff"
 _NULL: Final = b"\xff\xff\xff\xff"
+_PART: Final = 8_192
+"""Rows that are written at a time: each is an object of its own until its part is joined."""
 
 
 def binary(frame: pl.DataFrame, table: str) -> CopyData:
@@ -54,13 +56,17 @@ def binary(frame: pl.DataFrame, table: str) -> CopyData:
     frame = frame.cast(narrow)  # type: ignore[arg-type]  # a Mapping of names is one of its kinds
     texts = [c for c, kind in frame.schema.items() if kind == pl.String]
     fixed = [c for c in frame.columns if c not in texts]
+    parts = (_body(part, fixed, texts) for part in frame.iter_slices(_PART))
+    return CopyData(fixed + texts, "binary", memoryview(b"".join(chain((_HEAD,), parts, (_TAIL,)))))
+
+
+def _body(frame: pl.DataFrame, fixed: Sequence[str], texts: Sequence[str]) -> bytes:
     heads = _fixed(frame.select(fixed), len(frame.columns))
-    body: Iterable[bytes] = (heads.tobytes(),)
-    if texts:
-        endings = _endings(frame.select(texts))
-        pairs = zip(heads.view(f"V{heads.itemsize}").tolist(), endings, strict=True)
-        body = chain.from_iterable(pairs)
-    return CopyData(fixed + texts, "binary", memoryview(b"".join(chain((_HEAD,), body, (_TAIL,)))))
+    if not texts:
+        return heads.tobytes()
+    endings = _endings(frame.select(texts))
+    pairs = zip(heads.view(f"V{heads.itemsize}").tolist(), endings, strict=True)
+    return b"".join(chain.from_iterable(pairs))
 
 
 def _fixed(frame: pl.DataFrame, fields: int) -> npt.NDArray[np.void]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import msgspec
 
 from shop.clock import Clock, utc_now
+from shop.errors import UnreachableError
 from shop.log import redact
 from shop.retry import first_line
 
@@ -34,8 +35,12 @@ HEARTBEAT_TTL_S: Final = 15
 _NEXT: Final = ":next"
 _CHUNK: Final = 5_000
 _LOGIN: Final = "correct user and password of REDIS_URL; special characters are written as %XX"
-_RIGHTS: Final = "let the ACL user run it on cache:*, control:*, heartbeat:*"
-_ADVICE: Final = {
+_RIGHTS: Final = "let the ACL user run it on cache:*, control:*, heartbeat:*, life:*"
+_REPLICA: Final = "REDIS_URL names a replica; name the primary"
+_DATABASE: Final = "use a lower database number in REDIS_URL"
+_CLUSTER: Final = "Redis Cluster is not supported; name a single server in REDIS_URL"
+_MEMORY: Final = "raise maxmemory of Redis"
+_WRONG_SETTING: Final = {
     "NOAUTH": "give REDIS_URL a password",
     "Authentication required": "give REDIS_URL a password",
     "WRONGPASS": _LOGIN,
@@ -44,14 +49,20 @@ _ADVICE: Final = {
     "NOPERM": _RIGHTS,
     "no permissions to": _RIGHTS,
     "has no permissions": _RIGHTS,
-    "DB index is out of range": "use a lower database number in REDIS_URL",
-    "invalid DB index": "use a lower database number in REDIS_URL",
+    "DB index is out of range": _DATABASE,
+    "invalid DB index": _DATABASE,
     "DENIED": "Redis runs in protected mode: set a password there and in REDIS_URL",
-    "READONLY": "REDIS_URL names a replica; name the primary",
-    "read only replica": "REDIS_URL names a replica; name the primary",
+    "READONLY": _REPLICA,
+    "read only replica": _REPLICA,
+    "MOVED": _CLUSTER,
+    "CROSSSLOT": _CLUSTER,
+    "CLUSTERDOWN": _CLUSTER,
+}
+_ADVICE: Final = {
+    **_WRONG_SETTING,
     "WRONGTYPE": "another program uses our keys; use another database number in REDIS_URL",
-    "OOM command not allowed": "raise maxmemory of Redis",
-    "used memory": "raise maxmemory of Redis",
+    "OOM command not allowed": _MEMORY,
+    "used memory": _MEMORY,
     "MISCONF": "Redis cannot save to its disk; make room there",
 }
 
@@ -141,8 +152,52 @@ def explain(error: BaseException) -> str:
     'NOAUTH Authentication required; give REDIS_URL a password'
     """
     text = redact(first_line(error)).rstrip(".")
-    advice = next((words for begins, words in _ADVICE.items() if begins in text), "")
+    advice = _found(_ADVICE, error)
     return f"{text}; {advice}" if advice else text
+
+
+def wrong_setting(error: BaseException) -> bool:
+    """Return whether waiting is in vain: REDIS_URL, or what Redis allows us, has to be changed.
+
+    A server that is away, still loading, out of memory or unable to save is none: that passes.
+    """
+    return bool(_found(_WRONG_SETTING, error))
+
+
+def _found(advice: Mapping[str, str], error: BaseException) -> str:
+    # The client takes the code off the text of the errors that it has classes for.
+    text = f"{getattr(error, 'status_code', None) or ''} {first_line(error)}"
+    return next((words for part, words in advice.items() if part in text), "")
+
+
+def refusal(r: redis.Redis, error: BaseException) -> UnreachableError:
+    """Return the error of a command that a wrong setting ends."""
+    at = r.connection_pool.connection_kwargs
+    where = at.get("path") or f"{at.get('host')}:{at.get('port')}"
+    return UnreachableError(f"Redis at {where} refuses: {explain(error)}")
+
+
+def check(r: redis.Redis, name: str) -> None:
+    """Try what every process does, at its start, where a wrong setting can still be one line.
+
+    Args:
+        r: the client.
+        name: of the process.
+
+    Raises:
+        UnreachableError: if waiting is in vain; a server that is away is for later.
+    """
+    import redis  # noqa: PLC0415  (see `client`)
+
+    pipe = r.pipeline(transaction=True)
+    pipe.time()
+    pipe.hgetall(f"control:{name}")
+    pipe.expire(HEARTBEAT, HEARTBEAT_TTL_S)  # a write, of a key that nobody has
+    try:
+        pipe.execute()
+    except redis.RedisError as e:
+        if wrong_setting(e):
+            raise refusal(r, e) from None
 
 
 def swap(

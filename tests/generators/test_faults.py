@@ -8,16 +8,21 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from generators.behaviour import population
 from generators.faults import command, kinds, ledger
+from generators.faults.injector import FaultInjector
 from generators.faults.kinds import IGNORED, KINDS, STORED, FaultGenerator
 from generators.faults.ledger import LedgerEntry
+from generators.publishing.encoding import encode_columns
 from generators.random_streams import stream
 from shop import ids
 from shop.clock import utc_now
@@ -25,7 +30,14 @@ from shop.errors import JangteoError, UsageError
 from shop.events import Order, Product, Rejection, User, decode
 from shop.redis import cache
 from shop.settings import Settings
-from tests.support.generator_processes import NOW, ROOT, cached_product, cached_user, read_topic_raw
+from tests.support.generator_processes import (
+    NOW,
+    ROOT,
+    cached_product,
+    cached_user,
+    full_disk,
+    read_topic_raw,
+)
 
 Start = Callable[..., Any]
 BORN = ids.make_id(1_000)
@@ -130,6 +142,29 @@ def test_a_ledger_that_is_not_there_or_broken_is_said(tmp_path: Path):
     (tmp_path / "x.ndjson").write_text("{}\n")
     with pytest.raises(JangteoError, match=r"x.ndjson:1"):
         list(ledger.read(tmp_path))
+
+
+def test_a_ledger_without_room_costs_faults_and_no_line_is_cut(tmp_path: Path):
+    book = ledger.FaultLedger(tmp_path / "x.ndjson")
+    posted: list[bytes] = []
+    made = FaultGenerator(
+        "users", 1.0, stream(1, "test"), clock=lambda: NOW, ids=ids.IdGenerator(14)
+    )
+    spoiler = FaultInjector(
+        "users", made, book, lambda key, value, done: posted.append(value),
+        SimpleNamespace(latest=None, stop=lambda: None), clock=lambda: NOW,  # type: ignore[arg-type]
+    )  # fmt: skip
+    event = population.users(stream(1, "u").random((20, population.USER_DRAWS)), np.arange(1, 21))
+    keys, values = encode_columns("users", event)
+    spoiler(keys, values)
+    whole = list(ledger.read(tmp_path / "x.ndjson"))
+    sent = len(posted)
+    assert sent == len(whole) > 0
+    with full_disk((tmp_path / "x.ndjson").stat().st_size + 50):
+        spoiler(keys, values)
+    assert (len(posted), list(ledger.read(tmp_path / "x.ndjson"))) == (sent, whole)
+    spoiler(keys, values)
+    assert len(list(ledger.read(tmp_path / "x.ndjson"))) == len(posted) > sent
 
 
 @pytest.mark.usefixtures("topics")

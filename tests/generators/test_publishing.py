@@ -307,7 +307,7 @@ def test_sigterm_while_kafka_is_away_ends_in_time(
     servers.kafka.kill()
     process.says("waiting_for")
     process.popen.send_signal(signal.SIGTERM)
-    assert process.popen.wait(timeout=8) == 0
+    assert process.ends_within(8) == 0
     assert '"missing": 0' not in process.log  # it says how many were not acknowledged
     assert "missing" in process.log
 

@@ -118,7 +118,7 @@ def java_tools(where: str, group: str) -> Client:
         return java.command_line(jars.TOOLS[name], *server, *words, options=options)
 
     return Client(
-        "Kafka's console tools 4.3.1",
+        f"Kafka's console tools {jars.version()}",
         tool("kafka-console-producer", "--reader-property", "parse.key=true"),
         tool("kafka-console-consumer", "--group", group, "--from-beginning", "--max-messages", "2"),
     )

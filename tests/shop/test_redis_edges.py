@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 
 from jangteo.cli import doctor_probes
-from shop.errors import UsageError
+from shop import postgres
+from shop.errors import UnreachableError, UsageError
 from shop.redis import cache
 from shop.settings import Settings
 from shop.settings.redis_url import check
@@ -158,3 +162,115 @@ def test_refusals_say_what_to_set(settings: Settings) -> None:
         with cache.client(url) as client, pytest.raises(redis.RedisError) as refused:
             client.ping()
         assert advice in cache.explain(refused.value)
+
+
+RIGHTS = {
+    "no right": ("+ping",),
+    "no keys": ("+@all", "~other:*"),
+    "read only": ("+@all", "-@write", "~*"),
+}
+SHUT_OUT = {
+    "no password": "generators.users",
+    "wrong password": "generators.orders",
+    "no right": "generators.products",
+    "no keys": "generators.cache_worker",
+    "read only": "grading.updater",
+    "replica": "generators.orders",
+}
+"""How Redis may be kept from a process by a setting -> one that is tried."""
+
+
+@contextmanager
+def shut_out(r: redis.Redis, url: str, how: str) -> Iterator[str]:
+    """Yield the URL by which Redis is not to be used."""
+    parts = urlsplit(url)
+    at = f"{parts.hostname}:{parts.port}/0"
+    if how in RIGHTS:
+        r.execute_command("ACL", "SETUSER", "poor", "reset", "on", ">pw", *RIGHTS[how])
+        yield f"redis://poor:pw@{at}"
+        r.execute_command("ACL", "DELUSER", "poor")
+    elif how == "replica":
+        r.replicaof("127.0.0.1", 1)
+        yield url
+        r.replicaof("NO", "ONE")
+    else:
+        yield {"no password": f"redis://{at}", "wrong password": f"redis://:wrong@{at}"}[how]
+
+
+@pytest.mark.parametrize(("how", "module"), SHUT_OUT.items())
+def test_a_wrong_setting_of_redis_ends_a_process_at_once(
+    env: dict[str, str], settings: Settings, redis_client: redis.Redis, how: str, module: str
+) -> None:
+    with shut_out(redis_client, settings.redis_url, how) as url:
+        with cache.client(url) as client, pytest.raises(UnreachableError):
+            cache.check(client, "test")
+        done = subprocess.run(
+            [sys.executable, "-m", module], capture_output=True, text=True, check=False, timeout=60,
+            env={**env, "REDIS_URL": url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
+        )  # fmt: skip
+    lines = [line for line in done.stderr.splitlines() if "level=info" not in line]
+    assert (done.returncode, len(lines)) == (3, 1), done.stderr
+    assert "REDIS_URL" in lines[0] or "ACL" in lines[0], lines
+    assert "wrong@" not in lines[0]
+
+
+def _full(r: redis.Redis) -> Callable[[], object]:
+    r.config_set("maxmemory", 1)
+    return lambda: r.config_set("maxmemory", 0)
+
+
+def _unsaved(r: redis.Redis) -> Callable[[], object]:
+    before = r.config_get("dir")["dir"]
+    r.config_set("save", "1 1")
+    r.config_set("dir", "/proc")  # where not even root can save
+    r.set("other", "x")
+    r.bgsave()
+    deadline = time.monotonic() + 30
+    while r.info("persistence")["rdb_last_bgsave_status"] == "ok":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    def fix() -> None:
+        r.config_set("dir", before)
+        r.config_set("save", "")
+
+    return fix
+
+
+@pytest.mark.parametrize("breaks", [_full, _unsaved])
+@pytest.mark.usefixtures("topics")
+def test_what_passes_is_waited_for(
+    env: dict[str, str], settings: Settings, redis_client: redis.Redis, tmp_path: Path,
+    breaks: Callable[[redis.Redis], Callable[[], object]],
+) -> None:  # fmt: skip
+    with postgres.connect(settings.postgres, "test", autocommit=True) as conn:
+        conn.execute("INSERT INTO users (user_id, name, created_at) VALUES (1, 'a', now())")
+        conn.execute(
+            "INSERT INTO products (product_id, name, category, price, created_at)"
+            " VALUES (1, 'a', '패션', 1, now())"
+        )
+    fix = breaks(redis_client)
+    logs = {name: tmp_path / f"{name}.log" for name in ("cache_worker", "orders")}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"generators.{name}", *more],
+            env=env,
+            stderr=logs[name].open("wb"),
+        )
+        for name, more in (("cache_worker", ()), ("orders", ("--rate", "50", "--limit", "20")))
+    ]
+    words = "raise maxmemory" if breaks is _full else "cannot save to its disk"
+    try:
+        deadline = time.monotonic() + 60
+        while not all(words in log.read_text() for log in logs.values()):
+            assert time.monotonic() < deadline, {n: log.read_text() for n, log in logs.items()}
+            time.sleep(0.05)
+        assert [p.poll() for p in started] == [None, None]
+        fix()
+        assert started[1].wait(60) == 0, "orders were published when it was fixed"
+        assert "Traceback" not in logs["orders"].read_text()
+    finally:
+        fix()
+        for process in started:
+            process.kill()
+            process.wait()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -60,12 +62,25 @@ def cached_product(
     )
 
 
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file may become larger than `room` bytes: what would be is cut there, and refused."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def wait_until(condition: Callable[[], object], what: str, timeout: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout
+    """Look again soon at first, later every 0.2 s: what is waited for needs the CPU itself."""
+    deadline, pause = time.monotonic() + timeout, 0.02
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:g} s: {what}")
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(0.2, pause * 1.3)
 
 
 def read_topic(settings: Settings, topic: str) -> list[events.Event]:
@@ -119,6 +134,28 @@ class Process:
             lambda: self.log.count(text) >= times or self.popen.poll() is not None, f"{text!r}"
         )
         assert self.log.count(text) >= times, self.log
+
+    def ends_within(self, seconds: float) -> int:
+        """Wait until it ends, for `seconds` in which it had a CPU or needed none.
+
+        What it waits for a CPU is the tests' own load, and not its delay.
+        """
+        began = time.monotonic()
+        before = starved = self._starved(0.0)
+        while (code := self.popen.poll()) is None:
+            starved = self._starved(starved)
+            took = time.monotonic() - began - (starved - before)
+            assert took < seconds, f"still runs after {took:.1f} s\n{self.log}"
+            time.sleep(0.02)
+        return code
+
+    def _starved(self, last: float) -> float:
+        """Return the seconds that its main thread has waited for a CPU; `last` once it ended."""
+        try:
+            text = Path(f"/proc/{self.popen.pid}/schedstat").read_text(encoding="ascii")
+        except OSError:
+            return last
+        return max(last, int(text.split()[1]) / 1e9)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         os.kill(self.popen.pid, number)

@@ -8,24 +8,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from jangteo.stack.consistency import check
 from shop import kafka
+from shop.kafka import TopicInfo
 from shop.postgres import Connection
 from shop.settings import Settings
 from tests.support.event_samples import Message
 
+Answer = TypeVar("Answer")
 ROOT = Path(__file__).parents[2]
 
 
+_CLIENT_AGE_S = 5.0
+"""Older ones are replaced: a test may have put another cluster in the place of the first."""
+_clients: dict[str, tuple[float, AdminClient]] = {}
+
+
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout
+    """Look again soon at first, later every 0.2 s: what is waited for needs the CPU itself."""
+    deadline, pause = time.monotonic() + timeout, 0.02
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:g} s: {what}")
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(0.2, pause * 1.3)
 
 
 class Ingest:
@@ -105,16 +119,38 @@ def applied(pg: Connection, topic: str, log_id: str) -> dict[int, tuple[int, int
     return {p: (n, total) for p, n, total in rows}
 
 
+def ask(settings: Settings, question: Callable[[AdminClient], Answer]) -> Answer:
+    """Ask Kafka with a client that is kept: a new one every moment costs the broker 15 ms of CPU.
+
+    Where that is not answered, as after its broker was killed, with a new one.
+    """
+    where = settings.kafka.bootstrap_servers
+    made, client = _clients.get(where, (0.0, None))
+    if client is not None and time.monotonic() - made < _CLIENT_AGE_S:
+        with suppress(KafkaException):
+            return question(client)
+    _clients.clear()  # those of brokers of earlier tests, too
+    client = kafka.admin(settings.kafka, "asking")
+    _clients[where] = time.monotonic(), client
+    return question(client)
+
+
 def log_id(settings: Settings, topic: str) -> str:
-    return kafka.describe_topics(kafka.admin(settings.kafka), [topic])[topic].log_id
+    return ask(settings, lambda client: kafka.describe_topics(client, [topic]))[topic].log_id
 
 
 def caught_up(settings: Settings, pg: Connection, topics: Iterable[str] = ("orders",)) -> bool:
     """Every offset of the topics applied, each message counted exactly once."""
-    for topic in topics:
-        ends = {p: end for p, end in kafka.end_offsets(settings.kafka, topic).items() if end}
-        done = applied(pg, topic, log_id(settings, topic))
-        if {p: (end, end) for p, end in ends.items()} != done:
+    wanted = tuple(topics)
+
+    def look(client: AdminClient) -> tuple[dict[str, TopicInfo], dict[str, dict[int, int]]]:
+        found = kafka.describe_topics(client, wanted)
+        return found, kafka.ends_of(client, {n: info.partitions for n, info in found.items()})
+
+    found, ends_of = ask(settings, look)
+    for topic in wanted:
+        ends = {p: end for p, end in ends_of[topic].items() if end}
+        if {p: (end, end) for p, end in ends.items()} != applied(pg, topic, found[topic].log_id):
             return False
     return True
 

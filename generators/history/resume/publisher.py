@@ -29,10 +29,9 @@ from generators.random_streams import hashed
 from shop.clock import Clock
 from shop.events import ID_FIELD, SCHEMAS
 from shop.log import get_logger
-from shop.redis import control
+from shop.redis import cache, control
 from shop.redis.control import Control
 from shop.redis.heartbeat import HeartbeatSender
-from shop.retry import first_line
 
 NAME: Final = "continuation"
 LATE: Final = timedelta(days=7)
@@ -213,7 +212,7 @@ class ResumePublisher:
         try:
             self._position.save(self._sequel.marks, self._later)
         except redis.RedisError as e:
-            self._redis_away = first_line(e)
+            self._redis_away = cache.explain(e)
             return False
         self._later = self._later.clear()
         self._unsaved, self._redis_away = False, ""

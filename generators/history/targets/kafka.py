@@ -21,6 +21,7 @@ from generators.history.fingerprint import fingerprint
 from generators.history.history import Ending, first_revisions
 from generators.history.plan import Day
 from generators.history.request import Begun, HistoryRequest
+from generators.history.state import writing
 from generators.publishing.encoding import encode_columns
 from generators.publishing.event_producer import EventProducer
 from shop import kafka
@@ -118,10 +119,8 @@ class KafkaTarget:
 
     def _save(self, state: _KafkaState) -> None:
         self._state = state
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._path.with_suffix(".new")
-        beside.write_bytes(msgspec.json.encode(state))
-        beside.replace(self._path)
+        with writing(self._path) as file:
+            file.write_bytes(msgspec.json.encode(state))
 
     def prepare(self, day: Day) -> Callable[[], None]:
         """Return what publishes a day, unless it was; it waits until Kafka has it."""

@@ -20,6 +20,7 @@ from generators.history.fingerprint import fingerprint
 from generators.history.history import Ending
 from generators.history.plan import Day
 from generators.history.request import Begun, HistoryRequest
+from generators.history.state import writing
 from generators.history.targets.postgres import fold
 from shop.clock import KST
 from shop.errors import UsageError
@@ -90,16 +91,13 @@ class ParquetTarget:
 
     def _save(self, state: _ParquetState) -> None:
         self._state = state
-        beside = self._folder / f"{STATE}.new"
-        beside.write_bytes(msgspec.json.encode(state))
-        beside.replace(self._folder / STATE)
+        with writing(self._folder / STATE) as file:
+            file.write_bytes(msgspec.json.encode(state))
 
     def _write(self, frame: pl.DataFrame, *parts: str) -> None:
         place = self._folder.joinpath(*parts, "0.parquet")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_name("_new")
-        frame.write_parquet(beside)
-        beside.replace(place)
+        with writing(place) as file:
+            frame.write_parquet(file)
 
     def prepare(self, day: Day) -> Callable[[], None]:
         """Return what writes a day."""

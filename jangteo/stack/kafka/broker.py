@@ -38,6 +38,13 @@ RETENTION_BYTES: Final = 128 << 20
 """Of each partition; with 12 partitions and the segments in use 1.9 GiB for a topic."""
 SEGMENT_BYTES: Final = 32 << 20
 RETENTION_HOURS: Final = 168
+RETENTION_CHECK_MS: Final = 30_000
+"""Between two looks at what is to be deleted. In Kafka's default of 5 minutes a load test writes
+more than the bound of all partitions together."""
+
+_OWN_SEGMENT_BYTES: Final = 8 << 20  # the least of the metadata, which grow by 12 MB a day
+# An entry of 12 bytes for every 4 KiB of log (index.interval.bytes).
+_INDEX_BYTES: Final = SEGMENT_BYTES // 4_096 * 12
 
 _PROPERTIES: Final = """
 process.roles=broker,controller
@@ -62,11 +69,21 @@ transaction.state.log.num.partitions={internal}
 share.coordinator.state.topic.replication.factor={replication}
 share.coordinator.state.topic.min.isr={in_sync}
 share.coordinator.state.topic.num.partitions={internal}
+# Kafka's own topics: 100 MB a segment by default, 1 GB of metadata, all of it read at a start.
+offsets.topic.segment.bytes={own_segment_bytes}
+transaction.state.log.segment.bytes={own_segment_bytes}
+share.coordinator.state.topic.segment.bytes={own_segment_bytes}
+metadata.log.segment.bytes={own_segment_bytes}
+metadata.max.retention.bytes={metadata_bytes}
 # A shop left running does not fill the disk: the bound of a topic is its partitions times this
 # and a segment. Unread messages count too (docs/kafka.md).
 log.retention.bytes={retention_bytes}
 log.retention.hours={retention_hours}
 log.segment.bytes={segment_bytes}
+log.retention.check.interval.ms={retention_check_ms}
+# Enough for such a segment. Kafka reserves the whole size for two indexes of each partition:
+# 720 MB (the default is 10 MB each), as copies and backups of the directory see it.
+log.index.size.max.bytes={index_bytes}
 # A deleted topic leaves the disk after 1 s instead of 60.
 file.delete.delay.ms=1000
 # A group of one to three members need not wait three seconds for more.
@@ -224,6 +241,8 @@ class Broker(Server):
             session_ms=2_000 if count == 1 else 5_000, heartbeat_ms=500 if count == 1 else 1_000,
             retention_bytes=RETENTION_BYTES,
             retention_hours=RETENTION_HOURS, segment_bytes=SEGMENT_BYTES,
+            retention_check_ms=RETENTION_CHECK_MS, index_bytes=_INDEX_BYTES,
+            own_segment_bytes=_OWN_SEGMENT_BYTES, metadata_bytes=4 * _OWN_SEGMENT_BYTES,
         )  # fmt: skip
         text += "".join(f"{name}={value}\n" for name, value in self._extra.items())
         (self.home / name).write_text(text, encoding="ascii", errors="backslashreplace")

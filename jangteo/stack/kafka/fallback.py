@@ -23,6 +23,7 @@ from jangteo.stack.ports import HOST
 from jangteo.stack.server import Server, executable, package_dir, version_of
 from shop import kafka
 from shop import settings as shop_settings
+from shop.settings import Settings
 
 _MEANING: Final = (
     "using the in-memory broker Tansu instead: messages that are unread when it stops are lost, "
@@ -49,6 +50,11 @@ class InMemoryBroker(Server):
     def env(self) -> dict[str, str]:
         """KAFKA_BOOTSTRAP_SERVERS."""
         return {"KAFKA_BOOTSTRAP_SERVERS": self.where}
+
+    def replace_lost(self, settings: Settings) -> str:
+        """Create the topics again: they went with the process."""
+        kafka.create_topics(settings.kafka)
+        return "the log was in memory: unread messages are lost, the topics are new"
 
     @property
     def _program(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -217,8 +218,16 @@ def test_a_topic_or_server_that_is_not_there_is_one_line(
     file.write_bytes(order(1))
     away = servers.settings(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
     for words in (["tail", "orders"], ["produce", "orders", str(file)]):
-        with pytest.raises(UnreachableError):
+        with pytest.raises(UnreachableError, match="the connection was refused for 2 s"):
             topics.run(parser.parse_intermixed_args(words), away)
+
+
+def test_a_server_that_is_silent_is_waited_for(servers: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"127.0.0.1:{silent.getsockname()[1]}"
+        mute = servers.settings(KAFKA_BOOTSTRAP_SERVERS=where).kafka
+        with pytest.raises(UnreachableError, match=f"{where} within 2.5 s"):
+            kafka.wait_until_up(mute, timeout=2.5)
 
 
 def test_an_empty_topic_ends_at_once(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,18 +11,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import psutil
 import psycopg
 import pytest
 import redis
+from confluent_kafka.admin import ConfigResource
 
 from jangteo.cli import servers
 from jangteo.stack import run_as
 from jangteo.stack.embedded import Broker, EmbeddedPostgres, EmbeddedRedis
 from jangteo.stack.kafka import jars, java
-from jangteo.stack.kafka.broker import jvm
+from jangteo.stack.kafka.broker import (
+    RETENTION_BYTES,
+    RETENTION_CHECK_MS,
+    RETENTION_HOURS,
+    SEGMENT_BYTES,
+    jvm,
+)
 from jangteo.stack.ports import PortTakenError, free_port, is_free
 from jangteo.stack.server import Server, StartError
 from jangteo.stack.spawn import SAME
@@ -33,6 +43,7 @@ from shop.events import TOPICS
 from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import KafkaSettings, Settings
+from tests.support.guide_commands import ROOT
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends identities")
 
@@ -293,6 +304,67 @@ def test_kafka_keeps_messages_topics_and_address(own_broker: Broker) -> None:
         assert kafka.describe_topics(client)["orders"].log_id == log_id
     finally:
         again.kill()
+
+
+def broker_settings(server: Broker, *names: str) -> list[int]:
+    """Return what the broker itself says that it goes by."""
+    asked = ConfigResource(ConfigResource.Type.BROKER, str(server.node))
+    client = kafka.admin(reached(server))  # held: a collected client never answers
+    (future,) = client.describe_configs([asked]).values()
+    found: dict[str, Any] = future.result()
+    return [int(found[name].value) for name in names]
+
+
+LIMITS = (
+    *("log.retention.bytes", "log.segment.bytes", "log.retention.hours"),
+    "log.retention.check.interval.ms",
+)
+
+
+def test_what_kafka_keeps_is_bounded_as_the_guide_says(kafka_broker: Any) -> None:
+    found = broker_settings(kafka_broker.server, *LIMITS)
+    assert found == [RETENTION_BYTES, SEGMENT_BYTES, RETENTION_HOURS, RETENTION_CHECK_MS]
+    guide = " ".join((ROOT / "docs" / "kafka.md").read_text(encoding="utf-8").split())
+    bound = 12 * (RETENTION_BYTES + SEGMENT_BYTES) / 2**30
+    assert f"{RETENTION_HOURS // 24} days, and at most {RETENTION_BYTES >> 20} MiB" in guide
+    assert f"the topic takes {bound:.1f} GiB" in guide
+    assert f"within {RETENTION_CHECK_MS // 1000} s" in guide
+
+
+@pytest.mark.usefixtures("apache_kafka")
+@pytest.mark.slow
+def test_a_shop_left_running_stays_below_the_bound(tmp_path: Path) -> None:
+    """With limits of a hundredth: thirty times as much is published as may stay."""
+    kept, segment = 4 << 20, 1 << 20
+    own = Broker(
+        tmp_path,
+        properties={
+            "log.retention.bytes": str(kept),
+            "log.segment.bytes": str(segment),
+            "log.retention.check.interval.ms": "500",
+            "log.initial.task.delay.ms": "500",
+        },
+    )
+    try:
+        own.start()
+        kafka.create_topics(replace(reached(own), partitions=2), ["orders"])
+        producer = kafka.producer(reached(own), "test")
+        random = Random(7)
+        for n in range(4_000):
+            producer.produce("orders", random.randbytes(60_000), key=str(n))
+            producer.poll(0)
+            if n % 200 == 199:
+                assert producer.flush(60) == 0
+
+        def taken() -> int:
+            logs = (own.home / "data").glob("orders-*/*.log")
+            return sum(log.stat().st_size for log in logs)
+
+        wait_for(lambda: 0 < taken() <= 2 * (kept + segment))
+        ends = kafka.end_offsets(reached(own), "orders")
+        assert sum(ends.values()) == 4_000, "nothing else was deleted than the oldest"
+    finally:
+        own.kill()
 
 
 _CARELESS = """

@@ -12,7 +12,10 @@ from rich.console import Console
 
 from jangteo.stack import screen
 from jangteo.stack.accounting import Account
+from jangteo.stack.kafka.broker import Broker
+from jangteo.stack.kafka.fallback import InMemoryBroker
 from jangteo.stack.observer import ShopSample
+from jangteo.stack.server import Server
 from jangteo.stack.servers import Stack, held
 from shop import kafka
 from shop.clock import utc_now
@@ -80,10 +83,15 @@ def test_a_directory_is_held_by_one_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.usefixtures("apache_kafka")
+@pytest.mark.parametrize("kind", [Broker, InMemoryBroker])
 def test_a_dead_server_is_started_again_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Server],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if kind is Broker:
+        request.getfixturevalue("apache_kafka")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     said: list[str] = []
     given = {
@@ -91,7 +99,7 @@ def test_a_dead_server_is_started_again_where_it_was(
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "JANGTEO_KAFKA_PORT": "0",
     }
-    stack = Stack(tmp_path / "data", given, said.append)
+    stack = Stack(tmp_path / "data", given, said.append, broker=kind)
     try:
         stack.start()
         (broker,) = stack.servers
@@ -106,9 +114,11 @@ def test_a_dead_server_is_started_again_where_it_was(
         assert broker.alive
         assert broker.env == before
         assert stack.statuses()[0].restarts == 1
-        assert kafka.create_topics(stack.settings.kafka) == [], "its topics are still there"
+        assert kafka.create_topics(stack.settings.kafka) == [], "its topics are there"
+        lost = [line for line in said if "unread messages are lost" in line]
+        assert len(lost) == (kind is InMemoryBroker)
         stack.poll()
-        assert len(said) == 3, "nothing more to say"
+        assert len(said) == 3 + len(lost), "nothing more to say"
     finally:
         stack.stop()
     assert stack.statuses()[0].state == "stopped"
