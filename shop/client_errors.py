@@ -39,10 +39,7 @@ def kind(error: Exception) -> type[JangteoError]:
 
 def _postgres(error: Any, psycopg: Any) -> JangteoError:
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-        return JangteoError(
-            "PostgreSQL takes no writes: a replica, or read-only by a setting "
-            f"({first_line(error)}); name the primary with POSTGRES_HOST"
-        )
+        return JangteoError(f"PostgreSQL takes no writes: {first_line(error)}")
     state = error.sqlstate or ""
     lost = isinstance(error, psycopg.OperationalError) and (
         not state or state.startswith(_CONNECTION)

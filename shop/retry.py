@@ -11,15 +11,22 @@ from shop.log import get_logger
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
+_MORE: Final = {
+    "25006": " (a replica, or read-only by a setting: name the primary with POSTGRES_HOST)",
+}
+"""By SQLSTATE."""
 
 
 def first_line(error: BaseException) -> str:
     r"""Return the first line of an error's text, or its kind if it has none.
 
+    What PostgreSQL does not say itself, and every command that it refuses has to, is added.
+
     >>> first_line(ValueError("one\ntwo")), first_line(ValueError())
     ('one', 'ValueError')
     """
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line + _MORE.get(getattr(error, "sqlstate", None) or "", "")
 
 
 def pause(attempt: int, rng: random.Random) -> float:

@@ -182,7 +182,7 @@ def test_a_database_that_takes_no_writes(
         monkeypatch.setenv(name, env[name])
     code, said = _run(line, capsys)
     assert code == ExitCode.FAILED, said
-    assert "read-only" in said
+    assert "name the primary with POSTGRES_HOST" in said
 
 
 def _fresh(env: dict[str, str]) -> psycopg.Connection[tuple[object, ...]]:
