@@ -139,8 +139,7 @@ class ResumePublisher:
             elif self._is_saved():
                 if self._is_over():
                     break
-                self._round()
-                if self._sequel.marks["orders"] >= self._now():
+                if not self._round():
                     stop.wait(TICK_S)
         return self._finish()
 
@@ -150,8 +149,8 @@ class ResumePublisher:
 
     # -- a round ---------------------------------------------------------------------------------
 
-    def _round(self) -> None:
-        """Hand over what is due."""
+    def _round(self) -> bool:
+        """Hand over what is due; return whether more of it is due than a round takes."""
         now, marks = self._now(), self._sequel.marks
         if self._sequel.ahead <= min(now, marks["orders"]):
             day = self._sequel.simulate()
@@ -164,10 +163,11 @@ class ResumePublisher:
         orders = self._lines["orders"]
         if orders.control.paused:
             self._leave_out(due)
-            return
+            return marks["orders"] < now
         self._sell(self._sequel.take("orders", due, CATCH))
         for event, done in self._life.due():
             orders.outbox.send(event, done)
+        return marks["orders"] < now
 
     def _leave_out(self, before: datetime, why: str = "") -> None:
         """Publish nothing of the orders before a moment; who ordered does not know."""
