@@ -99,6 +99,8 @@ class EmbeddedPostgres(Server):
     grace = 60.0  # the shutdown checkpoint of a big load takes its time
     # Crash recovery replays up to max_wal_size; to kill it half-way would be to begin again.
     start_timeout = 600.0
+    # After a crash, until the last of its processes has ended.
+    passing = "pre-existing shared memory block"
     _not_yet = (psycopg.OperationalError,)
 
     def __init__(self, data_dir: Path, *, ports: Ports | None = None, durable: bool = True) -> None:

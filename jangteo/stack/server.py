@@ -69,6 +69,8 @@ class Server(abc.ABC):
     death_signal: ClassVar[int] = signal.SIGTERM
     grace: ClassVar[float] = 20.0
     start_timeout: ClassVar[float] = 30.0
+    passing: ClassVar[str | None] = None
+    """Words of a start that failed for a reason that passes within a second or two."""
 
     def __init__(self, data_dir: Path, *, ports: Ports | None = None) -> None:
         self.data_dir = data_dir.absolute()
@@ -150,11 +152,14 @@ class Server(abc.ABC):
         while not self._ready:
             try:
                 self._ready = self._await_answer(stopped)
-            except StartError:
+            except StartError as e:
                 self.kill()
                 # Another program took the port between our look and the server's: then try again.
-                if attempt == _PORT_TRIES or self._ports_are_free():
+                passes = self.passing is not None and self.passing in str(e)
+                if attempt == _PORT_TRIES or (self._ports_are_free() and not passes):
                     raise
+                if passes:
+                    time.sleep(0.2 * 2**attempt)
                 self._process = self._spawn(self._choose_port(move=move))
                 attempt += 1
             except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import json
@@ -231,6 +232,8 @@ def test_an_interrupted_fetch_is_taken_up_again(repository: Repository, signum: 
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signum)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(3)  # the rest may not come before the signal has been seen
     repository.go.set()
     said(process)
     assert process.returncode
