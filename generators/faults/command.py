@@ -155,13 +155,19 @@ def copies(
     return found
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.add_argument("action", choices=("reconcile",))
-    parser.add_argument("--ledger", type=Path, help="a file or folder (default: DATA_DIR/faults)")
-    parser.add_argument(
+def configure(parser: command.Parser) -> None:
+    """Add the options of `jangteo faults`."""
+    reconcile = parser.add_action(
+        "reconcile",
+        "compare the faults that the generators published with those that the ingest rejected",
+    )
+    reconcile.add_argument(
+        "--ledger", type=Path, metavar="PATH",
+        help="file or folder of the fault ledger (default: faults/ in the data directory)",
+    )  # fmt: skip
+    reconcile.add_argument(
         "--wait", type=command.positive, default=20.0, metavar="SECONDS",
-        help="for the ingest to come so far (default: 20)",
+        help="give up after SECONDS if the ingest has not read that far (default: 20)",
     )  # fmt: skip
 
 

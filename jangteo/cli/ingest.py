@@ -16,9 +16,9 @@ from shop.settings import Settings
 DATAFLOW: Final = ("-m", "bytewax.run", "flows.ingest")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: command.Parser) -> None:
     """Add the options of `jangteo ingest`."""
-    parser.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="for bytewax.run")
+    parser.add_foreign("bytewax.run")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from shop.errors import ExitCode
@@ -14,16 +14,21 @@ from shop.output import guarded, say
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command is done, and one line that says what it does.
-
-    With `foreign`, the arguments belong to another program and are handed on as they are.
-    """
+    """A command: one line that says what it does, and its module, or the commands below it."""
 
     module: str
     help: str
-    foreign: bool = False
+    commands: Mapping[str, Command] = field(default_factory=dict)
 
 
+GENERATE: Final[Mapping[str, Command]] = {
+    "users": Command("generators.users", "sign-ups to the topic users"),
+    "products": Command("generators.products", "new products to the topic products"),
+    "orders": Command("generators.orders", "orders of cached customers to the topic orders"),
+    "continue": Command("generators.continuation", "what comes after a finished backfill"),
+    "cache": Command("generators.cache.worker", "PostgreSQL to the Redis cache"),
+    "profiles": Command("generators.profiles", "customers and products that the topics lack"),
+}
 COMMANDS: Final[Mapping[str, Command]] = {
     "up": Command("jangteo.stack.up", "run the whole shop; Ctrl-C stops it"),
     "console": Command("console.cli", "watch and steer the shop from a terminal or a browser"),
@@ -34,24 +39,23 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "doctor": Command("jangteo.cli.doctor", "what is there, what is wrong, what to do"),
     "servers": Command("jangteo.cli.servers", "prepare what the embedded servers need, once"),
     "topics": Command(
-        "jangteo.cli.topics", "the Kafka topics: list, create, describe with lag, tail, produce"
+        "jangteo.cli.topics.command",
+        "the Kafka topics: list, create, describe with lag, tail, produce",
     ),
-    "psql": Command(
-        "jangteo.cli.psql", "psql on the shop's database; arguments are psql's", foreign=True
-    ),
+    "psql": Command("jangteo.cli.psql", "psql on the shop's database; arguments are psql's"),
     "env": Command("jangteo.cli.env", "print `export` lines with which other tools reach the shop"),
     "init": Command("jangteo.cli.init", "bring schema and topics up to date"),
     "seed": Command("generators.seed", "put a start population into PostgreSQL and the topics"),
     "backfill": Command("generators.backfill", "write a history: a year of the shop in minutes"),
-    "generate": Command("", "publish events: users, products, orders; or refresh the cache"),
+    "generate": Command(
+        "", "publish events: users, products, orders; or refresh the cache", GENERATE
+    ),
     "scenario": Command(
         "generators.scenarios.command", "scenarios: list, start, stop, what runs now"
     ),
     "faults": Command("generators.faults.command", "faults on purpose: compare ledger and shop"),
     "explain": Command("generators.explain", "why a customer buys: the score, term by term"),
-    "ingest": Command(
-        "jangteo.cli.ingest", "Kafka to PostgreSQL; arguments are bytewax.run's", foreign=True
-    ),
+    "ingest": Command("jangteo.cli.ingest", "Kafka to PostgreSQL; arguments are bytewax.run's"),
     "dlq": Command(
         "flows.deadletters.command", "dead letters: list, show, replay, purge, counts, reasons"
     ),
@@ -60,15 +64,6 @@ COMMANDS: Final[Mapping[str, Command]] = {
     ),
     "grade": Command("grading.updater", "grade customers by six months of paid spend"),
 }
-GENERATE: Final[Mapping[str, Command]] = {
-    "users": Command("generators.users", "sign-ups to the topic users"),
-    "products": Command("generators.products", "new products to the topic products"),
-    "orders": Command("generators.orders", "orders of cached customers to the topic orders"),
-    "continue": Command("generators.continuation", "what comes after a finished backfill"),
-    "cache": Command("generators.cache.worker", "PostgreSQL to the Redis cache"),
-    "profiles": Command("generators.profiles", "customers and products that the topics lack"),
-}
-_OURS: Final = ("-h", "--help", "--data-dir")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,9 +89,9 @@ def _dispatch(prog: str, table: Mapping[str, Command], words: list[str]) -> int:
     if name not in table:
         say(_unknown(prog, table, name), to=sys.stderr)
         return ExitCode.USAGE
-    if name == "generate":
-        return _dispatch("jangteo generate", GENERATE, rest)
     chosen = table[name]
+    if chosen.commands:
+        return _dispatch(f"{prog} {name}", chosen.commands, rest)
     from shop import command  # noqa: PLC0415  (what follows may be slow to import, --help is not)
 
     module = command.load(chosen.module)
@@ -105,23 +100,8 @@ def _dispatch(prog: str, table: Mapping[str, Command], words: list[str]) -> int:
         module.run,
         prog=f"{prog} {name}",
         description=module.__doc__,
-        argv=hand_on(rest) if chosen.foreign else rest,
+        argv=rest,
     )
-
-
-def hand_on(words: Sequence[str]) -> list[str]:
-    """Put `--` between our options and another program's.
-
-    >>> hand_on(["--data-dir", "d", "-c", "SELECT 1"])
-    ['--data-dir', 'd', '--', '-c', 'SELECT 1']
-    >>> hand_on(["--", "-l"]), hand_on(["--help"])
-    (['--', '-l'], ['--help'])
-    """
-    ours = 0
-    while ours < len(words) and words[ours].partition("=")[0] in _OURS:
-        ours += 2 if words[ours] == "--data-dir" else 1
-    rest = list(words[ours:])
-    return [*words[:ours], *([] if not rest or rest[0] == "--" else ["--"]), *rest]
 
 
 def _overview(prog: str, table: Mapping[str, Command]) -> str:

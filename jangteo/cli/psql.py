@@ -23,9 +23,9 @@ _IN_WHEELS: Final = (
 )
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: command.Parser) -> None:
     """Add the options of `jangteo psql`."""
-    parser.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="for psql")
+    parser.add_foreign("psql")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> NoReturn:

@@ -20,9 +20,10 @@ from shop.retry import first_line
 from shop.settings import Settings, announce
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: command.Parser) -> None:
     """Add the options of `jangteo windows`."""
-    parser.add_argument("action", choices=("show", "rebuild"))
+    parser.add_action("show", "show the length of the stored windows and that of SPEND_WINDOW")
+    parser.add_action("rebuild", "rebuild all windows from the orders, with SPEND_WINDOW's length")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
