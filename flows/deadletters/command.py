@@ -250,7 +250,7 @@ def _counts(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Setti
 
 def reasons() -> str:
     """Return the reasons and their meanings as a Markdown table."""
-    rows = [f"| `{r.value}` | {words} |" for r, words in dead_letters.meanings().items()]
+    rows = [f"| `{reason.value}` | {reason.meaning} |" for reason in RejectReason]
     return "\n".join(["| reason | meaning |", "|---|---|", *rows])
 
 

@@ -21,7 +21,6 @@ from flows.deadletters.replay import Edit, Replay
 from shop import kafka, postgres
 from shop.clock import utc_now
 from shop.errors import JangteoError, UsageError
-from shop.events import RejectReason
 from shop.postgres import Connection, dead_letters
 from shop.postgres.dead_letters import Filter
 from shop.settings import Settings
@@ -498,8 +497,7 @@ def test_a_flood_stops_the_ingest_and_it_goes_on_after_a_purge(
 # -- the documentation -----------------------------------------------------------------------
 
 
-def test_every_reason_has_a_meaning_and_the_guide_has_them_all() -> None:
-    assert list(dead_letters.meanings()) == list(RejectReason)
+def test_the_guide_has_every_reason_with_its_meaning() -> None:
     guide = (ROOT / "docs/dead-letters.md").read_text(encoding="utf-8")
     table = deadletters_command.reasons()
     assert table in guide, f"docs/dead-letters.md: put in `jangteo dlq reasons`:\n{table}"
