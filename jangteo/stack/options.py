@@ -1,9 +1,11 @@
-"""The options of `jangteo up`: what they mean as environment variables."""
+"""The options of `jangteo up`, and the environment variables that they stand for."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -12,7 +14,8 @@ from psycopg import conninfo
 from jangteo.stack.ports import CONVENTIONAL
 from shop import command
 from shop.errors import UsageError
-from shop.settings import EMBEDDED_PORTS
+from shop.settings import EMBEDDED_PORTS, Settings, announce
+from shop.settings.stack_file import DEFAULT_NAME
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--users", type=command.count, metavar="N", help="customers at the first start")
     add("--products", type=command.count, metavar="N", help="products at the first start")
     add(
-        "--continue", dest="goes_on", action="store_true",
+        "--continue", dest="resume", action="store_true",
         help="go on with the finished history of `jangteo backfill`",
     )  # fmt: skip
     add("--json", action="store_true", help="end with one JSON line on stdout")
@@ -117,3 +120,23 @@ def _postgres(url: str) -> dict[str, str]:
     if unknown := sorted(set(parts) - set(names)):
         raise UsageError(f"--postgres: cannot use {', '.join(unknown)} of the URL")
     return {names[part]: str(value) for part, value in parts.items()}
+
+
+def data_dir(args: argparse.Namespace) -> Path:
+    """Return the absolute path of the data directory."""
+    named = args.data_dir or os.environ.get("JANGTEO_DATA_DIR") or DEFAULT_NAME
+    return Path(named).absolute()
+
+
+def check_servers(settings: Settings) -> None:
+    """Check the servers that are named, and in production that all of them are.
+
+    Raises:
+        UsageError: names the first that is wrong or missing.
+    """
+    production = settings.db_type == "production"
+    if production or settings.env.get("REDIS_URL"):
+        _ = settings.redis_url
+    if production:  # elsewhere those that are not named are started
+        _ = settings.postgres, settings.kafka
+        announce.servers(settings, "postgres", "kafka", "redis")
