@@ -83,7 +83,9 @@ class Parser(argparse.ArgumentParser):
     def add_foreign(self, program: str) -> None:
         """Take everything after our own options as arguments of another program."""
         self._foreign = True
-        self.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=f"argument of {program}")
+        self.add_argument(
+            "arguments", nargs="*", metavar="ARGUMENT", help=f"passed to {program} unchanged"
+        )
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse what follows the command's name; end the process if it is wrong."""

@@ -1,4 +1,4 @@
-"""Scenarios: what there is, what runs, start one now, stop it."""
+"""List the scenarios, show which run now, start or stop one."""
 
 from __future__ import annotations
 

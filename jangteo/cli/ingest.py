@@ -1,6 +1,6 @@
-"""Ingest Kafka into PostgreSQL: the Bytewax dataflow `flows.ingest`, in this very process.
+"""Run the ingest from Kafka to PostgreSQL: the Bytewax dataflow `flows.ingest`.
 
-The same as `python -m bytewax.run flows.ingest`; what stands after `--` goes to bytewax.run.
+It is the same as `python -m bytewax.run flows.ingest`; the arguments are those of bytewax.run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""psql on the shop's database; the arguments after `--` are psql's own."""
+"""Open psql on the shop's database, with the arguments that follow.
+
+For example: jangteo psql -c "SELECT count(*) FROM orders"
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was published since a start, and what became of it: Kafka's end offsets against PostgreSQL's.
+"""What was published since a start and what became of it: offsets of Kafka and PostgreSQL.
 
 `ingest_offsets` counts, in the transactions that store the messages, how many were stored,
 rejected or ignored; the end of the log says how many there were. The two must agree.

@@ -26,33 +26,55 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="seconds",
         type=command.positive,
         metavar="SECONDS",
-        help="stop SECONDS after every process has done its first work",
+        help="stop after SECONDS, counted from when all processes are at work",
     )
-    add("--speed", type=command.positive, metavar="X", help="X times the ordinary rates")
-    add("--seed", type=command.count, metavar="N", help="seed of everything random (default 1)")
-    add("--users", type=command.count, metavar="N", help="customers at the first start")
-    add("--products", type=command.count, metavar="N", help="products at the first start")
+    add(
+        "--speed",
+        type=command.positive,
+        metavar="X",
+        help="multiply all rates by X (default: SHOP_SPEED, 1)",
+    )
+    add(
+        "--seed",
+        type=command.count,
+        metavar="N",
+        help="seed of all random numbers (default: SHOP_SEED, 1)",
+    )
+    add("--users", type=command.count, metavar="N", help="create N customers at the first start")
+    add("--products", type=command.count, metavar="N", help="create N products at the first start")
     add(
         "--continue", dest="resume", action="store_true",
-        help="go on with the finished history of `jangteo backfill`",
+        help="resume the finished history of `jangteo backfill`",
     )  # fmt: skip
-    add("--json", action="store_true", help="end with one JSON line on stdout")
+    add(
+        "--json", action="store_true", help="print a summary at the end, as one JSON line on stdout"
+    )
     add(
         "--yes-production", action="store_true",
         help="allow made-up data with DB_TYPE=production (as ALLOW_INVENTED_DATA=yes)",
     )  # fmt: skip
-    add("--plain", action="store_true", help="plain lines on a terminal too")
+    add("--plain", action="store_true", help="print plain lines on a terminal too")
     server = parser.add_argument_group("servers to use instead of embedded ones")
-    server.add_argument("--kafka", metavar="HOST:PORT", help="as KAFKA_BOOTSTRAP_SERVERS")
-    server.add_argument("--postgres", metavar="URL", help="postgresql://USER:PASSWORD@HOST/DB")
-    server.add_argument("--redis", metavar="URL", help="as REDIS_URL")
+    server.add_argument(
+        "--kafka",
+        metavar="HOST:PORT",
+        help="brokers, comma-separated; sets KAFKA_BOOTSTRAP_SERVERS",
+    )
+    server.add_argument(
+        "--postgres",
+        metavar="URL",
+        help="postgresql://USER:PASSWORD@HOST:PORT/DATABASE; sets POSTGRES_*",
+    )
+    server.add_argument(
+        "--redis", metavar="URL", help="redis://[USER:PASSWORD@]HOST:PORT/DB; sets REDIS_URL"
+    )
     ports = parser.add_argument_group("ports of the embedded servers, kept for later runs")
     for name, variable in EMBEDDED_PORTS.items():
         title = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "redis": "Redis"}[name]
         usual = f"default {CONVENTIONAL[name]} where it is free"
         ports.add_argument(
             f"--{name}-port", type=command.count, metavar="PORT",
-            help=f"{title}'s; 0 takes any free port ({usual}); as {variable}",
+            help=f"port of {title}; 0 picks a free one ({usual}); sets {variable}",
         )  # fmt: skip
 
 

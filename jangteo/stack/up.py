@@ -1,4 +1,7 @@
-"""Run the whole shop: servers, schema, topics, start population, every process; until stopped."""
+"""Run the whole shop until stopped: servers, schema, topics, start population, every process.
+
+Servers that are not named by an option or a variable are started on this machine.
+"""
 
 from __future__ import annotations
 

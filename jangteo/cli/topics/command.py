@@ -1,8 +1,4 @@
-"""The Kafka topics: list, create, describe with lag; show messages; publish some.
-
-`accept-loss` shows messages that were removed before they were read, and with --yes lets the
-ingest continue without them.
-"""
+"""List, create and describe the Kafka topics; show and publish messages."""
 
 from __future__ import annotations
 
