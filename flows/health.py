@@ -19,49 +19,49 @@ MOST_SILENT_S: Final = 10.0
 """A consumer polls 50 times a second; one batch of 50,000 keeps it busy for less than a second."""
 
 
-def start(tally: IngestMetrics, settings: Settings) -> Endpoint | None:
-    """Serve the tally; None if that cannot be."""
+def start(metrics: IngestMetrics, settings: Settings) -> Endpoint | None:
+    """Serve the metrics; None if that cannot be."""
     return metrics_endpoint.start(
         name_of(settings),
-        tally.registry,
+        metrics.registry,
         settings,
-        live=lambda: live(tally),
-        healthy=lambda: healthy(tally, settings.ingest_stall_after),
-        ready=lambda: ready(tally, settings.ingest_topics),
+        live=lambda: live(metrics),
+        healthy=lambda: healthy(metrics, settings.ingest_stall_after),
+        ready=lambda: ready(metrics, settings.ingest_topics),
     )
 
 
-def live(tally: IngestMetrics) -> HealthAnswer:
+def live(metrics: IngestMetrics) -> HealthAnswer:
     """Tell whether the workers' threads turn; while a server is away they may wait for it."""
-    silent = tally.silent_s()
-    waiting = list(tally.away())
+    silent = metrics.silent_s()
+    waiting = list(metrics.away())
     well = bool(waiting) or all(s < MOST_SILENT_S for s in silent.values())
     facts = {"silent_s": {t: round(s, 3) for t, s in silent.items()}, "waiting_for": waiting}
     return HealthAnswer(well, facts)
 
 
-def healthy(tally: IngestMetrics, bound: float) -> HealthAnswer:
+def healthy(metrics: IngestMetrics, bound: float) -> HealthAnswer:
     """Tell whether the process lives and all that its topics hold is stored within the bound.
 
     Args:
-        tally: of the process.
+        metrics: of the process.
         bound: seconds for which a partition may wait, or a server be away.
     """
-    alive = live(tally)
-    look = tally.look()
+    alive = live(metrics)
+    look = metrics.look()
     troubles = [f"{topic}: {line}" for topic, lines in look.troubles().items() for line in lines]
     troubles += [
         f"{server} has been waited for, for {seconds:.0f} s: {why}"
-        for server, (seconds, why) in tally.away().items()
+        for server, (seconds, why) in metrics.away().items()
         if seconds > bound
     ]
     facts = {"lag": {n: t.lag for n, t in look.topics.items()}, "troubles": troubles}
     return HealthAnswer(alive.well and not troubles, {**alive.facts, **facts})
 
 
-def ready(tally: IngestMetrics, topics: tuple[str, ...]) -> HealthAnswer:
+def ready(metrics: IngestMetrics, topics: tuple[str, ...]) -> HealthAnswer:
     """Tell whether every topic has partitions here and PostgreSQL answered last."""
-    assigned = tally.assigned()
-    answers = not tally.is_away(POSTGRES)
+    assigned = metrics.assigned()
+    answers = not metrics.is_away(POSTGRES)
     well = answers and all(assigned.get(topic) for topic in topics)
     return HealthAnswer(well, {"partitions": assigned, "postgresql_answers": answers})

@@ -1,8 +1,8 @@
 """What joins one topic's source and sink within a worker: how much is under way, and stopping.
 
-The source asks the lane whether there is room before it polls, and ends only when everything it
+The source asks the window whether there is room before it polls, and ends only when everything it
 handed out has been committed or given up. So back-pressure never blocks the worker's thread (the
-other topics of the worker go on, group membership is kept), and a graceful stop needs no timing.
+other topics of the worker continue, group membership is kept), and a graceful stop needs no timing.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class InFlightWindow:
 
 
 class InFlightWindows:
-    """The lanes of a process, by topic and worker.
+    """The in-flight windows of a process, by topic and worker.
 
     Bytewax builds sources and sinks apart, each on its worker's thread; here they meet.
     """
@@ -92,11 +92,11 @@ class InFlightWindows:
         self._stop = stop
         self._hindered = hindered
         self._lock = threading.Lock()
-        self._lanes: dict[tuple[str, int], InFlightWindow] = {}
+        self._windows: dict[tuple[str, int], InFlightWindow] = {}
 
     def get(self, topic: str, worker: int) -> InFlightWindow:
-        """Return the lane of a topic in a worker, made at the first call."""
+        """Return the window of a topic in a worker, made at the first call."""
         with self._lock:
-            return self._lanes.setdefault(
+            return self._windows.setdefault(
                 (topic, worker), InFlightWindow(self._stop, self._hindered)
             )

@@ -25,7 +25,7 @@ from flows.event_clock import watch
 from flows.in_flight import InFlightWindows
 from flows.metrics import IngestMetrics
 from flows.sink import PostgresSink
-from flows.source import KafkaSource
+from flows.source.kafka_source import KafkaSource
 from flows.transaction import Store
 from shop import log, settings
 from shop.errors import JangteoError
@@ -34,24 +34,24 @@ from shop.postgres import window_length
 from shop.settings import Settings, announce
 
 
-def build(config: Settings, stop: threading.Event, counts: IngestMetrics) -> Dataflow:
-    """Return the dataflow: one lane a topic.
+def build(config: Settings, stop: threading.Event, metrics: IngestMetrics) -> Dataflow:
+    """Return the dataflow: a source, a decoder and a sink for each topic.
 
     Args:
         config: servers, topics, batch size and window length.
         stop: set to finish the batches in hand and end.
-        counts: told of everything committed, and how the process is.
+        metrics: records everything committed, and the state of the process.
     """
     kafka, postgres = config.kafka, config.postgres
     clocks = watch(config, stop)
-    lanes = InFlightWindows(stop, lambda: clocks.hindered)
+    in_flight = InFlightWindows(stop, lambda: clocks.hindered)
     dataflow = Dataflow("ingest")
     for topic in config.ingest_topics:
         source = KafkaSource(
-            topic, kafka, postgres, lanes, counts, batch_size=config.ingest_batch_size
+            topic, kafka, postgres, in_flight, metrics, batch_size=config.ingest_batch_size
         )
         store = Store(topic, window_s=config.spend_window, max_rejects=config.ingest_max_rejects)
-        sink = PostgresSink(store, postgres, lanes, counts)
+        sink = PostgresSink(store, postgres, in_flight, metrics)
         messages = op.input(f"{topic}-kafka", dataflow, source)
         batch = op.map(f"{topic}-decode", messages, partial(decode_batch, clock=clocks.clock))
         if topic == "orders":
@@ -67,8 +67,8 @@ def get_flow() -> Dataflow:
         config = settings.load()
         log.configure("ingest", level=config.log_level, fmt=config.log_format)
         stop = threading.Event()
-        counts = IngestMetrics()
-        dataflow = build(config, stop, counts)
+        metrics = IngestMetrics()
+        dataflow = build(config, stop, metrics)
         window_length.refuse_another(config)
         announce.servers(config, "kafka", "postgres", "redis")
     except JangteoError as e:
@@ -76,9 +76,9 @@ def get_flow() -> Dataflow:
         sys.exit(e.exit_code)
     shutdown.calm_collector()
     shutdown.stop_on_signals(stop)
-    endpoint = health.start(counts, config)
-    progress_watch.watch(counts, config, stop)
-    heartbeat.report(counts, config, stop, f"{endpoint.url}/metrics" if endpoint else "")
+    endpoint = health.start(metrics, config)
+    progress_watch.watch(metrics, config, stop)
+    heartbeat.report(metrics, config, stop, f"{endpoint.url}/metrics" if endpoint else "")
     return dataflow
 
 

@@ -23,16 +23,16 @@ EVERY_S: Final = 2.0
 """A look takes some 20 ms and ten requests, for all topics and partitions together."""
 
 
-def watch(tally: IngestMetrics, settings: Settings, stop: threading.Event) -> None:
+def watch(metrics: IngestMetrics, settings: Settings, stop: threading.Event) -> None:
     """Start the thread.
 
     Args:
-        tally: shown what is seen.
+        metrics: shown what is seen.
         settings: where the servers are, and the topics.
         stop: ends it.
     """
     progress = ProgressReader(settings, "ingest-progress", patient=True, commits=False)
-    outage = Outage(settings.kafka.where, tally.watch(KAFKA), of="progress")
+    outage = Outage(settings.kafka.where, metrics.watch(KAFKA), of="progress")
     said: set[str] = set()
 
     def run() -> None:
@@ -44,7 +44,7 @@ def watch(tally: IngestMetrics, settings: Settings, stop: threading.Event) -> No
                 stop.wait(outage.failed(e))
                 continue
             outage.over()
-            tally.see(look)
+            metrics.see(look)
             _say(look, said)
             stop.wait(max(EVERY_S / 2, began + EVERY_S - time.monotonic()))
         progress.close()

@@ -101,8 +101,8 @@ class Store:
             TooManyRejectsError: if the rejects do not fit.
             WindowLengthError: if the windows were rebuilt with another length.
             RefusedError: if the tables do not take what they must; to be tried again.
-            psycopg.Error: see `shop.postgres.sqlstate` for what to do. Whatever is raised, nothing has
-                been changed.
+            psycopg.Error: see `shop.postgres.sqlstate` for what to do. If anything is raised,
+                nothing has been changed.
         """
         with conn.transaction(), conn.cursor() as cur:
             # Step 1
@@ -282,7 +282,7 @@ class Store:
                 raise TooManyRejectsError(
                     f"rejected_messages holds {held} and would pass INGEST_MAX_REJECTS="
                     f"{self._max_rejects}; this batch of {raw.topic} has {len(rest.rejects)} more "
-                    f"({', '.join(f'{n} {reason}' for reason, n in reasons)}): mend the producer "
+                    f"({', '.join(f'{n} {reason}' for reason, n in reasons)}): fix the producer "
                     "and clear the table (`jangteo dlq counts`, `jangteo dlq purge`), then start "
                     "again; nothing is lost"
                 )

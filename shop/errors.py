@@ -6,27 +6,31 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a `jangteo` command says with its exit code; each means the same in every command.
+    """The exit codes of all commands, each with its meaning.
 
-    The one exception are commands that become another program: `psql` and, once it runs, `ingest`.
+    Commands that become another program, `psql` and `ingest`, end with that program's.
     """
 
-    OK = 0
-    """Everything asked for was done."""
-    FAILED = 1
-    """The work ran and its result is not good: a check failed, a record is missing."""
-    USAGE = 2
-    """The command line or a setting is wrong; nothing was started."""
-    UNREACHABLE = 3
-    """A server that the command needs cannot be reached, or no shop runs and none is named."""
-    TIMEOUT = 4
-    """The work did not finish in the time it was given."""
-    CRASH = 70
-    """A defect of this program (EX_SOFTWARE of sysexits.h)."""
-    INTERRUPTED = 130
-    """Ended by Ctrl-C (128 + SIGINT)."""
-    BROKEN_PIPE = 141
-    """Nobody reads the output any more (128 + SIGPIPE), as after `jangteo ... | head`."""
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> ExitCode:
+        """Make a member that carries its meaning."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    OK = 0, "everything asked for was done"
+    FAILED = 1, "the work ran and its result is not good: a check failed, a record is missing"
+    USAGE = 2, "the command line or a setting is wrong; nothing was started"
+    UNREACHABLE = 3, "a server that the command needs cannot be reached, or no shop is running"
+    TIMEOUT = 4, "the work did not finish in the time it was given"
+    CRASH = 70, "a defect of this program (EX_SOFTWARE of sysexits.h)"
+    INTERRUPTED = 130, "interrupted by Ctrl-C (128 + SIGINT)"
+    BROKEN_PIPE = (
+        141,
+        "the reader of the output is gone, as in `jangteo ... | head` (128 + SIGPIPE)",
+    )
 
 
 class JangteoError(Exception):
@@ -36,20 +40,20 @@ class JangteoError(Exception):
 
     @classmethod
     def of(cls, code: int, text: str) -> JangteoError:
-        """Return the error of another command of ours, which ended with this exit code."""
+        """Return the error of another command, which ended with this exit code."""
         error = cls(text)
-        error.exit_code = ExitCode(code) if code in set(ExitCode) - {0} else ExitCode.FAILED
+        error.exit_code = next((c for c in ExitCode if c == code != 0), ExitCode.FAILED)
         return error
 
 
 class UsageError(JangteoError):
-    """A command line or setting that cannot be meant; the message says what to do instead."""
+    """A command line or setting that is not valid; the message says what to do instead."""
 
     exit_code = ExitCode.USAGE
 
 
 class DeadlineError(JangteoError):
-    """What did not happen in the time it was given; the message says what and how long."""
+    """Something did not happen in time; the message says what, and how long was allowed."""
 
     exit_code = ExitCode.TIMEOUT
 

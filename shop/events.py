@@ -114,38 +114,46 @@ KEY_FIELD: Final[Mapping[str, str]] = {**ID_FIELD, "orders": "user_id"}
 class RejectReason(str, Enum):
     """Why a message is in `rejected_messages`. The values are stable: dashboards use them."""
 
-    EMPTY = "empty"
-    """No payload (a tombstone) or an empty one."""
-    OVERSIZE = "oversize"
-    """Longer than `MAX_MESSAGE_BYTES`."""
-    BAD_ENCODING = "bad_encoding"
-    """Not UTF-8 (EUC-KR, say), or an escape that is half of a surrogate pair."""
-    BAD_JSON = "bad_json"
-    """Not one whole JSON value: truncated, trailing bytes, a syntax error."""
-    UNKNOWN_VERSION = "unknown_version"
-    """`v` is missing or is none that this program knows."""
-    MISSING_FIELD = "missing_field"
-    """A required field is absent."""
-    WRONG_TYPE = "wrong_type"
-    """A field, or the whole message, has another JSON type than the contract."""
-    UNKNOWN_VALUE = "unknown_value"
-    """A value outside an enumeration."""
-    OUT_OF_RANGE = "out_of_range"
-    """A number, length or time outside its bounds."""
-    NUL_CHARACTER = "nul_character"
-    r"""A string holds U+0000, which PostgreSQL cannot store."""
-    WRONG_AMOUNT = "wrong_amount"
-    """`amount` is not quantity * unit_price - discount."""
-    BEFORE_SIGN_UP = "before_sign_up"
-    """An order dated more than 24 hours before the time that its `user_id` carries."""
-    NULL_KEY = "null_key"
-    """The message has no key, so nothing orders it among its user's events."""
-    KEY_MISMATCH = "key_mismatch"
-    """The key is not the id that the payload carries."""
-    OTHER_CONTENT = "other_content"
-    """Its id (of orders: id and revision) is stored with other content, shown in `detail`."""
-    REFUSED_BY_DATABASE = "refused_by_database"
-    """PostgreSQL refused the row. Given by earlier versions only: the ingest now waits."""
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> RejectReason:
+        """Make a member that carries its meaning."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    EMPTY = "empty", "No payload (a tombstone) or an empty one."
+    OVERSIZE = "oversize", "Longer than `MAX_MESSAGE_BYTES`."
+    BAD_ENCODING = (
+        "bad_encoding",
+        "Not UTF-8 (EUC-KR, say), or an escape that is half of a surrogate pair.",
+    )
+    BAD_JSON = "bad_json", "Not one whole JSON value: truncated, trailing bytes, a syntax error."
+    UNKNOWN_VERSION = "unknown_version", "`v` is missing or is none that this program knows."
+    MISSING_FIELD = "missing_field", "A required field is absent."
+    WRONG_TYPE = (
+        "wrong_type",
+        "A field, or the whole message, has another JSON type than the contract.",
+    )
+    UNKNOWN_VALUE = "unknown_value", "A value outside an enumeration."
+    OUT_OF_RANGE = "out_of_range", "A number, length or time outside its bounds."
+    NUL_CHARACTER = "nul_character", "A string holds U+0000, which PostgreSQL cannot store."
+    WRONG_AMOUNT = "wrong_amount", "`amount` is not quantity * unit_price - discount."
+    BEFORE_SIGN_UP = (
+        "before_sign_up",
+        "An order dated more than 24 hours before the time that its `user_id` carries.",
+    )
+    NULL_KEY = "null_key", "The message has no key, so nothing orders it among its user's events."
+    KEY_MISMATCH = "key_mismatch", "The key is not the id that the payload carries."
+    OTHER_CONTENT = (
+        "other_content",
+        "Its id (of orders: id and revision) is stored with other content, shown in `detail`.",
+    )
+    REFUSED_BY_DATABASE = (
+        "refused_by_database",
+        "PostgreSQL refused the row. Given by earlier versions only: the ingest now waits.",
+    )
 
 
 class Rejection(Exception):

@@ -51,13 +51,9 @@ def test_every_command_line_is_understood(words: list[str]) -> None:
     if words[0] == "generate":
         table, words = main.GENERATE, words[1:]
     chosen = table[words[0]]
-    rest = main.hand_on(words[1:]) if chosen.foreign else words[1:]
     parser = command.Parser()
     importlib.import_module(chosen.module).configure(parser)
-    if "--" in rest:
-        parser.parse_args(rest)
-    else:
-        parser.parse_intermixed_args(rest)
+    parser.parse(words[1:])
 
 
 def test_the_readme_names_every_command() -> None:

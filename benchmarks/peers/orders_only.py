@@ -18,7 +18,7 @@ from flows.decode import INDEX, decode_batch
 from flows.in_flight import InFlightWindows
 from flows.metrics import IngestMetrics
 from flows.sink import PostgresSink
-from flows.source import KafkaSource
+from flows.source.kafka_source import KafkaSource
 from flows.transaction import Rest, Store, Stored
 from shop import log, settings
 from shop.postgres import Cursor
@@ -43,14 +43,16 @@ def get_flow() -> Dataflow:
     config = settings.load()
     log.configure("ingest", level=config.log_level, fmt=config.log_format)
     stop, counts = threading.Event(), IngestMetrics()
-    lanes = InFlightWindows(stop)
+    in_flight = InFlightWindows(stop)
     flow = Dataflow("orders_only")
     size = config.ingest_batch_size
-    source = KafkaSource("orders", config.kafka, config.postgres, lanes, counts, batch_size=size)
+    source = KafkaSource(
+        "orders", config.kafka, config.postgres, in_flight, counts, batch_size=size
+    )
     messages = op.input("kafka", flow, source)
     batch = op.map("copy", op.map("decode", messages, decode_batch), with_copy)
     store = OrdersOnly("orders", window_s=config.spend_window)
-    op.output("postgres", batch, PostgresSink(store, config.postgres, lanes, counts))
+    op.output("postgres", batch, PostgresSink(store, config.postgres, in_flight, counts))
     shutdown.calm_collector()
     shutdown.stop_on_signals(stop)
     return flow

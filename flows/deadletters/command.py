@@ -1,8 +1,4 @@
-"""Dead letters: messages that the ingest could not store, kept as they came.
-
-list, show, replay (publish again, mended or not), purge (remove), counts, and reasons (what each
-means). TOPIC PARTITION OFFSET, or the filters, say which.
-"""
+"""List, show, replay and purge dead letters: messages that the ingest rejected, as they came."""
 
 from __future__ import annotations
 
@@ -43,45 +39,82 @@ from shop.postgres.dead_letters import DeadLetter, Filter
 from shop.retry import first_line
 from shop.settings import Settings, announce
 
-ACTIONS: Final = ("list", "show", "replay", "purge", "counts", "reasons")
 LISTED: Final = 50
 FIRST_RESULTS: Final = 5
 _REASONS: Final = tuple(reason.value for reason in RejectReason)
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: command.Parser) -> None:
     """Add the options of `jangteo dlq`."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add = parser.add_argument
-    add("action", choices=ACTIONS)
-    add("place", nargs="*", metavar="TOPIC PARTITION OFFSET",
-        help="one message; also as `list` prints it: 'orders[3]@17'")  # fmt: skip
-    add("--json", action="store_true", help="one JSON object a line on stdout")
-    which = parser.add_argument_group("which").add_argument
-    which("--reason", action="append", default=[], choices=_REASONS, metavar="REASON",
-          help="may be given several times; `reasons` lists them")  # fmt: skip
-    which("--topic", action="append", default=[], choices=tuple(TOPICS), metavar="TOPIC")
-    which("--since", metavar="TIME", help="rejected since: 2026-03-04T05:06:07Z, or 2h ago")
-    which("--until", metavar="TIME", help="rejected before")
-    which("--replayed", action="store_true", default=None, help="only those published again")
-    which("--not-replayed", dest="replayed", action="store_false", help="only the others")
-    which("--log-id", metavar="ID", help="of one incarnation of a topic that was made anew")
-    which("--limit", type=command.count, metavar="N", help=f"at most N (list: {LISTED})")
-    mend = parser.add_argument_group("replay").add_argument
-    mend("--set", action="append", default=[], metavar="FIELD=JSON", help="set a member")
-    mend("--drop", action="append", default=[], metavar="FIELD", help="remove a member")
-    mend("--key-from-field", action="store_true", help="make the key from the payload's id")
-    mend("--fix", metavar="MODULE:FUNCTION", help="function(payload, row) -> payload or None")
-    mend("--dry-run", action="store_true", help="say what would be done")
-    mend("--again", action="store_true", help="those already published again too")
-    remove = parser.add_argument_group("purge").add_argument
-    remove("--yes", action="store_true", help="do not ask")
-    remove("--yes-production", action="store_true", help="allow it where DB_TYPE=production")
+    list_ = parser.add_action(
+        "list", "list dead letters, the newest first",
+        example="jangteo dlq list --reason bad_json --since 2h",
+    )  # fmt: skip
+    show = parser.add_action(
+        "show", "show one dead letter with a caret under the fault",
+        example="jangteo dlq show 'orders[3]@17'",
+    )  # fmt: skip
+    replay = parser.add_action(
+        "replay", "publish dead letters again, repaired or as they are",
+        example="jangteo dlq replay --reason null_key --key-from-field --dry-run",
+    )  # fmt: skip
+    purge = parser.add_action(
+        "purge", "remove dead letters for good, after asking for their number",
+        example="jangteo dlq purge --replayed",
+    )  # fmt: skip
+    counts = parser.add_action("counts", "count dead letters by topic and reason")
+    parser.add_action("reasons", "print what each reason means, as a Markdown table")
+    for action in (list_, replay, purge):
+        _add_place(action, nargs="*")
+    _add_place(show, nargs="+")
+    for action in (list_, show, replay, purge, counts):
+        _add_filters(action)
+    for action in (list_, replay, purge):
+        action.add_argument(
+            "--limit", type=command.count, metavar="N",
+            help=f"stop after N dead letters{f' (default {LISTED})' * (action is list_)}",
+        )  # fmt: skip
+    for action in (list_, show, replay, counts):
+        action.add_argument("--json", action="store_true", help="print one JSON object per line")
+    add = replay.add_argument_group("repairs").add_argument
+    add("--set", action="append", default=[], metavar="FIELD=JSON",
+        help="set a field of the payload, such as quantity=2; may be repeated")  # fmt: skip
+    add("--drop", action="append", default=[], metavar="FIELD",
+        help="remove a field of the payload; may be repeated")  # fmt: skip
+    add("--key-from-field", action="store_true", help="make the key from the payload's id")
+    add("--fix", metavar="MODULE:FUNCTION",
+        help="call FUNCTION(payload, row), which returns the new payload, or None")  # fmt: skip
+    replay.add_argument("--dry-run", action="store_true", help="show the result, publish nothing")
+    replay.add_argument("--again", action="store_true", help="include those replayed before")
+    purge.add_argument("--yes", action="store_true", help="do not ask")
+    purge.add_argument(
+        "--yes-production", action="store_true", help="allow it where DB_TYPE=production"
+    )
+
+
+def _add_place(action: command.Parser, nargs: str) -> None:
+    action.add_argument(
+        "place", nargs=nargs, metavar="PLACE",
+        help="one message: TOPIC PARTITION OFFSET, or as `list` prints it: 'orders[3]@17'",
+    )  # fmt: skip
+
+
+def _add_filters(action: command.Parser) -> None:
+    add = action.add_argument_group("filters").add_argument
+    add("--reason", action="append", default=[], choices=_REASONS, metavar="REASON",
+        help="only with this reason (see `reasons`); may be repeated")  # fmt: skip
+    add("--topic", action="append", default=[], choices=tuple(TOPICS), metavar="TOPIC",
+        help=f"only of this topic ({', '.join(TOPICS)}); may be repeated")  # fmt: skip
+    add("--since", metavar="TIME",
+        help="only rejected since TIME: 2026-03-04T05:06:07Z, or 2h (ago)")  # fmt: skip
+    add("--until", metavar="TIME", help="only rejected before TIME")
+    add("--replayed", action="store_true", default=None, help="only those replayed")
+    add("--not-replayed", dest="replayed", action="store_false", help="only those not replayed")
+    add("--log-id", metavar="ID", help="only of this incarnation of a recreated topic")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Do what was asked."""
-    _refuse_misplaced(args)
+    """Run the action."""
     if args.action == "reasons":
         say(reasons())
         return ExitCode.OK
@@ -90,7 +123,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         settings.refuse_in_production(
             "purge dead letters", "--yes-production", allowed=args.yes_production
         )
-    if args.action == "purge":
         announce.servers_in_production(settings, "postgres")
     actions = {"list": _list, "show": _show, "replay": _replay, "purge": _purge, "counts": _counts}
     try:
@@ -98,25 +130,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             return actions[args.action](conn, chosen, args, settings)
     except psycopg.Error as e:
         raise client_errors.kind(e)(f"{settings.postgres.where}: {first_line(e)}") from None
-
-
-# -- what is meant ---------------------------------------------------------------------------
-
-_OPTIONS_OF: Final = {
-    "replay": ("set", "drop", "key_from_field", "fix", "dry_run", "again"),
-    "purge": ("yes", "yes_production"),
-}
-
-
-def _refuse_misplaced(args: argparse.Namespace) -> None:
-    for action, names in _OPTIONS_OF.items():
-        for name in names:
-            if args.action != action and getattr(args, name):
-                raise UsageError(f"--{name.replace('_', '-')} belongs to {action}")
-    if args.action == "show" and not args.place:
-        raise UsageError("show needs TOPIC PARTITION OFFSET, or a place as `list` prints it")
-    if args.action in ("counts", "reasons") and args.place:
-        raise UsageError(f"{args.action} takes no place")
 
 
 def chosen_by(args: argparse.Namespace) -> Filter:
@@ -138,7 +151,8 @@ def chosen_by(args: argparse.Namespace) -> Filter:
         if args.replayed:
             raise UsageError("--replayed: those were published again already; --again does it anew")
         chosen = replace(chosen, replayed=False)
-    return replace(chosen, **place_in(args.place)) if args.place else chosen
+    place = getattr(args, "place", None)
+    return replace(chosen, **place_in(place)) if place else chosen
 
 
 # -- list, show, counts, reasons -------------------------------------------------------------
@@ -191,11 +205,11 @@ def _show(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Setting
         if args.json:
             say(as_json(letter))
         else:
-            say("\n".join(in_words(letter, _width())))
+            say("\n".join(format_letter(letter, _width())))
     return ExitCode.OK
 
 
-def in_words(letter: DeadLetter, width: int) -> list[str]:
+def format_letter(letter: DeadLetter, width: int) -> list[str]:
     """Return a dead letter with its bytes and a caret under the fault."""
     replayed = f"{letter.replayed_at:%Y-%m-%d %H:%M:%S} UTC" if letter.replayed_at else "no"
     head = [
@@ -236,7 +250,7 @@ def _counts(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Setti
 
 def reasons() -> str:
     """Return the reasons and their meanings as a Markdown table."""
-    rows = [f"| `{r.value}` | {words} |" for r, words in dead_letters.meanings().items()]
+    rows = [f"| `{reason.value}` | {reason.meaning} |" for reason in RejectReason]
     return "\n".join(["| reason | meaning |", "|---|---|", *rows])
 
 
@@ -294,9 +308,10 @@ def _worth_showing(result: ReplayResult, *, dry: bool) -> bool:
 
 def _result_line(result: ReplayResult) -> str:
     why = f": {escape(result.why)}" if result.why else ""
-    payload = result.mended.payload if result.done == WOULD_PUBLISH and result.mended else None
-    shown = f"  key {fault_location.plain(result.mended.key)} {fault_location.plain(payload, 160)}" \
-        if payload and result.mended else ""  # fmt: skip
+    shown = ""
+    if result.done == WOULD_PUBLISH and result.mended and result.mended.payload:
+        plain = fault_location.plain
+        shown = f"  key {plain(result.mended.key)} {plain(result.mended.payload, 160)}"
     return f"{result.letter.where}  {result.done}{why}{shown}"
 
 

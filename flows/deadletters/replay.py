@@ -29,7 +29,7 @@ from shop.server_clock import clock_of
 from shop.settings import KafkaSettings
 
 CHUNK: Final = 200
-"""Rows of one transaction: at most 13 MB of payloads (`shop.postgres.dead_letters.KEPT_PAYLOAD_BYTES`)."""
+"""Rows of one transaction: at most 13 MB of payloads (`dead_letters.KEPT_PAYLOAD_BYTES`)."""
 ACKNOWLEDGED_WITHIN_S: Final = 30.0
 _PRODUCER: Final = {
     # An unreachable broker is told, not waited for: a person is looking on.

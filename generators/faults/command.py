@@ -1,4 +1,4 @@
-"""Compare the ledger of faults with what the ingest did: every fault found, nothing else."""
+"""Compare the fault ledger with the rejected messages: every fault, and nothing else."""
 
 from __future__ import annotations
 
@@ -155,18 +155,24 @@ def copies(
     return found
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.add_argument("action", choices=("reconcile",))
-    parser.add_argument("--ledger", type=Path, help="a file or folder (default: DATA_DIR/faults)")
-    parser.add_argument(
+def configure(parser: command.Parser) -> None:
+    """Add the options of `jangteo faults`."""
+    reconcile = parser.add_action(
+        "reconcile",
+        "compare the faults that the generators published with those that the ingest rejected",
+    )
+    reconcile.add_argument(
+        "--ledger", type=Path, metavar="PATH",
+        help="file or folder of the fault ledger (default: faults/ in the data directory)",
+    )  # fmt: skip
+    reconcile.add_argument(
         "--wait", type=command.positive, default=20.0, metavar="SECONDS",
-        help="for the ingest to come so far (default: 20)",
+        help="give up after SECONDS if the ingest has not read that far (default: 20)",
     )  # fmt: skip
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Compare, print, and say with the exit code whether all is as it should be."""
+    """Compare and print; return 0 if there are no differences, else 1."""
     entries = list(ledger.read(args.ledger or settings.data_dir / ledger.FOLDER))
     try:
         described = kafka.describe_topics(kafka.admin(settings.kafka))

@@ -1,4 +1,4 @@
-"""Scenarios: what there is, what runs, start one now, stop it."""
+"""List the scenarios, show which run now, start or stop one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from generators.scenarios.table import (
 )
 from shop import command
 from shop.clock import KST, UTC, Clock
-from shop.errors import ExitCode, UnreachableError, UsageError
+from shop.errors import ExitCode, UnreachableError
 from shop.output import say
 from shop.redis import cache
 from shop.server_clock import redis_time
@@ -109,13 +109,29 @@ def _ends(spans: Sequence[timetable.ScenarioSpan], span: timetable.ScenarioSpan)
     return max(s.end for s in spans if (s.name, s.manual) == (span.name, span.manual))
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.add_argument("action", choices=("list", "start", "stop", "status"))
-    parser.add_argument("name", nargs="?", metavar="NAME", help="for start and stop")
-    parser.add_argument("--duration", type=control.seconds, metavar="TIME", help="90, 30m, 2h, 3d")
-    parser.add_argument("--intensity", type=float, metavar="X", help="1 as in the table (default)")
-    parser.add_argument("--json", action="store_true", help="for list and status")
+def configure(parser: command.Parser) -> None:
+    """Add the options of `jangteo scenario`."""
+    list_ = parser.add_action("list", "list the scenarios: how long, how strong, when")
+    start = parser.add_action(
+        "start", "start a scenario now",
+        example="jangteo scenario start flash_sale --duration 30m --intensity 2",
+    )  # fmt: skip
+    stop = parser.add_action("stop", "stop a scenario that `start` started")
+    status = parser.add_action("status", "show the scenarios that run now")
+    for action in (start, stop):
+        action.add_argument(
+            "name", choices=BY_NAME, metavar="NAME", help="one of those that `list` prints"
+        )
+    start.add_argument(
+        "--duration", type=control.seconds, metavar="TIME",
+        help="stop after TIME: 90 (seconds), 30m, 2h or 3d (default: see `list`)",
+    )  # fmt: skip
+    start.add_argument(
+        "--intensity", type=float, default=1.0, metavar="X",
+        help="multiply the scenario's effect by X (default: 1)",
+    )  # fmt: skip
+    for action in (list_, status):
+        action.add_argument("--json", action="store_true", help="print one JSON array")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -127,18 +143,9 @@ def answer(args: argparse.Namespace, settings: Settings, clock: Clock | None = N
     """Do what is asked, at the time of Redis's clock or of a given one.
 
     Raises:
-        UsageError: if it cannot be meant.
+        UsageError: if the duration or the intensity is out of range.
         UnreachableError: if Redis does not answer.
     """
-    if args.action != "start" and (args.duration is not None or args.intensity is not None):
-        raise UsageError("--duration and --intensity go with start")
-    if args.action in ("list", "status"):
-        if args.name:
-            raise UsageError(f"{args.action} takes no name")
-    elif not args.name:
-        raise UsageError(f"which scenario? `scenario list` names them: {', '.join(BY_NAME)}")
-    elif args.name not in BY_NAME:  # before a shop is asked
-        raise UsageError(f"no scenario {args.name!r}; known: {', '.join(BY_NAME)}")
     if args.action == "list":
         _list(as_json=args.json)
         return ExitCode.OK
@@ -151,8 +158,7 @@ def answer(args: argparse.Namespace, settings: Settings, clock: Clock | None = N
 
 def _act(args: argparse.Namespace, r: redis.Redis, seed: int, now: datetime) -> int:
     if args.action == "start":
-        intensity = 1.0 if args.intensity is None else args.intensity
-        started = control.start(r, args.name, now, duration=args.duration, intensity=intensity)
+        started = control.start(r, args.name, now, duration=args.duration, intensity=args.intensity)
         until = started.until.astimezone(KST)
         say(f"{args.name} runs until {until:%Y-%m-%d %H:%M:%S} (Seoul)")
     elif args.action == "stop":

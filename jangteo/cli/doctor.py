@@ -1,4 +1,4 @@
-"""What is there, what is wrong, what to do: Python, servers, topics, schema, stack, disk."""
+"""Check Python, servers, topics, schema, stack and disk, and say what to fix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MARKS: Final = {"ok": "ok", "wrong": "!!", "unreachable": "??"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo doctor`."""
-    parser.add_argument("--json", action="store_true", help="as one JSON object on stdout")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

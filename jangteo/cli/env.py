@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=tuple(FORMATS),
         default="sh",
-        help="sh: export lines (the default); json; dotenv: a .env file; dbt: a profiles.yml; "
+        help="sh (default): export lines; json; dotenv: a .env file; dbt: a profiles.yml; "
         "jdbc: a .properties file",
     )
 

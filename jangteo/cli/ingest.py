@@ -1,6 +1,6 @@
-"""Ingest Kafka into PostgreSQL: the Bytewax dataflow `flows.ingest`, in this very process.
+"""Run the ingest from Kafka to PostgreSQL: the Bytewax dataflow `flows.ingest`.
 
-The same as `python -m bytewax.run flows.ingest`; what stands after `--` goes to bytewax.run.
+It is the same as `python -m bytewax.run flows.ingest`; the arguments are those of bytewax.run.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from shop.settings import Settings
 DATAFLOW: Final = ("-m", "bytewax.run", "flows.ingest")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: command.Parser) -> None:
     """Add the options of `jangteo ingest`."""
-    parser.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="for bytewax.run")
+    parser.add_foreign("bytewax.run")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> NoReturn:

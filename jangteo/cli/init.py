@@ -23,13 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--roles",
         action="store_true",
-        help="make the least-privilege roles of PostgreSQL too (docs/security.md)",
+        help="also create PostgreSQL roles with least privileges (docs/security.md)",
     )
     parser.add_argument(
         "--logins",
         action="store_true",
-        help="make them, and a login for each kind of process, with the passwords that "
-        "POSTGRES_INGEST_PASSWORD and its like say now",
+        help="also create these roles and a login for each kind of process, with the passwords "
+        "of POSTGRES_INGEST_PASSWORD and the like",
     )
 
 

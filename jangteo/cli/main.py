@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from shop.errors import ExitCode
@@ -14,61 +14,60 @@ from shop.output import guarded, say
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command is done, and one line that says what it does.
-
-    With `foreign`, the arguments belong to another program and are handed on as they are.
-    """
+    """A command: one line that says what it does, and its module, or the commands below it."""
 
     module: str
     help: str
-    foreign: bool = False
+    commands: Mapping[str, Command] = field(default_factory=dict)
 
 
+GENERATE: Final[Mapping[str, Command]] = {
+    "users": Command("generators.users", "publish sign-ups to the topic users"),
+    "products": Command("generators.products", "publish new products to the topic products"),
+    "orders": Command(
+        "generators.orders", "publish orders of cached customers to the topic orders"
+    ),
+    "continue": Command("generators.continuation", "resume a finished backfill in real time"),
+    "cache": Command("generators.cache.worker", "refresh the Redis cache from PostgreSQL"),
+    "profiles": Command(
+        "generators.profiles", "publish the customers and products that the topics lack"
+    ),
+}
 COMMANDS: Final[Mapping[str, Command]] = {
     "up": Command("jangteo.stack.up", "run the whole shop; Ctrl-C stops it"),
     "console": Command("console.cli", "watch and steer the shop from a terminal or a browser"),
     "do": Command(
         "console.actions.do", "steer the shop: pause, rate, refresh, grade, replay, restart"
     ),
-    "monitor": Command("jangteo.cli.monitor", "the cache of the running shop, one line a second"),
-    "doctor": Command("jangteo.cli.doctor", "what is there, what is wrong, what to do"),
-    "servers": Command("jangteo.cli.servers", "prepare what the embedded servers need, once"),
+    "monitor": Command("jangteo.cli.monitor", "print the state of the cache, one line per second"),
+    "doctor": Command(
+        "jangteo.cli.doctor", "check the installation and the running shop, and say what to fix"
+    ),
+    "servers": Command("jangteo.cli.servers", "fetch and prepare the embedded servers, once"),
     "topics": Command(
-        "jangteo.cli.topics", "the Kafka topics: list, create, describe with lag, tail, produce"
+        "jangteo.cli.topics.command",
+        "list, create, describe, tail and fill the Kafka topics",
     ),
-    "psql": Command(
-        "jangteo.cli.psql", "psql on the shop's database; arguments are psql's", foreign=True
+    "psql": Command("jangteo.cli.psql", "open psql on the shop's database"),
+    "env": Command("jangteo.cli.env", "print the settings with which other tools reach the shop"),
+    "init": Command("jangteo.cli.init", "bring the database schema and the topics up to date"),
+    "seed": Command("generators.seed", "create a start population of customers and products"),
+    "backfill": Command("generators.backfill", "write a history of the shop: a year in minutes"),
+    "generate": Command("", "publish users, products or orders, or refresh the cache", GENERATE),
+    "scenario": Command("generators.scenarios.command", "list, start and stop scenarios"),
+    "faults": Command(
+        "generators.faults.command", "compare the published faults with the rejected messages"
     ),
-    "env": Command("jangteo.cli.env", "print `export` lines with which other tools reach the shop"),
-    "init": Command("jangteo.cli.init", "bring schema and topics up to date"),
-    "seed": Command("generators.seed", "put a start population into PostgreSQL and the topics"),
-    "backfill": Command("generators.backfill", "write a history: a year of the shop in minutes"),
-    "generate": Command("", "publish events: users, products, orders; or refresh the cache"),
-    "scenario": Command(
-        "generators.scenarios.command", "scenarios: list, start, stop, what runs now"
+    "explain": Command(
+        "generators.explain", "explain why a customer buys: the score, term by term"
     ),
-    "faults": Command("generators.faults.command", "faults on purpose: compare ledger and shop"),
-    "explain": Command("generators.explain", "why a customer buys: the score, term by term"),
-    "ingest": Command(
-        "jangteo.cli.ingest", "Kafka to PostgreSQL; arguments are bytewax.run's", foreign=True
-    ),
-    "dlq": Command(
-        "flows.deadletters.command", "dead letters: list, show, replay, purge, counts, reasons"
-    ),
+    "ingest": Command("jangteo.cli.ingest", "run the ingest from Kafka to PostgreSQL"),
+    "dlq": Command("flows.deadletters.command", "list, show, replay and purge dead letters"),
     "windows": Command(
-        "jangteo.cli.windows", "the spend windows: show their length, or rebuild them"
+        "jangteo.cli.windows", "show the length of the spend windows, or rebuild them"
     ),
     "grade": Command("grading.updater", "grade customers by six months of paid spend"),
 }
-GENERATE: Final[Mapping[str, Command]] = {
-    "users": Command("generators.users", "sign-ups to the topic users"),
-    "products": Command("generators.products", "new products to the topic products"),
-    "orders": Command("generators.orders", "orders of cached customers to the topic orders"),
-    "continue": Command("generators.continuation", "what comes after a finished backfill"),
-    "cache": Command("generators.cache.worker", "PostgreSQL to the Redis cache"),
-    "profiles": Command("generators.profiles", "customers and products that the topics lack"),
-}
-_OURS: Final = ("-h", "--help", "--data-dir")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,9 +93,9 @@ def _dispatch(prog: str, table: Mapping[str, Command], words: list[str]) -> int:
     if name not in table:
         say(_unknown(prog, table, name), to=sys.stderr)
         return ExitCode.USAGE
-    if name == "generate":
-        return _dispatch("jangteo generate", GENERATE, rest)
     chosen = table[name]
+    if chosen.commands:
+        return _dispatch(f"{prog} {name}", chosen.commands, rest)
     from shop import command  # noqa: PLC0415  (what follows may be slow to import, --help is not)
 
     module = command.load(chosen.module)
@@ -105,23 +104,8 @@ def _dispatch(prog: str, table: Mapping[str, Command], words: list[str]) -> int:
         module.run,
         prog=f"{prog} {name}",
         description=module.__doc__,
-        argv=hand_on(rest) if chosen.foreign else rest,
+        argv=rest,
     )
-
-
-def hand_on(words: Sequence[str]) -> list[str]:
-    """Put `--` between our options and another program's.
-
-    >>> hand_on(["--data-dir", "d", "-c", "SELECT 1"])
-    ['--data-dir', 'd', '--', '-c', 'SELECT 1']
-    >>> hand_on(["--", "-l"]), hand_on(["--help"])
-    (['--', '-l'], ['--help'])
-    """
-    ours = 0
-    while ours < len(words) and words[ours].partition("=")[0] in _OURS:
-        ours += 2 if words[ours] == "--data-dir" else 1
-    rest = list(words[ours:])
-    return [*words[:ours], *([] if not rest or rest[0] == "--" else ["--"]), *rest]
 
 
 def _overview(prog: str, table: Mapping[str, Command]) -> str:
@@ -137,7 +121,7 @@ def _overview(prog: str, table: Mapping[str, Command]) -> str:
             ),
             *lines,
             "",
-            f"{prog} COMMAND --help says more.",
+            f"Run {prog} COMMAND --help for the options of a command.",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""The cache monitor: one line a second on the refresh, the memory and the hits of the cache."""
+"""Print refreshes, memory and hits of the cache, one line per second."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVERY_S: Final = 1.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--lang", choices=("en", "ko"), help="language (default: the locale's)")
-    parser.add_argument("--once", action="store_true", help="print one line and end")
+    parser.add_argument("--once", action="store_true", help="print one line, then exit")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

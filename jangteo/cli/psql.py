@@ -1,4 +1,7 @@
-"""psql on the shop's database; the arguments after `--` are psql's own."""
+"""Open psql on the shop's database, with the arguments that follow.
+
+For example: jangteo psql -c "SELECT count(*) FROM orders"
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ _IN_WHEELS: Final = (
 )
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: command.Parser) -> None:
     """Add the options of `jangteo psql`."""
-    parser.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="for psql")
+    parser.add_foreign("psql")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> NoReturn:

@@ -1,8 +1,8 @@
-"""The spend windows' length: show it, or fold all windows anew with another (show, rebuild).
+"""Show the length of the spend windows, or rebuild all of them with another length.
 
-All rows of `user_spend_windows` have one length, kept in the database. What SPEND_WINDOW says
-must be the same; an ingest with another setting does not start, and one that runs while the
-windows are rebuilt stops before it writes.
+All rows of `user_spend_windows` have one length, which the database stores. SPEND_WINDOW must be
+the same: an ingest with another setting does not start, and one that runs while the windows are
+rebuilt stops before it writes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from shop.retry import first_line
 from shop.settings import Settings, announce
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: command.Parser) -> None:
     """Add the options of `jangteo windows`."""
-    parser.add_argument("action", choices=("show", "rebuild"))
+    parser.add_action("show", "show the length of the stored windows and that of SPEND_WINDOW")
+    parser.add_action("rebuild", "rebuild all windows from the orders, with SPEND_WINDOW's length")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Do one of the two."""
+    """Run the action."""
     wanted = settings.spend_window
     try:
         with postgres.connection(settings.postgres, "windows") as conn:

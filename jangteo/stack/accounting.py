@@ -1,4 +1,4 @@
-"""What was published since a start, and what became of it: Kafka's ends against PostgreSQL's books.
+"""What was published since a start and what became of it: offsets of Kafka and PostgreSQL.
 
 `ingest_offsets` counts, in the transactions that store the messages, how many were stored,
 rejected or ignored; the end of the log says how many there were. The two must agree.
@@ -81,7 +81,7 @@ class Account:
 def account(
     start_ends: Ends, start_ledger: Ledger, ends: Ends, ledger: Ledger, logs: Iterable[Log]
 ) -> Account:
-    """Balance the books.
+    """Account for every offset.
 
     Args:
         start_ends: ends of the logs at the baseline.
@@ -239,7 +239,7 @@ def read_evidence(conn: Connection) -> AccountingEvidence:
 def cross_check(
     before: AccountingEvidence, after: AccountingEvidence, stored: Mapping[str, int]
 ) -> list[str]:
-    """Hold the books against the tables; return what cannot be, in words.
+    """Compare the counts with the tables; return what does not match, a line each.
 
     Every new row took at least one stored message; every stored message of an order inserted it
     or raised its revision.

@@ -1,7 +1,7 @@
 """The first moments of a child process: bound to its parent's life, then replaced by its command.
 
-Run as a script by `jangteo.stack.spawn`, never imported by it: between fork and exec there must be no
-thread of the parent, no import of ours and no lock. Arguments: ``PARENT SIGNAL IDENTITY --
+Run as a script by `jangteo.stack.spawn`, never imported by it: between fork and exec there must be
+no thread of the parent, no import of ours and no lock. Arguments: ``PARENT SIGNAL IDENTITY --
 COMMAND...`` where PARENT is the pid whose death sends SIGNAL, and IDENTITY is ``same``,
 ``userns`` or ``UID:GID``.
 """

@@ -67,14 +67,14 @@ class Observer(threading.Thread):
 
     Args:
         settings: where the servers are.
-        books: opened.
+        accounting: opened.
     """
 
-    def __init__(self, settings: Settings, books: OffsetAccounting) -> None:
+    def __init__(self, settings: Settings, accounting: OffsetAccounting) -> None:
         super().__init__(name="observer", daemon=True)
         self.latest = ShopSample()
         self._settings = settings
-        self._books = books
+        self._accounting = accounting
         self._redis = cache.client(settings.redis_url)
         self._progress = ProgressReader(settings, "up-progress", patient=True, commits=False)
         self._conn: Connection | None = None
@@ -144,7 +144,7 @@ class Observer(threading.Thread):
         began = time.monotonic()
         if began < self._log_due:
             return seen
-        account = self._books.account(self._connection())
+        account = self._accounting.account(self._connection())
         self._log_due = began + self._log_every
         return replace(seen, account=account, counted=began)
 

@@ -1,9 +1,11 @@
-"""The options of `jangteo up`: what they mean as environment variables."""
+"""The options of `jangteo up`, and the environment variables that they stand for."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -12,7 +14,8 @@ from psycopg import conninfo
 from jangteo.stack.ports import CONVENTIONAL
 from shop import command
 from shop.errors import UsageError
-from shop.settings import EMBEDDED_PORTS
+from shop.settings import EMBEDDED_PORTS, Settings, announce
+from shop.settings.stack_file import DEFAULT_NAME
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,33 +26,55 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="seconds",
         type=command.positive,
         metavar="SECONDS",
-        help="stop SECONDS after every process has done its first work",
+        help="stop after SECONDS, counted from when all processes are at work",
     )
-    add("--speed", type=command.positive, metavar="X", help="X times the ordinary rates")
-    add("--seed", type=command.count, metavar="N", help="seed of everything random (default 1)")
-    add("--users", type=command.count, metavar="N", help="customers at the first start")
-    add("--products", type=command.count, metavar="N", help="products at the first start")
     add(
-        "--continue", dest="goes_on", action="store_true",
-        help="go on with the finished history of `jangteo backfill`",
+        "--speed",
+        type=command.positive,
+        metavar="X",
+        help="multiply all rates by X (default: SHOP_SPEED, 1)",
+    )
+    add(
+        "--seed",
+        type=command.count,
+        metavar="N",
+        help="seed of all random numbers (default: SHOP_SEED, 1)",
+    )
+    add("--users", type=command.count, metavar="N", help="create N customers at the first start")
+    add("--products", type=command.count, metavar="N", help="create N products at the first start")
+    add(
+        "--continue", dest="resume", action="store_true",
+        help="resume the finished history of `jangteo backfill`",
     )  # fmt: skip
-    add("--json", action="store_true", help="end with one JSON line on stdout")
+    add(
+        "--json", action="store_true", help="print a summary at the end, as one JSON line on stdout"
+    )
     add(
         "--yes-production", action="store_true",
         help="allow made-up data with DB_TYPE=production (as ALLOW_INVENTED_DATA=yes)",
     )  # fmt: skip
-    add("--plain", action="store_true", help="plain lines on a terminal too")
+    add("--plain", action="store_true", help="print plain lines on a terminal too")
     server = parser.add_argument_group("servers to use instead of embedded ones")
-    server.add_argument("--kafka", metavar="HOST:PORT", help="as KAFKA_BOOTSTRAP_SERVERS")
-    server.add_argument("--postgres", metavar="URL", help="postgresql://USER:PASSWORD@HOST/DB")
-    server.add_argument("--redis", metavar="URL", help="as REDIS_URL")
+    server.add_argument(
+        "--kafka",
+        metavar="HOST:PORT",
+        help="brokers, comma-separated; sets KAFKA_BOOTSTRAP_SERVERS",
+    )
+    server.add_argument(
+        "--postgres",
+        metavar="URL",
+        help="postgresql://USER:PASSWORD@HOST:PORT/DATABASE; sets POSTGRES_*",
+    )
+    server.add_argument(
+        "--redis", metavar="URL", help="redis://[USER:PASSWORD@]HOST:PORT/DB; sets REDIS_URL"
+    )
     ports = parser.add_argument_group("ports of the embedded servers, kept for later runs")
     for name, variable in EMBEDDED_PORTS.items():
         title = {"kafka": "Apache Kafka", "postgres": "PostgreSQL", "redis": "Redis"}[name]
         usual = f"default {CONVENTIONAL[name]} where it is free"
         ports.add_argument(
             f"--{name}-port", type=command.count, metavar="PORT",
-            help=f"{title}'s; 0 takes any free port ({usual}); as {variable}",
+            help=f"port of {title}; 0 picks a free one ({usual}); sets {variable}",
         )  # fmt: skip
 
 
@@ -117,3 +142,23 @@ def _postgres(url: str) -> dict[str, str]:
     if unknown := sorted(set(parts) - set(names)):
         raise UsageError(f"--postgres: cannot use {', '.join(unknown)} of the URL")
     return {names[part]: str(value) for part, value in parts.items()}
+
+
+def data_dir(args: argparse.Namespace) -> Path:
+    """Return the absolute path of the data directory."""
+    named = args.data_dir or os.environ.get("JANGTEO_DATA_DIR") or DEFAULT_NAME
+    return Path(named).absolute()
+
+
+def check_servers(settings: Settings) -> None:
+    """Check the servers that are named, and in production that all of them are.
+
+    Raises:
+        UsageError: names the first that is wrong or missing.
+    """
+    production = settings.db_type == "production"
+    if production or settings.env.get("REDIS_URL"):
+        _ = settings.redis_url
+    if production:  # elsewhere those that are not named are started
+        _ = settings.postgres, settings.kafka
+        announce.servers(settings, "postgres", "kafka", "redis")

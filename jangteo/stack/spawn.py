@@ -43,8 +43,8 @@ def spawn(
 
     The kernel binds a child to the *thread* that forked it: started from any other thread, it
     would get its death signal when that thread ends. The child leads a process group of its own
-    (`jangteo/stack/child.py`), so a Ctrl-C in the terminal reaches the parent alone. A log that cannot be
-    opened costs the log, not the child.
+    (`jangteo/stack/child.py`), so a Ctrl-C in the terminal reaches the parent alone. A log that
+    cannot be opened costs the log, not the child.
 
     Args:
         argv: the command; its first element is an absolute path.

@@ -1,36 +1,34 @@
-"""Run the whole shop: servers, schema, topics, start population, every process; until stopped."""
+"""Run the whole shop until stopped: servers, schema, topics, start population, every process.
+
+Servers that are not named by an option or a variable are started on this machine.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 import redis
 from confluent_kafka import KafkaException
 
-from jangteo.stack import consistency, options, readiness, retention, screen
+from jangteo.stack import options, readiness, retention, run_summary, screen
 from jangteo.stack.accounting import (
-    Account,
     AccountingEvidence,
     OffsetAccounting,
-    cross_check,
     may_lack_profiles,
     read_evidence,
 )
 from jangteo.stack.kafka import fallback
 from jangteo.stack.kafka.broker import Broker
-from jangteo.stack.observer import Observer, ShopSample, count
+from jangteo.stack.observer import Observer, ShopSample
 from jangteo.stack.server import Server
 from jangteo.stack.servers import Stack, end_leftovers, held
 from jangteo.stack.spawn import end, spawn, tail
@@ -45,8 +43,7 @@ from shop.postgres import window_length
 from shop.process_status import ProcessState
 from shop.redis import cache, control
 from shop.retry import first_line
-from shop.settings import Settings, announce, asked_ports
-from shop.settings.stack_file import DEFAULT_NAME
+from shop.settings import Settings, asked_ports
 
 GENERATORS: Final = ("users", "products", "orders")
 # In the order of their start: the ingest joins its groups while the others begin.
@@ -66,53 +63,6 @@ DRAIN_AFTER_FOR_S: Final = 60.0
 TICK_S: Final = 0.1
 
 configure = options.configure
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run came to."""
-
-    account: Account
-    unread: dict[str, int]
-    """Messages by topic that an earlier run left; the ingest took them now."""
-    grades: dict[str, int]
-    cache: dict[str, int]
-    differences: list[str]
-    spend_consistent: bool
-    seconds: float
-
-    @property
-    def published(self) -> dict[str, int]:
-        """What this run had to take: what it published, and what was unread before."""
-        return {topic: n + self.unread[topic] for topic, n in self.account.published.items()}
-
-    def as_json(self) -> str:
-        """Return the final line of --json."""
-        record: dict[str, Any] = {
-            "published": self.published,
-            "stored": dict(self.account.stored),
-            "rejected": sum(self.account.rejected.values()),
-            "ignored": sum(self.account.ignored.values()),
-            "lag": sum(self.account.lag.values()),
-            "spend_consistent": self.spend_consistent,
-            "grades": self.grades,
-            "cache": self.cache,
-            "seconds": round(self.seconds, 1),
-            "wrong": list(self.differences),
-        }
-        return json.dumps(record, ensure_ascii=False)
-
-    def in_words(self) -> str:
-        """Return the summary for people, one line."""
-        return (
-            f"published: {screen.pairs(self.published)}"
-            f" | stored: {screen.pairs(self.account.stored)}"
-            f" | rejected: {sum(self.account.rejected.values())}"
-            f" | ignored: {sum(self.account.ignored.values())}"
-            f" | lag: {sum(self.account.lag.values())}"
-            f" | spend {'adds up' if self.spend_consistent else 'does NOT add up'}"
-            f" | {self.seconds:.0f} s"
-        )
 
 
 class Up:
@@ -155,7 +105,7 @@ class Up:
         self._restarts: dict[str, int] = {}
         self._commands: dict[str, tuple[str, ...]] = dict(COMMANDS)
         self._generators: tuple[str, ...] = GENERATORS
-        if args.goes_on:
+        if args.resume:
             others = {k: v for k, v in self._commands.items() if k not in GENERATORS}
             self._commands, self._generators = {**others, **CONTINUATION}, tuple(CONTINUATION)
 
@@ -176,8 +126,8 @@ class Up:
             self._say("stopped")
 
     def _run(self, settings: Settings) -> int:
-        books = self._prepare(settings)
-        if not self._seed(settings, books):
+        accounting = self._prepare(settings)
+        if not self._seed(settings, accounting):
             return ExitCode.OK
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
             self._evidence = read_evidence(conn) if self._accounts else None
@@ -186,7 +136,7 @@ class Up:
         self._say(f"the shop is open; logs in {self._data_dir / 'logs'}; Ctrl-C stops")
         began = time.monotonic()
         seconds = self._args.seconds
-        self._observer = Observer(settings, books)
+        self._observer = Observer(settings, accounting)
         self._observer.start()
         try:
             with self._screen.live():
@@ -199,7 +149,7 @@ class Up:
             self._observer.stop()
         if not self._accounts:
             return ExitCode.OK
-        return self._report(settings, books, troubles, time.monotonic() - began)
+        return self._report(settings, accounting, troubles, time.monotonic() - began)
 
     def _await_readiness(self, observer: Observer, seconds: float) -> None:
         """Let the time of --for begin when every process has done its first work."""
@@ -222,11 +172,11 @@ class Up:
         return bool(self._args.seconds or self._args.json)
 
     def _prepare(self, settings: Settings) -> OffsetAccounting:
-        """Publish the stack, bring schema and topics up to date, open the books."""
+        """Publish the stack, bring schema and topics up to date, open the accounting."""
         with postgres.connection(settings.postgres, "up") as conn:
             if applied := postgres.migrate(conn):
                 self._say(f"schema: applied {', '.join(applied)}")
-            if self._args.goes_on:
+            if self._args.resume:
                 _check_history(conn)
             alone = self._stack.embeds_postgres
             if rebuilt := window_length.fit(conn, settings.spend_window, alone=alone):
@@ -236,15 +186,15 @@ class Up:
         if changed := retention.keep_profiles(settings.kafka):
             self._say(f"topics: changed {'; '.join(changed)}")
         self._published = self._publishing.attempt(self._stack.publish)
-        books = OffsetAccounting(settings.kafka)
+        accounting = OffsetAccounting(settings.kafka)
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
-            books.open(conn)
-        if unread := sum(books.unread.values()):
+            accounting.open(conn)
+        if unread := sum(accounting.unread.values()):
             self._say(f"{unread:,} messages of an earlier run are unread; the ingest takes them")
         with cache.client(settings.redis_url) as client:
             self._refreshes = cache.read_meta(client).version
             self._restarts = control.restarts(client)
-        return books
+        return accounting
 
     def _start(self, name: str) -> None:
         argv = [sys.executable, "-m", *self._commands[name]]
@@ -252,7 +202,7 @@ class Up:
         self._supervisor.start(ProcessSpec(name, argv, self._stack.env, grace))
         self._supervisor.write_snapshot(self._stack.statuses(), force=True)
 
-    def _seed(self, settings: Settings, books: OffsetAccounting) -> bool:
+    def _seed(self, settings: Settings, accounting: OffsetAccounting) -> bool:
         """Make the start population if there are no customers; False if stopped meanwhile.
 
         Of a shop that has some, publish in the background those that its topics may lack: a
@@ -263,7 +213,7 @@ class Up:
         """
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
             if conn.execute("SELECT 1 FROM users LIMIT 1").fetchone():
-                if may_lack_profiles(conn, books.logs):
+                if may_lack_profiles(conn, accounting.logs):
                     self._say("publishing customers and products that the topics may lack")
                     argv = [sys.executable, "-m", "generators.profiles"]
                     log = self._supervisor.log_of("profiles")
@@ -373,50 +323,25 @@ class Up:
         return patient
 
     def _report(
-        self, settings: Settings, books: OffsetAccounting, troubles: list[str], seconds: float
+        self, settings: Settings, accounting: OffsetAccounting, troubles: list[str], seconds: float
     ) -> ExitCode:
-        """Balance the books, print the summary; return whether all is well."""
+        """Compare the counts, print the summary; return whether all is well."""
         try:
-            result = self._result(settings, books, seconds)
+            result = run_summary.summarize(
+                settings, accounting, self._evidence, refreshes=self._refreshes, seconds=seconds
+            )
         except (KafkaException, psycopg.Error, redis.RedisError) as e:
-            raise JangteoError(f"the books cannot be balanced: {first_line(e)}") from None
-        self._say(result.in_words())
+            raise JangteoError(f"the run cannot be accounted for: {first_line(e)}") from None
+        result.differences.extend(self._observer.latest.stalls if self._observer else ())
+        if self._args.seconds and not sum(result.account.published.values()):
+            result.differences.append("nothing was published")
+        self._say(result.line())
         if self._args.json:
             say(result.as_json())
         wrong = troubles + result.differences
         if wrong:
             say(f"jangteo up: {'; '.join(wrong)}", to=sys.stderr)
         return ExitCode.FAILED if wrong else ExitCode.OK
-
-    def _result(self, settings: Settings, books: OffsetAccounting, seconds: float) -> RunSummary:
-        with ExitStack() as opened:
-            conn = opened.enter_context(
-                postgres.connection(settings.postgres, "up", autocommit=True)
-            )
-            client = opened.enter_context(cache.client(settings.redis_url))
-            account = books.account(conn)
-            differences = account.differences()
-            differences += self._observer.latest.stalls if self._observer else ()
-            if self._args.seconds and not sum(account.published.values()):
-                differences.append("nothing was published")
-            if self._evidence:
-                differences += cross_check(self._evidence, read_evidence(conn), account.stored)
-            unequal = consistency.check(conn, limit=3)
-            _, grades = count(conn)
-            meta = cache.read_meta(client)
-            return RunSummary(
-                account=account,
-                unread=books.unread,
-                grades=grades,
-                cache={
-                    "users": int(client.hlen(cache.USERS)),
-                    "products": int(client.hlen(cache.PRODUCTS)),
-                    "refreshes": meta.version - self._refreshes,
-                },
-                differences=differences + unequal,
-                spend_consistent=not unequal,
-                seconds=seconds,
-            )
 
 
 def _check_history(conn: postgres.Connection) -> None:
@@ -432,36 +357,17 @@ def _check_history(conn: postgres.Connection) -> None:
         )
 
 
-def _data_dir(args: argparse.Namespace) -> Path:
-    named = args.data_dir or os.environ.get("JANGTEO_DATA_DIR") or DEFAULT_NAME
-    return Path(named).absolute()
-
-
-def _check_servers(settings: Settings) -> None:
-    """Check the servers that are named, and in production that all of them are.
-
-    Raises:
-        UsageError: names the first that is wrong or missing.
-    """
-    production = settings.db_type == "production"
-    if production or settings.env.get("REDIS_URL"):
-        _ = settings.redis_url
-    if production:  # elsewhere those that are not named are started
-        _ = settings.postgres, settings.kafka
-        announce.servers(settings, "postgres", "kafka", "redis")
-
-
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (every command has both)
     """Run the shop until stopped, or for the given time."""
     # Not the settings we are given: a stack that runs already would have filled them in.
     environ = {**os.environ, **options.environment(args)}
-    data_dir = _data_dir(args)
+    data_dir = options.data_dir(args)
     checked = shop_settings.load(environ, data_dir=data_dir, use_stack=False)
-    if args.goes_on and checked.speed != 1:
+    if args.resume and checked.speed != 1:
         raise UsageError("--continue goes by the clock: it cannot have another speed than 1")
     asked_ports(environ)
     given = bool(environ.get("KAFKA_BOOTSTRAP_SERVERS"))
-    _check_servers(checked)
+    options.check_servers(checked)
     checked.refuse_invented("run a made-up shop", allowed=args.yes_production)
     allowed = {"ALLOW_INVENTED_DATA": "yes"} if args.yes_production else {}
     console = screen.ShopConsole(stderr=bool(args.json))

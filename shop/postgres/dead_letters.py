@@ -1,16 +1,12 @@
 """Dead letters: the rows of `rejected_messages`, chosen by filters; counted, read, removed.
 
-The SQL stands here because more than one room needs it. Their reasons are
-`shop.events.RejectReason`, whose meanings are taken from there too.
+The SQL is here because more than one room needs it. `shop.events.RejectReason` has their reasons.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
-import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
@@ -21,7 +17,6 @@ from psycopg.sql import SQL, Composed
 
 from shop.clock import UTC
 from shop.errors import UsageError
-from shop.events import RejectReason
 from shop.postgres import Connection
 from shop.postgres.sqlstate import retried
 
@@ -143,23 +138,6 @@ def moment(text: str, now: datetime) -> datetime:
             "or how long ago, such as 2h"
         )
     return at.astimezone(UTC)
-
-
-def meanings() -> Mapping[RejectReason, str]:
-    """Return what each reason means, from the words under it in `RejectReason`.
-
-    >>> meanings()[RejectReason.EMPTY]
-    'No payload (a tombstone) or an empty one.'
-    """
-    (enum,) = ast.parse(textwrap.dedent(inspect.getsource(RejectReason))).body
-    assert isinstance(enum, ast.ClassDef)  # noqa: S101  (tells the type checker)
-    found = {}
-    for statement, after in zip(enum.body, enum.body[1:], strict=False):
-        if isinstance(statement, ast.Assign) and isinstance(after, ast.Expr):
-            name, words = statement.targets[0], ast.literal_eval(after.value)
-            assert isinstance(name, ast.Name)  # noqa: S101  (for mypy: our own source has names there)
-            found[RejectReason[name.id]] = " ".join(str(words).split())
-    return found
 
 
 def find(

@@ -112,7 +112,7 @@ def test_every_command_is_one_of_ours(objects: list[Object]) -> None:
                 table, words = main.GENERATE, words[1:]
             parser = command.Parser()
             importlib.import_module(table[words[0]].module).configure(parser)
-            parser.parse_args(words[1:])
+            parser.parse(words[1:])
 
 
 def test_settings_are_known_and_secrets_only_named(objects: list[Object]) -> None:

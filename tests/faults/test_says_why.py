@@ -14,7 +14,8 @@ from typing import TypeAlias
 import pytest
 from confluent_kafka import Consumer
 
-from jangteo.cli import doctor_probes, topics
+from jangteo.cli import doctor_probes
+from jangteo.cli.topics import command as topics
 from jangteo.stack import screen
 from jangteo.stack.accounting import OffsetAccounting
 from jangteo.stack.observer import Observer
@@ -97,7 +98,7 @@ def told(settings: Settings, env: dict[str, str], member: Ingest) -> dict[str, t
     status, troubles = health(member)
     found = [f for f in doctor_probes.kafka_cluster(settings) if f.level == "wrong"]
     look = topics.describe(settings, ["orders"])
-    described = topics.in_words(look.topics["orders"], look)
+    described = topics.format_topic(look.topics["orders"], look)
     argv = [sys.executable, "-m", "jangteo", "console", "--once", "--json"]
     once = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     group = json.loads(once.stdout or "{}").get("kafka", {})

@@ -37,10 +37,14 @@ def put_aside(
         assert outcome.rejected == len(messages)
 
 
-def dlq_args(*words: str) -> argparse.Namespace:
+def dlq_parser() -> Parser:
     parser = Parser(prog="jangteo dlq")
     deadletters_command.configure(parser)
-    return parser.parse_intermixed_args(words)
+    return parser
+
+
+def dlq_args(*words: str) -> argparse.Namespace:
+    return dlq_parser().parse(words)
 
 
 def call(settings: Settings, *words: str) -> int:

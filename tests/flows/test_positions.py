@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,9 +11,10 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, To
 from confluent_kafka.admin import AdminClient, NewPartitions
 from confluent_kafka.cimpl import NewTopic
 
-from jangteo.cli import doctor_probes, topics
+from jangteo.cli import doctor_probes
+from jangteo.cli.topics import command as topics
 from jangteo.stack.consistency import check
-from shop import kafka
+from shop import command, kafka
 from shop.clock import utc_now
 from shop.errors import ExitCode
 from shop.events import GROUPS
@@ -272,9 +272,9 @@ def test_messages_removed_unread_stop_the_ingest_until_the_loss_is_accepted(
 
 
 def topics_command(settings: Settings, *words: str) -> int:
-    parser = argparse.ArgumentParser()
+    parser = command.Parser()
     topics.configure(parser)
-    return topics.run(parser.parse_intermixed_args(words), settings)
+    return topics.run(parser.parse(words), settings)
 
 
 def test_a_stranger_in_the_group_is_shown_everywhere(

@@ -43,22 +43,22 @@ class Ingesting:
 
     def __init__(self, settings: Settings, topic: str) -> None:
         self.stop = threading.Event()
-        self.tally = IngestMetrics()
-        self._lane = InFlightWindow(self.stop)
+        self.metrics = IngestMetrics()
+        self._in_flight = InFlightWindow(self.stop)
         self._writer = sink.Writer(
-            Store(topic, window_s=WINDOW_S), settings.postgres, self._lane, self.tally
+            Store(topic, window_s=WINDOW_S), settings.postgres, self._in_flight, self.metrics
         )
         self._writer.start()
 
     def put(self, raw: RawBatch) -> None:
-        self._lane.handed_out()
+        self._in_flight.handed_out()
         self._writer.put(batch_of(raw))
 
     def stored(self) -> bool:
-        return self._lane.idle
+        return self._in_flight.idle
 
     def held(self) -> bool:
-        return self.tally.is_away(POSTGRES)
+        return self.metrics.is_away(POSTGRES)
 
     def end(self) -> None:
         self.stop.set()

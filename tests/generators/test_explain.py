@@ -49,7 +49,7 @@ def test_the_command_tells_of_a_stored_customer(
     def call(*words: str) -> str:
         parser = command.Parser()
         explain.configure(parser)
-        assert explain.run(parser.parse_args(words), settings) == 0
+        assert explain.run(parser.parse(words), settings) == 0
         return str(capsys.readouterr().out)
 
     found = json.loads(call("5", "--json"))

@@ -215,7 +215,7 @@ def test_the_command(
     def call(*words: str) -> str:
         parser = command.Parser()
         configure(parser)
-        assert answer(parser.parse_intermixed_args(words), settings, lambda: NOW) == 0
+        assert answer(parser.parse(words), settings, lambda: NOW) == 0
         return capsys.readouterr().out
 
     assert len(json.loads(call("list", "--json"))) == 20

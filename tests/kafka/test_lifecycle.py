@@ -11,7 +11,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
-from jangteo.cli import doctor, topics
+from jangteo.cli import doctor
+from jangteo.cli.topics import command as topics
 from jangteo.cli.topics import loss
 from jangteo.stack.kafka import java
 from jangteo.stack.kafka.cluster import Cluster

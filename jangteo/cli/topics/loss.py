@@ -36,12 +36,12 @@ class Loss:
         """How many offsets are gone unread; 0 where the log lost what had been applied."""
         return max(0, self.resume - self.applied)
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """Return it as one line.
 
-        >>> Loss("orders", "x", 3, applied=40, resume=100).in_words()
+        >>> Loss("orders", "x", 3, applied=40, resume=100).describe()
         'orders[3]: applied up to 40, the log begins at 100: 60 offsets are lost'
-        >>> Loss("orders", "x", 3, applied=40, resume=30).in_words()
+        >>> Loss("orders", "x", 3, applied=40, resume=30).describe()
         'orders[3]: applied up to 40, the log ends at 30: new messages from there on are read'
         """
         where = f"{self.topic}[{self.partition}]: applied up to {self.applied}"

@@ -14,10 +14,10 @@ from typing import BinaryIO, Final
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from shop import kafka
+from shop import command, kafka
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
-from shop.events import KEY_FIELD, Rejection, decode
+from shop.events import KEY_FIELD, TOPICS, Rejection, decode
 from shop.output import escape, say
 from shop.settings import Settings, announce
 
@@ -52,23 +52,29 @@ class InputPlace:
     offset: int
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `jangteo topics produce`."""
-    group = parser.add_argument_group(
-        "produce: publish lines of JSON; TOPIC, then FILE or - (stdin)"
-    )
-    add = group.add_argument
-    add("--anyway", action="store_true", help="send faulty lines too, byte by byte as they are")
-    add("--yes-production", action="store_true", help="allow it with DB_TYPE=production")
+def configure(parser: command.Parser) -> None:
+    """Add the action `produce`."""
+    produce = parser.add_action(
+        "produce", "publish lines of JSON, all of them or none, after checking each line",
+        example="jangteo topics produce orders orders.ndjson",
+    )  # fmt: skip
+    add = produce.add_argument
+    add("topic", metavar="TOPIC", help=f"one of {', '.join(TOPICS)}")
+    add("source", nargs="?", default="-", metavar="FILE", help="file to read (default: stdin)")
+    add("--key", metavar="KEY", help="key of every message (default: the payload's id)")
+    add("--anyway", action="store_true", help="publish invalid lines too, unchanged")
+    add("--yes-production", action="store_true", help="allow it where DB_TYPE=production")
+    add("--json", action="store_true", help="print one JSON object per line")
 
 
-def run(args: argparse.Namespace, settings: Settings, topic: str, source: str) -> int:
+def run(args: argparse.Namespace, settings: Settings) -> int:
     """Check all lines, then publish all of them, or none if one is faulty."""
+    topic: str = args.topic
     settings.refuse_in_production(
         "publish messages by hand", "--yes-production", allowed=args.yes_production
     )
     announce.servers_in_production(settings, "kafka")
-    lines = list(checked(topic, read(source), args.key))
+    lines = list(checked(topic, read(args.source), args.key))
     for line in lines:
         if line.fault:
             sent = "; sent anyway" if args.anyway else ""
@@ -82,7 +88,7 @@ def run(args: argparse.Namespace, settings: Settings, topic: str, source: str) -
     if not lines:
         raise UsageError("no line to publish: give one JSON object a line, in a file or on stdin")
     places = publish(settings, topic, lines)
-    say(as_json(places) if args.json else in_words(topic, places))
+    say(as_json(places) if args.json else format_places(topic, places))
     return ExitCode.OK
 
 
@@ -189,11 +195,10 @@ def _produce(
             return
 
 
-def in_words(topic: str, places: Iterable[InputPlace]) -> str:
+def format_places(topic: str, places: Iterable[InputPlace]) -> str:
     """Return what was acknowledged, a line for each partition.
 
-    >>> print(in_words("orders", [InputPlace(1, 3, 7), InputPlace(2, 3, 8), InputPlace(3, 0, 5)]))
-    orders[0]: 1 message acknowledged, offset 5
+    >>> print(format_places("orders", [InputPlace(1, 3, 7), InputPlace(2, 3, 8)]))
     orders[3]: 2 messages acknowledged, offsets 7 to 8
     """
     offsets: dict[int, list[int]] = defaultdict(list)

@@ -67,23 +67,30 @@ def start_at(text: str, now: datetime) -> StartPosition:
     return StartPosition("time", int(at.timestamp() * 1000))
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `jangteo topics tail`."""
-    group = parser.add_argument_group("tail: show messages, new ones unless --from says otherwise")
-    add = group.add_argument
+def configure(parser: command.Parser) -> None:
+    """Add the action `tail`."""
+    tail = parser.add_action(
+        "tail", "show a topic's messages: new ones, unless --from or --no-follow is given",
+        example="jangteo topics tail orders --from -3 --no-follow --where 'amount > 10000'",
+    )  # fmt: skip
+    add = tail.add_argument
+    add("topic", metavar="TOPIC")
     add("--from", dest="begin", metavar="WHERE",
-        help="beginning, end, offset, time (UTC), 15m (ago), -N: the last N messages")  # fmt: skip
-    add("--partition", type=command.count, metavar="P", help="only this partition")
-    add(
-        "--where", metavar="EXPR", help="""only these, e.g. 'amount > 10000 and status == "PAID"'"""
-    )
+        help="begin there: beginning, end, an offset, a time (UTC), 15m for 15 minutes ago, "
+        f"or -N for the last N messages (default: end; with --no-follow: -{LAST})")  # fmt: skip
+    add("--partition", type=command.count, metavar="P", help="show only this partition")
+    add("--key", metavar="KEY", help="show only messages with this key")
+    add("--where", metavar="EXPR",
+        help="""show only these, e.g. 'amount > 10000 and status == "PAID"'""")  # fmt: skip
     add("--limit", type=command.count, metavar="N", help="stop after N messages")
     add("--follow", action=argparse.BooleanOptionalAction, default=None,
-        help="wait for new messages (the default), or stop at the end as it is now")  # fmt: skip
+        help="wait for new messages (the default), or stop at the present end")  # fmt: skip
+    add("--json", action="store_true", help="print one JSON object per line")
 
 
-def run(args: argparse.Namespace, settings: Settings, topic: str) -> int:
+def run(args: argparse.Namespace, settings: Settings) -> int:
     """Show messages until the limit, the end, or a signal."""
+    topic: str = args.topic
     follow = args.follow is not False
     begin = args.begin or ("end" if follow else f"-{LAST}")
     start = start_at(begin, utc_now())

@@ -180,21 +180,24 @@ def runner(directory: Path) -> tuple[Layout, int] | None:
 # -- the command -----------------------------------------------------------------------------
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: command.Parser) -> None:
     """Add the options."""
-    parser.add_argument("action", choices=("up", "down", "tool"), help="start, stop, Kafka's tools")
-    parser.add_argument("--brokers", type=int, choices=(1, 3), help="default 3, or what there was")
-    parser.add_argument("--detach", action="store_true", help="return when it runs")
-    parser.add_argument("arguments", nargs="*", metavar="TOOL ...", help=", ".join(TOOLS))
+    up = parser.add_action("up", "start the brokers; Ctrl-C stops them")
+    up.add_argument(
+        "--brokers", type=int, choices=(1, 3),
+        help="number of brokers (default: as at the last start, or 3)",
+    )  # fmt: skip
+    up.add_argument("--detach", action="store_true", help="return once the brokers run")
+    parser.add_action("down", "stop the brokers that `up --detach` started")
+    tool = parser.add_action("tool", f"run a tool of Kafka: {', '.join(TOOLS)}")
+    tool.add_foreign("the tool, after its name")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Do it."""
+    """Run the action."""
     directory = settings.data_dir / FOLDER
     if args.action == "tool":
         return _tool(directory, settings, args.arguments)
-    if args.arguments:
-        raise UsageError(f"{args.action} takes no {args.arguments[0]!r} (see --help)")
     if args.action == "down":
         return _down(directory)
     servers.prepare(lambda text: say(text, to=sys.stderr), terminal=Console(stderr=True))
@@ -306,20 +309,6 @@ def _locale(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, **({} if unicode else {"LC_ALL": "C.UTF-8"})}
 
 
-def separate(words: Sequence[str]) -> list[str]:
-    """Put `--` between our words and a tool's own.
-
-    >>> separate(["--data-dir", "d", "tool", "kafka-topics", "--list"])
-    ['--data-dir', 'd', 'tool', '--', 'kafka-topics', '--list']
-    >>> separate(["up", "--brokers", "1"])
-    ['up', '--brokers', '1']
-    """
-    if "tool" not in words or "--" in words:
-        return list(words)
-    at = words.index("tool") + 1
-    return [*words[:at], "--", *words[at:]]
-
-
 if __name__ == "__main__":
     sys.exit(
         command.main(
@@ -327,6 +316,5 @@ if __name__ == "__main__":
             run,
             prog="python -m jangteo.stack.kafka.cluster",
             description=__doc__,
-            argv=separate(sys.argv[1:]),
         )
     )

@@ -100,6 +100,12 @@ def _run(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     return code, said.err
 
 
+def test_the_guide_has_every_exit_code_with_its_meaning() -> None:
+    guide = (Path(__file__).parents[3] / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    table = [f"| {int(code)} | {code.meaning} |" for code in ExitCode]
+    assert "\n".join(["| exit code | meaning |", "|---|---|", *table, ""]) in guide
+
+
 def test_every_command_is_in_a_table() -> None:
     tried = {line.split()[0] for line in (*NEED_A_SHOP, *WRONG)}
     assert set(COMMANDS) <= tried

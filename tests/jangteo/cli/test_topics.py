@@ -7,7 +7,7 @@ import json
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from jangteo.cli import topics
+from jangteo.cli.topics import command as topics
 from shop import command, kafka
 from shop import settings as shop_settings
 from shop.postgres import Connection
@@ -17,7 +17,7 @@ from shop.settings import Settings
 def run(settings: Settings, *words: str) -> int:
     parser = command.Parser()
     topics.configure(parser)
-    return topics.run(parser.parse_intermixed_args(words), settings)
+    return topics.run(parser.parse(words), settings)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_describe_tells_kafkas_commits_from_what_postgresql_applied(
     assert (second.applied, second.pending) == (0, 3)
     assert (third.end, fourth.end) == (published[2], 0)
     assert (described.info.replication, len(described.partitions)) == (1, 12)
-    words = topics.in_words(described, report)
+    words = topics.format_topic(described, report)
     assert words.splitlines()[2].split()[:7] == ["0", "0", "5", "2", "3", "4", "1"]
     assert words.splitlines()[3].split()[:7] == ["1", "0", "3", *["unknown"] * 2, "0", "3"]
     assert words.splitlines()[14].split() == ["sum", "3", "5"]

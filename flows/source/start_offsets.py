@@ -73,7 +73,7 @@ class StartOffsets:
         settings: where PostgreSQL is.
         admin: makes a client that asks for the topic's identity.
         stop: ends the waiting.
-        tally: told of outages.
+        metrics: records outages.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class StartOffsets:
         settings: PostgresSettings,
         admin: Callable[[], AdminClient],
         stop: Event,
-        tally: IngestMetrics,
+        metrics: IngestMetrics,
     ) -> None:
         self._topic = topic
         self._settings = settings
@@ -90,10 +90,10 @@ class StartOffsets:
         self._admin: AdminClient | None = None
         self._stop = stop
         self._outages = {
-            KAFKA: Outage("Kafka", tally.watch(KAFKA), topic=topic),
-            POSTGRES: Outage(settings.where, tally.watch(POSTGRES), topic=topic),
+            KAFKA: Outage("Kafka", metrics.watch(KAFKA), topic=topic),
+            POSTGRES: Outage(settings.where, metrics.watch(POSTGRES), topic=topic),
         }
-        self._refusal = Refusal(settings.where, tally.watch(POSTGRES), topic=topic)
+        self._refusal = Refusal(settings.where, metrics.watch(POSTGRES), topic=topic)
 
     def topic(self) -> TopicInfo:
         """Return the topic as it is now.

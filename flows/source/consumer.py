@@ -1,4 +1,4 @@
-"""The source: each worker owns one consumer of the topic's group and polls micro-batches.
+"""The consumer of one topic in one worker: polls micro-batches as a member of the topic's group.
 
 It *subscribes*: Kafka assigns the partitions, moves them when a process dies or joins, and shows
 members and lag in every tool. Where reading begins is PostgreSQL's word, never Kafka's; Kafka's
@@ -13,15 +13,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final, cast
 
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from bytewax.inputs import StatelessSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from flows import shutdown
 from flows.batch import OffsetRange, RawBatch
-from flows.in_flight import InFlightWindow, InFlightWindows
+from flows.in_flight import InFlightWindow
 from flows.metrics import IngestMetrics
-from flows.start_offsets import LostOffsetsError, StartOffsets, StoppedError, lost_offsets
-from flows.topic_incarnation import DELETED, TopicIncarnationWatch
+from flows.source.offset_commits import OffsetCommits
+from flows.source.start_offsets import LostOffsetsError, StartOffsets, StoppedError, lost_offsets
+from flows.source.topic_incarnation import DELETED, TopicIncarnationWatch
 from shop import kafka
 from shop.clock import UTC
 from shop.errors import ExitCode, JangteoError
@@ -39,7 +40,6 @@ SOON: Final = 0.005
 BUSY: Final = 1_000
 """A poll that gave as many messages is followed by the next at once."""
 _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
-COMMIT_EVERY_S: Final = 0.5
 IDENTITY_EVERY_S: Final = 5.0
 """Between two questions whether a quiet topic is still the same; what arrives asks at once."""
 IDENTITY_WAIT_S: Final = 0.02
@@ -71,8 +71,8 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         topic: users, products or orders.
         kafka_settings: where Kafka is.
         postgres_settings: where the offsets are.
-        lane: shared with the sink.
-        tally: told that we poll, how far we are behind, and of outages.
+        in_flight: shared with the sink.
+        metrics: records that the consumer polls, its offsets, and outages.
         batch_size: messages that one batch takes at most.
     """
 
@@ -84,37 +84,35 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         topic: str,
         kafka_settings: KafkaSettings,
         postgres_settings: PostgresSettings,
-        lane: InFlightWindow,
-        tally: IngestMetrics,
+        in_flight: InFlightWindow,
+        metrics: IngestMetrics,
         *,
         batch_size: int,
     ) -> None:
         self._topic = topic
-        self._lane = lane
+        self._in_flight = in_flight
         self._batch_size = batch_size
         self._where = kafka_settings.where
-        self._positions = StartOffsets(
+        self._start_offsets = StartOffsets(
             topic,
             postgres_settings,
             lambda: kafka.admin(kafka_settings, f"ingest-{topic}"),
-            lane.stop,
-            tally,
+            in_flight.stop,
+            metrics,
         )
         self._watch = TopicIncarnationWatch(
             topic, lambda: kafka.admin(kafka_settings, f"ingest-{topic}-id")
         )
-        self._tally = tally
-        self._state = tally.reader(topic)
+        self._metrics = metrics
+        self._state = metrics.reader(topic)
         self._log_id = ""
         self._held: RawBatch | None = None
         self._ask_at = 0.0
         self._idle_since = time.monotonic()
         self._deleted = False
         self._next: dict[int, int] = {}
-        self._applied: dict[int, int] = {}
-        self._to_commit: dict[int, int] = {}
-        self._commit_at = 0.0
-        self._told: set[int] = set()
+        self._commits = OffsetCommits(topic, in_flight)
+        self._logged: set[int] = set()
         self._turn = 0
         self._awake: float | None = None
         self._leaving: threading.Thread | None = None
@@ -145,16 +143,16 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         self._awake = time.monotonic() + IDLE
         if self._leaving is not None:
             return self._left(self._leaving)
-        self._commit_to_kafka()
-        self._tell()
-        if self._lane.stop.is_set():
-            if self._lane.idle:
+        self._commits.commit(self._consumer, self._log_id)
+        self._report()
+        if self._in_flight.stop.is_set():
+            if self._in_flight.idle:
                 self._leaving = threading.Thread(target=self._leave, name="leave", daemon=True)
                 self._leaving.start()
                 self._leave_by = time.monotonic() + LEAVE_S
             self._awake = time.monotonic() + SOON
             return []
-        if not self._lane.has_room:
+        if not self._in_flight.has_room:
             self._awake = time.monotonic() + SOON
             return []
         try:
@@ -167,7 +165,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             shutdown.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
         if raw is None:
             return []
-        self._lane.handed_out()
+        self._in_flight.handed_out()
         if len(raw) >= min(BUSY, self._batch_size):
             self._awake = None
         return [raw]
@@ -250,8 +248,8 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         passed = {p: end for p, end in ends.items() if end > self._next.get(p, end)}
         if not passed:
             return None
-        if self._told and messages:
-            self._told.clear()
+        if self._logged and messages:
+            self._logged.clear()
             get_logger().info("Kafka delivers again", server=self._where, topic=self._topic)
         return self._batch(messages, passed)
 
@@ -297,7 +295,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         """
         if self._next:
             self._idle_since = time.monotonic()
-        seen = self._tally.look().topics.get(self._topic)
+        seen = self._metrics.look().topics.get(self._topic)
         return (
             seen is not None
             and time.monotonic() - self._idle_since > FORGOTTEN_S
@@ -307,8 +305,8 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
     def _forget(self) -> None:
         """Have no partitions."""
         self._turn += 1
-        self._next, self._applied, self._to_commit = {}, {}, {}
-        self._held = None
+        self._next, self._held = {}, None
+        self._commits.forget()
 
     # -- membership --------------------------------------------------------------------------
 
@@ -318,20 +316,17 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             return
         self._turn += 1
         try:
-            topic = self._positions.topic()
+            topic = self._start_offsets.topic()
             # The group's leader may still go by the partitions of a topic that was deleted.
             ids = [p.partition for p in partitions if p.partition < topic.partitions]
             self._log_id = topic.log_id
-            self._next = self._positions.load(topic.log_id, ids)
-            self._applied = dict(self._next)
+            self._next = self._start_offsets.load(topic.log_id, ids)
         except StoppedError:
-            self._next = {}
+            self._forget()
             consumer.assign([])
             return
         self._seek()
-        self._to_commit = dict(self._next)  # tools then know the lag of idle partitions too
-        self._commit_to_kafka()
-        self._commit_at = 0.0  # the first batch's commit does not wait: a stop may come soon
+        self._commits.begin(consumer, self._log_id, self._next)
         get_logger().info("partitions assigned", topic=self._topic, partitions=len(ids),
                           log_id=self._log_id, resume_at=sum(self._next.values()))  # fmt: skip
 
@@ -343,7 +338,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         if consumer is self._consumer:
             # What is under way is still committed, or trimmed by the offset lock if the next owner
             # was faster: no need to wait here.
-            self._commit_to_kafka(now=True)
+            self._commits.commit(self._consumer, self._log_id, now=True)
             self._forget()
             get_logger().info("partitions revoked", topic=self._topic, partitions=len(partitions))
         consumer.unassign()
@@ -362,8 +357,8 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             self._on_unreadable(int(message.partition() or 0))
         elif code in _REFUSED or error.fatal():
             raise KafkaRefusesError(f"{self._where}: {error.str()}")
-        elif code not in self._told:
-            self._told.add(code)
+        elif code not in self._logged:
+            self._logged.add(code)
             what = "waiting for Kafka" if code in _AWAY else "Kafka reports"
             get_logger().warning(what, server=self._where, topic=self._topic, error=error.str())
 
@@ -373,9 +368,9 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         Raises:
             LostOffsetsError: says how many offsets are missing, and what to do.
         """
-        low, high = self._positions.bounds(partition)
+        low, high = self._start_offsets.bounds(partition)
         # Asked last: the log whose bounds these are is then the one that we know.
-        if self._positions.topic().log_id != self._log_id:
+        if self._start_offsets.topic().log_id != self._log_id:
             get_logger().warning("the topic was recreated: reading it from its beginning",
                                  topic=self._topic, was=self._log_id)  # fmt: skip
             self._begin_again()
@@ -389,33 +384,10 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             return
         raise lost_offsets(self._topic, partition, wanted, low, high)
 
-    # -- Kafka's own offsets, for monitoring ---------------------------------------------------
-
-    def _commit_to_kafka(self, *, now: bool = False) -> None:
-        for p, offset in self._lane.take_applied(self._log_id).items():
-            # A batch from before the last assignment may be committed after it.
-            if p in self._next and offset > self._applied.get(p, 0):
-                self._applied[p] = self._to_commit[p] = offset
-        if not self._to_commit or (time.monotonic() < self._commit_at and not now):
-            return
-        self._commit_at = time.monotonic() + COMMIT_EVERY_S
-        owned = [TopicPartition(self._topic, p, o) for p, o in self._to_commit.items()
-                 if p in self._next]  # fmt: skip
-        self._to_commit.clear()
-        if not owned:
-            return
-        try:
-            if now:
-                self._consumer.commit(offsets=owned, asynchronous=False)
-            else:
-                self._consumer.commit(offsets=owned, asynchronous=True)
-        except KafkaException as e:  # only monitoring suffers, until the next commit
-            get_logger().debug("offset commit failed", topic=self._topic, error=first_line(e))
-
-    def _tell(self) -> None:
-        """Say that we poll, and how far what we have is stored."""
+    def _report(self) -> None:
+        """Record that the consumer polls, and how far its partitions are stored."""
         self._state.polled_at = time.monotonic()
-        self._state.applied = dict(self._applied)
+        self._state.applied = dict(self._commits.applied)
 
     def _left(self, leaving: threading.Thread) -> list[RawBatch]:
         """Return nothing until we have left, or `LEAVE_S` have passed.
@@ -429,7 +401,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         if leaving.is_alive():
             get_logger().info("Kafka does not answer: ending without leaving the group",
                               server=self._where, topic=self._topic)  # fmt: skip
-        self._tally.ended(self._state)
+        self._metrics.ended(self._state)
         raise StopIteration
 
     def _leave(self) -> None:
@@ -437,7 +409,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
 
         The consumer is this thread's now; see `LEAVE_S` for why it has one of its own.
         """
-        self._commit_to_kafka(now=True)
+        self._commits.commit(self._consumer, self._log_id, now=True)
         self._close(self._consumer)
 
     def _close(self, consumer: Consumer) -> None:
@@ -445,36 +417,3 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             consumer.close()
         except (KafkaException, RuntimeError) as e:
             get_logger().debug("consumer did not close", topic=self._topic, error=first_line(e))
-
-
-class KafkaSource(DynamicSource[RawBatch]):
-    """Micro-batches of one topic; every worker is a member of the topic's group."""
-
-    def __init__(
-        self,
-        topic: str,
-        kafka_settings: KafkaSettings,
-        postgres_settings: PostgresSettings,
-        lanes: InFlightWindows,
-        tally: IngestMetrics,
-        *,
-        batch_size: int,
-    ) -> None:
-        self._topic = topic
-        self._tally = tally
-        self._kafka = kafka_settings
-        self._postgres = postgres_settings
-        self._lanes = lanes
-        self._batch_size = batch_size
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> TopicConsumer:  # noqa: ARG002  (the signature is Bytewax's)
-        """Build the worker's consumer (called by Bytewax)."""
-        lane = self._lanes.get(self._topic, worker_index)
-        return TopicConsumer(
-            self._topic,
-            self._kafka,
-            self._postgres,
-            lane,
-            self._tally,
-            batch_size=self._batch_size,
-        )
