@@ -45,7 +45,7 @@ from shop.postgres import window_length
 from shop.process_status import ProcessState
 from shop.redis import cache, control
 from shop.retry import first_line
-from shop.settings import Settings, announce, asked_ports
+from shop.settings import Settings, announce, embedded_ports
 from shop.settings.stack_file import DEFAULT_NAME
 
 GENERATORS: Final = ("users", "products", "orders")
@@ -457,9 +457,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (
     environ = {**os.environ, **options.environment(args)}
     data_dir = _data_dir(args)
     checked = shop_settings.load(environ, data_dir=data_dir, use_stack=False)
+    checked.require()  # its processes read all of them
     if args.goes_on and checked.speed != 1:
         raise UsageError("--continue goes by the clock: it cannot have another speed than 1")
-    asked_ports(environ)
+    embedded_ports(environ)
     given = bool(environ.get("KAFKA_BOOTSTRAP_SERVERS"))
     _check_servers(checked)
     checked.refuse_invented("run a made-up shop", allowed=args.yes_production)

@@ -124,7 +124,7 @@ def test_a_stack_file_that_others_may_have_written_or_read_is_not_believed(
     doubts: list[str] = []
     assert stack_file.find_stack(path.parent, doubts) is None
     assert why in " ".join(doubts)
-    with pytest.raises(UnreachableError, match=f"not believed: .*{why}") as e:
+    with pytest.raises(UnreachableError, match=f"not trusted: .*{why}") as e:
         _ = shop_settings.load({}, data_dir=path.parent).postgres
     assert "\n" not in str(e.value)
 
