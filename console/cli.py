@@ -75,6 +75,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _show(args: argparse.Namespace, settings: Settings) -> int:
+    settings.require("console")
     args.lang = args.lang or settings.lang
     args.read_only = args.read_only or args.served
     _check(args)

@@ -65,6 +65,7 @@ def get_flow() -> Dataflow:
     prepare()
     try:
         config = settings.load()
+        config.require("ingest")
         log.configure("ingest", level=config.log_level, fmt=config.log_format)
         stop = threading.Event()
         metrics = IngestMetrics()

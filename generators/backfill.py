@@ -119,6 +119,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Write a history."""
+    settings.require("generator")
     settings.refuse_invented("write a made-up history", allowed=args.yes_production)
     if args.truncate or args.discard:
         settings.refuse_in_production(

@@ -67,6 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish until stopped."""
+    settings.require("generator")
     settings.refuse_invented("publish a made-up shop", allowed=args.yes_production)
     announce.servers(settings, "postgres", "kafka", "redis")
     stop = command.stop_on_signals()

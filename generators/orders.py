@@ -23,6 +23,7 @@ configure = options.configure
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish orders until stopped."""
+    settings.require("generator")
     settings.refuse_invented("publish made-up orders", allowed=args.yes_production)
     r = cache.client(settings.redis_url)
     stop = command.stop_on_signals()

@@ -40,6 +40,7 @@ def registrations(args: argparse.Namespace, settings: Settings, topic: str, natu
         topic: ``users`` or ``products``.
         natural: the law of arrivals when no rate is given; depends on how many there were.
     """
+    settings.require("generator")
     settings.refuse_invented(f"publish made-up {topic}", allowed=args.yes_production)
     stop = command.stop_on_signals()
     with options.leased(args, settings, topic, stop) as held:

@@ -199,6 +199,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Seed the shop."""
     try:
+        settings.require("generator")
         settings.refuse_invented("write made-up customers", allowed=args.yes_production)
     except UsageError as e:
         if not args.unless_production:

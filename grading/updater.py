@@ -58,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Grade once, or until stopped."""
+    settings.require("grader")
     if args.once:
         announce.servers_in_production(settings, "postgres")
         policy = settings.grade_policy

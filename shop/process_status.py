@@ -1,4 +1,4 @@
-"""The state of the running shop's processes: a snapshot that `jangteo up` writes and others read."""
+"""The state of the shop's processes: a snapshot that `jangteo up` writes and others read."""
 
 from __future__ import annotations
 

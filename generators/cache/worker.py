@@ -297,6 +297,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Keep the cache warm until stopped, or refresh it once."""
+    settings.require("cache")
     speed = settings.speed if args.speed is None else args.speed
     interval = max(SHORTEST_S, settings.cache_refresh_interval / speed)
     r = cache.client(settings.redis_url)

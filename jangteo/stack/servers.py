@@ -29,7 +29,7 @@ from shop.clock import KST, utc_now
 from shop.errors import JangteoError, UsageError
 from shop.log import redact
 from shop.process_status import ProcessState, ProcessStatus, read_snapshot
-from shop.settings import Settings, asked_ports, stack_file
+from shop.settings import Settings, embedded_ports, stack_file
 
 Say = Callable[[str], None]
 
@@ -148,7 +148,7 @@ class Stack:
         self._say = say
         self._rng = random.Random()  # noqa: S311  (spreads retries, no secret)
         self._stopped = False
-        ports = Ports(data_dir, asked=asked_ports(environ), first=CONVENTIONAL, say=say)
+        ports = Ports(data_dir, asked=embedded_ports(environ), first=CONVENTIONAL, say=say)
         self.servers = [
             made(data_dir, ports=ports)
             for variable, made in {**EMBEDDED, "KAFKA_BOOTSTRAP_SERVERS": broker}.items()

@@ -43,7 +43,7 @@ from shop.postgres import window_length
 from shop.process_status import ProcessState
 from shop.redis import cache, control
 from shop.retry import first_line
-from shop.settings import Settings, asked_ports
+from shop.settings import Settings, embedded_ports
 
 GENERATORS: Final = ("users", "products", "orders")
 # In the order of their start: the ingest joins its groups while the others begin.
@@ -363,9 +363,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (
     environ = {**os.environ, **options.environment(args)}
     data_dir = options.data_dir(args)
     checked = shop_settings.load(environ, data_dir=data_dir, use_stack=False)
+    checked.require()  # its processes read all of them
     if args.resume and checked.speed != 1:
         raise UsageError("--continue goes by the clock: it cannot have another speed than 1")
-    asked_ports(environ)
+    embedded_ports(environ)
     given = bool(environ.get("KAFKA_BOOTSTRAP_SERVERS"))
     options.check_servers(checked)
     checked.refuse_invented("run a made-up shop", allowed=args.yes_production)

@@ -16,7 +16,8 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from shop import kafka
-from shop.kafka import REQUEST_TIMEOUT_S, Key
+from shop.kafka.clients import REQUEST_TIMEOUT_S
+from shop.kafka.offsets import Key
 from shop.settings import KafkaSettings
 
 Committed = dict[Key, int]

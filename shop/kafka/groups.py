@@ -26,7 +26,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from shop.events import GROUPS
-from shop.kafka import REQUEST_TIMEOUT_S
+from shop.kafka.clients import REQUEST_TIMEOUT_S
 
 _MOVING: Final = frozenset(
     {ConsumerGroupState.PREPARING_REBALANCING, ConsumerGroupState.COMPLETING_REBALANCING}

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from shop.postgres import CopyData
+from shop.postgres.text_copy import CopyData
 
 NARROW: Final[Mapping[str, Mapping[str, pl.DataType]]] = {
     "orders": {"rev": pl.Int16(), "quantity": pl.Int32()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shop.postgres import Connection
+from shop.postgres.connections import Connection
 from shop.redis import cache
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Composed
 
 from shop.clock import UTC
 from shop.errors import UsageError
-from shop.postgres import Connection
+from shop.postgres.connections import Connection
 from shop.postgres.sqlstate import retried
 
 Place: TypeAlias = tuple[str, int, int, str]

@@ -14,7 +14,7 @@ import psycopg
 
 from shop import postgres
 from shop.errors import UsageError
-from shop.postgres import Connection, Cursor
+from shop.postgres.connections import Connection, Cursor
 from shop.postgres.sqlstate import retried
 from shop.settings import Settings
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from shop.settings.stack_file import RunningStack
+from shop.settings.variables import POSTGRES_DB, POSTGRES_PORT
 
 ADDRESSES: Final = {
     "KAFKA_": "KAFKA_BOOTSTRAP_SERVERS",
@@ -60,7 +61,8 @@ def _place(env: Mapping[str, str], address: str) -> tuple[str, ...]:
     """Return where a server is, its database included; the defaults are those of `postgres`."""
     if address != "POSTGRES_HOST":
         return (env.get(address, ""),)
-    port, db = env.get("POSTGRES_PORT") or "5432", env.get("POSTGRES_DB") or "sesac_db"
+    port = env.get("POSTGRES_PORT") or POSTGRES_PORT.default
+    db = env.get("POSTGRES_DB") or POSTGRES_DB.default
     return env.get(address, ""), port.strip(), db
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from textual.color import Color
 
 from console.tui import theme
-from jangteo.stack import supervisor
+from shop import process_status
 from shop.settings import stack_file
 from tests.console.terminal import Terminal
 from tests.support.outside_servers import outside
@@ -58,7 +58,7 @@ class Shop:
         return found
 
     def pid(self, name: str) -> int:
-        found = {s.name: s.pid for s in supervisor.read_snapshot(self.data_dir)}
+        found = {s.name: s.pid for s in process_status.read_snapshot(self.data_dir)}
         return int(found.get(name) or 0)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -242,7 +242,7 @@ def test_actions_change_what_they_say_and_are_written_down(
 
 def test_the_grader_obeys(settings: Settings, redis_client: redis.Redis, pg: Connection) -> None:
     stop = threading.Event()
-    slow = changed(settings, grade_interval=600.0)
+    slow = replace(settings, env={**settings.env, "GRADE_INTERVAL": "600"})
     thread = threading.Thread(target=Updater(slow, stop).run, daemon=True)
     thread.start()
     try:
@@ -258,12 +258,8 @@ def test_the_grader_obeys(settings: Settings, redis_client: redis.Redis, pg: Con
     assert not thread.is_alive()
 
 
-def changed(settings: Settings, **changes: Any) -> Settings:
-    return replace(settings, **changes)
-
-
 def test_without_redis_an_action_says_so(settings: Settings) -> None:
-    nowhere = changed(settings, env={**settings.env, "REDIS_URL": "redis://127.0.0.1:1/0"})
+    nowhere = replace(settings, env={**settings.env, "REDIS_URL": "redis://127.0.0.1:1/0"})
     result = Operator(lambda: nowhere).perform(operations.parse(["cache.refresh"]))
     assert result.outcome == "failed"
     assert "cannot reach Redis" in result.result

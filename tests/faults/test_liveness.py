@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_who_waits_for_a_lock_can_still_stop_and_says_who_holds_it(stage: Stage)
         assert any(
             "somebody" in f.text
             for f in doctor_probes.kafka_cluster(
-                Settings(**{**vars(stage.settings), "ingest_stall_after": 1.0})
+                replace(stage.settings, env={**stage.settings.env, "INGEST_STALL_AFTER": "1"})
             )
         )
         assert drain_time(member) < 10

@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, NewPartitions
 from confluent_kafka.cimpl import NewTopic
 
@@ -85,7 +91,7 @@ def recreate(settings: Settings, partitions: int) -> None:
     def created() -> bool:
         try:
             client.create_topics([NewTopic("orders", partitions, 1)])["orders"].result(30)
-        except kafka.KafkaException:
+        except KafkaException:
             return False
         return True
 

@@ -135,7 +135,9 @@ def test_the_batch_size_scales_every_part(
 ):
     add_users(pg, 500, 500)
     add_products(pg, 500)
-    CacheWorker(replace(settings, cache_batch_size=50), redis_client, 50.0).refresh()
+    CacheWorker(
+        replace(settings, env={**settings.env, "CACHE_BATCH_SIZE": "50"}), redis_client, 50.0
+    ).refresh()
     assert [len(s) for s in users_in(redis_client)] == [30, 20]
     assert [len(s) for s in products_in(redis_client)] == [35, 15]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 
 from console.sources import Where
@@ -123,7 +123,7 @@ def _expire(stage: Stage) -> None:
     for future in client.incremental_alter_configs([resource]).values():
         future.result()
     ends = {p: end for p, end in kafka.end_offsets(settings, "orders").items() if end}
-    consumer = kafka.Consumer({**kafka.client_config(settings, "low"), "group.id": "jangteo-low"})
+    consumer = Consumer({**kafka.client_config(settings, "low"), "group.id": "jangteo-low"})
 
     def removed() -> bool:
         lows = {

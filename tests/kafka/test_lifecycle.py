@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
@@ -144,7 +144,7 @@ def test_doctor_and_describe_take_hundreds_of_partitions_side_by_side(
     def led() -> bool:
         try:
             return len(kafka.end_offsets(settings.kafka, "orders", timeout=5)) == 500
-        except kafka.KafkaException:  # 500 leaders take seconds to be appointed
+        except KafkaException:  # 500 leaders take seconds to be appointed
             return False
 
     wait_until(led, "500 partitions have a leader", 120)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shop import postgres
 from shop.errors import JangteoError, UnreachableError
 from shop.events import SCHEMAS
-from shop.postgres import Connection
+from shop.postgres import Connection, schema
 from shop.settings import PostgresSettings, Settings
 
 
@@ -68,7 +68,7 @@ def test_a_migration_that_fails_leaves_nothing(
 ) -> None:
     known = postgres.migrations()
     broken = (len(known) + 1, "broken", "CREATE TABLE half (); SELECT 1/0")
-    monkeypatch.setattr(postgres, "migrations", lambda: [*known, broken])
+    monkeypatch.setattr(schema, "migrations", lambda: [*known, broken])
     with postgres.connect(empty, "test") as conn:
         with pytest.raises(Exception, match="division by zero"):
             postgres.migrate(conn)

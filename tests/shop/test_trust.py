@@ -19,7 +19,7 @@ from console.recording.recorder import Recorder
 from generators.faults.ledger import FaultLedger
 from jangteo.stack import spawn, supervisor
 from jangteo.stack.servers import end_leftovers, held
-from shop import private_files
+from shop import private_files, process_status
 from shop import settings as shop_settings
 from shop.clock import UTC
 from shop.errors import UnreachableError, UsageError
@@ -124,7 +124,7 @@ def test_a_stack_file_that_others_may_have_written_or_read_is_not_believed(
     doubts: list[str] = []
     assert stack_file.find_stack(path.parent, doubts) is None
     assert why in " ".join(doubts)
-    with pytest.raises(UnreachableError, match=f"not believed: .*{why}") as e:
+    with pytest.raises(UnreachableError, match=f"not trusted: .*{why}") as e:
         _ = shop_settings.load({}, data_dir=path.parent).postgres
     assert "\n" not in str(e.value)
 
@@ -167,7 +167,7 @@ def test_a_second_user_above_the_working_directory_gets_nothing(
         assert done.stderr.count("\n") == 1
         assert "stranger" not in done.stderr
         assert f"belongs to another user (uid {NOBODY})" in done.stderr
-    assert supervisor.read_snapshot(shared / ".jangteo") == []
+    assert process_status.read_snapshot(shared / ".jangteo") == []
     assert end_leftovers(shared / ".jangteo") == []
 
 

@@ -33,6 +33,7 @@ from jangteo.stack.kafka import jars
 from shop import kafka
 from shop import settings as shop_settings
 from shop.events import TOPICS
+from shop.kafka import clients
 from shop.settings import KafkaSettings
 
 PROPERTIES: Final = {
@@ -286,7 +287,7 @@ def clients_end(monkeypatch: pytest.MonkeyPatch, servers: Callable[[], set[int]]
             super().__init__(*args, **kwargs)
             made.add(self)
 
-    monkeypatch.setattr(kafka, "Producer", Known)
+    monkeypatch.setattr(clients, "Producer", Known)
     before = set(psutil.Process().children())
     try:
         yield

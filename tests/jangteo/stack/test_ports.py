@@ -10,7 +10,7 @@ import pytest
 
 from jangteo.stack.ports import Ports, PortTakenError, free_port
 from shop.errors import UsageError
-from shop.settings import asked_ports
+from shop.settings import embedded_ports
 
 
 def choose(ports: Ports, *, former: int | None = None, move: bool = True) -> int:
@@ -77,13 +77,13 @@ def test_a_file_that_is_not_ours_is_one_line(tmp_path: Path, text: str) -> None:
 
 
 def test_ports_of_the_environment() -> None:
-    assert asked_ports({"JANGTEO_REDIS_PORT": " 6400 ", "JANGTEO_KAFKA_PORT": ""}) == {
+    assert embedded_ports({"JANGTEO_REDIS_PORT": " 6400 ", "JANGTEO_KAFKA_PORT": ""}) == {
         "redis": 6400
     }
-    assert asked_ports({"JANGTEO_POSTGRES_PORT": "0", "JANGTEO_KAFKA_PORT": "0"}) == {
+    assert embedded_ports({"JANGTEO_POSTGRES_PORT": "0", "JANGTEO_KAFKA_PORT": "0"}) == {
         "postgres": 0,
         "kafka": 0,
     }
     for value in ("-1", "65536", "x"):
         with pytest.raises(UsageError, match="JANGTEO_KAFKA_PORT"):
-            asked_ports({"JANGTEO_KAFKA_PORT": value})
+            embedded_ports({"JANGTEO_KAFKA_PORT": value})

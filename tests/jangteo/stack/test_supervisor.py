@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from jangteo.stack import supervisor
 from jangteo.stack.supervisor import ProcessSpec, Supervisor
+from shop import process_status
 from shop.process_status import ProcessState, ProcessStatus
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -162,19 +163,19 @@ def test_kill_leaves_nothing(watched: Supervisor) -> None:
 def test_snapshot_is_written_once_a_second_and_read_back(
     watched: Supervisor, clock: Clock, tmp_path: Path
 ) -> None:
-    assert supervisor.read_snapshot(tmp_path) == []
+    assert process_status.read_snapshot(tmp_path) == []
     watched.start(python("a", SLEEP))
     server = ProcessStatus("redis", 1, 2.0, "running", 0, None, None)
     watched.write_snapshot([server])
-    assert supervisor.read_snapshot(tmp_path) == [server, *watched.snapshot()]
+    assert process_status.read_snapshot(tmp_path) == [server, *watched.snapshot()]
     watched.stop(["a"])
     watched.write_snapshot()
-    assert supervisor.read_snapshot(tmp_path)[0] == server, "too early to write again"
+    assert process_status.read_snapshot(tmp_path)[0] == server, "too early to write again"
     clock.now += 1.0
     watched.write_snapshot()
-    assert supervisor.read_snapshot(tmp_path) == watched.snapshot()
+    assert process_status.read_snapshot(tmp_path) == watched.snapshot()
     (tmp_path / supervisor.SNAPSHOT).write_text("{half")
-    assert supervisor.read_snapshot(tmp_path) == []
+    assert process_status.read_snapshot(tmp_path) == []
 
 
 def test_logs_are_appended_and_moved_aside_when_large(

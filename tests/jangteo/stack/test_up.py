@@ -23,7 +23,7 @@ import redis
 
 from jangteo.stack import consistency, readiness, supervisor
 from jangteo.stack.servers import end_leftovers
-from shop import boot_clock, postgres
+from shop import boot_clock, postgres, process_status
 from shop import kafka as shop_kafka
 from shop import settings as shop_settings
 from shop.clock import utc_now
@@ -98,7 +98,7 @@ class Shop:
         return "\n".join([self.out.read_text() if self.out.exists() else "", *tails])
 
     def statuses(self) -> dict[str, ProcessStatus]:
-        return {s.name: s for s in supervisor.read_snapshot(self.data_dir)}
+        return {s.name: s for s in process_status.read_snapshot(self.data_dir)}
 
     def pids(self) -> list[int]:
         return [s.pid for s in self.statuses().values() if s.pid]
