@@ -118,7 +118,7 @@ A_SERVER = Sentence(
     "{name}: 서버는 여기서 재시작하지 않음",
 )
 RECORD_FAILED = Sentence("cannot record into {path}: {error}", "{path}에 녹화할 수 없음: {error}")
-# Why a topic does not advance; said in English by `shop.ingest_progress` and `shop.postgres.blockers`
+# Why a topic does not advance; English of `shop.ingest_progress` and `shop.postgres.blockers`
 FOREIGN = Sentence(
     "{member} at {host} is in {group}, is not an ingest of this shop, and has {what}",
     "{host}의 {member}: {group} 멤버지만 이 상점의 인제스트가 아님, {what}",

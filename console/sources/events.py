@@ -17,7 +17,7 @@ import redis
 from console import sentences as say
 from console.actions import journal
 from console.snapshot.model import EventKind, Happening
-from console.sources import READ_DEADLINE_S, Where
+from console.sources import READ_DEADLINE_S, CurrentSettings
 from console.text import printable
 from shop.clock import UTC, Clock, utc_now
 from shop.log import redact
@@ -48,15 +48,17 @@ class EventSource:
     """Follows every log of a data directory, and the operators' journal.
 
     Args:
-        where: the data directory and Redis are.
+        current: the data directory and Redis are.
         clock: dates lines that carry no time.
     """
 
     name = "events"
 
-    def __init__(self, where: Where, *, interval: float = 0.5, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, current: CurrentSettings, *, interval: float = 0.5, clock: Clock = utc_now
+    ) -> None:
         self.interval = interval
-        self._where = where
+        self._current = current
         self._clock = clock
         self._tails: dict[Path, Tail] = {}
         self._client: redis.Redis | None = None
@@ -74,7 +76,7 @@ class EventSource:
         self._client = None
 
     def _logs(self) -> Iterator[Happening]:
-        folder = self._where.settings.data_dir / "logs"
+        folder = self._current.settings.data_dir / "logs"
         for path in sorted(folder.glob("*.log")):
             tail = self._tails.setdefault(path, Tail(path))
             for line in tail.read():
@@ -87,7 +89,7 @@ class EventSource:
             return
         try:
             if self._client is None:
-                url = self._where.settings.redis_url
+                url = self._current.settings.redis_url
                 self._client = cache.client(url, timeout=READ_DEADLINE_S)
             found = journal.read(self._client, self._last)
         except redis.RedisError:

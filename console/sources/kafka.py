@@ -17,7 +17,7 @@ from console import rules
 from console import sentences as say
 from console.snapshot.model import Kafka, Member, Partition, Topic
 from console.snapshot.reading import Rate
-from console.sources import READ_DEADLINE_S, Where
+from console.sources import READ_DEADLINE_S, CurrentSettings
 from shop import kafka
 from shop.events import GROUPS
 from shop.ingest_progress import PartitionProgress, ProgressReader, TopicProgress
@@ -33,7 +33,7 @@ class TopicsSource:
     """Reads the progress of all topics in a handful of batched requests.
 
     Args:
-        where: the servers are.
+        current: the servers are.
         monotonic: seconds of a clock that never steps.
     """
 
@@ -41,13 +41,13 @@ class TopicsSource:
 
     def __init__(
         self,
-        where: Where,
+        current: CurrentSettings,
         *,
         interval: float = 2.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.interval = interval
-        self._where = where
+        self._current = current
         self._monotonic = monotonic
         self._admin: AdminClient | None = None
         self._progress: ProgressReader | None = None
@@ -64,7 +64,7 @@ class TopicsSource:
         Raises:
             KafkaException: if the cluster does not answer.
         """
-        settings = self._where.settings
+        settings = self._current.settings
         if self._admin is None:
             self._admin = kafka.admin(settings.kafka, "console")
         if self._progress is None:

@@ -47,7 +47,7 @@ ASCII: Final = Glyphs("*", "!", "X", "?", "#", ".", "-", "-", ".", " .:-=+*#@", 
 
 
 @dataclass(frozen=True)
-class Style:
+class DisplayOptions:
     """Language and glyphs."""
 
     lang: Literal["en", "ko"] = "en"
@@ -61,7 +61,7 @@ class Style:
     def __call__(self, word: str) -> str:
         """Return a word in the chosen language.
 
-        >>> Style("ko")("Cache"), Style("en")("Cache"), Style("ko")("no such word")
+        >>> DisplayOptions("ko")("Cache"), DisplayOptions("en")("Cache"), DisplayOptions("ko")("no such word")
         ('캐시', 'Cache', 'no such word')
         """
         return KOREAN.get(word, word) if self.lang == "ko" else word
@@ -69,7 +69,7 @@ class Style:
     def sentence(self, text: str) -> str:
         """Return one of the console's sentences in the chosen language.
 
-        >>> Style("ko").sentence("orders is silent"), Style("en").sentence("orders is silent")
+        >>> DisplayOptions("ko").sentence("orders is silent"), DisplayOptions("en").sentence("orders is silent")
         ('orders 응답 없음', 'orders is silent')
         """
         return _in_korean(text) if self.lang == "ko" else text

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from console import plain, text
 from console.snapshot.model import READINGS, Snapshot, encode
-from console.sources import SOURCES, Later, Where
+from console.sources import SOURCES, CurrentSettings, LazySource
 from shop.errors import ExitCode
 from shop.settings import load
 from tests.console import console_samples as samples
@@ -135,10 +135,10 @@ def test_the_first_picture_waits_for_no_client_of_a_server() -> None:
 
 
 def test_every_reading_has_a_source() -> None:
-    where = Where(load({}, use_stack=False), follow=False)
+    current = CurrentSettings(load({}, use_stack=False), follow=False)
     assert {*READINGS, "events"} == set(SOURCES)
     for name in SOURCES:
-        assert Later(name, where).make().name == name
+        assert LazySource(name, current).make().name == name
 
 
 def test_the_import_contract_names_all_of_the_core() -> None:

@@ -14,7 +14,7 @@ from console import rules
 from console.poller import Poller
 from console.snapshot.model import EventKind, Happening
 from console.snapshot.reading import ReadingState
-from console.sources import Where
+from console.sources import CurrentSettings
 from shop.clock import utc_now
 from shop.settings import load
 from tests.console import console_samples as samples
@@ -55,8 +55,8 @@ class NoEvents:
 
 
 def poller(*sources: Fake, events: NoEvents | None = None) -> Poller:
-    where = Where(SETTINGS, follow=False)
-    made = Poller(sources, events or NoEvents(), where, rng=random.Random(1))
+    current = CurrentSettings(SETTINGS, follow=False)
+    made = Poller(sources, events or NoEvents(), current, rng=random.Random(1))
     made.interval = 0.05
     return made
 

@@ -16,16 +16,16 @@ from console import sentences
 from console.changes import changes
 from console.recording.player import Player
 from console.recording.recording import Recording
-from console.recording.switch import Switch
+from console.recording.toggle import RecordingToggle
 from console.snapshot.model import Event, EventKind, Lag, Snapshot
 from console.snapshot.reading import ReadingState
 from console.text import width
 from console.tui import keys
-from console.tui.appearance import Style
+from console.tui.appearance import DisplayOptions
 from console.tui.panel import Panel
 from tests.console import console_samples as samples
 from tests.console.console_samples import StillFeed
-from tests.console.driving import Quiet, app_of, lines, settle
+from tests.console.driving import RecordingOperator, app_of, lines, settle
 from tests.console.pictures import check
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
@@ -73,7 +73,7 @@ async def test_no_color_needs_no_colour(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("tab", [name for name, _ in keys.TABS])
 @pytest.mark.parametrize("lang", ["en", "ko"])
 async def test_every_tab_in_both_languages(tab: str, lang: Any, tmp_path: Path) -> None:
-    app = app_of(StillFeed(samples.fine()), tmp_path, look=Style(lang))
+    app = app_of(StillFeed(samples.fine()), tmp_path, options=DisplayOptions(lang))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press(str([n for n, _ in keys.TABS].index(tab) + 1))
         await settle(pilot)
@@ -106,7 +106,7 @@ async def test_the_brokers_are_told(lang: Any, size: tuple[int, int], tmp_path: 
     }
     wrong = {"en": "kafka: brokers away: 1", "ko": "kafka: 없는 브로커: 1"}
     feed = StillFeed(samples.well(), msgspec.structs.replace(samples.broker_away(), sequence=2))
-    app = app_of(feed, tmp_path, look=Style(lang))
+    app = app_of(feed, tmp_path, options=DisplayOptions(lang))
     async with app.run_test(size=size) as pilot:
         await pilot.press("2")
         await settle(pilot)
@@ -167,7 +167,7 @@ async def test_a_new_reason_for_dead_letters_gets_its_line(tmp_path: Path) -> No
 
 async def test_ascii_is_ascii(tmp_path: Path) -> None:
     plain = msgspec.structs.replace(samples.fine(), events=(), postgres=samples.ok(None))
-    app = app_of(StillFeed(plain), tmp_path, look=Style("en", ascii=True))
+    app = app_of(StillFeed(plain), tmp_path, options=DisplayOptions("en", ascii=True))
     async with app.run_test(size=(120, 40)) as pilot:
         for key in "12356":
             await pilot.press(key)
@@ -258,9 +258,9 @@ async def test_keys_do_what_the_help_says(tmp_path: Path) -> None:
         await pilot.press("z")
         assert app.screen.maximized is None
         await pilot.press("R")
-        assert app._switch.path is not None
+        assert app._toggle.path is not None
         await pilot.press("R")
-        assert app._switch.path is None
+        assert app._toggle.path is None
         await pilot.press("e")
         await settle(pilot)
         assert {p.suffix for p in tmp_path.glob("console-*")} == {".svg", ".json", ".csv"}
@@ -356,7 +356,7 @@ def troubled() -> Snapshot:
 @pytest.mark.parametrize("state", [*STATES, "troubled"])
 async def test_nothing_is_left_english_in_korean(state: str, tmp_path: Path) -> None:
     made = {**STATES, "troubled": troubled}[state]()
-    app = app_of(StillFeed(made), tmp_path, look=Style("ko"))
+    app = app_of(StillFeed(made), tmp_path, options=DisplayOptions("ko"))
     async with app.run_test(size=(120, 40)) as pilot:
         for n, (tab, _) in enumerate(keys.TABS, start=1):
             await pilot.press(str(n))
@@ -382,7 +382,9 @@ async def test_troubles_fit_every_size(lang: Any, size: tuple[int, int], tmp_pat
     topics = tuple(msgspec.structs.replace(t, troubles=(why,) * 9) for t in samples.kafka().topics)
     view = msgspec.structs.replace(s.kafka.value, topics=topics)
     app = app_of(
-        StillFeed(msgspec.structs.replace(s, kafka=samples.ok(view))), tmp_path, look=Style(lang)
+        StillFeed(msgspec.structs.replace(s, kafka=samples.ok(view))),
+        tmp_path,
+        options=DisplayOptions(lang),
     )
     async with app.run_test(size=size) as pilot:
         for tab in ("1", "2"):
@@ -395,14 +397,14 @@ async def test_troubles_fit_every_size(lang: Any, size: tuple[int, int], tmp_pat
 
 
 async def test_a_recording_plays_steps_and_jumps(tmp_path: Path) -> None:
-    switch = Switch(tmp_path)
-    path = switch.on(tmp_path / "a.rec")
+    toggle = RecordingToggle(tmp_path)
+    path = toggle.start(tmp_path / "a.rec")
     for n in range(10):
         s = samples.fine(n + 1, seconds=n)
-        switch.write(msgspec.structs.replace(s, events=samples.events(n * 3)))
-    switch.off()
+        toggle.write(msgspec.structs.replace(s, events=samples.events(n * 3)))
+    toggle.stop()
     still = Player(Recording(path), monotonic=lambda: 0.0)  # however slow the machine is
-    app = app_of(still, tmp_path, operator=Quiet("this is a recording"))
+    app = app_of(still, tmp_path, operator=RecordingOperator("this is a recording"))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("right_square_bracket", "right_square_bracket")
         await settle(pilot)

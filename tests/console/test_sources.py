@@ -26,10 +26,10 @@ from console.actions.operations import Operator
 from console.recording.player import Player
 from console.recording.recorder import Recorder
 from console.recording.recording import Recording, moment
-from console.recording.switch import Switch
+from console.recording.toggle import RecordingToggle
 from console.snapshot.model import EventKind, Lag, Snapshot
 from console.snapshot.reading import ReadingState
-from console.sources import Where
+from console.sources import CurrentSettings
 from console.sources.events import EventSource, Tail
 from console.sources.kafka import TopicsSource
 from console.sources.postgres import DeadLetterSource, GradeSource, ShopSource
@@ -86,7 +86,7 @@ def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Co
         " VALUES ('orders', 0, %s, 25), ('orders', 1, %s, 5)"
     )
     pg.execute(apply, (log_id, log_id))
-    source = TopicsSource(Where(settings, follow=False))
+    source = TopicsSource(CurrentSettings(settings, follow=False))
     for _ in range(3):
         found = source.read()
     source.reset()
@@ -106,7 +106,7 @@ def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Co
 
 
 def test_redis_rates_and_refreshes(settings: Settings, redis_client: redis.Redis) -> None:
-    source = RedisSource(Where(settings, follow=False))
+    source = RedisSource(CurrentSettings(settings, follow=False))
     assert source.read().hit_rate is None
     cache.swap(redis_client, [], [], lambda v, n: CacheMeta(version=v, refreshed_at=utc_now()))
     redis_client.set("known", 1)
@@ -150,14 +150,14 @@ def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection)
             " NULL, 'malformed', now(), %s)",
             (offset, b"\x1b[31m{\xff", replayed),
         )
-    where = Where(settings, follow=False)
-    shop = ShopSource(where).read()
+    current = CurrentSettings(settings, follow=False)
+    shop = ShopSource(current).read()
     assert [(s.name, s.spend, s.orders) for s in shop.spenders] == [
         ("이\N{REPLACEMENT CHARACTER}하나", 1000, 2),
         ("김민지", 500, 2),
     ]
     assert (shop.orders, shop.spend) == (4, 1500)
-    grades = GradeSource(where).read()
+    grades = GradeSource(current).read()
     assert {(c.grade, c.customers, c.change) for c in grades.counts} == {
         ("GOLD", 1, 1),
         ("BRONZE", 1, 0),
@@ -167,11 +167,11 @@ def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection)
     assert grades.run
     assert grades.run.seconds == 2.0
     assert grades.upgrades[0].name == "김민지"
-    letters = DeadLetterSource(where).read()
+    letters = DeadLetterSource(current).read()
     assert [(c.reason, c.total, c.open) for c in letters.counts] == [("bad_json", 2, 1)]
     assert "\x1b" not in letters.newest[0].payload
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        ShopSource(where)._connection().execute("DELETE FROM users")
+        ShopSource(current)._connection().execute("DELETE FROM users")
 
 
 def test_processes_say_what_they_do(settings: Settings, redis_client: redis.Redis) -> None:
@@ -180,7 +180,7 @@ def test_processes_say_what_they_do(settings: Settings, redis_client: redis.Redi
     control.set_paused(redis_client, "orders", paused=True)
     control.set_rate(redis_client, "orders", 3)
     redis_client.hset("control:scenarios", "flash_sale", json.dumps({"intensity": 2.0}))
-    source = ProcessSource(Where(settings, follow=False))
+    source = ProcessSource(CurrentSettings(settings, follow=False))
     found = source.read()
     source.reset()
     ingest, orders = found.processes
@@ -194,7 +194,7 @@ def test_a_server_that_dies_is_said_and_comes_back(
     servers: Any, settings: Settings, redis_client: redis.Redis
 ) -> None:
     cache.beat(redis_client, "orders", "running")
-    p = poller.make(Where(settings, follow=False))
+    p = poller.make(CurrentSettings(settings, follow=False))
     p.start()
     try:
         seen = p.wait_until_read(20)
@@ -234,7 +234,7 @@ def test_actions_change_what_they_say_and_are_written_down(
         *("cache.refresh", "process.restart nobody"),
     ]
     assert {e.who for e in entries} == {"kim@shop"}
-    events = EventSource(Where(settings, follow=False))
+    events = EventSource(CurrentSettings(settings, follow=False))
     assert [h.kind for h in events.read()] == [EventKind.ACTION] * 5
     assert events.read() == [], "once"
     events.reset()
@@ -397,9 +397,9 @@ def test_recordings_that_are_none(tmp_path: Path) -> None:
     for path, said in ((tmp_path / "text", "is no recording"), (tmp_path / "none", "no recording")):
         with pytest.raises(UsageError, match=said):
             Recording(path)
-    switch = Switch(tmp_path)
-    switch.on(tmp_path / "empty.rec")
-    switch.off()
+    toggle = RecordingToggle(tmp_path)
+    toggle.start(tmp_path / "empty.rec")
+    toggle.stop()
     with pytest.raises(UsageError, match="holds no snapshot"):
         Recording(tmp_path / "empty.rec")
     with pytest.raises(UsageError, match="cannot record into"):

@@ -220,7 +220,7 @@ def test_every_sentence_is_found_out_from_its_english(sentence: Sentence) -> Non
 
 
 def test_what_keeps_a_topic_from_advancing_is_said_in_korean() -> None:
-    """The real sentences of `shop.ingest_progress` and `shop.postgres.blockers`, not copies of them."""
+    """The real lines of `shop.ingest_progress` and `shop.postgres.blockers`, not copies."""
     foreign = (GroupMember("cat", "/10.0.0.2", (3,)), GroupMember("dog", "/10.0.0.3", ()))
     many = [PartitionProgress(n, 0, 9, applied=5, waits_s=61, holder="ours") for n in range(20)]
     topic = TopicProgress(
