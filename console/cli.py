@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from console import plain, poller
-from console.plain import Lang
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
-from console.snapshot.model import Snapshot, encode, only_new
+from console.snapshot.model import Snapshot, encode_in_english, only_new
 from console.sources import CurrentSettings
+from console.translations import Lang
 from shop import command
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.output import say
@@ -115,7 +115,7 @@ def once(source: Poller, args: argparse.Namespace) -> int:
         snapshot = source.wait_until_read(args.timeout)
     finally:
         source.stop()
-    say(encode(snapshot).decode() if args.json else plain.page(snapshot, args.lang))
+    say(encode_in_english(snapshot).decode() if args.json else plain.page(snapshot, args.lang))
     return plain.exit_code(snapshot)
 
 
@@ -152,7 +152,7 @@ def _json_lines() -> Callable[[Snapshot], None]:
 
     def show(snapshot: Snapshot) -> None:
         nonlocal seen
-        say(encode(only_new(snapshot, seen)).decode())
+        say(encode_in_english(only_new(snapshot, seen)).decode())
         seen = snapshot.events[-1].n if snapshot.events else seen
 
     return show

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from console import rules
-from console import sentences as say
+from console import translations as msg
 from console.changes import changes
 from console.snapshot.model import READINGS, Event, EventKind, Happening, Snapshot
 from console.snapshot.reading import Reading, ReadingState
@@ -28,6 +28,7 @@ from console.sources import (
     SnapshotSource,
     explain,
 )
+from console.translations import Text
 from shop.clock import Clock, utc_now
 from shop.log import redact
 
@@ -67,7 +68,7 @@ class _Slot:
     value: Any = None
     taken_at: datetime | None = None
     latency_ms: float | None = None
-    error: str | None = None
+    error: Text | None = None
     failing_since: datetime | None = None
     failures: int = 0
     retry_at: datetime | None = None
@@ -82,7 +83,7 @@ class _Slot:
             if waited > self.patience:
                 failures += 1
                 since = since or self.reading_since
-                error = error or say.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
+                error = error or msg.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
         failing_s = (now - since).total_seconds() if since else 0.0
         return Reading(
             value=self.value,
@@ -191,7 +192,9 @@ class Poller:
                 self._news.wait(min(left, 0.2))
         return self._publish()
 
-    def note(self, level: str, source: str, text: str, kind: EventKind = EventKind.CONSOLE) -> None:
+    def note(
+        self, level: str, source: str, text: Text, kind: EventKind = EventKind.CONSOLE
+    ) -> None:
         """Add an event of the console itself."""
         self._add([Happening(self._clock(), kind, level, source, text)])
 

@@ -14,10 +14,11 @@ from confluent_kafka.admin._config import ConfigResource  # `admin` does not dec
 from confluent_kafka.admin._metadata import ClusterMetadata
 
 from console import rules
-from console import sentences as say
+from console import translations as msg
 from console.snapshot.model import Kafka, Member, Partition, Topic
 from console.snapshot.reading import Rate
 from console.sources import READ_DEADLINE_S, CurrentSettings
+from console.translations import of_trouble
 from shop import kafka
 from shop.events import GROUPS
 from shop.ingest_progress import PartitionProgress, ProgressReader, TopicProgress
@@ -107,7 +108,7 @@ class TopicsSource:
     def _topic(self, name: str, seen: TopicProgress | None, troubles: tuple[str, ...]) -> Topic:
         group = GROUPS[name]
         if seen is None:
-            return Topic(name=name, group=group, error=say.NO_TOPIC())
+            return Topic(name=name, group=group, error=msg.NO_TOPIC())
         partitions = tuple(
             partition(p, tuple(self._windows[name, p.partition])) for p in seen.partitions
         )
@@ -130,7 +131,7 @@ class TopicsSource:
             verdict=rules.worst(p.verdict for p in partitions),
             drain_s=rules.drain_s(lag, published, taken),
             error=seen.error or None,
-            troubles=troubles,
+            troubles=tuple(map(of_trouble, troubles)),
         )
 
 

@@ -13,14 +13,16 @@ from typing import Any, TypeVar
 from textual.app import App
 from textual.message import Message
 
-from console import sentences
+from console import translations as msg
 from console.actions import operations
 from console.actions.commands import WOULD_PUBLISH, ScenarioRow
-from console.actions.operations import ActionOutcome, ActionRequest, ActionResult, Operator
+from console.actions.journal import ActionResult
+from console.actions.operations import ActionRequest, Operator
 from console.snapshot.model import Snapshot
-from console.text import fit, width
+from console.translations import Text, word
 from console.tui import screens
 from console.tui.appearance import DisplayOptions
+from console.tui.cells import fit, width
 from shop.errors import JangteoError
 
 Found = TypeVar("Found")
@@ -73,7 +75,7 @@ class ActionDialogs:
         """Show what can be done."""
         if self._operator.refuse:
             self._app.notify(
-                self._options.sentence(self._operator.refuse), severity="warning", markup=False
+                self._options.render(self._operator.refuse), severity="warning", markup=False
             )
             return
         found = list(self.commands())
@@ -93,14 +95,13 @@ class ActionDialogs:
             what = operations.ACTIONS[words[0]].help[self._options.lang]
             yield text, what, lambda words=words: self._complete(words)  # type: ignore[misc]  # mypy has no type for a lambda with a default
 
-    def report(self, result: ActionResult) -> str:
-        """Say what an action came to; return it in English, as events are."""
-        done = result.outcome == ActionOutcome.DONE.value
-        text = sentences.CAME_TO(action=result.action, outcome=result.outcome, result=result.result)
+    def report(self, result: ActionResult) -> Text:
+        """Show the result of an action; return it as a message."""
+        text = msg.CAME_TO(action=result.action, outcome=word(result.outcome), result=result.result)
         self._app.notify(
-            self._options.sentence(text),
-            severity="information" if done else "error",
-            timeout=4 if done else 10,
+            self._options.render(text),
+            severity="information" if result.done else "error",
+            timeout=4 if result.done else 10,
             markup=False,
         )
         return text
@@ -135,7 +136,9 @@ class ActionDialogs:
         try:
             request = operations.parse(words)
         except JangteoError as e:
-            self._app.notify(self._options.sentence(str(e)), severity="error", markup=False)
+            self._app.notify(
+                self._options.render(operations.text_of(e)), severity="error", markup=False
+            )
             return
         if request.action.id == "dlq.replay":
             what = f"{request.words}: {self._options('a dry run first')}"
@@ -163,7 +166,7 @@ class ActionDialogs:
             if answer is not None:
                 self.act(request)
 
-        question = f"{text}\n{self._options('type {!r} to do it').format(wanted)}"
+        question = f"{text}\n{self._options.render(msg.TYPE_TO_DO(wanted=repr(wanted)))}"
         self._app.push_screen(screens.Ask(question, self._options, wanted=wanted), answered)
 
     def act(self, request: ActionRequest) -> None:
@@ -190,15 +193,15 @@ class ActionDialogs:
             else:
                 then(found)
 
-        def fail(reason: str) -> None:
-            text = f"{what}: {self._options.sentence(reason)}"
+        def fail(reason: Text) -> None:
+            text = f"{what}: {self._options.render(reason)}"
             self._app.notify(text, severity="error", timeout=10, markup=False)
 
         def work() -> None:
             try:
                 found = find()
             except JangteoError as e:
-                reason = str(e)
+                reason = operations.text_of(e)
                 following: Callable[[], None] = lambda: fail(reason)  # noqa: E731  (one of two continuations; a def for each would hide that)
             else:
                 following = lambda: go_on(found)  # noqa: E731  (one of two continuations; a def for each would hide that)

@@ -15,8 +15,8 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import DataTable, Input
 
-from console import sentences
-from console.actions.operations import ActionOutcome, Operator
+from console import translations as msg
+from console.actions.operations import Operator, text_of
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
@@ -221,7 +221,7 @@ class ConsoleApp(SnapshotApp):
     def action_record(self) -> None:
         """Begin to record, or end it."""
         if isinstance(self._feed, Player):
-            self.notify(self._options.sentence(sentences.A_RECORDING()), timeout=3)
+            self.notify(self._options.render(msg.A_RECORDING()), timeout=3)
             return
         try:
             if self._toggle.path is None:
@@ -230,7 +230,7 @@ class ConsoleApp(SnapshotApp):
             else:
                 self._toggle.stop()
         except JangteoError as e:
-            self.notify(self._options.sentence(str(e)), severity="error", markup=False)
+            self.notify(self._options.render(text_of(e)), severity="error", markup=False)
         self._draw_header_and_footer(self.view())
 
     def action_play(self) -> None:
@@ -266,10 +266,11 @@ class ConsoleApp(SnapshotApp):
         message.then()
 
     def on_action_ended(self, message: ActionEnded) -> None:
-        """Say what an action came to."""
+        """Show the result of an action."""
         text = self._dialogs.report(message.result)
-        done = message.result.outcome == ActionOutcome.DONE.value
-        if not done and isinstance(self._feed, Poller):  # the journal may be out of reach
+        if not message.result.done and isinstance(
+            self._feed, Poller
+        ):  # the journal may be out of reach
             self._feed.note("warning", "operator", text)
 
     def action_command_palette(self) -> None:

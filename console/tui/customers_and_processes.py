@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from console import rules
-from console.snapshot.model import Event, EventKind, Process, Processes
+from console.snapshot.model import Event, Process, Processes
 from console.snapshot.reading import ReadingState
 from console.snapshot.tables import DeadLetterRow, GradeCount, GradeRunRow
-from console.text import duration, folded, number, percent, size, width
+from console.text import duration, number, percent, size
 from console.tui import appearance
+from console.tui.cells import folded, width
 from console.tui.view import (
     Drawn,
     Line,
@@ -259,8 +260,7 @@ def event_line(event: Event, view: PanelView) -> Line:
     style = _LEVELS.get(event.level, "")
     own = appearance.ACCENT if event.kind.value != "log" else appearance.DIM
     source = cell(event.source, 9, view)
-    said = event.text if event.kind is EventKind.LOG else view.options.sentence(event.text)
-    text = cell(said, max(4, view.width - 25), view).rstrip()
+    text = cell(view.options.render(event.text), max(4, view.width - 25), view).rstrip()
     return [
         (f"{at} ", appearance.DIM),
         (f"{event.level[:4].upper():<4} ", style),
@@ -279,7 +279,8 @@ def chosen(view: PanelView) -> list[Event]:
     return [
         e
         for e in view.snapshot.events
-        if (wanted in f"{e.level} {e.source} {e.text}".casefold()) is not negated
+        if (wanted in f"{e.level} {e.source} {view.options.render(e.text)}".casefold())
+        is not negated
     ]
 
 

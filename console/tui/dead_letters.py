@@ -8,9 +8,9 @@ from textual.content import Content
 from textual.widgets import DataTable
 
 from console.snapshot.tables import DeadLetterRow
-from console.text import fit
 from console.tui import customers_and_processes
 from console.tui.appearance import DisplayOptions
+from console.tui.cells import fit
 from console.tui.panel import Panel
 from console.tui.view import Drawn, PanelView, content
 from shop.clock import KST

@@ -5,8 +5,9 @@ from __future__ import annotations
 from console import rules
 from console.rules import Phase
 from console.snapshot.model import Kafka, Lag, Partition, Redis, Topic
-from console.text import duration, number, percent, size, width
+from console.text import duration, number, percent, size
 from console.tui import appearance
+from console.tui.cells import width
 from console.tui.view import (
     Drawn,
     Line,
@@ -131,7 +132,7 @@ def groups(view: PanelView) -> Drawn:
         style = appearance.style_of_lag(t.verdict)
         members = view("unknown") if t.members is None else str(len(t.members))
         who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ())
-        word = view.options.sentence(t.error or t.verdict.value)
+        word = view.options.render(t.error) if t.error else view(t.verdict.value)
         rows.append(
             [
                 t.group,

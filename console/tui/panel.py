@@ -11,8 +11,8 @@ from textual.strip import Strip
 from textual.visual import Visual
 from textual.widgets import Static
 
-from console.text import width
 from console.tui import appearance
+from console.tui.cells import width
 from console.tui.view import Drawn, PanelView, content
 
 Draw = Callable[[PanelView], Drawn]

@@ -12,9 +12,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from console import translations as msg
 from console.snapshot.model import Snapshot
-from console.text import fit
 from console.tui.appearance import DisplayOptions
+from console.tui.cells import fit
 from console.tui.keys import KEYS
 
 
@@ -108,7 +109,7 @@ class Ask(ModalScreen[str | None]):
         event.stop()
         answer = event.value.strip()
         if self._wanted is not None and answer != self._wanted:
-            hint = self._options("type {!r}, or Escape").format(self._wanted)
+            hint = self._options.render(msg.TYPE_OR_ESCAPE(wanted=repr(self._wanted)))
             self.query_one("#hint", Static).update(Content(hint))
         elif answer or self._wanted is None:
             self.dismiss(answer)

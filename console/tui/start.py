@@ -12,11 +12,12 @@ import time
 from types import FrameType
 from typing import Final
 
-from console import sentences
+from console import translations as msg
 from console.actions.operations import Operator
 from console.poller import Feed
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
+from console.translations import Text
 from console.tui import output
 from console.tui.app import ConsoleApp
 from console.tui.appearance import DisplayOptions
@@ -34,9 +35,9 @@ HANGUP: Final = 129
 
 def run(feed: Feed, args: argparse.Namespace, settings: Settings, toggle: RecordingToggle) -> int:
     """Show the feed until the user leaves or a signal ends it."""
-    refuse = sentences.READ_ONLY() if args.read_only else ""
+    refuse: Text = msg.READ_ONLY() if args.read_only else ""
     if isinstance(feed, Player):
-        refuse = sentences.A_RECORDING()
+        refuse = msg.A_RECORDING()
 
     def where() -> Settings:
         try:

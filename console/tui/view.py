@@ -13,9 +13,10 @@ from textual.content import Content
 from console.series import SnapshotSeries
 from console.snapshot.model import Snapshot
 from console.snapshot.reading import Rate, Reading, ReadingState
-from console.text import duration, fit, number, width
+from console.text import duration, number
 from console.tui import appearance
 from console.tui.appearance import DisplayOptions
+from console.tui.cells import composed, fit, width
 from shop.clock import KST
 
 Part = str | tuple[str, str]
@@ -56,7 +57,9 @@ def content(lines: Iterable[Line]) -> Drawn:
 
 @lru_cache(maxsize=1024)
 def _line(parts: tuple[Part, ...]) -> Content:
-    return Content.assemble(*(p if isinstance(p, tuple) else Content(p) for p in parts))
+    return Content.assemble(
+        *((composed(p[0]), p[1]) if isinstance(p, tuple) else Content(composed(p)) for p in parts)
+    )
 
 
 def cell(text: str, cells: int, view: PanelView, *, right: bool = False) -> str:
@@ -94,7 +97,7 @@ def trouble(reading: Reading[Any], view: PanelView) -> list[Line]:
         words += f", {view('next in')} {left:.0f}s"
     lines: list[Line] = [[(cell(words, view.width, view), style)]]
     if view.height > 3 and reading.error:
-        error = view.options.sentence(reading.error)
+        error = view.options.render(reading.error)
         lines.append([(cell(error, view.width, view), appearance.DIM)])
     return lines
 

@@ -76,13 +76,6 @@ def test_two_moments_are_compared() -> None:
     assert any(line.startswith("  mem ") for line in lines)
 
 
-@given(st.text(max_size=200), st.integers(0, 40))
-def test_text_is_cut_and_padded_to_the_cell(value: str, cells: int) -> None:
-    shown = text.printable(value)
-    assert text.width(text.fit(shown, cells)) == cells
-    assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in shown)
-
-
 @given(st.floats(0, 9e14))
 def test_numbers_are_short(value: float) -> None:
     assert len(text.number(value)) <= 5

@@ -118,7 +118,7 @@ def test_a_refusing_source_keeps_its_last_value_and_comes_back() -> None:
         assert down.attempts >= 1
         broken.clear()
         wait_for(lambda: p.latest().redis.state is ReadingState.OK)
-        texts = [(e.source, e.text) for e in p.latest().events if e.source == "redis"]
+        texts = [(e.source, str(e.text)) for e in p.latest().events if e.source == "redis"]
         assert texts[0] == ("redis", "does not answer: redis://:********@host refused")
         assert texts[1][1].startswith("answers again")
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
-from console.actions import journal, operations
+from console.actions import operations
 from console.actions.operations import Operator
 from shop.settings import load
 from tests.console import console_samples as samples
@@ -124,4 +124,3 @@ async def test_read_only_refuses(tmp_path: Path) -> None:
         operations.parse(["cache.refresh"])
     )
     assert (refused.outcome, refused.result) == ("refused", "read-only")
-    assert isinstance(refused.entry(), journal.JournalEntry)

@@ -12,17 +12,19 @@ import pytest
 from textual.filter import Monochrome
 from textual.widgets import Input
 
-from console import sentences
+from console import translations as msg
 from console.changes import changes
 from console.recording.player import Player
 from console.recording.recording import Recording
 from console.recording.toggle import RecordingToggle
 from console.snapshot.model import Event, EventKind, Lag, Snapshot
 from console.snapshot.reading import ReadingState
-from console.text import width
+from console.translations import of_trouble, word
 from console.tui import keys
 from console.tui.appearance import DisplayOptions
+from console.tui.cells import width
 from console.tui.panel import Panel
+from shop.errors import Trouble
 from tests.console import console_samples as samples
 from tests.console.console_samples import StillFeed
 from tests.console.driving import RecordingOperator, app_of, lines, settle
@@ -316,7 +318,12 @@ def troubled() -> Snapshot:
     }
     processes = tuple(msgspec.structs.replace(p, **wrong.get(p.name, {})) for p in found)
     view = msgspec.structs.replace(samples.processes(), processes=processes)
-    stuck = (sentences.UNHELD(ids="0, 1"), sentences.WAITS(ingest="ingest", error="pid"))
+    stuck = tuple(
+        map(
+            of_trouble,
+            (Trouble("unheld", ids="0, 1"), Trouble("waits", ingest="ingest", error="pid")),
+        )
+    )
     topics = tuple(
         msgspec.structs.replace(t, verdict=lag, troubles=why)
         for t, lag, why in zip(
@@ -327,12 +334,12 @@ def troubled() -> Snapshot:
     said += [text for _, _, text in changes(samples.well(), samples.broker_away())]
     said += [text for _, _, text in changes(samples.broker_away(), samples.well())]
     said += [
-        sentences.RESTARTED_AFTER(how="SIGKILL", pid=7),
-        sentences.ACTED(
+        msg.RESTARTED_AFTER(how="SIGKILL", pid=7),
+        msg.ACTED(
             action="cache.refresh",
-            outcome="failed",
+            outcome=word("failed"),
             who="me@here",
-            result=(sentences.NOT_SEEN(seconds="30", what=sentences.NO_REFRESH())),
+            result=(msg.NOT_SEEN(seconds="30", what=msg.NO_REFRESH())),
         ),
     ]
     cluster = samples.broker_away().kafka.value
@@ -341,9 +348,7 @@ def troubled() -> Snapshot:
         kafka=samples.ok(msgspec.structs.replace(cluster, topics=topics)),
         redis=samples.ok(samples.redis("failed", -8.0)),
         processes=samples.ok(view),
-        grades=samples.failing(
-            s.grades, ReadingState.STALE, sentences.NO_ANSWER_FOR(seconds=2), since=2
-        ),
+        grades=samples.failing(s.grades, ReadingState.STALE, msg.NO_ANSWER_FOR(seconds=2), since=2),
         events=tuple(
             Event(
                 n=n, at=samples.NOW, kind=EventKind.CONSOLE, level="info", source="kafka", text=text
@@ -375,9 +380,16 @@ async def test_nothing_is_left_english_in_korean(state: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("lang", ["en", "ko"])
 async def test_troubles_fit_every_size(lang: Any, size: tuple[int, int], tmp_path: Path) -> None:
     """Of every partition of many topics, with what a foreign session named itself."""
-    why = sentences.BLOCKED(
-        ingest="ingest-orders", seconds=61, pid=123, who="\ud55c" * 60, lasts=90, query="LOCK " * 40
+    blocked = Trouble(
+        "blocked",
+        ingest="ingest-orders",
+        seconds=61,
+        pid=123,
+        who="\ud55c" * 60,
+        lasts=90,
+        query="LOCK " * 40,
     )
+    why = of_trouble(blocked)
     s = samples.fine()
     topics = tuple(msgspec.structs.replace(t, troubles=(why,) * 9) for t in samples.kafka().topics)
     view = msgspec.structs.replace(s.kafka.value, topics=topics)

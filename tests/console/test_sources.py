@@ -21,6 +21,7 @@ import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from console import poller
+from console import translations as msg
 from console.actions import journal, operations
 from console.actions.operations import Operator
 from console.recording.player import Player
@@ -99,7 +100,7 @@ def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Co
     assert topics["orders"].lag == 20
     assert topics["orders"].verdict is Lag.STALL
     assert topics["users"].lag == 0
-    assert any("no ingest has partitions 1" in line for line in topics["orders"].troubles)
+    assert any("no ingest has partitions 1" in str(line) for line in topics["orders"].troubles)
     assert second.published.per_s == 0
     assert (found.brokers, found.away, found.out_of_sync) == (1, (), 0)
     assert found.below_min == 0
@@ -206,7 +207,7 @@ def test_a_server_that_dies_is_said_and_comes_back(
         servers.redis.start()
         p.refresh()
         wait_for(lambda: p.latest().redis.state is ReadingState.OK)
-        texts = [e.text for e in p.latest().events if e.source == "redis"]
+        texts = [str(e.text) for e in p.latest().events if e.source == "redis"]
         assert any(t.startswith("does not answer") for t in texts)
         assert any(t.startswith("answers again") for t in texts)
     finally:
@@ -225,7 +226,7 @@ def test_actions_change_what_they_say_and_are_written_down(
     assert not control.read(redis_client, "orders").paused
     failed = operator.perform(operations.parse(["cache.refresh"]), wait=0.2)
     assert failed.outcome == "failed"
-    assert "does the cache worker run?" in failed.result
+    assert "does the cache worker run?" in str(failed.result)
     assert control.read(redis_client, "cache").run == 1
     assert operator.perform(operations.parse(["process.restart", "nobody"])).outcome == "failed"
     entries = [e for _, e in journal.read(redis_client)]
@@ -234,6 +235,9 @@ def test_actions_change_what_they_say_and_are_written_down(
         *("cache.refresh", "process.restart nobody"),
     ]
     assert {e.who for e in entries} == {"kim@shop"}
+    assert entries[0].result == msg.PAUSED()
+    (first, *_) = redis_client.xrange(journal.LOG)
+    assert first[1]["result"] == "paused", "as text, for those who read the stream"
     events = EventSource(CurrentSettings(settings, follow=False))
     assert [h.kind for h in events.read()] == [EventKind.ACTION] * 5
     assert events.read() == [], "once"
@@ -266,7 +270,7 @@ def test_without_redis_an_action_says_so(settings: Settings) -> None:
     nowhere = changed(settings, env={**settings.env, "REDIS_URL": "redis://127.0.0.1:1/0"})
     result = Operator(lambda: nowhere).perform(operations.parse(["cache.refresh"]))
     assert result.outcome == "failed"
-    assert "cannot reach Redis" in result.result
+    assert "cannot reach Redis" in str(result.result)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +335,7 @@ def test_a_log_that_grows_turns_over_and_holds_anything(tmp_path: Path) -> None:
     log.write_bytes(b"x" * 200_000 + b"\nlast\n")
     found = tail.read()
     assert found[-1] == "last"
-    assert "skipped" in found[0]
+    assert "skipped" in str(found[0])
 
 
 def recorded(path: Path, count: int) -> list[Snapshot]:
