@@ -37,10 +37,10 @@ import psutil
 from benchmarks.common import cpu_s, machine, peak_memory_mb, save
 from console import poller
 from console.actions.operations import Operator
-from console.recording.switch import Switch
-from console.sources import Where
+from console.recording.toggle import RecordingToggle
+from console.sources import CurrentSettings
 from console.tui.app import ConsoleApp
-from console.tui.appearance import Style
+from console.tui.appearance import DisplayOptions
 from shop import settings
 from shop.settings import stack_file
 from shop.settings.stack_servers import SERVER_PREFIXES
@@ -241,11 +241,15 @@ def down(env: Mapping[str, str], seconds: float) -> dict[str, float]:
 async def lag(folder: Path, seconds: float) -> dict[str, float]:
     """Measure how late the event loop is, in the program itself without a terminal."""
     found = settings.load(data_dir=folder / "data")
-    feed = poller.make(Where(found, follow=False))
+    feed = poller.make(CurrentSettings(found, follow=False))
     feed.start()
     late: list[float] = []
     app = ConsoleApp(
-        feed, Operator(lambda: found, refuse="-"), Switch(folder), look=Style(), folder=folder
+        feed,
+        Operator(lambda: found, refuse="-"),
+        RecordingToggle(folder),
+        options=DisplayOptions(),
+        folder=folder,
     )
     async with app.run_test(size=SIZE):
         deadline = time.monotonic() + seconds

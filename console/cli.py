@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from console import plain, poller
-from console.plain import Lang
 from console.poller import Feed, Poller
 from console.recording.player import Player
-from console.recording.switch import Switch
-from console.snapshot.model import Snapshot, encode, only_new
-from console.sources import Where
+from console.recording.toggle import RecordingToggle
+from console.snapshot.model import Snapshot, encode_in_english, only_new
+from console.sources import CurrentSettings
+from console.translations import Lang
 from shop import command
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.output import say
@@ -86,20 +86,20 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
     if args.replay:
         return _replay(args, settings)
     _require_servers(settings)
-    source = poller.make(Where(settings, args.data_dir), slow=args.slow)
+    source = poller.make(CurrentSettings(settings, args.data_dir), slow=args.slow)
     if args.once:
         return once(source, args)
     if args.watch or args.plain or args.json or not interactive():
         return watch(source, args, settings)
-    return _tui(source, args, settings, _switch(source, args, settings))
+    return _tui(source, args, settings, _toggle(source, args, settings))
 
 
-def _switch(source: Poller, args: argparse.Namespace, settings: Settings) -> Switch:
-    switch = Switch(settings.data_dir / RECORDINGS)
-    source.listen(switch.write)
+def _toggle(source: Poller, args: argparse.Namespace, settings: Settings) -> RecordingToggle:
+    toggle = RecordingToggle(settings.data_dir / RECORDINGS)
+    source.listen(toggle.write)
     if args.record:
-        switch.on(args.record)
-    return switch
+        toggle.start(args.record)
+    return toggle
 
 
 def interactive() -> bool:
@@ -116,7 +116,7 @@ def once(source: Poller, args: argparse.Namespace) -> int:
         snapshot = source.wait_until_read(args.timeout)
     finally:
         source.stop()
-    say(encode(snapshot).decode() if args.json else plain.page(snapshot, args.lang))
+    say(encode_in_english(snapshot).decode() if args.json else plain.page(snapshot, args.lang))
     return plain.exit_code(snapshot)
 
 
@@ -136,13 +136,13 @@ def watch(source: Poller, args: argparse.Namespace, settings: Settings) -> int:
                 failed.append(e)
             stop.set()
 
-    switch = _switch(source, args, settings)
+    toggle = _toggle(source, args, settings)
     source.start()
     source.wait_until_read(FIRST_LINE_S)
     source.listen(listener)
     stop.wait()
     source.stop()
-    switch.off()
+    toggle.stop()
     if failed:
         raise failed[0]
     return ExitCode.OK
@@ -153,7 +153,7 @@ def _json_lines() -> Callable[[Snapshot], None]:
 
     def show(snapshot: Snapshot) -> None:
         nonlocal seen
-        say(encode(only_new(snapshot, seen)).decode())
+        say(encode_in_english(only_new(snapshot, seen)).decode())
         seen = snapshot.events[-1].n if snapshot.events else seen
 
     return show
@@ -213,14 +213,16 @@ def _replay(args: argparse.Namespace, settings: Settings) -> int:
         for snapshot in found:
             show(snapshot)
         return ExitCode.OK
-    return _tui(Player(found), args, settings, Switch(settings.data_dir / RECORDINGS))
+    return _tui(Player(found), args, settings, RecordingToggle(settings.data_dir / RECORDINGS))
 
 
-def _tui(source: Feed, args: argparse.Namespace, settings: Settings, switch: Switch) -> int:
+def _tui(
+    source: Feed, args: argparse.Namespace, settings: Settings, toggle: RecordingToggle
+) -> int:
     gc.disable()  # until the first picture: nothing of what is imported for it becomes garbage
     from console.tui import start  # noqa: PLC0415  (0.2 s that the plain ways do not need)
 
-    return start.run(source, args, settings, switch)
+    return start.run(source, args, settings, toggle)
 
 
 if __name__ == "__main__":

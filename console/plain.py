@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from console import rules
 from console.rules import ShopHealth
 from console.snapshot.model import READINGS, Event, Redis, Snapshot
 from console.snapshot.reading import ReadingState
 from console.text import duration, number, percent
+from console.translations import Lang
 from shop.clock import KST
 from shop.errors import ExitCode
 from shop.redis import cache_line
-
-Lang = Literal["en", "ko"]
 
 EXIT = {
     ShopHealth.OK: ExitCode.OK,
@@ -41,7 +39,7 @@ def pairs(snapshot: Snapshot) -> list[tuple[str, str]]:
             found.append((name, state))
     found += [*_kafka(snapshot), *_cache(snapshot), *_shop(snapshot)]
     if reasons:
-        found.append(("why", "; ".join(reasons)))
+        found.append(("why", "; ".join(map(str, reasons))))
     return found
 
 
@@ -105,7 +103,9 @@ def monitor_line(snapshot: Snapshot, lang: Lang) -> str:
     """Return the cache monitor's line; in its place, what is wrong with Redis."""
     view = snapshot.redis.value
     if view is None or snapshot.redis.state is ReadingState.DOWN:
-        return cache_line.away(OSError(snapshot.redis.error or "no answer yet"), snapshot.at, lang)
+        return cache_line.away(
+            OSError(str(snapshot.redis.error or "no answer yet")), snapshot.at, lang
+        )
     return cache_line.line(view.meta, info(view), view.users, view.products, snapshot.at, lang=lang)
 
 
@@ -140,7 +140,9 @@ def page(snapshot: Snapshot, lang: Lang) -> str:
     for p in snapshot.processes.value.processes if snapshot.processes.value else ():
         rate = f", {number(p.rate.per_s)}/s" if p.rate.per_s is not None else ""
         lines.append(f"  {p.name}: {p.state}{rate}{', paused' if p.paused else ''}")
-    lines.append("all ok" if health is ShopHealth.OK else "; ".join(reasons) or health.value)
+    lines.append(
+        "all ok" if health is ShopHealth.OK else "; ".join(map(str, reasons)) or health.value
+    )
     return "\n".join(lines)
 
 

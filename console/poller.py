@@ -16,11 +16,19 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from console import rules
-from console import sentences as say
+from console import translations as msg
 from console.changes import changes
 from console.snapshot.model import READINGS, Event, EventKind, Happening, Snapshot
 from console.snapshot.reading import Reading, ReadingState
-from console.sources import READ_DEADLINE_S, AnySource, Later, SnapshotSource, Where, explain
+from console.sources import (
+    READ_DEADLINE_S,
+    AnySource,
+    CurrentSettings,
+    LazySource,
+    SnapshotSource,
+    explain,
+)
+from console.translations import Text
 from shop.clock import Clock, utc_now
 from shop.log import redact
 
@@ -60,7 +68,7 @@ class _Slot:
     value: Any = None
     taken_at: datetime | None = None
     latency_ms: float | None = None
-    error: str | None = None
+    error: Text | None = None
     failing_since: datetime | None = None
     failures: int = 0
     retry_at: datetime | None = None
@@ -75,7 +83,7 @@ class _Slot:
             if waited > self.patience:
                 failures += 1
                 since = since or self.reading_since
-                error = error or say.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
+                error = error or msg.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
         failing_s = (now - since).total_seconds() if since else 0.0
         return Reading(
             value=self.value,
@@ -95,7 +103,7 @@ class Poller:
     Args:
         sources: one per field of `Snapshot`.
         events: the source of events.
-        where: told to look again when a source fails.
+        current: told to look again when a source fails.
         slow: seconds that every read is made slower, to see the console wait (for developers).
         clock: UTC.
         monotonic: seconds of a clock that never steps.
@@ -104,9 +112,9 @@ class Poller:
 
     def __init__(
         self,
-        sources: Sequence[AnySource | Later],
-        events: SnapshotSource[list[Happening]] | Later,
-        where: Where,
+        sources: Sequence[AnySource | LazySource],
+        events: SnapshotSource[list[Happening]] | LazySource,
+        current: CurrentSettings,
         *,
         slow: float = 0.0,
         clock: Clock = utc_now,
@@ -115,7 +123,7 @@ class Poller:
     ) -> None:
         self._sources = sources
         self._events = events
-        self._where = where
+        self._current = current
         self._slow = slow
         self._clock = clock
         self._monotonic = monotonic
@@ -184,13 +192,15 @@ class Poller:
                 self._news.wait(min(left, 0.2))
         return self._publish()
 
-    def note(self, level: str, source: str, text: str, kind: EventKind = EventKind.CONSOLE) -> None:
+    def note(
+        self, level: str, source: str, text: Text, kind: EventKind = EventKind.CONSOLE
+    ) -> None:
         """Add an event of the console itself."""
         self._add([Happening(self._clock(), kind, level, source, text)])
 
-    def _follow(self, source: AnySource | Later) -> None:
+    def _follow(self, source: AnySource | LazySource) -> None:
         slot, wake = self._slots[source.name], self._wakes[source.name]
-        if isinstance(source, Later):
+        if isinstance(source, LazySource):
             source = source.make()
         while not self._stop.is_set():
             wake.clear()
@@ -223,7 +233,7 @@ class Poller:
     def _failed(self, source: AnySource, slot: _Slot, error: Exception) -> float:
         with contextlib.suppress(Exception):
             source.reset()
-        self._where.look()
+        self._current.reload()
         wait = rules.backoff(slot.failures + 1, self._rng.random())
         now = self._clock()
         with self._news:
@@ -238,7 +248,7 @@ class Poller:
         return wait
 
     def _follow_events(self) -> None:
-        events = self._events.make() if isinstance(self._events, Later) else self._events
+        events = self._events.make() if isinstance(self._events, LazySource) else self._events
         while not self._stop.is_set():
             with contextlib.suppress(Exception):  # a log that cannot be read is not worth an end
                 self._add(events.read())
@@ -287,6 +297,11 @@ class Poller:
             return self._latest
 
 
-def make(where: Where, *, slow: float = 0.0) -> Poller:
+def make(current: CurrentSettings, *, slow: float = 0.0) -> Poller:
     """Return a poller of a shop."""
-    return Poller([Later(n, where) for n in READINGS], Later("events", where), where, slow=slow)
+    return Poller(
+        [LazySource(n, current) for n in READINGS],
+        LazySource("events", current),
+        current,
+        slow=slow,
+    )

@@ -14,9 +14,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from console import sentences as say
+from console import translations as msg
 from console.snapshot.model import READINGS, SERVERS, Kafka, Lag, Snapshot
 from console.snapshot.reading import Rate, Reading, ReadingState
+from console.translations import Message, word
 from shop.clock import SAID_S
 
 WINDOW: Final = 10
@@ -258,16 +259,20 @@ def silent(beat_at: datetime | None, now: datetime) -> bool:
     return beat_at is None or (now - beat_at).total_seconds() > SILENT_AFTER_S
 
 
-def health(snapshot: Snapshot) -> tuple[ShopHealth, tuple[str, ...]]:
-    """Return whether all is well, and what is not, in sentences."""
-    unreachable, wrong, loading = [], [], False
+def health(snapshot: Snapshot) -> tuple[ShopHealth, tuple[Message, ...]]:
+    """Return whether all is well, and a message for each thing that is not."""
+    unreachable: list[Message] = []
+    wrong: list[Message] = []
+    loading = False
     for name in READINGS:
         reading: Reading[object] = getattr(snapshot, name)
         if reading.state is ReadingState.DOWN and name in SERVERS:
-            unreachable.append(say.OF(name=name, error=reading.error or say.NO_ANSWER()))
+            unreachable.append(msg.OF(name=name, error=reading.error or msg.NO_ANSWER()))
         elif reading.state in (ReadingState.DOWN, ReadingState.STALE):
-            error = reading.error or say.NO_ANSWER()
-            wrong.append(say.OF_STATE(name=name, state=reading.state.value, error=error))
+            error = reading.error or msg.NO_ANSWER()
+            wrong.append(
+                msg.OF_STATE(name=word(name), state=word(reading.state.value), error=error)
+            )
         loading = loading or reading.state is ReadingState.LOADING
     wrong += _cluster_troubles(snapshot) + _lag_troubles(snapshot)
     wrong += _cache_troubles(snapshot) + _process_troubles(snapshot) + _clock_troubles(snapshot)
@@ -278,13 +283,13 @@ def health(snapshot: Snapshot) -> tuple[ShopHealth, tuple[str, ...]]:
     return (ShopHealth.LOADING if loading else ShopHealth.OK), ()
 
 
-def _of_cluster(kafka: Kafka) -> Iterator[str]:
+def _of_cluster(kafka: Kafka) -> Iterator[Message]:
     if kafka.away:
-        yield say.BROKERS_AWAY(ids=ids(kafka.away))
+        yield msg.BROKERS_AWAY(ids=ids(kafka.away))
     if kafka.out_of_sync:
-        yield say.OUT_OF_SYNC(count=kafka.out_of_sync)
+        yield msg.OUT_OF_SYNC(count=kafka.out_of_sync)
     if kafka.below_min:
-        yield say.BELOW_MIN(count=kafka.below_min)
+        yield msg.BELOW_MIN(count=kafka.below_min)
 
 
 def brokers(kafka: Kafka) -> str:
@@ -306,43 +311,43 @@ def ids(brokers: Iterable[int]) -> str:
     return ", ".join(map(str, brokers))
 
 
-def _cluster_troubles(snapshot: Snapshot) -> list[str]:
+def _cluster_troubles(snapshot: Snapshot) -> list[Message]:
     view = snapshot.kafka.value
-    return [say.OF(name="kafka", error=s) for s in _of_cluster(view)] if view else []
+    return [msg.OF(name="kafka", error=s) for s in _of_cluster(view)] if view else []
 
 
-def _lag_troubles(snapshot: Snapshot) -> list[str]:
+def _lag_troubles(snapshot: Snapshot) -> list[Message]:
     view = snapshot.kafka.value
     if view is None:
         return []
-    found = []
+    found: list[Message] = []
     for t in view.topics:
         if t.troubles:
-            found += [say.OF(name=t.group, error=line) for line in t.troubles]
+            found += [msg.OF(name=t.group, error=line) for line in t.troubles]
         elif t.error or t.verdict not in (Lag.OK, Lag.UNKNOWN):
-            found.append(say.OF(name=t.group, error=t.error or t.verdict.value))
+            found.append(msg.OF(name=t.group, error=t.error or word(t.verdict.value)))
     return found
 
 
-def _cache_troubles(snapshot: Snapshot) -> list[str]:
+def _cache_troubles(snapshot: Snapshot) -> list[Message]:
     phase, left = cache_phase(snapshot)
     if phase is Phase.OVERDUE and left is not None:
-        return [say.CACHE_OVERDUE(seconds=f"{-left:.0f}")]
+        return [msg.CACHE_OVERDUE(seconds=f"{-left:.0f}")]
     if phase is Phase.FAILED and snapshot.redis.value:
-        return [say.CACHE_FAILED(error=snapshot.redis.value.meta.error)]
+        return [msg.CACHE_FAILED(error=snapshot.redis.value.meta.error)]
     return []
 
 
-def _clock_troubles(snapshot: Snapshot) -> list[str]:
+def _clock_troubles(snapshot: Snapshot) -> list[Message]:
     found = []
     for name, reading in (("Redis", snapshot.redis), ("PostgreSQL", snapshot.postgres)):
         ahead = reading.value.clock_ahead if reading.value else 0.0
         if abs(ahead) > SAID_S:
-            found.append(say.CLOCKS(name=name, seconds=f"{ahead:+.0f}"))
+            found.append(msg.CLOCKS(name=name, seconds=f"{ahead:+.0f}"))
     return found
 
 
-def _process_troubles(snapshot: Snapshot) -> list[str]:
+def _process_troubles(snapshot: Snapshot) -> list[Message]:
     view = snapshot.processes.value
     if view is None:
         return []
@@ -350,9 +355,9 @@ def _process_troubles(snapshot: Snapshot) -> list[str]:
     found = []
     for p in view.processes:
         if p.state == "backoff":
-            found.append(say.IS_DOWN(name=p.name, how=p.last_exit))
+            found.append(msg.IS_DOWN(name=p.name, how=p.last_exit))
         elif p.supervised and p.beats and redis_here and p.state not in ("stopped", "stopping"):
             started = p.up_since is None or (snapshot.at - p.up_since).total_seconds() > 15.0
             if started and silent(p.beat_at, snapshot.at):
-                found.append(say.SILENT(name=p.name))
+                found.append(msg.SILENT(name=p.name))
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import Final
 
 
 class ExitCode(IntEnum):
@@ -62,3 +64,43 @@ class UnreachableError(JangteoError):
     """A server that does not answer; the message says which, where and what was tried."""
 
     exit_code = ExitCode.UNREACHABLE
+
+
+TROUBLES: Final[Mapping[str, str]] = {
+    "foreign": "{member} at {host} is in {group}, is not an ingest of this shop, and has {what}",
+    "holds": "partitions {ids}",
+    "holds_none": "none yet",
+    "removed": "{count} offsets of partitions {ids} were removed before they were read ({command})",
+    "unheld": "no ingest has partitions {ids}",
+    "still": "partitions {ids} have not advanced for {seconds} s, with {count} offsets to apply",
+    "still_uncounted": "partitions {ids} have not advanced for {seconds} s, with an unknown number "
+    "of offsets to apply",
+    "more": "{first} and {count} more",
+    "blocked": "{ingest} has waited {seconds} s for a lock that pid {pid} ({who}, in its "
+    "transaction for {lasts} s) holds: {query}",
+    "standby": "PostgreSQL is a standby: it takes no writes until it is promoted",
+    "read_only": "the database is read-only ({setting})",
+    "waits": "{ingest} waits: {error}",
+}
+"""What keeps a topic from advancing, by kind; and the parts of such lines."""
+
+
+class Trouble(str):
+    """One line of what keeps a topic from advancing, with its kind and its values.
+
+    The line is English, for logs and health checks; a program that shows it in another language
+    renders kind and values instead of reading the line.
+
+    >>> line = Trouble("unheld", ids="0, 1")
+    >>> line, line.kind, line.values
+    ('no ingest has partitions 0, 1', 'unheld', {'ids': '0, 1'})
+    """
+
+    kind: str
+    values: Mapping[str, str | int]
+
+    def __new__(cls, kind: str, **values: str | int) -> Trouble:
+        """Make the line."""
+        line = super().__new__(cls, TROUBLES[kind].format(**values))
+        line.kind, line.values = kind, values
+        return line

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from shop import kafka, postgres
 from shop.clock import utc_now
-from shop.errors import JangteoError
+from shop.errors import JangteoError, Trouble
 from shop.events import GROUPS, TOPICS
 from shop.kafka import Key, TopicInfo, groups
 from shop.kafka.committed_offsets import Committed, CommittedOffsets
@@ -126,31 +126,37 @@ class TopicProgress:
         """
         found = []
         for member in self.foreign:
-            has = f"partitions {_numbers(member.partitions)}" if member.partitions else "none yet"
-            who = f"{blockers.clean(member.client_id) or 'a consumer'} at {member.host.lstrip('/')}"
-            group = GROUPS[self.name]
-            found.append(f"{who} is in {group}, is not an ingest of this shop, and has {has}")
+            held = member.partitions
+            found.append(
+                Trouble(
+                    "foreign",
+                    member=blockers.clean(member.client_id) or "a consumer",
+                    host=member.host.lstrip("/"),
+                    group=GROUPS[self.name],
+                    what=Trouble("holds", ids=_numbers(held)) if held else Trouble("holds_none"),
+                )
+            )
         lost = [p for p in self.partitions if p.lost]
         if lost:
-            found.append(
-                f"{sum(p.lost for p in lost)} offsets of partitions "
-                f"{_numbers([p.partition for p in lost])} were removed before they were read "
-                "(`jangteo topics accept-loss`)"
-            )
+            ids = _numbers([p.partition for p in lost])
+            count, command = sum(p.lost for p in lost), "`jangteo topics accept-loss`"
+            found.append(Trouble("removed", count=count, ids=ids, command=command))
         unheld = [
             p.partition
             for p in self.partitions
             if p.holder == "none" and p.unheld_s > REBALANCE_S and (p.pending or self.members)
         ]
         if unheld:
-            found.append(f"no ingest has partitions {_numbers(unheld)}")
+            found.append(Trouble("unheld", ids=_numbers(unheld)))
         slow = [p for p in self.partitions if p.waits_s > bound]
         if slow:
             known = [p.pending for p in slow if p.pending is not None]
-            much = f"with {sum(known)}" if known else "with an unknown number of"
+            ids = _numbers([p.partition for p in slow])
+            seconds = f"{max(p.waits_s for p in slow):.0f}"
             found.append(
-                f"partitions {_numbers([p.partition for p in slow])} have not advanced for "
-                f"{max(p.waits_s for p in slow):.0f} s, {much} offsets to apply"
+                Trouble("still", ids=ids, seconds=seconds, count=sum(known))
+                if known
+                else Trouble("still_uncounted", ids=ids, seconds=seconds)
             )
         return tuple(found)
 
@@ -193,8 +199,8 @@ def _numbers(partitions: Sequence[int]) -> str:
     ('1, 2', '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 488 more')
     """
     every = sorted(partitions)
-    more = f" and {len(every) - 12} more" if len(every) > 12 else ""
-    return ", ".join(map(str, every[:12])) + more
+    first = ", ".join(map(str, every[:12]))
+    return Trouble("more", first=first, count=len(every) - 12) if len(every) > 12 else first
 
 
 @dataclass(frozen=True)

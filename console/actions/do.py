@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     operator = Operator(lambda: settings, refuse="read-only" if args.read_only else "")
     result = operator.perform(request, wait=args.timeout if args.wait else 0.0, stop=stop)
     if args.json:
-        say(msgspec.json.encode(result).decode())
+        say(msgspec.json.encode(result.in_english()).decode())
     else:
         say(f"{result.action}: {result.outcome}, {result.result}")
     return result.exit_code

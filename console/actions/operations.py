@@ -14,15 +14,13 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-import msgspec
-
-from console import sentences as say
+from console import translations as msg
 from console.actions import commands, journal
+from console.actions.journal import ActionOutcome, ActionResult
 from console.text import printable
+from console.translations import Message, Text, word
 from shop import client_errors
 from shop.clock import Clock, utc_now
 from shop.errors import DeadlineError, ExitCode, JangteoError, UsageError
@@ -41,14 +39,6 @@ WAIT_S: Final = 30.0
 that is restarted ends within 10 s, and on a busy machine takes some more to start and say so."""
 _LOOK_S: Final = 0.1
 Found = TypeVar("Found")
-
-
-class ActionOutcome(str, Enum):
-    """What became of an action."""
-
-    DONE = "done"
-    REFUSED = "refused"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -127,24 +117,6 @@ class ActionRequest:
         return " ".join((self.action.id, *self.arguments))
 
 
-class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an action: the fields of `journal.Entry`, and an exit code."""
-
-    id: str
-    at: datetime
-    who: str
-    action: str
-    outcome: str
-    result: str
-    exit_code: int = ExitCode.OK
-
-    def entry(self) -> journal.JournalEntry:
-        """Return what the journal keeps of it."""
-        fields = msgspec.structs.asdict(self)
-        del fields["exit_code"]
-        return journal.JournalEntry(**fields)
-
-
 def parse(words: Sequence[str]) -> ActionRequest:
     """Read a request.
 
@@ -155,12 +127,12 @@ def parse(words: Sequence[str]) -> ActionRequest:
     'generator.rate orders 2.5'
     """
     if not words or words[0] not in ACTIONS:
-        asked = repr(words[0]) if words else "given"
-        raise UsageError(say.NO_ACTION(name=asked, known=", ".join(ACTIONS)))
+        asked = repr(printable(words[0], 40)) if words else word("given")
+        raise UsageError(msg.NO_ACTION(name=asked, known=", ".join(ACTIONS)))
     action, arguments = ACTIONS[words[0]], tuple(words[1:])
     needed = sum(not p.startswith("[") for p in action.parameters)
     if not needed <= len(arguments) <= len(action.parameters):
-        raise UsageError(say.EXPECTED(usage=action.usage))
+        raise UsageError(msg.EXPECTED(usage=action.usage))
     if action.id.startswith("generator."):
         _member(arguments[0], control.GENERATORS, "generator")
     if action.id == "generator.rate":
@@ -169,14 +141,14 @@ def parse(words: Sequence[str]) -> ActionRequest:
         _member(arguments[0], tuple(TOPICS), "topic")
     for argument in arguments:
         if not re.fullmatch(r"[\w.+-]{1,64}", argument) or argument.startswith("-"):
-            raise UsageError(say.CANNOT_USE(action=action.id, text=repr(printable(argument, 40))))
+            raise UsageError(msg.CANNOT_USE(action=action.id, text=repr(printable(argument, 40))))
     return ActionRequest(action, arguments)
 
 
 def _member(name: str, known: Sequence[str], kind: str) -> None:
     if name not in known:
         shown = repr(printable(name, 40))
-        raise UsageError(say.NO_SUCH(kind=kind, name=shown, known=", ".join(known)))
+        raise UsageError(msg.NO_SUCH(kind=word(kind), name=shown, known=", ".join(known)))
 
 
 def _factor(text: str) -> float:
@@ -186,7 +158,7 @@ def _factor(text: str) -> float:
         value = 0.0
     if not 0 < value <= control.MAX_RATE:
         shown = repr(printable(text, 20))
-        raise UsageError(say.BAD_RATE(text=shown, most=f"{control.MAX_RATE:g}"))
+        raise UsageError(msg.BAD_RATE(text=shown, most=f"{control.MAX_RATE:g}"))
     return value
 
 
@@ -204,7 +176,7 @@ class Operator:
         self,
         settings: Callable[[], Settings],
         *,
-        refuse: str = "",
+        refuse: Text = "",
         who: str | None = None,
         clock: Clock = utc_now,
     ) -> None:
@@ -220,7 +192,7 @@ class Operator:
         wait: float = 0.0,
         stop: threading.Event | None = None,
     ) -> ActionResult:
-        """Do it, write it down; return what it came to. Never raises for what the world does.
+        """Do it, write it into the journal, return the result; raise for no server's failure.
 
         Args:
             request: checked.
@@ -239,14 +211,14 @@ class Operator:
                     text = self._do(client, request, wait, stop)
                     result = self._result(request, ActionOutcome.DONE, text)
                 except JangteoError as e:
-                    result = self._result(request, ActionOutcome.FAILED, str(e), e.exit_code)
+                    result = self._result(request, ActionOutcome.FAILED, text_of(e), e.exit_code)
                 with contextlib.suppress(RedisError):  # what was done is done, logged or not
-                    journal.write(client, result.entry())
+                    journal.write(client, result)
         except JangteoError as e:
-            reason = say.NO_REDIS(error=first_line(e))
+            reason = msg.NO_REDIS(error=first_line(e))
             return self._result(request, ActionOutcome.FAILED, reason, e.exit_code)
         except RedisError as e:
-            reason = say.NO_REDIS(error=first_line(e))
+            reason = msg.NO_REDIS(error=first_line(e))
             return self._result(
                 request, ActionOutcome.FAILED, reason, client_errors.kind(e).exit_code
             )
@@ -256,7 +228,7 @@ class Operator:
         self,
         request: ActionRequest,
         outcome: ActionOutcome,
-        text: str,
+        text: Text,
         code: ExitCode = ExitCode.OK,
     ) -> ActionResult:
         return ActionResult(
@@ -265,13 +237,13 @@ class Operator:
             who=self._who,
             action=request.words,
             outcome=outcome.value,
-            result=printable(redact(text)),
+            result=_redacted(text),
             exit_code=code,
         )
 
     def _do(
         self, r: redis.Redis, request: ActionRequest, wait: float, stop: threading.Event
-    ) -> str:
+    ) -> Text:
         kind, arguments = request.action.id, request.arguments
         if kind.startswith("generator."):
             return _generate(r, kind, arguments)
@@ -299,53 +271,53 @@ class Operator:
         """
         return commands.scenarios(self._settings().data_dir)
 
-    def _restart(self, r: redis.Redis, name: str, wait: float, stop: threading.Event) -> str:
+    def _restart(self, r: redis.Redis, name: str, wait: float, stop: threading.Event) -> Message:
         data_dir = self._settings().data_dir
         before = {s.name: s for s in read_snapshot(data_dir)}
         beats = {b.name for b in cache.heartbeats(r)}
         if name in ("postgres", "redis", "kafka"):
-            raise UsageError(say.A_SERVER(name=name))
+            raise UsageError(msg.A_SERVER(name=name))
         if name not in before:
             known = ", ".join(before) or "none is supervised on this machine"
             odd = f" ({name} runs, but not under `jangteo up`)" if name in beats else ""
             raise UsageError(f"no supervised process {name!r}{odd}; known: {known}")
         control.request_restart(r, name)
         if not wait:
-            return say.ASKED()
+            return msg.ASKED()
 
         def other_pid() -> int | None:
             found = {s.name: s for s in read_snapshot(data_dir)}.get(name)
             return found.pid if found and found.pid not in (None, before[name].pid) else None
 
-        return say.NEW_PID(pid=_until(other_pid, wait, stop, say.NOT_BACK()))
+        return msg.NEW_PID(pid=_until(other_pid, wait, stop, msg.NOT_BACK()))
 
 
-def _generate(r: redis.Redis, kind: str, arguments: Sequence[str]) -> str:
+def _generate(r: redis.Redis, kind: str, arguments: Sequence[str]) -> Message:
     name = arguments[0]
     if kind == "generator.rate":
         control.set_rate(r, name, _factor(arguments[1]))
-        return say.RATE(factor=f"{float(arguments[1]):g}")
+        return msg.RATE(factor=f"{float(arguments[1]):g}")
     control.set_paused(r, name, paused=kind == "generator.pause")
-    return say.PAUSED() if kind == "generator.pause" else say.RESUMED()
+    return msg.PAUSED() if kind == "generator.pause" else msg.RESUMED()
 
 
-def _refresh(r: redis.Redis, wait: float, stop: threading.Event) -> str:
+def _refresh(r: redis.Redis, wait: float, stop: threading.Event) -> Message:
     before = cache.read_meta(r)
     control.request_run(r, "cache")
     if not wait:
-        return say.ASKED()
+        return msg.ASKED()
 
     def done() -> cache.CacheMeta | None:
         meta = cache.read_meta(r)
         if meta.phase == "failed":
-            raise JangteoError(say.THE_REFRESH_FAILED(error=meta.error))
+            raise JangteoError(msg.THE_REFRESH_FAILED(error=meta.error))
         return meta if meta.version > before.version else None
 
-    meta = _until(done, wait, stop, say.NO_REFRESH())
-    return say.VERSION(version=meta.version, replaced=meta.replaced, seconds=f"{meta.duration:.3f}")
+    meta = _until(done, wait, stop, msg.NO_REFRESH())
+    return msg.VERSION(version=meta.version, replaced=meta.replaced, seconds=f"{meta.duration:.3f}")
 
 
-def _grade(r: redis.Redis, wait: float, stop: threading.Event) -> str:
+def _grade(r: redis.Redis, wait: float, stop: threading.Event) -> Message:
     def last_run() -> str:
         beat = next((b for b in cache.heartbeats(r) if b.name == "grader"), None)
         return beat.fields.get("last_run", "") if beat else ""
@@ -353,17 +325,17 @@ def _grade(r: redis.Redis, wait: float, stop: threading.Event) -> str:
     before = last_run()
     control.request_run(r, "grader")
     if not wait:
-        return say.ASKED()
+        return msg.ASKED()
 
     def new_run() -> str | None:
         now = last_run()
         return now if now != before else None
 
-    return say.RUN_ENDED(at=_until(new_run, wait, stop, say.NO_RUN()))
+    return msg.RUN_ENDED(at=_until(new_run, wait, stop, msg.NO_RUN()))
 
 
 def _until(
-    look: Callable[[], Found | None], wait: float, stop: threading.Event, otherwise: str
+    look: Callable[[], Found | None], wait: float, stop: threading.Event, otherwise: Message
 ) -> Found:
     """Return what `look` finds.
 
@@ -375,7 +347,24 @@ def _until(
         if found := look():
             return found
         if time.monotonic() >= deadline or stop.wait(_LOOK_S):
-            raise DeadlineError(say.NOT_SEEN(seconds=f"{wait:g}", what=otherwise))
+            raise DeadlineError(msg.NOT_SEEN(seconds=f"{wait:g}", what=otherwise))
+
+
+def text_of(error: JangteoError) -> Text:
+    """Return what an error says: the message that it was raised with, else its text."""
+    said = error.args[0] if error.args else ""
+    return said if isinstance(said, Message) else str(error)
+
+
+def _redacted(text: Text) -> Text:
+    """Return a text without passwords, and fit for a terminal."""
+    if isinstance(text, str):
+        return printable(redact(text))
+    values = {
+        name: value if isinstance(value, int | float) else _redacted(value)
+        for name, value in text.values.items()
+    }
+    return Message(text.id, values)
 
 
 def whoami() -> str:

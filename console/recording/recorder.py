@@ -17,13 +17,15 @@ from typing import Final
 
 import msgspec
 
-from console import sentences as say
+from console import translations as msg
 from console.snapshot.model import SCHEMA, Snapshot, encode
 from shop.best_effort import BestEffort
 from shop.errors import UsageError
 from shop.private_files import open_own
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2: messages are ids and values, 1: they were English text."""
+READABLE: Final = ("1", "2")
 KEY_EVERY: Final = 60
 KEEP: Final = timedelta(hours=48)
 _PURGE_EVERY: Final = 3_600
@@ -73,18 +75,18 @@ class Recorder:
             self._db.executescript(TABLES)
             self._check_format()
         except (OSError, sqlite3.Error) as e:
-            raise UsageError(say.RECORD_FAILED(path=path, error=e)) from None
+            raise UsageError(msg.RECORD_FAILED(path=path, error=e)) from None
 
     def _check_format(self) -> None:
         known = {"format": str(FORMAT), "schema": str(SCHEMA)}
         found = dict(self._db.execute("SELECT name, value FROM metadata").fetchall())
         for name, value in known.items():
-            if found.get(name, value) != value:
+            if found.get(name, value) not in (READABLE if name == "format" else (value,)):
                 raise UsageError(
                     f"{self.path} is a recording of {name} {found[name]}, this program writes "
                     f"{value}: record into another file"
                 )
-        self._db.executemany("INSERT OR IGNORE INTO metadata VALUES (?, ?)", known.items())
+        self._db.executemany("INSERT OR REPLACE INTO metadata VALUES (?, ?)", known.items())
 
     def write(self, snapshot: Snapshot) -> None:
         """Add a snapshot with its new events; a full disk costs the recording, not the console."""

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from console.recording.recorder import FORMAT, expand
+from console.recording.recorder import READABLE, expand
 from console.snapshot.model import SCHEMA, Event, EventKind, Snapshot, decode
 from shop.clock import KST, UTC
 from shop.errors import UsageError
@@ -43,7 +43,7 @@ class Recording:
             rows = self._db.execute("SELECT id, at FROM snapshots ORDER BY id").fetchall()
         except sqlite3.Error as e:
             raise UsageError(f"{path} is no recording: {e}") from None
-        if (found.get("format"), found.get("schema")) != (str(FORMAT), str(SCHEMA)):
+        if found.get("format") not in READABLE or found.get("schema") != str(SCHEMA):
             raise UsageError(f"{path} is a recording of another version of this program")
         if not rows:
             raise UsageError(f"{path} holds no snapshot")

@@ -17,6 +17,7 @@ import msgspec
 
 from console.snapshot.reading import Rate, Reading
 from console.snapshot.tables import DeadLetters, Grades, ShopFigures
+from console.translations import Message, Text
 from shop.redis.cache import CacheMeta
 
 SCHEMA: Final = 1
@@ -101,8 +102,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     taken: Rate = Rate()
     verdict: Lag = Lag.UNKNOWN
     drain_s: float | None = None
-    error: str | None = None
-    troubles: tuple[str, ...] = ()
+    error: Text | None = None
+    troubles: tuple[Text, ...] = ()
 
 
 class Kafka(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,7 +247,7 @@ class Happening:
     kind: EventKind
     level: str
     source: str
-    text: str
+    text: Text
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,7 +258,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     kind: EventKind
     level: str
     source: str
-    text: str
+    text: Text
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,8 +283,35 @@ SERVERS: Final = ("kafka", "redis", "postgres")
 
 
 def encode(snapshot: Snapshot) -> bytes:
-    """Return the snapshot as one line of JSON."""
+    """Return the snapshot as one line of JSON, as recordings hold it: messages in no language."""
     return msgspec.json.encode(snapshot)
+
+
+def encode_in_english(snapshot: Snapshot) -> bytes:
+    """Return the snapshot as one line of JSON for programs: messages are English text."""
+    return msgspec.json.encode(_in_english(snapshot))
+
+
+def _in_english(snapshot: Snapshot) -> Snapshot:
+    changed: dict[str, object] = {}
+    for name in READINGS:
+        reading: Reading[object] = getattr(snapshot, name)
+        if isinstance(reading.error, Message):
+            changed[name] = msgspec.structs.replace(reading, error=str(reading.error))
+    if (kafka := snapshot.kafka.value) is not None:
+        topics = tuple(
+            msgspec.structs.replace(
+                t,
+                error=None if t.error is None else str(t.error),
+                troubles=tuple(map(str, t.troubles)),
+            )
+            for t in kafka.topics
+        )
+        reading = changed.get("kafka", snapshot.kafka)  # type: ignore[assignment]  # set above
+        value = msgspec.structs.replace(kafka, topics=topics)
+        changed["kafka"] = msgspec.structs.replace(reading, value=value)
+    events = tuple(msgspec.structs.replace(e, text=str(e.text)) for e in snapshot.events)
+    return msgspec.structs.replace(snapshot, events=events, **changed)
 
 
 def decode(line: bytes) -> Snapshot:

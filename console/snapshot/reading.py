@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from console.translations import Text
+
 T = TypeVar("T")
 
 
@@ -41,7 +43,7 @@ class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     state: ReadingState = ReadingState.LOADING
     taken_at: datetime | None = None
     latency_ms: float | None = None
-    error: str | None = None
+    error: Text | None = None
     failing_since: datetime | None = None
     attempts: int = 0
     retry_at: datetime | None = None

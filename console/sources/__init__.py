@@ -55,7 +55,7 @@ SOURCES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 @dataclass(frozen=True)
-class Later:
+class LazySource:
     """A source whose module is imported by the thread that reads it.
 
     The clients of three servers take half a second of CPU to import: the first picture, and the
@@ -63,12 +63,12 @@ class Later:
     """
 
     name: str
-    where: Where
+    current: CurrentSettings
 
     def make(self) -> AnySource:
         """Return the source."""
         module, kind = SOURCES[self.name]
-        made: AnySource = getattr(importlib.import_module(module), kind)(self.where)
+        made: AnySource = getattr(importlib.import_module(module), kind)(self.current)
         return made
 
 
@@ -83,13 +83,13 @@ def explain(error: Exception) -> str:
     return str(said()) if callable(said) else first_line(error)
 
 
-class Where:
-    """Where the servers are now: a shop that was started again may have other ports.
+class CurrentSettings:
+    """The settings of the running shop; after a restart its servers may have other ports.
 
     Args:
         settings: what the console was started with.
         data_dir: as the user named it.
-        follow: look again when asked to; off where the settings are given by a test.
+        follow: whether `reload` loads them again; tests give fixed ones.
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class Where:
 
     @property
     def settings(self) -> Settings:
-        """The newest."""
+        """The newest settings."""
         return self._settings
 
-    def look(self) -> None:
-        """Read them again, if a shop is there; otherwise what was known stays."""
+    def reload(self) -> None:
+        """Load the settings again; keep the known ones where no shop is running."""
         if not self._follow:
             return
         with self._lock:

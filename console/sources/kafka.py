@@ -14,10 +14,11 @@ from confluent_kafka.admin._config import ConfigResource  # `admin` does not dec
 from confluent_kafka.admin._metadata import ClusterMetadata
 
 from console import rules
-from console import sentences as say
+from console import translations as msg
 from console.snapshot.model import Kafka, Member, Partition, Topic
 from console.snapshot.reading import Rate
-from console.sources import READ_DEADLINE_S, Where
+from console.sources import READ_DEADLINE_S, CurrentSettings
+from console.translations import of_trouble
 from shop import kafka
 from shop.events import GROUPS
 from shop.ingest_progress import PartitionProgress, ProgressReader, TopicProgress
@@ -33,7 +34,7 @@ class TopicsSource:
     """Reads the progress of all topics in a handful of batched requests.
 
     Args:
-        where: the servers are.
+        current: the servers are.
         monotonic: seconds of a clock that never steps.
     """
 
@@ -41,13 +42,13 @@ class TopicsSource:
 
     def __init__(
         self,
-        where: Where,
+        current: CurrentSettings,
         *,
         interval: float = 2.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.interval = interval
-        self._where = where
+        self._current = current
         self._monotonic = monotonic
         self._admin: AdminClient | None = None
         self._progress: ProgressReader | None = None
@@ -64,7 +65,7 @@ class TopicsSource:
         Raises:
             KafkaException: if the cluster does not answer.
         """
-        settings = self._where.settings
+        settings = self._current.settings
         if self._admin is None:
             self._admin = kafka.admin(settings.kafka, "console")
         if self._progress is None:
@@ -107,7 +108,7 @@ class TopicsSource:
     def _topic(self, name: str, seen: TopicProgress | None, troubles: tuple[str, ...]) -> Topic:
         group = GROUPS[name]
         if seen is None:
-            return Topic(name=name, group=group, error=say.NO_TOPIC())
+            return Topic(name=name, group=group, error=msg.NO_TOPIC())
         partitions = tuple(
             partition(p, tuple(self._windows[name, p.partition])) for p in seen.partitions
         )
@@ -130,7 +131,7 @@ class TopicsSource:
             verdict=rules.worst(p.verdict for p in partitions),
             drain_s=rules.drain_s(lag, published, taken),
             error=seen.error or None,
-            troubles=troubles,
+            troubles=tuple(map(of_trouble, troubles)),
         )
 
 

@@ -19,7 +19,7 @@ from console.snapshot.tables import (
     Spender,
     Upgrade,
 )
-from console.sources import Where
+from console.sources import CurrentSettings
 from console.text import printable
 from shop import postgres
 from shop.events import TOPICS
@@ -76,9 +76,9 @@ class _Database:
 
     name = "postgres"
 
-    def __init__(self, where: Where, interval: float, limit_ms: int) -> None:
+    def __init__(self, current: CurrentSettings, interval: float, limit_ms: int) -> None:
         self.interval = interval
-        self._where = where
+        self._current = current
         self._limit_ms = limit_ms
         self._conn: Connection | None = None
 
@@ -91,7 +91,7 @@ class _Database:
     def _connection(self) -> Connection:
         if self._conn is None or self._conn.closed:
             self._conn = postgres.connect(
-                self._where.settings.postgres, "console", autocommit=True, timeout=2
+                self._current.settings.postgres, "console", autocommit=True, timeout=2
             )
             self._conn.execute(b"SET default_transaction_read_only = on")
             self._conn.execute(f"SET statement_timeout = {self._limit_ms:d}".encode())
@@ -108,12 +108,12 @@ class ShopSource(_Database):
 
     def __init__(
         self,
-        where: Where,
+        current: CurrentSettings,
         *,
         interval: float = 2.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(where, interval, 2_000)
+        super().__init__(current, interval, 2_000)
         self._monotonic = monotonic
         self._before: tuple[float, dict[str, int]] | None = None
 
@@ -172,8 +172,8 @@ class GradeSource(_Database):
 
     name = "grades"
 
-    def __init__(self, where: Where, *, interval: float = 10.0) -> None:
-        super().__init__(where, interval, 30_000)
+    def __init__(self, current: CurrentSettings, *, interval: float = 10.0) -> None:
+        super().__init__(current, interval, 30_000)
         self._looked: int | None = None
 
     def read(self) -> Grades:
@@ -198,7 +198,7 @@ class GradeSource(_Database):
                 **{name: row.get(name) for name in _LATER_COLUMNS},
             )
             changes = net(self._rows(_CHANGES, (as_of,)))
-        asked = {"names": list(self._where.settings.grade_policy.names), "most": SHOWN}
+        asked = {"names": list(self._current.settings.grade_policy.names), "most": SHOWN}
         upgrades = tuple(
             Upgrade(
                 user_id=user_id,
@@ -226,8 +226,8 @@ class DeadLetterSource(_Database):
 
     name = "letters"
 
-    def __init__(self, where: Where, *, interval: float = 5.0) -> None:
-        super().__init__(where, interval, 5_000)
+    def __init__(self, current: CurrentSettings, *, interval: float = 5.0) -> None:
+        super().__init__(current, interval, 5_000)
 
     def read(self) -> DeadLetters:
         """Return counts and the newest.

@@ -16,7 +16,7 @@ import redis
 from console import rules
 from console.snapshot.model import Process, Processes
 from console.snapshot.reading import Rate
-from console.sources import READ_DEADLINE_S, Where
+from console.sources import READ_DEADLINE_S, CurrentSettings
 from console.sources.redis import clock_ahead
 from console.text import printable
 from shop.boot_clock import same_process
@@ -35,14 +35,14 @@ class ProcessSource:
     """Merges what is known of each process.
 
     Args:
-        where: Redis is, and the data directory of the stack.
+        current: Redis is, and the data directory of the stack.
     """
 
     name = "processes"
 
-    def __init__(self, where: Where, *, interval: float = 1.0) -> None:
+    def __init__(self, current: CurrentSettings, *, interval: float = 1.0) -> None:
         self.interval = interval
-        self._where = where
+        self._current = current
         self._client: redis.Redis | None = None
         self._beats: dict[str, Heartbeat] = {}
         self._counts: dict[str, tuple[datetime, int]] = {}
@@ -57,7 +57,7 @@ class ProcessSource:
         Raises:
             redis.RedisError: if Redis does not answer and nothing is supervised here.
         """
-        statuses = read_snapshot(self._where.settings.data_dir)
+        statuses = read_snapshot(self._current.settings.data_dir)
         settings: dict[str, control.Control] = {}
         scenarios: tuple[str, ...] = ()
         try:
@@ -87,7 +87,7 @@ class ProcessSource:
 
     def _connection(self) -> redis.Redis:
         if self._client is None:
-            self._client = cache.client(self._where.settings.redis_url, timeout=READ_DEADLINE_S)
+            self._client = cache.client(self._current.settings.redis_url, timeout=READ_DEADLINE_S)
         return self._client
 
     def _process(

@@ -1,4 +1,4 @@
-"""Acting on the shop from the screen: choose, complete, confirm, do. Nothing here waits.
+"""ActionDialogs on the shop from the screen: choose, complete, confirm, do. Nothing here waits.
 
 What takes time (a dry run, the list of scenarios, the action itself) happens in a thread, which
 posts a message when it ends.
@@ -13,20 +13,22 @@ from typing import Any, TypeVar
 from textual.app import App
 from textual.message import Message
 
-from console import sentences
+from console import translations as msg
 from console.actions import operations
 from console.actions.commands import WOULD_PUBLISH, ScenarioRow
-from console.actions.operations import ActionOutcome, ActionRequest, ActionResult, Operator
+from console.actions.journal import ActionResult
+from console.actions.operations import ActionRequest, Operator
 from console.snapshot.model import Snapshot
-from console.text import fit, width
+from console.translations import Text, word
 from console.tui import screens
-from console.tui.appearance import Style
+from console.tui.appearance import DisplayOptions
+from console.tui.cells import fit, width
 from shop.errors import JangteoError
 
 Found = TypeVar("Found")
 
 
-class Acted(Message):
+class ActionEnded(Message):
     """An action has ended."""
 
     def __init__(self, result: ActionResult) -> None:
@@ -34,7 +36,7 @@ class Acted(Message):
         self.result = result
 
 
-class Answered(Message):
+class LookupEnded(Message):
     """What had to be found out is known; `then` goes on with it, in the thread of the screen."""
 
     def __init__(self, then: Callable[[], None]) -> None:
@@ -42,22 +44,26 @@ class Answered(Message):
         self.then = then
 
 
-class Acting:
+class ActionDialogs:
     """Leads from the list of actions to the end of one.
 
     Args:
         app: shows the dialogs, and gets the messages.
         operator: does the actions.
-        look: language.
+        options: language.
         snapshot: called for what is known now.
     """
 
     def __init__(
-        self, app: App[Any], operator: Operator, look: Style, snapshot: Callable[[], Snapshot]
+        self,
+        app: App[Any],
+        operator: Operator,
+        options: DisplayOptions,
+        snapshot: Callable[[], Snapshot],
     ) -> None:
         self._app = app
         self._operator = operator
-        self._look = look
+        self._options = options
         self._snapshot = snapshot
         self._ended = threading.Event()
 
@@ -69,7 +75,7 @@ class Acting:
         """Show what can be done."""
         if self._operator.refuse:
             self._app.notify(
-                self._look.sentence(self._operator.refuse), severity="warning", markup=False
+                self._options.render(self._operator.refuse), severity="warning", markup=False
             )
             return
         found = list(self.commands())
@@ -79,24 +85,23 @@ class Acting:
                 found[number][2]()
 
         items = _columns([(text, what) for text, what, _ in found])
-        self._app.push_screen(screens.Choose(self._look("Actions"), items), chosen)
+        self._app.push_screen(screens.Choose(self._options("Actions"), items), chosen)
 
     def commands(self) -> Iterator[tuple[str, str, Callable[[], None]]]:
         """Yield what can be done now: as one types it, what it does, and how to begin it."""
         if self._operator.refuse:
             return
         for text, words in screens.offers(self._snapshot()):
-            what = operations.ACTIONS[words[0]].help[self._look.lang]
+            what = operations.ACTIONS[words[0]].help[self._options.lang]
             yield text, what, lambda words=words: self._complete(words)  # type: ignore[misc]  # mypy has no type for a lambda with a default
 
-    def report(self, result: ActionResult) -> str:
-        """Say what an action came to; return it in English, as events are."""
-        done = result.outcome == ActionOutcome.DONE.value
-        text = sentences.CAME_TO(action=result.action, outcome=result.outcome, result=result.result)
+    def report(self, result: ActionResult) -> Text:
+        """Show the result of an action; return it as a message."""
+        text = msg.CAME_TO(action=result.action, outcome=word(result.outcome), result=result.result)
         self._app.notify(
-            self._look.sentence(text),
-            severity="information" if done else "error",
-            timeout=4 if done else 10,
+            self._options.render(text),
+            severity="information" if result.done else "error",
+            timeout=4 if result.done else 10,
             markup=False,
         )
         return text
@@ -113,8 +118,8 @@ class Acting:
                 if answer:
                     self._confirm([*words[:-1], answer])
 
-            question = f"{' '.join(words[:-1])}: {self._look(words[-1])}?"
-            self._app.push_screen(screens.Ask(question, self._look), answered)
+            question = f"{' '.join(words[:-1])}: {self._options(words[-1])}?"
+            self._app.push_screen(screens.Ask(question, self._options), answered)
         else:
             self._confirm(words)
 
@@ -123,18 +128,20 @@ class Acting:
             if number is not None:
                 self._confirm(["scenario.start", found[number].scenario])
 
-        items = _columns([(s.scenario, s.lasts, s.rate, self._look(s.title)) for s in found])
-        self._app.push_screen(screens.Choose(self._look("Which scenario?"), items), chosen)
+        items = _columns([(s.scenario, s.lasts, s.rate, self._options(s.title)) for s in found])
+        self._app.push_screen(screens.Choose(self._options("Which scenario?"), items), chosen)
 
     def _confirm(self, words: list[str]) -> None:
         """Ask for a confirmation, if the action destroys something."""
         try:
             request = operations.parse(words)
         except JangteoError as e:
-            self._app.notify(self._look.sentence(str(e)), severity="error", markup=False)
+            self._app.notify(
+                self._options.render(operations.text_of(e)), severity="error", markup=False
+            )
             return
         if request.action.id == "dlq.replay":
-            what = f"{request.words}: {self._look('a dry run first')}"
+            what = f"{request.words}: {self._options('a dry run first')}"
             self._find_out(
                 what,
                 lambda: self._operator.would_replay(request),
@@ -147,8 +154,8 @@ class Acting:
 
     def _confirm_replay(self, request: ActionRequest, counted: dict[str, int]) -> None:
         """Show what a dry run came to; go on if anything would be published."""
-        said = ", ".join(f"{n:,} {self._look(what)}" for what, n in counted.items())
-        text = f"{request.words}: {said or self._look('nothing to replay')}"
+        said = ", ".join(f"{n:,} {self._options(what)}" for what, n in counted.items())
+        text = f"{request.words}: {said or self._options('nothing to replay')}"
         if number := counted.get(WOULD_PUBLISH, 0):
             self._type_to_do(request, text, f"replay {number}")
         else:
@@ -159,8 +166,8 @@ class Acting:
             if answer is not None:
                 self.act(request)
 
-        question = f"{text}\n{self._look('type {!r} to do it').format(wanted)}"
-        self._app.push_screen(screens.Ask(question, self._look, wanted=wanted), answered)
+        question = f"{text}\n{self._options.render(msg.TYPE_TO_DO(wanted=repr(wanted)))}"
+        self._app.push_screen(screens.Ask(question, self._options, wanted=wanted), answered)
 
     def act(self, request: ActionRequest) -> None:
         """Do an action, in a thread of its own."""
@@ -168,40 +175,40 @@ class Acting:
         def work() -> None:
             result = self._operator.perform(request, wait=operations.WAIT_S, stop=self._ended)
             if not self._ended.is_set():
-                self._app.post_message(Acted(result))
+                self._app.post_message(ActionEnded(result))
 
-        more = self._look.glyphs.more
+        more = self._options.glyphs.more
         self._app.notify(f"{request.words}{more}", timeout=2, markup=False)
         threading.Thread(target=work, name="action", daemon=True).start()
 
     def _find_out(
-        self, what: str, look: Callable[[], Found], then: Callable[[Found], None]
+        self, what: str, find: Callable[[], Found], then: Callable[[Found], None]
     ) -> None:
         """Find something out in a thread, then go on with it, unless a dialog came up meanwhile."""
 
         def go_on(found: Found) -> None:
             if len(self._app.screen_stack) > 1:  # what is typed there must not answer ours
-                text = f"{what}: {self._look('something else is open; A again')}"
+                text = f"{what}: {self._options('something else is open; A again')}"
                 self._app.notify(text, severity="warning", markup=False)
             else:
                 then(found)
 
-        def fail(reason: str) -> None:
-            text = f"{what}: {self._look.sentence(reason)}"
+        def fail(reason: Text) -> None:
+            text = f"{what}: {self._options.render(reason)}"
             self._app.notify(text, severity="error", timeout=10, markup=False)
 
         def work() -> None:
             try:
-                found = look()
+                found = find()
             except JangteoError as e:
-                reason = str(e)
+                reason = operations.text_of(e)
                 following: Callable[[], None] = lambda: fail(reason)  # noqa: E731  (one of two continuations; a def for each would hide that)
             else:
                 following = lambda: go_on(found)  # noqa: E731  (one of two continuations; a def for each would hide that)
             if not self._ended.is_set():
-                self._app.post_message(Answered(following))
+                self._app.post_message(LookupEnded(following))
 
-        asking = f"{what}: {self._look('asking')}{self._look.glyphs.more}"
+        asking = f"{what}: {self._options('asking')}{self._options.glyphs.more}"
         self._app.notify(asking, timeout=2, markup=False)
         threading.Thread(target=work, name="ask", daemon=True).start()
 

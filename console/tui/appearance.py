@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 from console.rules import Phase, ShopHealth
-from console.sentences import in_korean
 from console.snapshot.model import Lag
 from console.snapshot.reading import ReadingState
-from console.tui.korean import KOREAN
+from console.translations import Lang, Text, label, render
 
 OK: Final = "$success"
 WARN: Final = "$warning"
@@ -47,10 +45,10 @@ ASCII: Final = Glyphs("*", "!", "X", "?", "#", ".", "-", "-", ".", " .:-=+*#@", 
 
 
 @dataclass(frozen=True)
-class Style:
+class DisplayOptions:
     """Language and glyphs."""
 
-    lang: Literal["en", "ko"] = "en"
+    lang: Lang = "en"
     ascii: bool = False
 
     @property
@@ -59,25 +57,12 @@ class Style:
         return ASCII if self.ascii else FINE
 
     def __call__(self, word: str) -> str:
-        """Return a word in the chosen language.
+        """Return a label in the chosen language."""
+        return label(word, self.lang)
 
-        >>> Style("ko")("Cache"), Style("en")("Cache"), Style("ko")("no such word")
-        ('캐시', 'Cache', 'no such word')
-        """
-        return KOREAN.get(word, word) if self.lang == "ko" else word
-
-    def sentence(self, text: str) -> str:
-        """Return one of the console's sentences in the chosen language.
-
-        >>> Style("ko").sentence("orders is silent"), Style("en").sentence("orders is silent")
-        ('orders 응답 없음', 'orders is silent')
-        """
-        return _in_korean(text) if self.lang == "ko" else text
-
-
-@lru_cache(maxsize=2048)
-def _in_korean(text: str) -> str:
-    return in_korean(text, lambda word: KOREAN.get(word, word))
+    def render(self, text: Text) -> str:
+        """Return a message in the chosen language; text from outside as it is."""
+        return render(text, self.lang)
 
 
 def style_of_state(state: ReadingState) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from console import rules
-from console.snapshot.model import Event, EventKind, Process, Processes
+from console.snapshot.model import Event, Process, Processes
 from console.snapshot.reading import ReadingState
 from console.snapshot.tables import DeadLetterRow, GradeCount, GradeRunRow
-from console.text import duration, folded, number, percent, size, width
+from console.text import duration, number, percent, size
 from console.tui import appearance
+from console.tui.cells import folded, width
 from console.tui.view import (
     Drawn,
     Line,
@@ -54,7 +55,7 @@ def grades(view: PanelView) -> Drawn:
 
 
 def _run(run: GradeRunRow, view: PanelView) -> str:
-    glyphs = view.look.glyphs
+    glyphs = view.options.glyphs
     return (
         f"{view('last run')} {run.as_of.astimezone(KST):%H:%M:%S} {view(run.mode)}"
         f" {run.seconds:.2f}s, {view('changed')} {run.changed}"
@@ -85,7 +86,7 @@ def _grade(g: GradeCount, label: int, most: int, customers: int, view: PanelView
         (cell(g.grade, label, view), ""),
         " ",
         (
-            appearance.bar(g.customers / most if most else 0.0, room, view.look.glyphs),
+            appearance.bar(g.customers / most if most else 0.0, room, view.options.glyphs),
             appearance.BAR,
         ),
         f" {percent(share):>6} ",
@@ -122,7 +123,7 @@ def upgrades(view: PanelView) -> Drawn:
     """Draw the newest changes of grade."""
     reading = view.snapshot.grades
     found = reading.value
-    glyphs = view.look.glyphs
+    glyphs = view.options.glyphs
     arrow: dict[bool | None, Part] = {
         True: (glyphs.rising, appearance.OK), False: (glyphs.falling, appearance.WARN), None: "",
     }  # fmt: skip
@@ -166,7 +167,7 @@ def processes(view: PanelView) -> Drawn:
     lines = trouble(reading, view)
     if found is None:
         return content(lines)
-    glyphs = view.look.glyphs
+    glyphs = view.options.glyphs
     if view.height < 6:
         parts: list[Part] = []
         used = 0
@@ -210,7 +211,7 @@ def _process_table(
     found: tuple[Process, ...], view: PanelView, *, brief: bool
 ) -> tuple[list[str], list[list[Part]]]:
     rows: list[list[Part]] = []
-    dash = view.look.glyphs.dash
+    dash = view.options.glyphs.dash
     for p in found:
         style = process_style(p, view)
         word = view("paused") if p.paused else view(p.state)
@@ -219,7 +220,7 @@ def _process_table(
         up = (view.now - p.up_since).total_seconds() if p.up_since else None
         row: list[Part] = [
             p.name,
-            (f"{appearance.mark(style, view.look.glyphs)} {word}{factor}", style),
+            (f"{appearance.mark(style, view.options.glyphs)} {word}{factor}", style),
             rate(p.rate, view),
             duration(None if beat is None else max(0.0, beat), dash),
             str(p.restarts),
@@ -259,8 +260,7 @@ def event_line(event: Event, view: PanelView) -> Line:
     style = _LEVELS.get(event.level, "")
     own = appearance.ACCENT if event.kind.value != "log" else appearance.DIM
     source = cell(event.source, 9, view)
-    said = event.text if event.kind is EventKind.LOG else view.look.sentence(event.text)
-    text = cell(said, max(4, view.width - 25), view).rstrip()
+    text = cell(view.options.render(event.text), max(4, view.width - 25), view).rstrip()
     return [
         (f"{at} ", appearance.DIM),
         (f"{event.level[:4].upper():<4} ", style),
@@ -279,7 +279,8 @@ def chosen(view: PanelView) -> list[Event]:
     return [
         e
         for e in view.snapshot.events
-        if (wanted in f"{e.level} {e.source} {e.text}".casefold()) is not negated
+        if (wanted in f"{e.level} {e.source} {view.options.render(e.text)}".casefold())
+        is not negated
     ]
 
 
@@ -297,7 +298,7 @@ def every_event(view: PanelView) -> Drawn:
     return content([event_line(e, view) for e in found] or [[(view("none"), appearance.DIM)]])
 
 
-def letter_counts(view: PanelView) -> Drawn:
+def dead_letter_counts(view: PanelView) -> Drawn:
     """Draw the dead letters by topic and reason."""
     reading = view.snapshot.letters
     found = reading.value
@@ -324,7 +325,7 @@ def letter_counts(view: PanelView) -> Drawn:
     return content(lines)
 
 
-def letter(found: DeadLetterRow, view: PanelView) -> Drawn:
+def dead_letter(found: DeadLetterRow, view: PanelView) -> Drawn:
     """Draw one dead letter."""
     replayed = ""
     if found.replayed_at:

@@ -8,9 +8,9 @@ from textual.content import Content
 from textual.widgets import DataTable
 
 from console.snapshot.tables import DeadLetterRow
-from console.text import fit
 from console.tui import customers_and_processes
-from console.tui.appearance import Style
+from console.tui.appearance import DisplayOptions
+from console.tui.cells import fit
 from console.tui.panel import Panel
 from console.tui.view import Drawn, PanelView, content
 from shop.clock import KST
@@ -21,16 +21,16 @@ _COLUMNS = (("time", 14), ("topic", 9), ("where", 14), ("reason", 16), ("detail"
 class DeadLetterBrowser(Vertical):
     """Browses `rejected_messages`."""
 
-    def __init__(self, look: Style, *, id: str, classes: str) -> None:  # noqa: A002  (Textual's name)
+    def __init__(self, options: DisplayOptions, *, id: str, classes: str) -> None:  # noqa: A002  (Textual's name)
         super().__init__(id=id, classes=classes)
-        self._look = look
+        self._options = options
         self._letters: tuple[DeadLetterRow, ...] = ()
         self._view: PanelView | None = None
 
     def compose(self) -> ComposeResult:
         """Make counts, table and detail."""
         yield Panel(
-            customers_and_processes.letter_counts,
+            customers_and_processes.dead_letter_counts,
             "Dead letters",
             rule=True,
             tall=True,
@@ -43,7 +43,7 @@ class DeadLetterBrowser(Vertical):
         """Set the columns: of fixed width, so that no row is measured."""
         table = self.query_one(DataTable)
         for name, width in _COLUMNS:
-            table.add_column(self._look(name), width=width, key=name)
+            table.add_column(self._options(name), width=width, key=name)
 
     def show(self, view: PanelView) -> None:
         """Take the letters; the cursor stays on its letter."""
@@ -57,7 +57,7 @@ class DeadLetterBrowser(Vertical):
         self._letters = found
         table.clear()
         for number, letter in enumerate(found):
-            table.add_row(*map(Content, _row(letter, self._look)), key=str(number))
+            table.add_row(*map(Content, _row(letter, self._options)), key=str(number))
         if under is not None:
             places = [_place(x) for x in found]
             if _place(under) in places:
@@ -75,18 +75,22 @@ class DeadLetterBrowser(Vertical):
 
     def _draw(self, view: PanelView) -> Drawn:
         letter = self._under()
-        return customers_and_processes.letter(letter, view) if letter else content([[view("none")]])
+        return (
+            customers_and_processes.dead_letter(letter, view)
+            if letter
+            else content([[view("none")]])
+        )
 
 
 def _place(letter: DeadLetterRow) -> tuple[str, int, int]:
     return letter.topic, letter.partition, letter.offset
 
 
-def _row(letter: DeadLetterRow, look: Style) -> list[str]:
+def _row(letter: DeadLetterRow, options: DisplayOptions) -> list[str]:
     return [
         f"{letter.rejected_at.astimezone(KST):%m-%d %H:%M:%S}",
         letter.topic,
         f"{letter.partition}:{letter.offset}",
-        letter.reason + (f" ({look('replayed')})" if letter.replayed_at else ""),
+        letter.reason + (f" ({options('replayed')})" if letter.replayed_at else ""),
         fit(letter.detail, 60).rstrip(),
     ]

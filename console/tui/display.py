@@ -20,11 +20,11 @@ from textual.screen import Screen
 from console.actions.operations import Operator
 from console.poller import Feed, Poller
 from console.recording.player import Player
-from console.recording.switch import Switch
+from console.recording.toggle import RecordingToggle
 from console.series import SnapshotSeries
 from console.snapshot.model import Snapshot
 from console.tui import header_footer, keys, layout, theme
-from console.tui.appearance import Style
+from console.tui.appearance import DisplayOptions
 from console.tui.dead_letters import DeadLetterBrowser
 from console.tui.header_footer import ConsoleStatus
 from console.tui.panel import Lines, Panel
@@ -43,14 +43,14 @@ class SnapshotReady(Message):
         self.snapshot = snapshot
 
 
-class Display(App[int]):
+class SnapshotApp(App[int]):
     """Shows a feed; what keys do is the subclass's.
 
     Args:
         feed: where snapshots come from; started by the caller.
         operator: does the actions.
-        switch: turns recording on and off.
-        look: language and glyphs.
+        toggle: turns recording on and off.
+        options: language and glyphs.
         colours: name of the theme.
         shown: called once the first picture is there.
         clock: UTC; what ages are measured against.
@@ -71,9 +71,9 @@ class Display(App[int]):
         self,
         feed: Feed,
         operator: Operator,
-        switch: Switch,
+        toggle: RecordingToggle,
         *,
-        look: Style,
+        options: DisplayOptions,
         colours: str = "dark",
         shown: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
@@ -82,8 +82,8 @@ class Display(App[int]):
         self._shown = shown
         self._feed = feed
         self._operator = operator
-        self._switch = switch
-        self._look = look
+        self._toggle = toggle
+        self._options = options
         self._clock = clock
         self._history = SnapshotSeries()
         self._snapshot = feed.latest()
@@ -91,7 +91,7 @@ class Display(App[int]):
         self._frozen_now: datetime | None = None
         self._tab = keys.TABS[0][0]
         self._filter = ""
-        self.set_class(look.ascii, "-ascii", update=False)
+        self.set_class(options.ascii, "-ascii", update=False)
         for each in theme.THEMES:
             self.register_theme(each)
         self.set_reactive(App.theme, self._theme_name(colours))
@@ -106,7 +106,7 @@ class Display(App[int]):
 
     def compose(self) -> ComposeResult:
         """Make the header, the first tab, and the lines below."""
-        yield from layout.widgets(self._look)
+        yield from layout.widgets(self._options)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return what themes that are not ours lack."""
@@ -141,7 +141,7 @@ class Display(App[int]):
         if snapshot.sequence != self._snapshot.sequence:
             self.post_message(SnapshotReady(snapshot))
         elif self._frozen_at is not None:
-            self._draw_frame(self.view())
+            self._draw_header_and_footer(self.view())
         else:
             self._draw_countdown()
 
@@ -169,7 +169,7 @@ class Display(App[int]):
             self._snapshot,
             self._history,
             now,
-            self._look,
+            self._options,
             width=self.size.width,
             height=self.size.height,
             filter=self._filter,
@@ -178,7 +178,7 @@ class Display(App[int]):
     def redraw(self) -> None:
         """Draw what is seen."""
         view = self.view()
-        self._draw_frame(view)
+        self._draw_header_and_footer(view)
         base = self.screen_stack[0]
         for panel in base.query(Panel):
             if panel.is_on_screen and panel.display:
@@ -205,19 +205,19 @@ class Display(App[int]):
             if panel.is_on_screen:
                 panel.show(view)
 
-    def _draw_frame(self, view: PanelView) -> None:
+    def _draw_header_and_footer(self, view: PanelView) -> None:
         base = self.screen_stack[0]
         player = self._feed if isinstance(self._feed, Player) else None
         status = ConsoleStatus(
             interval=getattr(self._feed, "interval", 1.0),
-            recording=self._switch.path is not None,
+            recording=self._toggle.path is not None,
             paused_s=None if self._frozen_at is None else time.monotonic() - self._frozen_at,
             read_only=bool(self._operator.refuse) and player is None,
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
         )
         base.query_one("#header", Lines).put(header_footer.header(view, status))
         hint = "? help   : commands   A act   q quit"
-        hint = self._look("?Help :Cmd A q" if self.size.width < 100 else hint)
+        hint = self._options("?Help :Cmd A q" if self.size.width < 100 else hint)
         base.query_one("#tabs", Lines).put(header_footer.tabs(view, [*keys.TABS], self._tab, hint))
         base.query_one("#too-small", Lines).put(header_footer.too_small(view))
 

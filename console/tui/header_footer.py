@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from console import rules
+from console import translations as msg
 from console.snapshot.model import SERVERS
-from console.text import width
 from console.tui import appearance
+from console.tui.cells import width
 from console.tui.view import Drawn, PanelView, Part, cell, content, state
 from shop.clock import KST
 
@@ -39,7 +40,7 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
     first: list[Part] = [
         (" JANGTEO ", "bold reverse"),
         f" {view.snapshot.at.astimezone(KST):%H:%M:%S}  ",
-        (f"{appearance.mark(style, view.look.glyphs)} {view(word)}", style),
+        (f"{appearance.mark(style, view.options.glyphs)} {view(word)}", style),
         "  ",
     ]
     marks: list[Part] = []
@@ -57,7 +58,7 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
         (f"{record}  {status.interval:g}s", appearance.BAD if status.recording else appearance.DIM)
     ]
     taken = sum(width(p[0] if isinstance(p, tuple) else p) for p in [*first, *marks])
-    why = cell("; ".join(map(view.look.sentence, reasons)), max(0, view.width - taken - 2), view)
+    why = cell("; ".join(map(view.options.render, reasons)), max(0, view.width - taken - 2), view)
     first += [(why, style), "  ", *marks]
     second: list[Part] = [" "]
     for name in SERVERS:
@@ -86,8 +87,5 @@ def tabs(view: PanelView, names: list[tuple[str, str]], active: str, keys: str) 
 
 def too_small(view: PanelView) -> Drawn:
     """Say which size is needed."""
-    words = {
-        "en": f"The console needs 80x24; this terminal is {view.width}x{view.height}.",
-        "ko": f"콘솔은 80x24 이상이 필요합니다. 지금은 {view.width}x{view.height}입니다.",
-    }
-    return content([[words[view.look.lang]]])
+    needed = msg.TOO_SMALL(width=view.width, height=view.height)
+    return content([[view.options.render(needed)]])

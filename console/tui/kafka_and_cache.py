@@ -5,8 +5,9 @@ from __future__ import annotations
 from console import rules
 from console.rules import Phase
 from console.snapshot.model import Kafka, Lag, Partition, Redis, Topic
-from console.text import duration, number, percent, size, width
+from console.text import duration, number, percent, size
 from console.tui import appearance
+from console.tui.cells import width
 from console.tui.view import (
     Drawn,
     Line,
@@ -32,7 +33,7 @@ def flow(view: PanelView) -> Drawn:
     published = rules.total(t.published for t in topics)
     taken = rules.total(t.taken for t in topics)
     style = appearance.style_of_lag(worst)
-    word = f"{appearance.mark(style, view.look.glyphs)} {view(worst.value)}"
+    word = f"{appearance.mark(style, view.options.glyphs)} {view(worst.value)}"
     if view.height <= 1:
         cells = max(4, (view.width - 52) // 2)
         return content(
@@ -68,13 +69,13 @@ def flow(view: PanelView) -> Drawn:
 
 
 def _spark(view: PanelView, name: str, cells: int, rows: int) -> list[str]:
-    return appearance.spark(view.history.series(name), cells, rows, view.look.glyphs)
+    return appearance.spark(view.history.series(name), cells, rows, view.options.glyphs)
 
 
 def _chart(view: PanelView, name: str, text: str, after: str, rows: int) -> list[Line]:
     """Draw a series with its name and value beside it, and its maximum behind."""
     points = [p for p in view.history.series(name) if p is not None]
-    highest = number(max(points)) if points else view.look.glyphs.dash
+    highest = number(max(points)) if points else view.options.glyphs.dash
     cells = max(4, view.width - 26)
     charts = _spark(view, name, cells, rows)
     lines: list[Line] = []
@@ -109,7 +110,7 @@ def partitions(view: PanelView) -> Drawn:
 
 def _row(topic: Topic, p: Partition, view: PanelView) -> list[Part]:
     style = appearance.style_of_lag(p.verdict)
-    word = f"{appearance.mark(style, view.look.glyphs)} {view(p.verdict.value)}"
+    word = f"{appearance.mark(style, view.options.glyphs)} {view(p.verdict.value)}"
     if p.lost:
         word += f" {number(p.lost)}"
     return [
@@ -117,7 +118,7 @@ def _row(topic: Topic, p: Partition, view: PanelView) -> list[Part]:
         (count(p.lag, view), appearance.BOLD),
         rate(p.published, view),
         rate(p.taken, view),
-        duration(p.drain_s, view.look.glyphs.dash) if p.lag else view.look.glyphs.dash,
+        duration(p.drain_s, view.options.glyphs.dash) if p.lag else view.options.glyphs.dash,
         (word, style),
     ]
 
@@ -131,16 +132,16 @@ def groups(view: PanelView) -> Drawn:
         style = appearance.style_of_lag(t.verdict)
         members = view("unknown") if t.members is None else str(len(t.members))
         who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ())
-        word = view.look.sentence(t.error or t.verdict.value)
+        word = view.options.render(t.error) if t.error else view(t.verdict.value)
         rows.append(
             [
                 t.group,
                 (count(t.lag, view), appearance.BOLD),
                 rate(t.published, view),
                 rate(t.taken, view),
-                duration(t.drain_s, view.look.glyphs.dash),
+                duration(t.drain_s, view.options.glyphs.dash),
                 members,
-                (f"{appearance.mark(style, view.look.glyphs)} {word}", style),
+                (f"{appearance.mark(style, view.options.glyphs)} {word}", style),
                 (who, appearance.DIM),
             ]
         )
@@ -159,7 +160,7 @@ def _brokers(found: Kafka, view: PanelView) -> Line:
         ("below min ISR", found.below_min, count(found.below_min, view), appearance.BAD),
     ):
         style = appearance.DIM if wrong is None else bad if wrong else appearance.OK
-        mark = appearance.mark(style, view.look.glyphs)
+        mark = appearance.mark(style, view.options.glyphs)
         line += [(f"{view(name)} ", appearance.DIM), (f"{mark} {text}", style), "  "]
     return line[:-1]
 
@@ -173,7 +174,8 @@ def every_partition(view: PanelView) -> Drawn:
             *front, last = _row(t, p, view)
             word, style = last if isinstance(last, tuple) else (last, "")
             offsets = [
-                view.look.glyphs.dash if n is None else str(n) for n in (p.low, p.committed, p.end)
+                view.options.glyphs.dash if n is None else str(n)
+                for n in (p.low, p.committed, p.end)
             ]
             rows.append([*front, *offsets, (word + skew, style)])
     names = ("partition", "lag", "in", "out", "drain", "begin", "committed", "end")
@@ -190,7 +192,7 @@ def countdown(view: PanelView) -> Drawn:
         if phase is Phase.WAITING and left < -rules.OVERDUE_AFTER_S:
             phase = Phase.OVERDUE
     style = appearance.style_of_phase(phase)
-    glyph = appearance.mark(style, view.look.glyphs)
+    glyph = appearance.mark(style, view.options.glyphs)
     head = f"{view('Cache').upper()} " if view.height <= 1 else ""
     if meta is None or phase is Phase.UNKNOWN or left is None:
         lines = trouble(reading, view) or [[(f"{glyph} {view(phase.value)}", style)]]
@@ -228,7 +230,7 @@ def countdown(view: PanelView) -> Drawn:
 def _bar(done: float, room: int, view: PanelView) -> list[Part]:
     return [
         "[",
-        (appearance.bar(done, max(4, min(50, room)), view.look.glyphs), appearance.BAR),
+        (appearance.bar(done, max(4, min(50, room)), view.options.glyphs), appearance.BAR),
         "] ",
     ]
 
@@ -279,9 +281,9 @@ def _redis_line(found: Redis, view: PanelView) -> Line:
         ("REDIS ", appearance.DIM),
         (_memory(found), appearance.BOLD),
         f" {number(found.ops)}/s {view('hit')} ",
-        (percent(found.hit_rate, view.look.glyphs.dash), appearance.BOLD),
+        (percent(found.hit_rate, view.options.glyphs.dash), appearance.BOLD),
         (
-            f" ({view('ever')} {percent(found.hit_rate_ever, view.look.glyphs.dash)})",
+            f" ({view('ever')} {percent(found.hit_rate_ever, view.options.glyphs.dash)})",
             appearance.DIM,
         ),
         f" {view('evicted')} {found.evicted}  {view('users')} {found.users}",
@@ -290,8 +292,8 @@ def _redis_line(found: Redis, view: PanelView) -> Line:
 
 
 def _redis_rows(found: Redis, view: PanelView) -> list[tuple[str, str, str]]:
-    hit = percent(found.hit_rate, view.look.glyphs.dash)
-    ever = percent(found.hit_rate_ever, view.look.glyphs.dash)
+    hit = percent(found.hit_rate, view.options.glyphs.dash)
+    ever = percent(found.hit_rate_ever, view.options.glyphs.dash)
     return [
         (view("memory"), _memory(found), "memory"),
         (view("ops"), f"{number(found.ops)}/s", "ops"),

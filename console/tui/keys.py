@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from console.tui.korean import KOREAN
+from console.labels import LABELS
 from shop.log import get_logger
 
 
@@ -51,7 +51,7 @@ KEYS: Final = (
             str(n),
             f"tab('{name}')",
             f"show {title}",
-            f"{KOREAN.get(title, title)} 보기",
+            f"{LABELS.get(title, title)} 보기",
         )
         for n, (name, title) in enumerate(TABS, start=1)
     ),

@@ -11,18 +11,18 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from console.tui import customers_and_processes, kafka_and_cache
-from console.tui.appearance import Style
+from console.tui.appearance import DisplayOptions
 from console.tui.dead_letters import DeadLetterBrowser
 from console.tui.panel import Lines, Panel
 
 
-def widgets(look: Style) -> ComposeResult:
+def widgets(options: DisplayOptions) -> ComposeResult:
     """Make the header, the first tab, and the lines below."""
     yield Lines(id="header")
     yield Lines(id="too-small")
     with Vertical(id="main"):
         yield from _overview()
-    yield Input(placeholder=look("filter"), id="filter", select_on_focus=False)
+    yield Input(placeholder=options("filter"), id="filter", select_on_focus=False)
     yield Lines(id="tabs")
 
 
@@ -43,10 +43,10 @@ def _overview() -> ComposeResult:
             yield Panel(customers_and_processes.events, "Events", rule=True, id="events-tail")
 
 
-def tab(name: str, look: Style) -> Widget:
+def tab(name: str, options: DisplayOptions) -> Widget:
     """Make a tab other than the first, with its panels."""
     if name == "letters":
-        return DeadLetterBrowser(look, id=name, classes="tab")
+        return DeadLetterBrowser(options, id=name, classes="tab")
     scrolled = {
         "kafka": Panel(kafka_and_cache.every_partition, "Partitions", tall=True, id="offsets"),
         "cache": Panel(kafka_and_cache.refreshes, "Refreshes", tall=True, id="refresh-list"),

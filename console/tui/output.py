@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 
 from console import plain
-from console.snapshot.model import Snapshot, encode
+from console.snapshot.model import Snapshot, encode_in_english
 from shop.clock import utc_now
 from shop.errors import ExitCode
 from shop.log import redact
@@ -42,7 +42,7 @@ def export(folder: Path, picture: str, snapshot: Snapshot) -> Path:
     """
     base = folder / f"console-{utc_now():%Y%m%d-%H%M%S}"
     write_private(base.with_suffix(".svg"), picture)
-    write_private(base.with_suffix(".json"), encode(snapshot).decode() + "\n")
+    write_private(base.with_suffix(".json"), encode_in_english(snapshot).decode() + "\n")
     figures = io.StringIO(newline="")
     csv.writer(figures).writerows([("name", "value"), *plain.pairs(snapshot)])
     write_private(base.with_suffix(".csv"), figures.getvalue())

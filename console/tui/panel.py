@@ -11,8 +11,8 @@ from textual.strip import Strip
 from textual.visual import Visual
 from textual.widgets import Static
 
-from console.text import width
 from console.tui import appearance
+from console.tui.cells import width
 from console.tui.view import Drawn, PanelView, content
 
 Draw = Callable[[PanelView], Drawn]
@@ -120,7 +120,7 @@ class Panel(Lines, can_focus=True):
         rule = self._rule and self.bare
         drawn = self._draw(view.sized(wide, max(1, high - rule)))
         if rule:
-            line = view.look.glyphs.rule
+            line = view.options.glyphs.rule
             title = f"{line * 2} {view(self._title)} "
             drawn = [
                 *content([[(title + line * max(0, wide - width(title)), appearance.DIM)]]),

@@ -12,9 +12,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from console import translations as msg
 from console.snapshot.model import Snapshot
-from console.text import fit
-from console.tui.appearance import Style
+from console.tui.appearance import DisplayOptions
+from console.tui.cells import fit
 from console.tui.keys import KEYS
 
 
@@ -24,15 +25,15 @@ class Help(ModalScreen[None]):
     AUTO_FOCUS = "VerticalScroll"
     BINDINGS = [Binding("escape,question_mark,q,f1", "dismiss", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
-    def __init__(self, look: Style) -> None:
+    def __init__(self, options: DisplayOptions) -> None:
         super().__init__()
-        self._look = look
+        self._options = options
 
     def compose(self) -> ComposeResult:
         """Make the table."""
-        lines = [f"{fit(k.shown, 5)} {k.ko if self._look.lang == 'ko' else k.en}" for k in KEYS]
+        lines = [f"{fit(k.shown, 5)} {k.ko if self._options.lang == 'ko' else k.en}" for k in KEYS]
         with VerticalScroll(classes="dialog", id="help") as box:
-            box.border_title = self._look("Help")
+            box.border_title = self._options("Help")
             yield Static(Content("\n".join(lines)))
 
 
@@ -81,17 +82,19 @@ class Ask(ModalScreen[str | None]):
 
     Args:
         question: what is asked.
-        look: language.
+        options: language.
         wanted: the only answer that is taken; None: any that is not empty.
     """
 
     AUTO_FOCUS = "Input"
     BINDINGS = [Binding("escape", "dismiss(None)", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
-    def __init__(self, question: str, look: Style, *, wanted: str | None = None) -> None:
+    def __init__(
+        self, question: str, options: DisplayOptions, *, wanted: str | None = None
+    ) -> None:
         super().__init__()
         self._question = question
-        self._look = look
+        self._options = options
         self._wanted = wanted
 
     def compose(self) -> ComposeResult:
@@ -106,7 +109,7 @@ class Ask(ModalScreen[str | None]):
         event.stop()
         answer = event.value.strip()
         if self._wanted is not None and answer != self._wanted:
-            hint = self._look("type {!r}, or Escape").format(self._wanted)
+            hint = self._options.render(msg.TYPE_OR_ESCAPE(wanted=repr(self._wanted)))
             self.query_one("#hint", Static).update(Content(hint))
         elif answer or self._wanted is None:
             self.dismiss(answer)

@@ -13,9 +13,10 @@ from textual.content import Content
 from console.series import SnapshotSeries
 from console.snapshot.model import Snapshot
 from console.snapshot.reading import Rate, Reading, ReadingState
-from console.text import duration, fit, number, width
+from console.text import duration, number
 from console.tui import appearance
-from console.tui.appearance import Style
+from console.tui.appearance import DisplayOptions
+from console.tui.cells import composed, fit, width
 from shop.clock import KST
 
 Part = str | tuple[str, str]
@@ -32,7 +33,7 @@ class PanelView:
     snapshot: Snapshot
     history: SnapshotSeries
     now: datetime
-    look: Style
+    options: DisplayOptions
     width: int = 80
     height: int = 24
     filter: str = ""
@@ -43,7 +44,7 @@ class PanelView:
 
     def __call__(self, word: str) -> str:
         """Return a word in the chosen language."""
-        return self.look(word)
+        return self.options(word)
 
 
 def content(lines: Iterable[Line]) -> Drawn:
@@ -56,18 +57,20 @@ def content(lines: Iterable[Line]) -> Drawn:
 
 @lru_cache(maxsize=1024)
 def _line(parts: tuple[Part, ...]) -> Content:
-    return Content.assemble(*(p if isinstance(p, tuple) else Content(p) for p in parts))
+    return Content.assemble(
+        *((composed(p[0]), p[1]) if isinstance(p, tuple) else Content(composed(p)) for p in parts)
+    )
 
 
 def cell(text: str, cells: int, view: PanelView, *, right: bool = False) -> str:
-    """Cut or pad to a width, with the look's own ellipsis."""
-    return fit(text, cells, right=right, more=view.look.glyphs.more)
+    """Cut or pad to a width, with the ellipsis of the glyphs."""
+    return fit(text, cells, right=right, more=view.options.glyphs.more)
 
 
 def state(reading: Reading[Any], view: PanelView) -> Line:
     """Return a reading's state with its age, as mark, word and time."""
     style = appearance.style_of_state(reading.state)
-    glyph = appearance.mark(style, view.look.glyphs)
+    glyph = appearance.mark(style, view.options.glyphs)
     age = reading.age(view.now)
     words = f"{glyph} {view(reading.state.value)}"
     if reading.state is ReadingState.OK:
@@ -83,9 +86,9 @@ def trouble(reading: Reading[Any], view: PanelView) -> list[Line]:
     if reading.state is ReadingState.OK:
         return []
     if reading.state is ReadingState.LOADING:
-        return [[(f"{view('connecting')}{view.look.glyphs.more}", appearance.DIM)]]
+        return [[(f"{view('connecting')}{view.options.glyphs.more}", appearance.DIM)]]
     style = appearance.style_of_state(reading.state)
-    words = f"{appearance.mark(style, view.look.glyphs)} {view(reading.state.value)}"
+    words = f"{appearance.mark(style, view.options.glyphs)} {view(reading.state.value)}"
     if reading.failing_since:
         words += f" {reading.failing_since.astimezone(KST):%H:%M:%S}~"
     words += f" {view('try')} {reading.attempts}"
@@ -94,7 +97,7 @@ def trouble(reading: Reading[Any], view: PanelView) -> list[Line]:
         words += f", {view('next in')} {left:.0f}s"
     lines: list[Line] = [[(cell(words, view.width, view), style)]]
     if view.height > 3 and reading.error:
-        error = view.look.sentence(reading.error)
+        error = view.options.render(reading.error)
         lines.append([(cell(error, view.width, view), appearance.DIM)])
     return lines
 
@@ -103,12 +106,12 @@ def rate(value: Rate, view: PanelView) -> str:
     """Return a rate in words."""
     if value.reset:
         return view("reset")
-    return view.look.glyphs.dash if value.per_s is None else f"{number(value.per_s)}/s"
+    return view.options.glyphs.dash if value.per_s is None else f"{number(value.per_s)}/s"
 
 
 def count(value: float | None, view: PanelView) -> str:
     """Return a number, or a dash for what is not known."""
-    return number(value, view.look.glyphs.dash)
+    return number(value, view.options.glyphs.dash)
 
 
 def listed(

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except ImportError:
         raise UsageError("--serve needs the extra: pip install 'jangteo[serve]'") from None
 
-    class Quiet(Server):
+    class QuietServer(Server):
         def initialize_logging(self) -> None:
             """Nothing: its log shows values of local variables."""
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         except OSError as e:
             raise UsageError(f"cannot serve on {HOST}:{port}: {e.strerror}") from None
     with tempfile.TemporaryDirectory(prefix="jangteo-console-") as folder:
-        server = Quiet(
+        server = QuietServer(
             shlex.join(command_line(args)), host=HOST, port=port, title="Jangteo console"
         )
         server.templates_path = offline(Path(server.templates_path), Path(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from shop.errors import Trouble
 from shop.postgres.connections import Connection
 from shop.redis import cache
 
@@ -33,7 +34,11 @@ def said(client: redis.Redis) -> tuple[str, ...]:
         redis.RedisError: if Redis does not answer.
     """
     return tuple(
-        f"{clean(beat.name)} waits: {clean(beat.fields['reason'])[:SAID_CHARACTERS]}"
+        Trouble(
+            "waits",
+            ingest=clean(beat.name),
+            error=clean(beat.fields["reason"])[:SAID_CHARACTERS],
+        )
         for beat in cache.heartbeats(client)
         if beat.name.startswith("ingest") and beat.state == "waiting" and beat.fields.get("reason")
     )
@@ -52,9 +57,9 @@ def _read_only(conn: Connection) -> tuple[str, ...]:
     row = conn.execute("SELECT pg_is_in_recovery(), current_setting('transaction_read_only')")
     replica, read_only = row.fetchone() or (False, "off")
     if replica:
-        return ("PostgreSQL is a standby: it takes no writes until it is promoted",)
+        return (Trouble("standby"),)
     if read_only == "on":
-        return ("the database is read-only (default_transaction_read_only)",)
+        return (Trouble("read_only", setting="default_transaction_read_only"),)
     return ()
 
 
@@ -79,8 +84,14 @@ def blockers(conn: Connection) -> tuple[str, ...]:
     """Return who holds the locks that sessions of the ingest wait for, one line each."""
     rows = conn.execute(_BLOCKERS).fetchall()
     return tuple(
-        f"{name.removeprefix('jangteo-')} has waited {waited or 0} s for a lock that pid {pid} "
-        f"({clean(holder)}, {user}, {state}, in its transaction for {lasts or 0} s) holds: "
-        f"{clean(query)}"
+        Trouble(
+            "blocked",
+            ingest=name.removeprefix("jangteo-"),
+            seconds=waited or 0,
+            pid=pid,
+            who=f"{clean(holder)}, {user}, {state}",
+            lasts=lasts or 0,
+            query=clean(query),
+        )
         for name, waited, pid, holder, user, state, lasts, query in rows
     )

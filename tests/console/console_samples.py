@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from console import translations as msg
 from console.snapshot.model import (
     Event,
     EventKind,
@@ -33,6 +34,7 @@ from console.snapshot.tables import (
     Spender,
     Upgrade,
 )
+from console.translations import Text
 from shop.clock import UTC
 from shop.redis.cache import CacheMeta
 
@@ -46,7 +48,7 @@ def ok(value: Any, age: float = 0.3) -> Reading[Any]:
 
 
 def failing(
-    reading: Reading[Any], state: ReadingState, error: str, *, since: float
+    reading: Reading[Any], state: ReadingState, error: Text, *, since: float
 ) -> Reading[Any]:
     return msgspec.structs.replace(
         reading,
@@ -294,7 +296,7 @@ def kafka_down() -> Snapshot:
 def redis_stale() -> Snapshot:
     s = fine()
     return msgspec.structs.replace(
-        s, redis=failing(s.redis, ReadingState.STALE, "no answer for 2 s", since=2.0)
+        s, redis=failing(s.redis, ReadingState.STALE, msg.NO_ANSWER_FOR(seconds=2), since=2.0)
     )
 
 

@@ -11,14 +11,14 @@ from textual.strip import Strip
 
 from console.actions.commands import WOULD_PUBLISH, ScenarioRow
 from console.actions.operations import ActionOutcome, ActionRequest, ActionResult, Operator
-from console.recording.switch import Switch
+from console.recording.toggle import RecordingToggle
 from console.tui.app import ConsoleApp
-from console.tui.appearance import Style
+from console.tui.appearance import DisplayOptions
 from shop.settings import load
 from tests.console import console_samples as samples
 
 
-class Quiet(Operator):
+class RecordingOperator(Operator):
     """Remembers what it was asked for."""
 
     def __init__(self, refuse: str = "") -> None:
@@ -44,13 +44,17 @@ class Quiet(Operator):
 
 
 def app_of(
-    feed: Any, tmp_path: Path, *, look: Style | None = None, operator: Operator | None = None
+    feed: Any,
+    tmp_path: Path,
+    *,
+    options: DisplayOptions | None = None,
+    operator: Operator | None = None,
 ) -> ConsoleApp:
     return ConsoleApp(
         feed,
-        operator or Quiet(),
-        Switch(tmp_path),
-        look=look or Style(),
+        operator or RecordingOperator(),
+        RecordingToggle(tmp_path),
+        options=options or DisplayOptions(),
         folder=tmp_path,
         clock=lambda: samples.NOW,
     )

@@ -13,14 +13,14 @@ from rich.segment import Segment
 from textual.theme import Theme
 
 from console.actions.operations import Operator
-from console.recording.switch import Switch
+from console.recording.toggle import RecordingToggle
 from console.rules import Phase, ShopHealth
 from console.series import SnapshotSeries
 from console.snapshot.model import Lag
 from console.snapshot.reading import ReadingState
 from console.tui import appearance, kafka_and_cache, theme
 from console.tui.app import ConsoleApp
-from console.tui.appearance import ASCII, FINE, Glyphs, Style
+from console.tui.appearance import ASCII, FINE, DisplayOptions, Glyphs
 from console.tui.view import PanelView, state
 from shop.settings import load
 from tests.console import console_samples as samples
@@ -148,8 +148,8 @@ async def test_whatever_is_drawn_is_readable(name: str, tmp_path: Path) -> None:
     app = ConsoleApp(
         StillFeed(samples.kafka_down()),
         Operator(lambda: load({}, use_stack=False)),
-        Switch(tmp_path),
-        look=Style(),
+        RecordingToggle(tmp_path),
+        options=DisplayOptions(),
         colours=name,
         folder=tmp_path,
         clock=lambda: samples.NOW,
@@ -184,7 +184,7 @@ def test_every_style_of_a_state_has_a_mark_of_its_own(glyphs: Glyphs) -> None:
 @pytest.mark.parametrize("lang", ["en", "ko"])
 def test_no_state_is_told_by_colour_alone(lang: str) -> None:
     """Those of one colour differ by their word, and those of one word by nothing that matters."""
-    say = Style("ko" if lang == "ko" else "en")
+    say = DisplayOptions("ko" if lang == "ko" else "en")
     for kind in (Lag, ReadingState, ShopHealth, Phase):
         told = [say(each.value) for each in kind]
         assert all(told)
@@ -195,18 +195,21 @@ def test_the_panels_write_mark_and_word() -> None:
     """Of every reading's state, of every verdict, and of the countdown."""
     for each in ReadingState:
         reading = samples.failing(samples.ok(1), each, "x", since=3.0)
-        plain = "".join(p if isinstance(p, str) else p[0] for p in state(reading, a_view(Style())))
+        plain = "".join(
+            p if isinstance(p, str) else p[0] for p in state(reading, a_view(DisplayOptions()))
+        )
         mark = appearance.mark(appearance.style_of_state(each), FINE)
         assert f"{mark} {each.value}" in plain
-    shown = [line.plain for line in kafka_and_cache.partitions(a_view(Style()))]
+    shown = [line.plain for line in kafka_and_cache.partitions(a_view(DisplayOptions()))]
     for topic in samples.kafka().topics:
         for p in topic.partitions:
             said = f"{appearance.mark(appearance.style_of_lag(p.verdict), FINE)} {p.verdict.value}"
             assert any(said in line for line in shown)
     assert any(
-        f"{FINE.ok} waiting" in line.plain for line in kafka_and_cache.countdown(a_view(Style()))
+        f"{FINE.ok} waiting" in line.plain
+        for line in kafka_and_cache.countdown(a_view(DisplayOptions()))
     )
 
 
-def a_view(words_in: Style) -> PanelView:
+def a_view(words_in: DisplayOptions) -> PanelView:
     return PanelView(samples.fine(), SnapshotSeries(), samples.NOW, words_in, width=120, height=30)

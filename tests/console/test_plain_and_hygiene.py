@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from console import plain, text
 from console.snapshot.model import READINGS, Snapshot, encode
-from console.sources import SOURCES, Later, Where
+from console.sources import SOURCES, CurrentSettings, LazySource
 from shop.errors import ExitCode
 from shop.settings import load
 from tests.console import console_samples as samples
@@ -76,13 +76,6 @@ def test_two_moments_are_compared() -> None:
     assert any(line.startswith("  mem ") for line in lines)
 
 
-@given(st.text(max_size=200), st.integers(0, 40))
-def test_text_is_cut_and_padded_to_the_cell(value: str, cells: int) -> None:
-    shown = text.printable(value)
-    assert text.width(text.fit(shown, cells)) == cells
-    assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in shown)
-
-
 @given(st.floats(0, 9e14))
 def test_numbers_are_short(value: float) -> None:
     assert len(text.number(value)) <= 5
@@ -135,10 +128,10 @@ def test_the_first_picture_waits_for_no_client_of_a_server() -> None:
 
 
 def test_every_reading_has_a_source() -> None:
-    where = Where(load({}, use_stack=False), follow=False)
+    current = CurrentSettings(load({}, use_stack=False), follow=False)
     assert {*READINGS, "events"} == set(SOURCES)
     for name in SOURCES:
-        assert Later(name, where).make().name == name
+        assert LazySource(name, current).make().name == name
 
 
 def test_the_import_contract_names_all_of_the_core() -> None:

@@ -14,7 +14,7 @@ from console import rules
 from console.poller import Poller
 from console.snapshot.model import EventKind, Happening
 from console.snapshot.reading import ReadingState
-from console.sources import Where
+from console.sources import CurrentSettings
 from shop.clock import utc_now
 from shop.settings import load
 from tests.console import console_samples as samples
@@ -55,8 +55,8 @@ class NoEvents:
 
 
 def poller(*sources: Fake, events: NoEvents | None = None) -> Poller:
-    where = Where(SETTINGS, follow=False)
-    made = Poller(sources, events or NoEvents(), where, rng=random.Random(1))
+    current = CurrentSettings(SETTINGS, follow=False)
+    made = Poller(sources, events or NoEvents(), current, rng=random.Random(1))
     made.interval = 0.05
     return made
 
@@ -118,7 +118,7 @@ def test_a_refusing_source_keeps_its_last_value_and_comes_back() -> None:
         assert down.attempts >= 1
         broken.clear()
         wait_for(lambda: p.latest().redis.state is ReadingState.OK)
-        texts = [(e.source, e.text) for e in p.latest().events if e.source == "redis"]
+        texts = [(e.source, str(e.text)) for e in p.latest().events if e.source == "redis"]
         assert texts[0] == ("redis", "does not answer: redis://:********@host refused")
         assert texts[1][1].startswith("answers again")
     finally:

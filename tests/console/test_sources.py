@@ -21,15 +21,16 @@ import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from console import poller
+from console import translations as msg
 from console.actions import journal, operations
 from console.actions.operations import Operator
 from console.recording.player import Player
 from console.recording.recorder import Recorder
 from console.recording.recording import Recording, moment
-from console.recording.switch import Switch
+from console.recording.toggle import RecordingToggle
 from console.snapshot.model import EventKind, Lag, Snapshot
 from console.snapshot.reading import ReadingState
-from console.sources import Where
+from console.sources import CurrentSettings
 from console.sources.events import EventSource, Tail
 from console.sources.kafka import TopicsSource
 from console.sources.postgres import DeadLetterSource, GradeSource, ShopSource
@@ -86,7 +87,7 @@ def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Co
         " VALUES ('orders', 0, %s, 25), ('orders', 1, %s, 5)"
     )
     pg.execute(apply, (log_id, log_id))
-    source = TopicsSource(Where(settings, follow=False))
+    source = TopicsSource(CurrentSettings(settings, follow=False))
     for _ in range(3):
         found = source.read()
     source.reset()
@@ -99,14 +100,14 @@ def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Co
     assert topics["orders"].lag == 20
     assert topics["orders"].verdict is Lag.STALL
     assert topics["users"].lag == 0
-    assert any("no ingest has partitions 1" in line for line in topics["orders"].troubles)
+    assert any("no ingest has partitions 1" in str(line) for line in topics["orders"].troubles)
     assert second.published.per_s == 0
     assert (found.brokers, found.away, found.out_of_sync) == (1, (), 0)
     assert found.below_min == 0
 
 
 def test_redis_rates_and_refreshes(settings: Settings, redis_client: redis.Redis) -> None:
-    source = RedisSource(Where(settings, follow=False))
+    source = RedisSource(CurrentSettings(settings, follow=False))
     assert source.read().hit_rate is None
     cache.swap(redis_client, [], [], lambda v, n: CacheMeta(version=v, refreshed_at=utc_now()))
     redis_client.set("known", 1)
@@ -150,14 +151,14 @@ def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection)
             " NULL, 'malformed', now(), %s)",
             (offset, b"\x1b[31m{\xff", replayed),
         )
-    where = Where(settings, follow=False)
-    shop = ShopSource(where).read()
+    current = CurrentSettings(settings, follow=False)
+    shop = ShopSource(current).read()
     assert [(s.name, s.spend, s.orders) for s in shop.spenders] == [
         ("이\N{REPLACEMENT CHARACTER}하나", 1000, 2),
         ("김민지", 500, 2),
     ]
     assert (shop.orders, shop.spend) == (4, 1500)
-    grades = GradeSource(where).read()
+    grades = GradeSource(current).read()
     assert {(c.grade, c.customers, c.change) for c in grades.counts} == {
         ("GOLD", 1, 1),
         ("BRONZE", 1, 0),
@@ -167,11 +168,11 @@ def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection)
     assert grades.run
     assert grades.run.seconds == 2.0
     assert grades.upgrades[0].name == "김민지"
-    letters = DeadLetterSource(where).read()
+    letters = DeadLetterSource(current).read()
     assert [(c.reason, c.total, c.open) for c in letters.counts] == [("bad_json", 2, 1)]
     assert "\x1b" not in letters.newest[0].payload
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        ShopSource(where)._connection().execute("DELETE FROM users")
+        ShopSource(current)._connection().execute("DELETE FROM users")
 
 
 def test_processes_say_what_they_do(settings: Settings, redis_client: redis.Redis) -> None:
@@ -180,7 +181,7 @@ def test_processes_say_what_they_do(settings: Settings, redis_client: redis.Redi
     control.set_paused(redis_client, "orders", paused=True)
     control.set_rate(redis_client, "orders", 3)
     redis_client.hset("control:scenarios", "flash_sale", json.dumps({"intensity": 2.0}))
-    source = ProcessSource(Where(settings, follow=False))
+    source = ProcessSource(CurrentSettings(settings, follow=False))
     found = source.read()
     source.reset()
     ingest, orders = found.processes
@@ -194,7 +195,7 @@ def test_a_server_that_dies_is_said_and_comes_back(
     servers: Any, settings: Settings, redis_client: redis.Redis
 ) -> None:
     cache.beat(redis_client, "orders", "running")
-    p = poller.make(Where(settings, follow=False))
+    p = poller.make(CurrentSettings(settings, follow=False))
     p.start()
     try:
         seen = p.wait_until_read(20)
@@ -206,7 +207,7 @@ def test_a_server_that_dies_is_said_and_comes_back(
         servers.redis.start()
         p.refresh()
         wait_for(lambda: p.latest().redis.state is ReadingState.OK)
-        texts = [e.text for e in p.latest().events if e.source == "redis"]
+        texts = [str(e.text) for e in p.latest().events if e.source == "redis"]
         assert any(t.startswith("does not answer") for t in texts)
         assert any(t.startswith("answers again") for t in texts)
     finally:
@@ -225,7 +226,7 @@ def test_actions_change_what_they_say_and_are_written_down(
     assert not control.read(redis_client, "orders").paused
     failed = operator.perform(operations.parse(["cache.refresh"]), wait=0.2)
     assert failed.outcome == "failed"
-    assert "does the cache worker run?" in failed.result
+    assert "does the cache worker run?" in str(failed.result)
     assert control.read(redis_client, "cache").run == 1
     assert operator.perform(operations.parse(["process.restart", "nobody"])).outcome == "failed"
     entries = [e for _, e in journal.read(redis_client)]
@@ -234,7 +235,10 @@ def test_actions_change_what_they_say_and_are_written_down(
         *("cache.refresh", "process.restart nobody"),
     ]
     assert {e.who for e in entries} == {"kim@shop"}
-    events = EventSource(Where(settings, follow=False))
+    assert entries[0].result == msg.PAUSED()
+    (first, *_) = redis_client.xrange(journal.LOG)
+    assert first[1]["result"] == "paused", "as text, for those who read the stream"
+    events = EventSource(CurrentSettings(settings, follow=False))
     assert [h.kind for h in events.read()] == [EventKind.ACTION] * 5
     assert events.read() == [], "once"
     events.reset()
@@ -262,7 +266,7 @@ def test_without_redis_an_action_says_so(settings: Settings) -> None:
     nowhere = replace(settings, env={**settings.env, "REDIS_URL": "redis://127.0.0.1:1/0"})
     result = Operator(lambda: nowhere).perform(operations.parse(["cache.refresh"]))
     assert result.outcome == "failed"
-    assert "cannot reach Redis" in result.result
+    assert "cannot reach Redis" in str(result.result)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +331,7 @@ def test_a_log_that_grows_turns_over_and_holds_anything(tmp_path: Path) -> None:
     log.write_bytes(b"x" * 200_000 + b"\nlast\n")
     found = tail.read()
     assert found[-1] == "last"
-    assert "skipped" in found[0]
+    assert "skipped" in str(found[0])
 
 
 def recorded(path: Path, count: int) -> list[Snapshot]:
@@ -393,9 +397,9 @@ def test_recordings_that_are_none(tmp_path: Path) -> None:
     for path, said in ((tmp_path / "text", "is no recording"), (tmp_path / "none", "no recording")):
         with pytest.raises(UsageError, match=said):
             Recording(path)
-    switch = Switch(tmp_path)
-    switch.on(tmp_path / "empty.rec")
-    switch.off()
+    toggle = RecordingToggle(tmp_path)
+    toggle.start(tmp_path / "empty.rec")
+    toggle.stop()
     with pytest.raises(UsageError, match="holds no snapshot"):
         Recording(tmp_path / "empty.rec")
     with pytest.raises(UsageError, match="cannot record into"):

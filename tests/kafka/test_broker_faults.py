@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 
-from console.sources import Where
+from console.sources import CurrentSettings
 from console.sources.kafka import TopicsSource
 from jangteo.stack.kafka.cluster import Cluster
 from shop import kafka
@@ -22,7 +22,7 @@ def test_one_broker_of_three_killed(cluster: Cluster, stage: Stage) -> None:
     fleet = [stage.ingest() for _ in range(2)]
     stage.load(seed=51, rate=300)
     stage.wait_taken(500)
-    source = TopicsSource(Where(stage.settings, follow=False))
+    source = TopicsSource(CurrentSettings(stage.settings, follow=False))
     whole = source.read()
     assert (whole.brokers, whole.away, whole.out_of_sync, whole.below_min) == (3, (), 0, 0)
     cluster.brokers[0].kill()

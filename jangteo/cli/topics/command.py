@@ -157,7 +157,7 @@ def as_builtins(topic: TopicProgress, look: ProgressReport) -> dict[str, Any]:
         "log_id": topic.info.log_id,
         "group": GROUPS[topic.name],
         "members": None if topic.members is None else [asdict(m) for m in topic.members],
-        "troubles": list(look.troubles().get(topic.name, ())),
+        "troubles": [str(line) for line in look.troubles().get(topic.name, ())],
     }
 
 

@@ -1,11 +1,11 @@
-"""The console's words in Korean."""
+"""The console's labels, words for states, and titles, in Korean."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-KOREAN: Final[Mapping[str, str]] = {
+LABELS: Final[Mapping[str, str]] = {
     # titles
     "Flow": "흐름",
     "Partitions": "파티션",
@@ -136,8 +136,6 @@ KOREAN: Final[Mapping[str, str]] = {
     "recording into": "녹화 시작",
     "done": "완료",
     "refused": "거부됨",
-    "type {!r} to do it": "실행하려면 {!r} 입력",
-    "type {!r}, or Escape": "{!r} 입력, 취소는 Esc",
     "Which scenario?": "시나리오 선택",
     "would be published": "발행 예정",
     "still bad": "여전히 오류",
@@ -184,4 +182,4 @@ KOREAN: Final[Mapping[str, str]] = {
     "light": "밝음",
     "colour-blind": "색각 보조",
 }
-"""English word or sentence -> Korean; what is not here is the same in both."""
+"""A label in English, which is its id -> in Korean; what is not here is the same in both."""

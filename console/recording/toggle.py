@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from console.recording.recorder import Recorder
 
 
-class Switch:
+class RecordingToggle:
     """Recording that can be turned on and off; a listener of the poller.
 
     Args:
@@ -31,7 +31,7 @@ class Switch:
         recorder = self._recorder
         return recorder.path if recorder else None
 
-    def on(self, path: Path | None = None) -> Path:
+    def start(self, path: Path | None = None) -> Path:
         """Begin to record.
 
         Raises:
@@ -44,7 +44,7 @@ class Switch:
                 self._recorder = Recorder(path or self._folder / f"{utc_now():%Y%m%d-%H%M%S}.rec")
             return self._recorder.path
 
-    def off(self) -> None:
+    def stop(self) -> None:
         """End the recording."""
         with self._lock:
             if self._recorder is not None:
