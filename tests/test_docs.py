@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -126,3 +128,28 @@ def test_every_dependency_is_explained() -> None:
     rows = re.findall(r"^\| (`.+?) \|", DEPENDENCIES, re.MULTILINE)
     explained = {n.lower() for row in rows for n in re.findall(r"`([\w-]+)`", row)}
     assert explained == names
+
+
+def test_the_map_is_that_of_the_modules() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs" / "module_map.py", "--check"], check=False)
+    assert done.returncode == 0, "run `python docs/module_map.py`"
+
+
+def test_the_map_differs_where_a_module_is_missing() -> None:
+    path = ROOT / "docs" / "module_map.py"
+    code = (
+        f"import runpy; m = runpy.run_path({str(path)!r}); text = m['PAGE'].read_text();"
+        "line = next(x for x in text.splitlines() if x.startswith('- `retry.py`'));"
+        "print(m['page'](text.replace(line, '')) == text)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"
+
+
+def test_every_file_that_the_walks_name_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(
+        re.findall(r"`((?:jangteo|shop|flows|generators|grading|console)/[\w/]+\.py)`", page)
+    )
+    assert len(named) > 15
+    assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []
