@@ -42,7 +42,7 @@ def summary(path: Path) -> str:
 
 
 def imported(path: Path, names: Mapping[str, Path]) -> Iterator[str]:
-    """Yield the modules of the rooms that a module imports, or names as those that it will import."""
+    """Yield the modules of the rooms that a module imports or names as a string."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
@@ -78,8 +78,8 @@ def picture() -> str:
             for there in sorted(arrows[here] - set(BASES))
         ]
     note = (
-        "All of them import `shop`, which imports none of them, and all of `generators` import its\n"
-        "named random streams. `generators` itself are the commands that put its folders together."
+        "All import `shop`, which imports none of them, and all of `generators` import its named\n"
+        "random streams. `generators` itself are the commands that put its folders together."
     )
     return "\n".join([*lines, "```", "", note])
 
