@@ -8,13 +8,14 @@ from console import translations as msg
 from console.rules import Phase, cache_phase, ids
 from console.snapshot.model import SERVERS, Lag, Snapshot
 from console.snapshot.reading import Reading, ReadingState
+from console.snapshot.severity import Severity
 from console.text import duration
 from console.translations import Message, word
 
 Change = tuple[str, str, Message]
 """Level, source, message."""
 
-_BAD = (Lag.WARN, Lag.STALL, Lag.STOP, Lag.REWIND, Lag.LOST)
+_BAD = tuple(v for v in Lag if v.severity in (Severity.WARNING, Severity.ERROR))
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[Change]:

@@ -1,6 +1,6 @@
 """Watch and steer the shop: in a terminal, in a browser, or as plain lines and JSON for programs.
 
-Without a terminal, or with TERM=dumb, one plain line a second is printed.
+Without a terminal, or with TERM=dumb, the console prints one plain line every second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shop.settings import Settings
 
 ONCE_TIMEOUT_S: Final = 10.0
 FIRST_LINE_S: Final = 2.0
-"""How long the first line of --watch waits for something to say."""
+"""Time that the first line of --watch waits for values."""
 RECORDINGS: Final = "recordings"
 """Folder of the data directory."""
 THEMES: Final = ("dark", "light", "colour-blind", "ansi")
@@ -37,33 +37,51 @@ THEMES: Final = ("dark", "light", "colour-blind", "ansi")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo console`."""
-    how = parser.add_argument_group("how to show it").add_mutually_exclusive_group()
-    how.add_argument("--once", action="store_true", help="look once; the exit code says how it is")
-    how.add_argument("--watch", action="store_true", help="a line a second, until stopped")
-    how.add_argument("--plain", action="store_true", help="as --watch, with the cache monitor line")
-    how.add_argument("--serve", action="store_true", help="in a browser of this machine, read-only")
+    how = parser.add_argument_group("ways to show the shop").add_mutually_exclusive_group()
+    how.add_argument(
+        "--once",
+        action="store_true",
+        help="print one page and exit; the exit code gives the state of the shop",
+    )
+    how.add_argument("--watch", action="store_true", help="print a line every second until stopped")
+    how.add_argument(
+        "--plain", action="store_true", help="like --watch, with the cache monitor's line"
+    )
+    how.add_argument(
+        "--serve", action="store_true", help="serve a read-only console to browsers on this machine"
+    )
     add = parser.add_argument
-    add("--json", action="store_true", help="with --once, --watch, --replay: JSON, a line each")
-    add("--timeout", type=command.positive, default=ONCE_TIMEOUT_S, help="of --once, in seconds")
-    add("--port", type=command.port, default=0, help="of --serve (default: a free one)")
-    add("--read-only", action="store_true", help="show, but refuse to act")
-    add("--record", type=Path, metavar="FILE", help="record what is shown into a file")
-    add("--replay", type=Path, metavar="FILE", help="show a recording")
+    add("--json", action="store_true", help="print JSON lines (with --once, --watch or --replay)")
+    add(
+        "--timeout",
+        type=command.positive,
+        default=ONCE_TIMEOUT_S,
+        metavar="SECONDS",
+        help="give up after SECONDS (with --once; default: %(default)g)",
+    )
+    add("--port", type=command.port, default=0, help="port of --serve (default: a free one)")
+    add("--read-only", action="store_true", help="show the shop, but refuse all actions")
+    add("--record", type=Path, metavar="FILE", help="record what is shown to FILE")
+    add("--replay", type=Path, metavar="FILE", help="replay the recording in FILE")
     add(
         "--compare",
         nargs=2,
         metavar="TIME",
-        help="with --replay: the figures at two times (HH:MM:SS, Seoul, or RFC 3339)",
+        help="compare the figures at two times (with --replay; HH:MM:SS in Seoul, or RFC 3339)",
     )
-    add("--lang", choices=("en", "ko"), help="language (default: the locale's)")
-    add("--theme", choices=THEMES, help="colours (default: dark)")
-    add("--ascii", action="store_true", help="no character beyond ASCII but names from outside")
+    add("--lang", choices=("en", "ko"), help="language of the screens (default: the locale's)")
+    add("--theme", choices=THEMES, help="colour theme (default: dark)")
+    add(
+        "--ascii",
+        action="store_true",
+        help="draw with ASCII characters only; names from outside stay as they are",
+    )
     add("--served", action="store_true", help=argparse.SUPPRESS)  # what --serve starts
     add("--slow", type=command.positive, default=0.0, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Show the shop in the way that was asked for."""
+    """Show the shop in the way that the options name."""
     try:
         return _show(args, settings)
     except (JangteoError, OSError, MemoryError):
@@ -103,14 +121,14 @@ def _toggle(source: Poller, args: argparse.Namespace, settings: Settings) -> Rec
 
 
 def interactive() -> bool:
-    """Tell whether a person sits at a terminal that can be drawn on."""
+    """Return whether there is a terminal that can be drawn on."""
     if "TEXTUAL_DRIVER" in os.environ:  # textual-serve: the terminal is a browser
         return True
     return os.isatty(0) and os.isatty(1) and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
 def once(source: Poller, args: argparse.Namespace) -> int:
-    """Look once; print; return what the look amounts to."""
+    """Print the shop's state once; return the exit code that gives it."""
     source.start()
     try:
         snapshot = source.wait_until_read(args.timeout)
@@ -192,7 +210,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _require_servers(settings: Settings) -> None:
-    """Say in one line what is missing, instead of showing three dead panels.
+    """Fail with one line on what is missing, instead of showing three dead panels.
 
     Raises:
         UsageError: if no server is known at all.

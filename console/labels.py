@@ -18,7 +18,7 @@ LABELS: Final[Mapping[str, str]] = {
     "Groups": "컨슈머 그룹",
     "Top spenders": "최근 지출 상위",
     "Grade changes": "등급 변경",
-    "Dead letters": "거부된 메시지",
+    "Dead letters": "데드 레터",
     "Message": "메시지",
     "Help": "도움말",
     "Actions": "동작",
@@ -63,7 +63,7 @@ LABELS: Final[Mapping[str, str]] = {
     # labels
     "in": "유입",
     "out": "처리",
-    "lag": "지연",
+    "lag": "랙",
     "drain": "소진",
     "memory": "메모리",
     "ops": "초당 명령",
@@ -116,7 +116,6 @@ LABELS: Final[Mapping[str, str]] = {
     "replayed": "재발행됨",
     "cpu": "CPU",
     "pid": "PID",
-    "min": "분",
     "KRW": "원",
     "on": "켬",
     "incremental": "증분",
@@ -126,7 +125,7 @@ LABELS: Final[Mapping[str, str]] = {
     "read": "읽기",
     "compute": "계산",
     "write": "쓰기",
-    # what the console says
+    # notices
     "? help   : commands   A act   q quit": "? 도움말   : 명령   A 동작   q 종료",
     "?Help :Cmd A q": "?도움말 :명령 A q",
     "copied": "복사함",
@@ -146,7 +145,7 @@ LABELS: Final[Mapping[str, str]] = {
     "NAME": "이름",
     "FACTOR": "배수",
     "grades": "등급",
-    "letters": "거부된 메시지",
+    "letters": "데드 레터",
     "processes": "프로세스",
     "no answer yet": "아직 응답 없음",
     "starting": "시작 중",

@@ -1,4 +1,4 @@
-"""One thread per source, and one that publishes what there is: nobody waits for anybody."""
+"""One thread per source, and one that publishes snapshots: no source waits for another."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVENTS_KEPT: Final = 300
 _SOONEST_S: Final = 0.1
 """Between two snapshots when something new came in."""
 _REST: Final = {"grades": 20, "letters": 10, "postgres": 3}
-"""What makes a server work hard is asked for at most one in so many parts of the time."""
+"""Expensive reads wait this many times as long as they took."""
 _SLOW: Final = {"grades": 30.0, "letters": 5.0, "kafka": 2.5}
 """Seconds that a read may take before its reading is called stale, where it is not 1.5."""
 
@@ -51,7 +51,7 @@ class Feed(Protocol):
         """Begin."""
 
     def stop(self) -> None:
-        """End; returns soon, whatever the servers do."""
+        """End; returns soon even if a server hangs."""
 
     def latest(self) -> Snapshot:
         """Return the newest snapshot at once."""
@@ -103,7 +103,7 @@ class Poller:
     Args:
         sources: one per field of `Snapshot`.
         events: the source of events.
-        current: told to look again when a source fails.
+        current: reloaded when a source fails.
         slow: seconds that every read is made slower, to see the console wait (for developers).
         clock: UTC.
         monotonic: seconds of a clock that never steps.
@@ -217,7 +217,7 @@ class Poller:
             if self._slow:
                 self._stop.wait(self._slow)
             value = source.read()
-        except Exception as e:  # whatever a server answers, the console goes on
+        except Exception as e:  # no answer of a server ends the console
             return self._failed(source, slot, e)
         took = self._monotonic() - began
         with self._news:

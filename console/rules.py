@@ -11,12 +11,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from typing import Final
 
 from console import translations as msg
 from console.snapshot.model import READINGS, SERVERS, Kafka, Lag, Snapshot
 from console.snapshot.reading import Rate, Reading, ReadingState
+from console.snapshot.severity import Severity, State
 from console.translations import Message, word
 from shop.clock import SAID_S
 
@@ -209,14 +209,14 @@ def state_of(failures: int, failing_s: float, *, ever: bool) -> ReadingState:
     return ReadingState.STALE
 
 
-class Phase(str, Enum):
-    """Where the cache's countdown stands."""
+class Phase(State):
+    """The phase of the cache's refresh."""
 
-    WAITING = "waiting"
-    REFRESHING = "refreshing"
-    OVERDUE = "overdue"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
+    WAITING = "waiting", Severity.OK
+    REFRESHING = "refreshing", Severity.ACTIVE
+    OVERDUE = "overdue", Severity.WARNING
+    FAILED = "failed", Severity.ERROR
+    UNKNOWN = "unknown", Severity.UNKNOWN
 
 
 OVERDUE_AFTER_S: Final = 1.5
@@ -239,13 +239,13 @@ def cache_phase(snapshot: Snapshot) -> tuple[Phase, float | None]:
     return (Phase.OVERDUE if left < -OVERDUE_AFTER_S else Phase.WAITING), left
 
 
-class ShopHealth(str, Enum):
+class ShopHealth(State):
     """Whether all is well."""
 
-    LOADING = "loading"
-    OK = "ok"
-    DEGRADED = "degraded"
-    UNREACHABLE = "unreachable"
+    LOADING = "loading", Severity.UNKNOWN
+    OK = "ok", Severity.OK
+    DEGRADED = "degraded", Severity.WARNING
+    UNREACHABLE = "unreachable", Severity.ERROR
 
 
 def silent(beat_at: datetime | None, now: datetime) -> bool:

@@ -36,7 +36,7 @@ SERIES: Final[Mapping[str, tuple[str, Callable[[Snapshot], float | None]]]] = {
     "memory": ("redis", lambda s: s.redis.value.memory if s.redis.value else None),
     "hit": ("redis", lambda s: s.redis.value.hit_rate if s.redis.value else None),
 }
-"""Name of a series -> the reading it stands on, and how to take it from a snapshot."""
+"""Name of a series -> the reading it is from, and how to take it from a snapshot."""
 
 
 class SnapshotSeries:
@@ -47,7 +47,7 @@ class SnapshotSeries:
         self._last = -1
 
     def push(self, snapshot: Snapshot) -> None:
-        """Add a snapshot's points; going back in time (a replay) begins anew."""
+        """Add a snapshot's points; going back in time (a replay) starts over."""
         if snapshot.sequence == self._last:
             return
         if snapshot.sequence < self._last:

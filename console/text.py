@@ -1,4 +1,4 @@
-"""Text from outside made fit for a terminal, and numbers made fit for people."""
+"""Text from outside without what a terminal obeys, and numbers in a readable form."""
 
 from __future__ import annotations
 

@@ -173,8 +173,8 @@ BROKERS_BACK = Template("brokers_back", "brokers back: {ids}", "돌아온 브로
 BELOW_MIN_OVER = Template(
     "below_min_over", "all partitions take messages again", "모든 파티션에 다시 쓸 수 있음"
 )
-LAG = Template("lag", "lag {messages}: {verdict}", "지연 {messages}건: {verdict}")
-LAG_OVER = Template("lag_over", "lag in order again", "지연 해소")
+LAG = Template("lag", "lag {messages}: {verdict}", "랙 {messages}건: {verdict}")
+LAG_OVER = Template("lag_over", "lag in order again", "랙 해소")
 RESTARTED = Template("restarted", "was started again (pid {pid})", "재시작됨 (pid {pid})")
 RESTARTED_AFTER = Template(
     "restarted_after", "was started again after {how} (pid {pid})", "{how} 뒤 재시작됨 (pid {pid})"
@@ -183,7 +183,7 @@ REFRESH_FAILED = Template("refresh_failed", "refresh failed: {error}", "갱신 �
 REFRESH_OVERDUE = Template("refresh_overdue", "refresh is overdue", "갱신 지연")
 REFRESHED = Template("refreshed", "refreshed again", "다시 갱신됨")
 SKIPPED = Template("skipped", "{bytes} bytes of log skipped", "로그 {bytes}바이트 건너뜀")
-# What an action came to
+# Results of actions
 ACTED = Template(
     "acted", "{action}: {outcome}, {result} ({who})", "{action}: {outcome}, {result} ({who})"
 )
@@ -249,6 +249,9 @@ RECORD_FAILED = Template(
 )
 OF_STATE = Template("of_state", "{name} {state}: {error}", "{name} {state}: {error}")
 OF = Template("of", "{name}: {error}", "{name}: {error}")
+MINUTES = Template("minutes", "{count} min", "{count}분")
+SPENT = Template("spent", "{count}min {spend} KRW", "{count}분 {spend}원")
+TAKINGS = Template("takings", "{orders} orders, {spend} KRW", "주문 {orders}건, {spend}원")
 TYPE_TO_DO = Template("type_to_do", "type {wanted} to do it", "실행하려면 {wanted} 입력")
 TYPE_OR_ESCAPE = Template("type_or_escape", "type {wanted}, or Escape", "{wanted} 입력, 취소는 Esc")
 TOO_SMALL = Template(

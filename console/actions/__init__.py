@@ -1,1 +1,1 @@
-"""What an operator can do, from the keys and from the shell."""
+"""Actions of the operator, from the keys and from the shell."""

@@ -1,4 +1,4 @@
-"""Commands of this program that do what other rooms know: run beside us, never imported here."""
+"""Actions that are commands of other rooms: run as processes, never imported here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ScenarioRow(msgspec.Struct, frozen=True):
 
 
 def command_of(kind: str, arguments: Sequence[str]) -> list[str]:
-    """Return the command of ours that does an action.
+    """Return the `jangteo` command that does an action.
 
     >>> command_of("dlq.replay", ("orders", "bad_json"))
     ['dlq', 'replay', '--topic', 'orders', '--reason', 'bad_json']
@@ -45,11 +45,11 @@ def command_of(kind: str, arguments: Sequence[str]) -> list[str]:
 
 
 def run(data_dir: Path, *words: str) -> str:
-    """Run a command for the stack of a data directory; return the last line that it says.
+    """Run a command for the stack of a data directory; return the last line of its output.
 
     Raises:
         UsageError: if this program has no such command.
-        JangteoError: if it fails; the message is what it said.
+        JangteoError: if it fails; the message is that line.
     """
     done = _run(data_dir, words)
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
@@ -60,7 +60,7 @@ def run(data_dir: Path, *words: str) -> str:
 
 
 def would_replay(data_dir: Path, arguments: Sequence[str]) -> dict[str, int]:
-    """Return what a replay of dead letters would come to: messages by outcome; changes nothing.
+    """Return the result that a replay of dead letters would have; changes nothing.
 
     Args:
         data_dir: of the stack.
@@ -86,7 +86,7 @@ def would_replay(data_dir: Path, arguments: Sequence[str]) -> dict[str, int]:
 
 
 def counts_in(summary: str) -> dict[str, int]:
-    """Read the last line of `dlq replay`; empty if it holds anything else than counts.
+    """Read the counts in the last line of `dlq replay`; empty if there is anything else in it.
 
     >>> counts_in("1,337 would be published, 3 still bad")
     {'would be published': 1337, 'still bad': 3}

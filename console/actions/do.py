@@ -1,4 +1,4 @@
-"""Steer the running shop: `jangteo do ACTION [ARGUMENT ...]`; without one, the actions."""
+"""Steer the running shop: run one action, or list the actions when none is given."""
 
 from __future__ import annotations
 
@@ -18,18 +18,26 @@ from shop.settings import Settings
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo do`."""
-    parser.add_argument("words", nargs="*", metavar="ACTION", help="and its arguments")
-    parser.add_argument("--wait", action="store_true", help="until the effect is seen")
     parser.add_argument(
-        "--timeout", type=command.positive, default=operations.WAIT_S, help="of --wait"
+        "words", nargs="*", metavar="ACTION", help="the action to run, followed by its arguments"
     )
-    parser.add_argument("--json", action="store_true", help="the result as one JSON line")
-    parser.add_argument("--yes", action="store_true", help="do not ask before something is ended")
-    parser.add_argument("--read-only", action="store_true", help="check, but refuse to act")
+    parser.add_argument("--wait", action="store_true", help="wait until the effect is visible")
+    parser.add_argument(
+        "--timeout",
+        type=command.positive,
+        default=operations.WAIT_S,
+        metavar="SECONDS",
+        help="give up after SECONDS (with --wait; default: %(default)g)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    parser.add_argument(
+        "--read-only", action="store_true", help="check the action, but refuse to run it"
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Do it; the exit code is 0 if it is done, else that of what went wrong."""
+    """Run the action; return 0 if it succeeded, else the exit code of the failure."""
     if not args.words:
         say(overview(settings.lang))
         return ExitCode.OK
@@ -47,7 +55,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def overview(lang: str) -> str:
-    """Return the actions, a line each."""
+    """Return the list of actions, one per line."""
     width = max(len(a.usage) for a in operations.ACTIONS.values())
     return "\n".join(
         f"{a.usage:<{width}}  {a.help['ko' if lang == 'ko' else 'en']}"
@@ -56,14 +64,16 @@ def overview(lang: str) -> str:
 
 
 def _confirm(request: operations.ActionRequest) -> None:
-    """Ask a person at the terminal.
+    """Ask for a confirmation at the terminal.
 
     Raises:
-        UsageError: if nobody is there, or the answer is not what was asked for.
+        UsageError: if there is no terminal, or the answer is another one.
     """
     wanted = request.arguments[0] if request.arguments else "yes"
     if not os.isatty(0):
-        raise UsageError(f"{request.words}: nobody to ask; add --yes if you mean it")
+        raise UsageError(
+            f"{request.words}: needs a confirmation and there is no terminal; add --yes to confirm"
+        )
     say(f"{request.words}: type {wanted!r} to do it: ", end="", to=sys.stderr)
     if sys.stdin.readline().strip() != wanted:
         raise UsageError(f"{request.words}: not confirmed, nothing was done")

@@ -1,6 +1,6 @@
-"""What an operator can do: typed, checked before anything happens, written into the journal.
+"""What an operator can do: each action is checked, run, and written to the journal.
 
-The same actions stand behind the console's list and behind `jangteo do`.
+The console's list and `jangteo do` offer the same actions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 WAIT_S: Final = 30.0
 """How long to wait for the effect: the cache worker and the grader look twice a second; a process
-that is restarted ends within 10 s, and on a busy machine takes some more to start and say so."""
+that is restarted ends within 10 s, and on a busy machine takes some more to start."""
 _LOOK_S: Final = 0.1
 Found = TypeVar("Found")
 
@@ -46,7 +46,7 @@ class Action:
     """One thing that can be done.
 
     Attributes:
-        id: as one types it.
+        id: as typed after `jangteo do`.
         parameters: names of its arguments; one in brackets may be left out.
         help: one line, by language.
         destructive: takes something away for a while; needs a confirmation.
@@ -59,7 +59,7 @@ class Action:
 
     @property
     def usage(self) -> str:
-        """The action as one types it."""
+        """The action as typed."""
         return " ".join((self.id, *self.parameters))
 
 
@@ -74,7 +74,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
                 "ko": "다시 시작할 때까지 이벤트 생성 중지",
             },
         ),
-        Action("generator.resume", ("NAME",), {"en": "go on", "ko": "다시 시작"}),
+        Action("generator.resume", ("NAME",), {"en": "resume making events", "ko": "다시 시작"}),
         Action(
             "generator.rate",
             ("NAME", "FACTOR"),
@@ -91,7 +91,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
         Action(
             "dlq.replay",
             ("[TOPIC]", "[REASON]"),
-            {"en": "publish rejected messages again", "ko": "거부된 메시지 다시 발행"},
+            {"en": "publish rejected messages again", "ko": "데드 레터 다시 발행"},
             destructive=True,
         ),
         Action(
@@ -113,7 +113,7 @@ class ActionRequest:
 
     @property
     def words(self) -> str:
-        """The request as one types it."""
+        """The request as typed."""
         return " ".join((self.action.id, *self.arguments))
 
 
@@ -121,7 +121,7 @@ def parse(words: Sequence[str]) -> ActionRequest:
     """Read a request.
 
     Raises:
-        UsageError: says what is wrong and what there is.
+        UsageError: if it is not valid; the message names what is.
 
     >>> parse(["generator.rate", "orders", "2.5"]).words
     'generator.rate orders 2.5'
@@ -163,11 +163,11 @@ def _factor(text: str) -> float:
 
 
 class Operator:
-    """Does what is asked.
+    """Runs actions.
 
     Args:
         settings: called for where the servers are now.
-        refuse: why nothing may be done here; empty if it may.
+        refuse: why actions are refused here; empty where they are not.
         who: for the journal; user@host by default.
         clock: UTC.
     """
@@ -256,7 +256,7 @@ class Operator:
         return commands.run(self._settings().data_dir, *commands.command_of(kind, arguments))
 
     def would_replay(self, request: ActionRequest) -> dict[str, int]:
-        """Return what a replay of dead letters would come to, messages by outcome.
+        """Return the result that a replay of dead letters would have: messages by outcome.
 
         Raises:
             JangteoError: if it cannot be found out.
@@ -351,7 +351,7 @@ def _until(
 
 
 def text_of(error: JangteoError) -> Text:
-    """Return what an error says: the message that it was raised with, else its text."""
+    """Return the message that an error was raised with, else its text."""
     said = error.args[0] if error.args else ""
     return said if isinstance(said, Message) else str(error)
 

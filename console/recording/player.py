@@ -84,7 +84,7 @@ class Player:
         self._latest = self._read(position, step)
 
     def _read(self, position: int, step: int) -> Snapshot:
-        """Return a snapshot; one that cannot be read is stood in for by its neighbour."""
+        """Return a snapshot; its neighbour where it cannot be read."""
         while 0 <= position < len(self.recording):
             if found := self.recording.snapshot(position):
                 return found

@@ -28,7 +28,7 @@ class Recording:
         path: of the file.
 
     Raises:
-        UsageError: if it is no recording, an empty one, or one of another format.
+        UsageError: if it is not a recording, is empty, or has another format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +42,7 @@ class Recording:
             found = dict(self._db.execute("SELECT name, value FROM metadata").fetchall())
             rows = self._db.execute("SELECT id, at FROM snapshots ORDER BY id").fetchall()
         except sqlite3.Error as e:
-            raise UsageError(f"{path} is no recording: {e}") from None
+            raise UsageError(f"{path} is not a recording: {e}") from None
         if found.get("format") not in READABLE or found.get("schema") != str(SCHEMA):
             raise UsageError(f"{path} is a recording of another version of this program")
         if not rows:

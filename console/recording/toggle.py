@@ -1,4 +1,4 @@
-"""Recording, turned on and off."""
+"""Recording, started and stopped."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class RecordingToggle:
-    """Recording that can be turned on and off; a listener of the poller.
+    """Starts and stops recording; a listener of the poller.
 
     Args:
-        folder: where recordings go that were not given a name.
+        folder: for recordings without a name of their own.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,7 +32,7 @@ class RecordingToggle:
         return recorder.path if recorder else None
 
     def start(self, path: Path | None = None) -> Path:
-        """Begin to record.
+        """Start recording.
 
         Raises:
             UsageError: if the file cannot be used.
@@ -45,7 +45,7 @@ class RecordingToggle:
             return self._recorder.path
 
     def stop(self) -> None:
-        """End the recording."""
+        """Stop recording."""
         with self._lock:
             if self._recorder is not None:
                 self._recorder.close()

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from console.snapshot.reading import Rate, Reading
+from console.snapshot.severity import Severity, State
 from console.snapshot.tables import DeadLetters, Grades, ShopFigures
 from console.translations import Message, Text
 from shop.redis.cache import CacheMeta
@@ -24,21 +25,21 @@ SCHEMA: Final = 1
 """Version of the JSON form; raised when a field changes its meaning or goes."""
 
 
-class Lag(str, Enum):
-    """What is to be thought of a partition's lag, from best to worst (Burrow's rules)."""
+class Lag(State):
+    """The verdict on a partition's lag, from best to worst (Burrow's rules)."""
 
-    UNKNOWN = "unknown"
+    UNKNOWN = "unknown", Severity.UNKNOWN
     """No commit, or too few samples to judge."""
-    OK = "ok"
-    WARN = "warn"
+    OK = "ok", Severity.OK
+    WARN = "warn", Severity.WARNING
     """Commits move, but the lag has not fallen over the window."""
-    STALL = "stall"
+    STALL = "stall", Severity.ERROR
     """Commits are written, but stand still while there is lag."""
-    STOP = "stop"
+    STOP = "stop", Severity.ERROR
     """No commit for longer than the window while there is lag."""
-    REWIND = "rewind"
+    REWIND = "rewind", Severity.ERROR
     """The committed offset went back."""
-    LOST = "lost"
+    LOST = "lost", Severity.ERROR
     """Messages expired before they were taken."""
 
 
@@ -109,7 +110,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 class Kafka(msgspec.Struct, frozen=True, kw_only=True):
     """The cluster.
 
-    Which broker leads it is not told to clients: under KRaft they get any broker's id for it.
+    Clients cannot learn which broker is the controller: under KRaft they get any broker's id.
 
     Attributes:
         brokers: that are there.
@@ -144,7 +145,7 @@ class Redis(msgspec.Struct, frozen=True, kw_only=True):
     """Redis and the cache in it.
 
     Attributes:
-        meta: what the cache worker says of the cache.
+        meta: what the cache worker reports.
         users: customers that are in the cache.
         products: products that are in the cache.
         memory: bytes.
@@ -186,7 +187,7 @@ class Redis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """A process: what the supervisor knows of it, and what it says of itself.
+    """A process: what the supervisor knows of it, and what it reports itself.
 
     Attributes:
         name: the supervisor's, or else the heartbeat's.
@@ -279,7 +280,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 READINGS: Final = ("kafka", "redis", "postgres", "grades", "letters", "processes")
 SERVERS: Final = ("kafka", "redis", "postgres")
-"""Those readings that say whether a server is there."""
+"""The readings of which each stands for a server that can be away."""
 
 
 def encode(snapshot: Snapshot) -> bytes:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import Enum
 from typing import Generic, TypeVar
 
 import msgspec
 
+from console.snapshot.severity import Severity, State
 from console.translations import Text
 
 T = TypeVar("T")
 
 
-class ReadingState(str, Enum):
+class ReadingState(State):
     """How far a reading can be trusted."""
 
-    LOADING = "loading"
+    LOADING = "loading", Severity.UNKNOWN
     """Nothing was read yet."""
-    OK = "ok"
-    STALE = "stale"
+    OK = "ok", Severity.OK
+    STALE = "stale", Severity.WARNING
     """The last attempt failed, or one hangs; the value is an older one."""
-    DOWN = "down"
+    DOWN = "down", Severity.ERROR
     """Failed several times or for seconds; the value, if any, is the last that there was."""
 
 

@@ -10,14 +10,14 @@ from console.snapshot.reading import Rate
 
 
 class Ingested(msgspec.Struct, frozen=True, kw_only=True):
-    """What PostgreSQL's own books say of a topic; messages since the beginning, and rates."""
+    """What PostgreSQL counts of a topic: messages since the beginning, and rates."""
 
     topic: str
     stored: int
     rejected: int
     ignored: int
     rate: Rate = Rate()
-    """Messages per second, whatever became of them."""
+    """Messages per second: stored, rejected and ignored."""
 
 
 class Spender(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Where the console's knowledge comes from: one blocking `read` per source, each in its thread."""
+"""The sources of the snapshots: one blocking `read` each, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shop.retry import first_line
 from shop.settings import Settings
 
 READ_DEADLINE_S: Final = 1.5
-"""What a server gets to answer before its reading is called stale."""
+"""Seconds that a server has to answer before its reading is stale."""
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -32,7 +32,7 @@ class SnapshotSource(Protocol[T_co]):
     interval: float
 
     def read(self) -> T_co:
-        """Return the value now; raise whatever the client raises."""
+        """Return the value now; errors of the client are raised as they are."""
         ...
 
     def reset(self) -> None:

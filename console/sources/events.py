@@ -112,7 +112,7 @@ class EventSource:
 
 
 class Tail:
-    """Follows a file that grows, is moved aside and made anew, or truncated.
+    """Follows a file that grows, is rotated, or is truncated.
 
     Args:
         path: may not exist yet.
@@ -155,7 +155,7 @@ class Tail:
 
 
 def parse(line: str, source: str, now: datetime) -> Happening:
-    r"""Read a line of ours (logfmt or JSON), of PostgreSQL, or of anybody.
+    r"""Read a line of a log: our logfmt or JSON, PostgreSQL's, Redis's, or any text.
 
     >>> now = datetime(2026, 1, 1, tzinfo=UTC)
     >>> h = parse('timestamp=2026-11-23T10:55:40Z level=warning process=orders '

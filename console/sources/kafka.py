@@ -27,7 +27,7 @@ from shop.kafka import Key
 CONFIGS_EVERY: Final = 5
 """Reads between two looks at the topics' configuration, which rarely changes."""
 GRACE_S: Final = 2.0
-"""Messages of so many seconds may be on their way without being a lag worth a word."""
+"""Seconds' worth of messages that may be on their way without counting as a lag."""
 
 
 class TopicsSource:
@@ -92,7 +92,7 @@ class TopicsSource:
         if self._progress is not None:
             self._progress.close()
         self._admin = self._progress = None
-        self._reads = 0  # whatever comes back may be another cluster
+        self._reads = 0  # the next one may be another cluster
 
     def _take(self, name: str, topic: TopicProgress, now: float) -> None:
         """Append a sample of each partition; those of a topic that was recreated begin again."""
@@ -138,7 +138,7 @@ class TopicsSource:
 def cluster(
     metadata: ClusterMetadata, min_in_sync: Mapping[str, int], found: tuple[Topic, ...]
 ) -> Kafka:
-    """Return what the metadata say of the brokers and of the replicas of the shop's topics.
+    """Return what the metadata contain about the brokers and the replicas of the shop's topics.
 
     Args:
         metadata: of the whole cluster.
@@ -158,7 +158,7 @@ def cluster(
 
 
 def _min_in_sync(admin: AdminClient, names: Iterable[str]) -> dict[str, int]:
-    """Return `min.insync.replicas` of those topics of which the cluster says it."""
+    """Return `min.insync.replicas` of the topics for which the cluster gives it."""
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     if not resources:
         return {}

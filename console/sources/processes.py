@@ -176,7 +176,7 @@ def counted(fields: Mapping[str, str]) -> int | None:
 
 
 def read_scenarios(r: redis.Redis, now: datetime) -> tuple[str, ...]:
-    """Return what `control:scenarios` says is running, in words; it may be a hash or JSON."""
+    """Return what `control:scenarios` says is running, as text; it may be a hash or JSON."""
     kind = cast("str", r.type(SCENARIOS))
     if kind == "hash":
         values = control.read_hash(r, SCENARIOS, make=False)

@@ -37,7 +37,7 @@ class ActionEnded(Message):
 
 
 class LookupEnded(Message):
-    """What had to be found out is known; `then` goes on with it, in the thread of the screen."""
+    """A lookup has ended; `then` continues with its result, in the thread of the screen."""
 
     def __init__(self, then: Callable[[], None]) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class LookupEnded(Message):
 
 
 class ActionDialogs:
-    """Leads from the list of actions to the end of one.
+    """The dialogs from the list of actions to the end of one.
 
     Args:
         app: shows the dialogs, and gets the messages.
@@ -68,7 +68,7 @@ class ActionDialogs:
         self._ended = threading.Event()
 
     def end(self) -> None:
-        """Let actions that wait go."""
+        """Stop waiting for the effects of actions."""
         self._ended.set()
 
     def offer(self) -> None:
@@ -88,7 +88,7 @@ class ActionDialogs:
         self._app.push_screen(screens.Choose(self._options("Actions"), items), chosen)
 
     def commands(self) -> Iterator[tuple[str, str, Callable[[], None]]]:
-        """Yield what can be done now: as one types it, what it does, and how to begin it."""
+        """Yield the actions that are possible now: as typed, what each does, how to begin it."""
         if self._operator.refuse:
             return
         for text, words in screens.offers(self._snapshot()):
@@ -111,7 +111,7 @@ class ActionDialogs:
     def _complete(self, words: list[str]) -> None:
         """Ask for the argument that is missing, if one is."""
         if words == ["scenario.start", "NAME"]:
-            self._find_out(" ".join(words[:1]), self._operator.scenarios, self._choose_scenario)
+            self._look_up(" ".join(words[:1]), self._operator.scenarios, self._choose_scenario)
         elif words[-1].isupper():
 
             def answered(answer: str | None) -> None:
@@ -142,7 +142,7 @@ class ActionDialogs:
             return
         if request.action.id == "dlq.replay":
             what = f"{request.words}: {self._options('a dry run first')}"
-            self._find_out(
+            self._look_up(
                 what,
                 lambda: self._operator.would_replay(request),
                 lambda counted: self._confirm_replay(request, counted),
@@ -153,7 +153,7 @@ class ActionDialogs:
             self.act(request)
 
     def _confirm_replay(self, request: ActionRequest, counted: dict[str, int]) -> None:
-        """Show what a dry run came to; go on if anything would be published."""
+        """Show the result of a dry run; continue if anything would be published."""
         said = ", ".join(f"{n:,} {self._options(what)}" for what, n in counted.items())
         text = f"{request.words}: {said or self._options('nothing to replay')}"
         if number := counted.get(WOULD_PUBLISH, 0):
@@ -181,12 +181,10 @@ class ActionDialogs:
         self._app.notify(f"{request.words}{more}", timeout=2, markup=False)
         threading.Thread(target=work, name="action", daemon=True).start()
 
-    def _find_out(
-        self, what: str, find: Callable[[], Found], then: Callable[[Found], None]
-    ) -> None:
-        """Find something out in a thread, then go on with it, unless a dialog came up meanwhile."""
+    def _look_up(self, what: str, find: Callable[[], Found], then: Callable[[Found], None]) -> None:
+        """Look something up in a thread, then continue with it, unless a dialog is open by then."""
 
-        def go_on(found: Found) -> None:
+        def proceed(found: Found) -> None:
             if len(self._app.screen_stack) > 1:  # what is typed there must not answer ours
                 text = f"{what}: {self._options('something else is open; A again')}"
                 self._app.notify(text, severity="warning", markup=False)
@@ -204,7 +202,7 @@ class ActionDialogs:
                 reason = operations.text_of(e)
                 following: Callable[[], None] = lambda: fail(reason)  # noqa: E731  (one of two continuations; a def for each would hide that)
             else:
-                following = lambda: go_on(found)  # noqa: E731  (one of two continuations; a def for each would hide that)
+                following = lambda: proceed(found)  # noqa: E731  (one of two continuations; a def for each would hide that)
             if not self._ended.is_set():
                 self._app.post_message(LookupEnded(following))
 

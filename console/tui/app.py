@@ -39,7 +39,7 @@ class ConsoleApp(SnapshotApp):
     Args:
         feed: where snapshots come from; started by the caller.
         operator: does the actions.
-        toggle: turns recording on and off.
+        toggle: starts and stops recording.
         options: language and glyphs.
         colours: name of the theme.
         folder: where exports go; None: nothing that writes is offered, as in a browser.
@@ -76,7 +76,7 @@ class ConsoleApp(SnapshotApp):
         self.set_keymap(keys.keymap())
 
     def on_unmount(self) -> None:
-        """Let actions that wait go."""
+        """Stop waiting for the effects of actions."""
         self._dialogs.end()
 
     # ---- keys ----
@@ -98,7 +98,7 @@ class ConsoleApp(SnapshotApp):
         self.push_screen(screens.Help(self._options))
 
     def action_freeze(self) -> None:
-        """Freeze the view, or let it go on with what was read meanwhile."""
+        """Freeze the view, or continue with what was read meanwhile."""
         if self._frozen_at is None:
             self._frozen_at, self._frozen_now = time.monotonic(), self._snapshot.at
         else:
@@ -132,7 +132,7 @@ class ConsoleApp(SnapshotApp):
         return max(found, key=lambda p: p.size.area, default=None)
 
     def action_reset_view(self) -> None:
-        """Begin the charts anew."""
+        """Clear the charts."""
         self._history.clear()
         self.redraw()
 

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from console.rules import Phase, ShopHealth
-from console.snapshot.model import Lag
-from console.snapshot.reading import ReadingState
+from console.snapshot.severity import Severity
 from console.translations import Lang, Text, label, render
 
-OK: Final = "$success"
-WARN: Final = "$warning"
-BAD: Final = "bold $error"
-DIM: Final = "$dim"
+OK: Final = Severity.OK.style
+WARN: Final = Severity.WARNING.style
+BAD: Final = Severity.ERROR.style
+DIM: Final = Severity.UNKNOWN.style
+ACCENT: Final = Severity.ACTIVE.style
 BOLD: Final = "bold"
-ACCENT: Final = "$accent"
 BAR: Final = "$primary"
 
 
@@ -25,10 +23,6 @@ BAR: Final = "$primary"
 class Glyphs:
     """Characters; each is one cell wide, and none has an emoji form."""
 
-    ok: str
-    warn: str
-    bad: str
-    unknown: str
     full: str
     empty: str
     rule: str
@@ -40,8 +34,8 @@ class Glyphs:
     falling: str
 
 
-FINE: Final = Glyphs("●", "▲", "■", "○", "█", "·", "─", "—", "…", " ▁▂▃▄▅▆▇█", "▲", "▼")
-ASCII: Final = Glyphs("*", "!", "X", "?", "#", ".", "-", "-", ".", " .:-=+*#@", "^", "v")
+FINE: Final = Glyphs("█", "·", "─", "—", "…", " ▁▂▃▄▅▆▇█", "▲", "▼")
+ASCII: Final = Glyphs("#", ".", "-", "-", ".", " .:-=+*#@", "^", "v")
 
 
 @dataclass(frozen=True)
@@ -56,6 +50,10 @@ class DisplayOptions:
         """The characters to draw with."""
         return ASCII if self.ascii else FINE
 
+    def mark(self, severity: Severity) -> str:
+        """Return the mark of a severity."""
+        return severity.ascii_mark if self.ascii else severity.mark
+
     def __call__(self, word: str) -> str:
         """Return a label in the chosen language."""
         return label(word, self.lang)
@@ -63,36 +61,6 @@ class DisplayOptions:
     def render(self, text: Text) -> str:
         """Return a message in the chosen language; text from outside as it is."""
         return render(text, self.lang)
-
-
-def style_of_state(state: ReadingState) -> str:
-    """Return the style of a reading's state."""
-    return {ReadingState.OK: OK, ReadingState.STALE: WARN, ReadingState.DOWN: BAD}.get(state, DIM)
-
-
-def style_of_lag(lag: Lag) -> str:
-    """Return the style of a verdict."""
-    return {Lag.OK: OK, Lag.WARN: WARN, Lag.UNKNOWN: DIM}.get(lag, BAD)
-
-
-def style_of_health(health: ShopHealth) -> str:
-    """Return the style of the whole."""
-    return {ShopHealth.OK: OK, ShopHealth.DEGRADED: WARN, ShopHealth.UNREACHABLE: BAD}.get(
-        health, DIM
-    )
-
-
-def style_of_phase(phase: Phase) -> str:
-    """Return the style of the cache's countdown."""
-    styles = {Phase.WAITING: OK, Phase.REFRESHING: ACCENT, Phase.OVERDUE: WARN, Phase.FAILED: BAD}
-    return styles.get(phase, DIM)
-
-
-def mark(style: str, glyphs: Glyphs) -> str:
-    """Return the glyph that says the same as a style, for those who see no colours."""
-    return {OK: glyphs.ok, ACCENT: glyphs.ok, WARN: glyphs.warn, BAD: glyphs.bad}.get(
-        style, glyphs.unknown
-    )
 
 
 def bar(share: float, cells: int, glyphs: Glyphs) -> str:

@@ -35,11 +35,16 @@ def fit(text: str, cells: int, *, right: bool = False, more: str = "…") -> str
     ('장터  |', '장터 …|', '  7')
     >>> fit("장터", 3) + "|"
     '장…|'
+    >>> fit("장터 콘솔", 4) + "|"
+    '장… |'
     """
     text = composed(text)
     if cell_len(text) > cells:
         room = cells - cell_len(more)
-        text = set_cell_size(text, room) + more if room >= 0 else ""
+        cut = set_cell_size(text, room)
+        if not text.startswith(cut):  # padded, as half of a wide character does not fit
+            cut = cut[:-1]
+        text = cut + more if room >= 0 else ""
     padding = " " * (cells - cell_len(text))
     return padding + text if right else text + padding
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from console import rules
+from console import translations as msg
 from console.snapshot.model import Event, Process, Processes
 from console.snapshot.reading import ReadingState
+from console.snapshot.severity import Severity
 from console.snapshot.tables import DeadLetterRow, GradeCount, GradeRunRow
 from console.text import duration, number, percent, size
 from console.tui import appearance
@@ -102,13 +104,12 @@ def spenders(view: PanelView) -> Drawn:
     lines = trouble(reading, view)
     if found is None:
         return content(lines)
+    takings = msg.TAKINGS(orders=number(found.orders), spend=f"{found.spend:,}")
+    show = view.options.render
     lines.append(
         [
-            (f"{found.minutes} {view('min')}: ", appearance.DIM),
-            (
-                f"{number(found.orders)} {view('orders')}, {found.spend:,} {view('KRW')}",
-                appearance.BOLD,
-            ),
+            (f"{show(msg.MINUTES(count=found.minutes))}: ", appearance.DIM),
+            (show(takings), appearance.BOLD),
         ]
     )
     rows: list[list[Part]] = [
@@ -116,7 +117,9 @@ def spenders(view: PanelView) -> Drawn:
         for s in found.spenders
     ]
     header = [view("customers"), "", view("orders"), view("KRW"), ""]
-    return content((lines + listed(reading, header, rows, view, left=2))[: max(3, view.height)])
+    return content(
+        (lines + listed(reading, header, rows, view, left=range(2)))[: max(3, view.height)]
+    )
 
 
 def upgrades(view: PanelView) -> Drawn:
@@ -139,20 +142,20 @@ def upgrades(view: PanelView) -> Drawn:
         for u in (found.upgrades if found else ())
     ]
     header = [view("at"), view("customers"), "", "", view("KRW"), ""]
-    return content(listed(reading, header, rows, view, left=4)[: max(2, view.height)])
+    return content(listed(reading, header, rows, view, left=range(4))[: max(2, view.height)])
 
 
-def process_style(p: Process, view: PanelView) -> str:
-    """Return the style of a process's state."""
+def process_severity(p: Process, view: PanelView) -> Severity:
+    """Return how serious the state of a process is."""
     if p.state in ("backoff", "gone", "silent"):
-        return appearance.BAD
+        return Severity.ERROR
     if p.beats and p.supervised and rules.silent(p.beat_at, view.now):
-        return appearance.WARN
+        return Severity.WARNING
     if p.paused or p.state in ("stopped", "stopping", "restarting"):
-        return appearance.WARN
+        return Severity.WARNING
     if p.state in ("running", "grading") or (p.state == "waiting" and not waiting_for(p)):
-        return appearance.OK
-    return appearance.WARN
+        return Severity.OK
+    return Severity.WARNING
 
 
 def waiting_for(p: Process) -> str:
@@ -173,10 +176,8 @@ def processes(view: PanelView) -> Drawn:
         used = 0
         rows: list[Line] = []
         for p in found.processes:
-            style = process_style(p, view)
-            text = f"{appearance.mark(style, glyphs)} {p.name} {rate(p.rate, view)}".removesuffix(
-                f" {glyphs.dash}"
-            )
+            done = f"{p.name} {rate(p.rate, view)}".removesuffix(f" {glyphs.dash}")
+            text, style = view.marked(process_severity(p, view), done)
             text += f" {view('paused')}" if p.paused else ""
             if used + width(text) + 2 > view.width:
                 rows.append(parts)
@@ -184,7 +185,7 @@ def processes(view: PanelView) -> Drawn:
             parts = [*parts, (text, style), "  "]
             used += width(text) + 2
         return content([*lines, *rows, parts][: view.height])
-    drawn = table(*_process_table(found.processes, view, brief=True), view)
+    drawn = table(*_process_table(found.processes, view, brief=True), view, left=range(2))
     return content((lines + _scenarios(found, view) + drawn)[: view.height])
 
 
@@ -203,7 +204,7 @@ def every_process(view: PanelView) -> Drawn:
     lines = trouble(reading, view)
     if found is None:
         return content(lines)
-    drawn = table(*_process_table(found.processes, view, brief=False), view)
+    drawn = table(*_process_table(found.processes, view, brief=False), view, left=range(2))
     return content(lines + _scenarios(found, view) + drawn)
 
 
@@ -213,14 +214,13 @@ def _process_table(
     rows: list[list[Part]] = []
     dash = view.options.glyphs.dash
     for p in found:
-        style = process_style(p, view)
         word = view("paused") if p.paused else view(p.state)
         factor = f" x{p.factor:g}" if p.factor != 1.0 else ""
         beat = (view.now - p.beat_at).total_seconds() if p.beat_at else None
         up = (view.now - p.up_since).total_seconds() if p.up_since else None
         row: list[Part] = [
             p.name,
-            (f"{appearance.mark(style, view.options.glyphs)} {word}{factor}", style),
+            view.marked(process_severity(p, view), word + factor),
             rate(p.rate, view),
             duration(None if beat is None else max(0.0, beat), dash),
             str(p.restarts),
@@ -318,7 +318,7 @@ def dead_letter_counts(view: PanelView) -> Drawn:
         for c in found.counts
     ]
     header = [*map(view, ("topic", "reason", "open", "total", "newest"))]
-    lines += table(header, rows, view, left=2)
+    lines += table(header, rows, view, left=range(2))
     if len(lines) > _MOST_COUNTS:
         cut = len(lines) - _MOST_COUNTS + 1
         lines = [*lines[:-cut], [(f"+{cut}: jangteo dlq counts", appearance.DIM)]]

@@ -15,7 +15,8 @@ from console.tui.panel import Panel
 from console.tui.view import Drawn, PanelView, content
 from shop.clock import KST
 
-_COLUMNS = (("time", 14), ("topic", 9), ("where", 14), ("reason", 16), ("detail", 60))
+_COLUMNS = (("time", 14), ("topic", 9), ("where", 14), ("reason", 16), ("detail", 54))
+"""Names and cells; with the scroll bar they fit 120."""
 
 
 class DeadLetterBrowser(Vertical):
@@ -92,5 +93,5 @@ def _row(letter: DeadLetterRow, options: DisplayOptions) -> list[str]:
         letter.topic,
         f"{letter.partition}:{letter.offset}",
         letter.reason + (f" ({options('replayed')})" if letter.replayed_at else ""),
-        fit(letter.detail, 60).rstrip(),
+        fit(letter.detail, dict(_COLUMNS)["detail"]).rstrip(),
     ]

@@ -1,4 +1,4 @@
-"""The part of the application that shows: takes snapshots from a feed and draws what is seen.
+"""The part of the application that draws: takes snapshots from a feed and draws what is seen.
 
 Nothing here waits for a server: snapshots come ready from the feed.
 """
@@ -44,12 +44,12 @@ class SnapshotReady(Message):
 
 
 class SnapshotApp(App[int]):
-    """Shows a feed; what keys do is the subclass's.
+    """Draws a feed; the subclass handles the keys.
 
     Args:
         feed: where snapshots come from; started by the caller.
         operator: does the actions.
-        toggle: turns recording on and off.
+        toggle: starts and stops recording.
         options: language and glyphs.
         colours: name of the theme.
         shown: called once the first picture is there.
@@ -113,7 +113,7 @@ class SnapshotApp(App[int]):
         return {"dim": theme.DIM_OF_OTHERS}
 
     def refresh_css(self, animate: bool = True) -> None:
-        """Work styles out anew, if a colour has changed: when Textual starts, none has."""
+        """Recompute the styles if a colour has changed: when Textual starts, none has."""
         if (variables := self.get_css_variables()) != self._variables:
             self._variables = variables
             super().refresh_css(animate=animate)

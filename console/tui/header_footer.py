@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from console import rules
 from console import translations as msg
 from console.snapshot.model import SERVERS
+from console.text import number
 from console.tui import appearance
 from console.tui.cells import width
 from console.tui.view import Drawn, PanelView, Part, cell, content, state
@@ -35,12 +36,11 @@ class ConsoleStatus:
 def header(view: PanelView, status: ConsoleStatus) -> Drawn:
     """Draw the two lines at the top: how all of it is, and each server."""
     health, reasons = rules.health(view.snapshot)
-    style = appearance.style_of_health(health)
     word = "all ok" if health is rules.ShopHealth.OK else health.value
     first: list[Part] = [
         (" JANGTEO ", "bold reverse"),
         f" {view.snapshot.at.astimezone(KST):%H:%M:%S}  ",
-        (f"{appearance.mark(style, view.options.glyphs)} {view(word)}", style),
+        view.marked(health.severity, view(word)),
         "  ",
     ]
     marks: list[Part] = []
@@ -59,7 +59,7 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
     ]
     taken = sum(width(p[0] if isinstance(p, tuple) else p) for p in [*first, *marks])
     why = cell("; ".join(map(view.options.render, reasons)), max(0, view.width - taken - 2), view)
-    first += [(why, style), "  ", *marks]
+    first += [(why, health.severity.style), "  ", *marks]
     second: list[Part] = [" "]
     for name in SERVERS:
         title = {"postgres": "PG"}.get(name, name.upper())
@@ -68,7 +68,12 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
     if letters and letters.open:
         second += [(f"DLQ {letters.open}", appearance.WARN), "  "]
     if (found := view.snapshot.postgres.value) is not None:
-        second += [(f"{found.minutes}{view('min')} {found.spend:,} {view('KRW')}", appearance.DIM)]
+        used = sum(width(p[0] if isinstance(p, tuple) else p) for p in second)
+        for spend in (f"{found.spend:,}", number(found.spend)):  # never a part of a number
+            spent = view.options.render(msg.SPENT(count=found.minutes, spend=spend))
+            if used + width(spent) <= view.width:
+                second += [(spent, appearance.DIM)]
+                break
     return content([first, second])
 
 
@@ -76,8 +81,8 @@ def tabs(view: PanelView, names: list[tuple[str, str]], active: str, keys: str) 
     """Draw the tab bar, the active one reversed, and the most used keys."""
     parts: list[Part] = []
     used = 0
-    for number, (name, title) in enumerate(names, start=1):
-        text = f"{number}{view(title)}"
+    for key, (name, title) in enumerate(names, start=1):
+        text = f"{key}{view(title)}"
         parts += [(text, "bold reverse" if name == active else ""), " "]
         used += width(text) + 1
     return content(
@@ -86,6 +91,6 @@ def tabs(view: PanelView, names: list[tuple[str, str]], active: str, keys: str) 
 
 
 def too_small(view: PanelView) -> Drawn:
-    """Say which size is needed."""
+    """Draw which size is needed."""
     needed = msg.TOO_SMALL(width=view.width, height=view.height)
     return content([[view.options.render(needed)]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from console import rules
 from console.rules import Phase
 from console.snapshot.model import Kafka, Lag, Partition, Redis, Topic
+from console.snapshot.severity import Severity
 from console.text import duration, number, percent, size
 from console.tui import appearance
 from console.tui.cells import width
@@ -32,8 +33,7 @@ def flow(view: PanelView) -> Drawn:
     worst = rules.worst(t.verdict for t in topics)
     published = rules.total(t.published for t in topics)
     taken = rules.total(t.taken for t in topics)
-    style = appearance.style_of_lag(worst)
-    word = f"{appearance.mark(style, view.options.glyphs)} {view(worst.value)}"
+    word, style = view.marked(worst.severity, view(worst.value))
     if view.height <= 1:
         cells = max(4, (view.width - 52) // 2)
         return content(
@@ -103,14 +103,13 @@ def partitions(view: PanelView) -> Drawn:
     rows = [_row(t, p, view) for t, p in found]
     header = [*map(view, ("partition", "lag", "in", "out", "drain")), ""]
     drawn = table(header, rows[: view.height], view)
-    if view.height < 6:  # no room to say what the columns are
+    if view.height < 6:  # no room for a header
         drawn = drawn[1:]
     return content((lines + list(drawn))[: view.height])
 
 
 def _row(topic: Topic, p: Partition, view: PanelView) -> list[Part]:
-    style = appearance.style_of_lag(p.verdict)
-    word = f"{appearance.mark(style, view.options.glyphs)} {view(p.verdict.value)}"
+    word, style = view.marked(p.verdict.severity, view(p.verdict.value))
     if p.lost:
         word += f" {number(p.lost)}"
     return [
@@ -129,7 +128,6 @@ def groups(view: PanelView) -> Drawn:
     lines = trouble(kafka, view)
     rows: list[list[Part]] = []
     for t in kafka.value.topics if kafka.value else ():
-        style = appearance.style_of_lag(t.verdict)
         members = view("unknown") if t.members is None else str(len(t.members))
         who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ())
         word = view.options.render(t.error) if t.error else view(t.verdict.value)
@@ -141,12 +139,12 @@ def groups(view: PanelView) -> Drawn:
                 rate(t.taken, view),
                 duration(t.drain_s, view.options.glyphs.dash),
                 members,
-                (f"{appearance.mark(style, view.options.glyphs)} {word}", style),
+                view.marked(t.verdict.severity, word),
                 (who, appearance.DIM),
             ]
         )
     header = [*map(view, ("group", "lag", "in", "out", "drain", "members")), "", ""]
-    lines += table(header, rows, view)
+    lines += table(header, rows, view, left=(0, 6))
     return content([*lines, _brokers(kafka.value, view)] if kafka.value else lines)
 
 
@@ -155,13 +153,12 @@ def _brokers(found: Kafka, view: PanelView) -> Line:
     who = f" ({view('away')} {rules.ids(found.away)})" if found.away else ""
     line: list[Part] = []
     for name, wrong, text, bad in (
-        ("brokers", len(found.away), rules.brokers(found) + who, appearance.WARN),
-        ("out of sync", found.out_of_sync, count(found.out_of_sync, view), appearance.WARN),
-        ("below min ISR", found.below_min, count(found.below_min, view), appearance.BAD),
+        ("brokers", len(found.away), rules.brokers(found) + who, Severity.WARNING),
+        ("out of sync", found.out_of_sync, count(found.out_of_sync, view), Severity.WARNING),
+        ("below min ISR", found.below_min, count(found.below_min, view), Severity.ERROR),
     ):
-        style = appearance.DIM if wrong is None else bad if wrong else appearance.OK
-        mark = appearance.mark(style, view.options.glyphs)
-        line += [(f"{view(name)} ", appearance.DIM), (f"{mark} {text}", style), "  "]
+        severity = Severity.UNKNOWN if wrong is None else bad if wrong else Severity.OK
+        line += [(f"{view(name)} ", appearance.DIM), view.marked(severity, text), "  "]
     return line[:-1]
 
 
@@ -191,18 +188,17 @@ def countdown(view: PanelView) -> Drawn:
         left = (meta.next_due_at - view.now).total_seconds()
         if phase is Phase.WAITING and left < -rules.OVERDUE_AFTER_S:
             phase = Phase.OVERDUE
-    style = appearance.style_of_phase(phase)
-    glyph = appearance.mark(style, view.options.glyphs)
+    word = view.marked(phase.severity, view(phase.value))
+    style = phase.severity.style
     head = f"{view('Cache').upper()} " if view.height <= 1 else ""
     if meta is None or phase is Phase.UNKNOWN or left is None:
-        lines = trouble(reading, view) or [[(f"{glyph} {view(phase.value)}", style)]]
+        lines = trouble(reading, view) or [[word]]
         first: Line = [(head, appearance.DIM), *lines[0]]
         return content([first, *lines[1:]][: view.height])
     times = {
         Phase.WAITING: f"{max(0.0, left):.1f} s",
         Phase.OVERDUE: f"+{max(0.0, -left):.1f} s",
     }.get(phase, "")
-    word = (f"{glyph} {view(phase.value)}", style)
     said: list[Part] = [(f" {times} ", f"{style} reverse"), " ", word] if times else [word]
     text = "".join(p if isinstance(p, str) else p[0] for p in said)
     tail = f"#{meta.version}  {meta.duration:.2f} s  {view('replaced')} {meta.replaced}"
@@ -259,15 +255,19 @@ def redis(view: PanelView) -> Drawn:
     lines = trouble(reading, view)
     rows = _redis_rows(found, view)
     label = max(width(r[0]) for r in rows)
+    longest = max(width(value) for _, value, series in rows if series)
+    room = view.width - label - 2 - longest - 2
     for name, value, series in rows:
         line: list[Part] = [
             (cell(name, label, view), appearance.DIM),
             "  ",
             (value, appearance.BOLD),
         ]
-        room = view.width - label - 2 - width(value) - 2
         if series and room >= 8:
-            line += ["  ", (_spark(view, series, min(40, room), 1)[0], appearance.BAR)]
+            line += [
+                " " * (longest - width(value) + 2),
+                (_spark(view, series, min(40, room), 1)[0], appearance.BAR),
+            ]
         lines.append(line)
     return content(lines[: view.height])
 

@@ -24,7 +24,7 @@ def osc52(text: str, *, tmux: bool) -> str:
 
     Args:
         text: at most what terminals take: 74,994 bytes before encoding (xterm's limit).
-        tmux: whether tmux stands between, which passes it on only in an envelope.
+        tmux: whether the terminal is tmux, which passes it on only in an envelope.
 
     >>> osc52("a", tmux=False)
     '\x1b]52;c;YQ==\x07'
@@ -50,9 +50,9 @@ def export(folder: Path, picture: str, snapshot: Snapshot) -> Path:
 
 
 def defect(report: Path | None) -> ExitCode:
-    """Say that this program has a defect, and where the report is; return the exit code."""
+    """Print that this program has a defect, and where the report is; return the exit code."""
     where = f"; report: {report}" if report else ""
-    say(f"jangteo console: a defect of this program{where}", to=sys.stderr)
+    say(f"jangteo console: a defect in this program{where}", to=sys.stderr)
     return ExitCode.CRASH
 
 

@@ -1,4 +1,4 @@
-"""What comes up over the panels: help, the list of actions, a question. Reading goes on behind."""
+"""Dialogs over the panels: help, the list of actions, a question. Reading continues."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Ask(ModalScreen[str | None]):
             yield Static("", id="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take the answer, or say that it is another one that is needed."""
+        """Take the answer, or show which answer is needed."""
         event.stop()
         answer = event.value.strip()
         if self._wanted is not None and answer != self._wanted:
@@ -116,7 +116,7 @@ class Ask(ModalScreen[str | None]):
 
 
 def offers(snapshot: Snapshot) -> list[tuple[str, list[str]]]:
-    """Return the actions that make sense now: as one types them, and the words.
+    """Return the actions that make sense now: as typed, and the words.
 
     A last word that is a parameter's name is still to be asked for.
     """

@@ -34,7 +34,7 @@ HANGUP: Final = 129
 
 
 def run(feed: Feed, args: argparse.Namespace, settings: Settings, toggle: RecordingToggle) -> int:
-    """Show the feed until the user leaves or a signal ends it."""
+    """Show the feed until the user quits or a signal ends it."""
     refuse: Text = msg.READ_ONLY() if args.read_only else ""
     if isinstance(feed, Player):
         refuse = msg.A_RECORDING()
@@ -96,7 +96,7 @@ def _no_terminal() -> bool:
 
 
 def _pipe_is_closed() -> bool:
-    """Tell whether whoever wrote to our standard input is gone; takes nothing from it."""
+    """Return whether the writer of our standard input is gone; takes nothing from it."""
     watched = select.poll()
-    watched.register(0, 0)  # hang-up is told without being asked for
+    watched.register(0, 0)  # a hang-up is reported without being asked for
     return any(what & (select.POLLHUP | select.POLLERR) for _, what in watched.poll(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -13,6 +13,7 @@ from textual.content import Content
 from console.series import SnapshotSeries
 from console.snapshot.model import Snapshot
 from console.snapshot.reading import Rate, Reading, ReadingState
+from console.snapshot.severity import Severity
 from console.text import duration, number
 from console.tui import appearance
 from console.tui.appearance import DisplayOptions
@@ -42,6 +43,10 @@ class PanelView:
         """Return the same view for another room."""
         return replace(self, width=width, height=height)
 
+    def marked(self, severity: Severity, text: str) -> tuple[str, str]:
+        """Return a text with its mark, in the style of its severity."""
+        return f"{self.options.mark(severity)} {text}", severity.style
+
     def __call__(self, word: str) -> str:
         """Return a word in the chosen language."""
         return self.options(word)
@@ -69,10 +74,8 @@ def cell(text: str, cells: int, view: PanelView, *, right: bool = False) -> str:
 
 def state(reading: Reading[Any], view: PanelView) -> Line:
     """Return a reading's state with its age, as mark, word and time."""
-    style = appearance.style_of_state(reading.state)
-    glyph = appearance.mark(style, view.options.glyphs)
     age = reading.age(view.now)
-    words = f"{glyph} {view(reading.state.value)}"
+    words, style = view.marked(reading.state.severity, view(reading.state.value))
     if reading.state is ReadingState.OK:
         return [(words, style), (f" {duration(age)}", appearance.DIM)]
     if reading.state is ReadingState.LOADING:
@@ -87,8 +90,7 @@ def trouble(reading: Reading[Any], view: PanelView) -> list[Line]:
         return []
     if reading.state is ReadingState.LOADING:
         return [[(f"{view('connecting')}{view.options.glyphs.more}", appearance.DIM)]]
-    style = appearance.style_of_state(reading.state)
-    words = f"{appearance.mark(style, view.options.glyphs)} {view(reading.state.value)}"
+    words, style = view.marked(reading.state.severity, view(reading.state.value))
     if reading.failing_since:
         words += f" {reading.failing_since.astimezone(KST):%H:%M:%S}~"
     words += f" {view('try')} {reading.attempts}"
@@ -120,7 +122,7 @@ def listed(
     rows: Sequence[Sequence[Part]],
     view: PanelView,
     *,
-    left: int = 1,
+    left: Collection[int] = (0,),
 ) -> list[Line]:
     """Lay rows out as `table` does; where there are none, say why."""
     lines = table(header, rows, view, left=left)
@@ -130,7 +132,11 @@ def listed(
 
 
 def table(
-    header: Sequence[str], rows: Sequence[Sequence[Part]], view: PanelView, *, left: int = 1
+    header: Sequence[str],
+    rows: Sequence[Sequence[Part]],
+    view: PanelView,
+    *,
+    left: Collection[int] = (0,),
 ) -> list[Line]:
     """Lay rows out in columns that fit the width; the last column is cut.
 
@@ -138,7 +144,7 @@ def table(
         header: one word per column.
         rows: text, or text with a style.
         view: for the width.
-        left: how many of the first columns are flush left; the last one always is.
+        left: the columns that are flush left; the last one always is.
     """
     texts = [[p[0] if isinstance(p, tuple) else p for p in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(header, *texts, strict=True)]
@@ -150,7 +156,7 @@ def table(
         line: list[Part] = []
         for i, part in enumerate(row):
             text, style = part if isinstance(part, tuple) else (part, "")
-            padded = cell(text, widths[i], view, right=left <= i < last)
+            padded = cell(text, widths[i], view, right=i not in left and i < last)
             line += [(padded, style), "  "] if i < last else [(padded, style)]
         lines.append(line)
     return lines

@@ -18,9 +18,10 @@ from console.rules import Phase, ShopHealth
 from console.series import SnapshotSeries
 from console.snapshot.model import Lag
 from console.snapshot.reading import ReadingState
-from console.tui import appearance, kafka_and_cache, theme
+from console.snapshot.severity import Severity
+from console.tui import kafka_and_cache, theme
 from console.tui.app import ConsoleApp
-from console.tui.appearance import ASCII, FINE, DisplayOptions, Glyphs
+from console.tui.appearance import DisplayOptions
 from console.tui.view import PanelView, state
 from shop.settings import load
 from tests.console import console_samples as samples
@@ -172,13 +173,11 @@ async def test_whatever_is_drawn_is_readable(name: str, tmp_path: Path) -> None:
     assert not weak, weak
 
 
-@pytest.mark.parametrize("glyphs", [FINE, ASCII], ids=["fine", "ascii"])
-def test_every_style_of_a_state_has_a_mark_of_its_own(glyphs: Glyphs) -> None:
-    marks = [
-        appearance.mark(style, glyphs)
-        for style in (appearance.OK, appearance.WARN, appearance.BAD, appearance.DIM)
-    ]
-    assert len(set(marks)) == 4
+@pytest.mark.parametrize("ascii_only", [False, True], ids=["fine", "ascii"])
+def test_every_severity_has_a_mark_of_its_own(ascii_only: bool) -> None:
+    severities = (Severity.OK, Severity.WARNING, Severity.ERROR, Severity.UNKNOWN)
+    assert len({DisplayOptions(ascii=ascii_only).mark(s) for s in severities}) == 4
+    assert len({s.style for s in Severity}) == len(Severity)
 
 
 @pytest.mark.parametrize("lang", ["en", "ko"])
@@ -198,16 +197,15 @@ def test_the_panels_write_mark_and_word() -> None:
         plain = "".join(
             p if isinstance(p, str) else p[0] for p in state(reading, a_view(DisplayOptions()))
         )
-        mark = appearance.mark(appearance.style_of_state(each), FINE)
+        mark = each.severity.mark
         assert f"{mark} {each.value}" in plain
     shown = [line.plain for line in kafka_and_cache.partitions(a_view(DisplayOptions()))]
     for topic in samples.kafka().topics:
         for p in topic.partitions:
-            said = f"{appearance.mark(appearance.style_of_lag(p.verdict), FINE)} {p.verdict.value}"
+            said = f"{p.verdict.severity.mark} {p.verdict.value}"
             assert any(said in line for line in shown)
     assert any(
-        f"{FINE.ok} waiting" in line.plain
-        for line in kafka_and_cache.countdown(a_view(DisplayOptions()))
+        "● waiting" in line.plain for line in kafka_and_cache.countdown(a_view(DisplayOptions()))
     )
 
 

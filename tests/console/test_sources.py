@@ -394,7 +394,10 @@ def test_a_recording_plays_in_its_own_time(tmp_path: Path) -> None:
 
 def test_recordings_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database at all, only text " * 100)
-    for path, said in ((tmp_path / "text", "is no recording"), (tmp_path / "none", "no recording")):
+    for path, said in (
+        (tmp_path / "text", "is not a recording"),
+        (tmp_path / "none", "no recording"),
+    ):
         with pytest.raises(UsageError, match=said):
             Recording(path)
     toggle = RecordingToggle(tmp_path)

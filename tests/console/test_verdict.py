@@ -292,7 +292,7 @@ def test_json_for_programs_is_english_text_and_a_recording_keeps_the_message() -
     found = json.loads(encode_in_english(with_event(message)))
     assert found["events"][0]["text"] == "lag 3: warn"
     assert found["redis"]["error"] == "no answer for 2 s"
-    assert render(message, "ko") == "지연 3건: 주의"
+    assert render(message, "ko") == "랙 3건: 주의"
 
 
 def test_an_event_of_an_older_recording_is_shown_as_it_is() -> None:
