@@ -60,11 +60,11 @@ def test_three_members_share_the_group_and_kafka_shows_no_lag(
 def test_one_broker_up_detached_and_down(tmp_path: Path, cluster: Cluster) -> None:
     data_dir = tmp_path / "가게 둘"
 
-    cluster = (sys.executable, "-m", "jangteo.stack.kafka.cluster")
+    program = (sys.executable, "-m", "jangteo.stack.kafka.cluster")
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*cluster, *words, "--data-dir", str(data_dir)],
+            [*program, *words, "--data-dir", str(data_dir)],
             cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
