@@ -29,7 +29,7 @@ def test_every_command_has_a_test_or_a_reason(page: Path) -> None:
 
 @pytest.mark.parametrize(("runner", "test"), RUNNERS.items())
 def test_who_runs_a_block_is_there_and_asks_for_its_lines(runner: str, test: str) -> None:
-    """The test named runs what `guide_commands.lines` gives it for this name, and no page goes without."""
+    """The named test runs the blocks of this name (`guide_commands.lines`)."""
     path, name = test.split("::")
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     (function,) = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)

@@ -23,9 +23,10 @@ from shop import process_status
 from shop.settings import stack_file
 from tests.console.terminal import Terminal
 from tests.support.outside_servers import outside
+from tests.support.waiting import wait_until
 
 
-class Shop:
+class LiveShop:
     """A `jangteo up` of its own."""
 
     def __init__(self, directory: Path) -> None:
@@ -50,12 +51,12 @@ class Shop:
             )
 
     def wait_for(self, condition: Callable[[], Any], timeout: float = 90) -> Any:
-        deadline = time.monotonic() + timeout
-        while not (found := condition()):
-            assert time.monotonic() < deadline, self.out.read_text()[-3000:]
-            assert self.process.poll() is None, self.out.read_text()[-3000:]
-            time.sleep(0.05)
-        return found
+        def seen() -> Any:
+            if not (found := condition()):
+                assert self.process.poll() is None, self.out.read_text()[-3000:]
+            return found
+
+        return wait_until(seen, lambda: self.out.read_text()[-3000:], timeout)
 
     def pid(self, name: str) -> int:
         found = {s.name: s.pid for s in process_status.read_snapshot(self.data_dir)}
@@ -82,8 +83,8 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    made = Shop(tmp_path_factory.mktemp("live"))
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveShop]:
+    made = LiveShop(tmp_path_factory.mktemp("live"))
     try:
         made.wait_for(lambda: "the shop is open" in made.out.read_text())
         yield made
@@ -92,7 +93,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 @pytest.mark.slow
-def test_three_sizes_over_a_running_shop(shop: Shop) -> None:
+def test_three_sizes_over_a_running_shop(shop: LiveShop) -> None:
     assert stack_file.read_stack(shop.data_dir)
     for size, last in (((80, 24), "Processes"), ((120, 40), "memory"), ((200, 60), "Refreshes")):
         t = Terminal(env={**shop.env, "TERM": "xterm-256color"}, size=size)
@@ -110,7 +111,7 @@ def test_three_sizes_over_a_running_shop(shop: Shop) -> None:
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_servers_are_killed_under_it_and_come_back(shop: Shop) -> None:
+def test_servers_are_killed_under_it_and_come_back(shop: LiveShop) -> None:
     t = Terminal(env={**shop.env, "TERM": "xterm-256color"}, size=(160, 48))
     try:
         t.wait_for("BRONZE")
@@ -135,7 +136,7 @@ def test_servers_are_killed_under_it_and_come_back(shop: Shop) -> None:
 
 
 @pytest.mark.slow
-def test_actions_take_effect(shop: Shop) -> None:
+def test_actions_take_effect(shop: LiveShop) -> None:
     before = shop.pid("orders")
     done = shop.run("do", "process.restart", "orders", "--yes", "--wait", "--json")
     result = json.loads(done.stdout)
@@ -161,7 +162,7 @@ def shown_colours(png: bytes) -> set[tuple[int, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.browser
-async def test_a_browser_shows_it(shop: Shop, tmp_path: Path) -> None:
+async def test_a_browser_shows_it(shop: LiveShop, tmp_path: Path) -> None:
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if not program:
         pytest.skip("no chromium on the PATH")

@@ -18,6 +18,7 @@ from console.sources import CurrentSettings
 from shop.clock import utc_now
 from shop.settings import load
 from tests.console import console_samples as samples
+from tests.support.waiting import wait_until
 
 SETTINGS = load({}, use_stack=False)
 
@@ -61,13 +62,6 @@ def poller(*sources: Fake, events: NoEvents | None = None) -> Poller:
     return made
 
 
-def wait_for(condition: Callable[[], Any], timeout: float = 20) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries soon."""
@@ -82,15 +76,18 @@ def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:
     p._slots["kafka"].patience = 0.1
     p.start()
     try:
-        wait_for(lambda: p.latest().redis.state is ReadingState.OK and good.reads > 3)
-        wait_for(lambda: p.latest().kafka.state is ReadingState.DOWN)
+        wait_until(
+            lambda: p.latest().redis.state is ReadingState.OK and good.reads > 3,
+            "the source answers",
+        )
+        wait_until(lambda: p.latest().kafka.state is ReadingState.DOWN, "the source is down")
         assert "no answer for" in str(p.latest().kafka.error)
         began = time.monotonic()
         p.latest()
         p.refresh()
         assert time.monotonic() - began < 1
         release.set()
-        wait_for(lambda: p.latest().kafka.state is ReadingState.OK)
+        wait_until(lambda: p.latest().kafka.state is ReadingState.OK, "the source answers")
     finally:
         release.set()
         p.stop()
@@ -108,16 +105,16 @@ def test_a_refusing_source_keeps_its_last_value_and_comes_back() -> None:
     p = poller(Fake("redis", read))
     p.start()
     try:
-        wait_for(lambda: p.latest().redis.state is ReadingState.OK)
+        wait_until(lambda: p.latest().redis.state is ReadingState.OK, "the source answers")
         broken.set()
-        wait_for(lambda: p.latest().redis.state is ReadingState.DOWN)
+        wait_until(lambda: p.latest().redis.state is ReadingState.DOWN, "the source is down")
         down = p.latest().redis
         assert down.value == samples.redis()
         assert down.error == "redis://:********@host refused"
         assert down.failing_since is not None
         assert down.attempts >= 1
         broken.clear()
-        wait_for(lambda: p.latest().redis.state is ReadingState.OK)
+        wait_until(lambda: p.latest().redis.state is ReadingState.OK, "the source answers")
         texts = [(e.source, str(e.text)) for e in p.latest().events if e.source == "redis"]
         assert texts[0] == ("redis", "does not answer: redis://:********@host refused")
         assert texts[1][1].startswith("answers again")
@@ -135,8 +132,8 @@ def test_garbage_is_a_failed_read_and_nothing_more(garbage: Exception) -> None:
     p = poller(source)
     p.start()
     try:
-        wait_for(lambda: source.reads > 3)
-        wait_for(lambda: p.latest().postgres.state is ReadingState.DOWN)
+        wait_until(lambda: source.reads > 3, "reads")
+        wait_until(lambda: p.latest().postgres.state is ReadingState.DOWN, "the source is down")
         assert source.resets >= 3
         assert p.latest().postgres.value is None
     finally:
@@ -149,10 +146,10 @@ def test_a_new_value_is_published_at_once() -> None:
     p.interval = 60
     p.start()
     try:
-        wait_for(lambda: p.latest().sequence >= 1)
+        wait_until(lambda: p.latest().sequence >= 1, "a snapshot")
         assert p.latest().grades.state is ReadingState.LOADING
         ready.set()
-        wait_for(lambda: p.latest().grades.value == 5)
+        wait_until(lambda: p.latest().grades.value == 5, "the grades")
     finally:
         p.stop()
 
@@ -162,9 +159,9 @@ def test_refresh_reads_before_the_time() -> None:
     p = poller(source)
     p.start()
     try:
-        wait_for(lambda: source.reads == 1 and p.latest().grades.value == 1)
+        wait_until(lambda: source.reads == 1 and p.latest().grades.value == 1, "reads")
         p.refresh()
-        wait_for(lambda: source.reads == 2)
+        wait_until(lambda: source.reads == 2, "reads")
     finally:
         p.stop()
 
@@ -177,7 +174,7 @@ def test_events_are_numbered_in_order_and_kept_in_bounds() -> None:
         events.waiting = [
             Happening(utc_now(), EventKind.LOG, "info", "orders", f"line {n}") for n in range(1000)
         ]
-        wait_for(lambda: p.latest().events and p.latest().events[-1].n == 1000)
+        wait_until(lambda: p.latest().events and p.latest().events[-1].n == 1000, "all lines")
         numbers = [e.n for e in p.latest().events]
         assert numbers == list(range(701, 1001))
     finally:

@@ -7,8 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -45,14 +43,7 @@ from shop.redis import cache, control
 from shop.redis.cache import CacheMeta
 from shop.settings import Settings
 from tests.console import console_samples as samples
-
-
-def wait_for(condition: Callable[[], Any], timeout: float = 40) -> Any:
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
+from tests.support.waiting import wait_until
 
 
 def commit(settings: Settings, topic: str, offsets: dict[int, int]) -> None:
@@ -61,7 +52,7 @@ def commit(settings: Settings, topic: str, offsets: dict[int, int]) -> None:
     consumer = Consumer(config)
     places = [TopicPartition(topic, p, o) for p, o in offsets.items()]
     try:
-        wait_for(lambda: try_commit(consumer, places))
+        wait_until(lambda: try_commit(consumer, places), "the group accepts the offsets")
     finally:
         consumer.close()
 
@@ -201,12 +192,14 @@ def test_a_server_that_dies_is_said_and_comes_back(
         seen = p.wait_until_read(20)
         assert {getattr(seen, n).state for n in ("kafka", "redis", "postgres")} == {ReadingState.OK}
         servers.redis.kill()
-        down = wait_for(lambda: (s := p.latest()).redis.state is ReadingState.DOWN and s)
+        down = wait_until(
+            lambda: (s := p.latest()).redis.state is ReadingState.DOWN and s, "the source is down"
+        )
         assert down.redis.value is not None, "the last values stay"
         assert down.postgres.state is ReadingState.OK, "nobody else is held up"
         servers.redis.start()
         p.refresh()
-        wait_for(lambda: p.latest().redis.state is ReadingState.OK)
+        wait_until(lambda: p.latest().redis.state is ReadingState.OK, "the source answers")
         texts = [str(e.text) for e in p.latest().events if e.source == "redis"]
         assert any(t.startswith("does not answer") for t in texts)
         assert any(t.startswith("answers again") for t in texts)
@@ -251,8 +244,11 @@ def test_the_grader_obeys(settings: Settings, redis_client: redis.Redis, pg: Con
     thread.start()
     try:
         runs = b"SELECT count(*) FROM grade_runs"
-        wait_for(lambda: pg.execute(runs).fetchone() == (1,))
-        wait_for(lambda: any(b.fields.get("last_run") for b in cache.heartbeats(redis_client)))
+        wait_until(lambda: pg.execute(runs).fetchone() == (1,), "a run")
+        wait_until(
+            lambda: any(b.fields.get("last_run") for b in cache.heartbeats(redis_client)),
+            "the last run in the heartbeat",
+        )
         done = Operator(lambda: settings).perform(operations.parse(["grading.run"]), wait=30)
         assert done.outcome == "done", done.result
         assert pg.execute(runs).fetchone() == (2,)

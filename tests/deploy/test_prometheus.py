@@ -19,7 +19,8 @@ import yaml
 
 from shop.settings import Settings
 from tests.support.event_samples import message, order, user
-from tests.support.ingest_processes import Ingest, publish, wait_until
+from tests.support.ingest_processes import Ingest, publish
+from tests.support.waiting import wait_until
 
 GRAFANA = Path(__file__).parents[2] / "deploy/grafana"
 CONFIG = GRAFANA / "prometheus.yml"

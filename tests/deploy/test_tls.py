@@ -5,9 +5,9 @@ The embedded servers are built without TLS, so these are the system's; skipped w
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from shop.errors import UnreachableError
 from shop.redis import cache
 from shop.settings import PostgresSettings
 from tests.support.certificates import Certificates, make
+from tests.support.waiting import wait_until
 
 SYSTEM = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 PASSWORD = "only-for-this-test"
@@ -147,24 +148,21 @@ def redis_url(ours: Certificates, tmp_path_factory: pytest.TempPathFactory) -> I
         process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT)
     try:
         url = f"rediss://:{PASSWORD}@localhost:{port}/0"
-        _wait(f"{url}?ssl_ca_certs={ours.authority}", process, log)
+        wait_for_redis(f"{url}?ssl_ca_certs={ours.authority}", process, log)
         yield url
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            with cache.client(url) as client:
-                client.ping()
-                return
-        except redis.RedisError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(log.read_text(errors="replace")[-2000:]) from None
-            time.sleep(0.1)
+def wait_for_redis(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+        with contextlib.suppress(redis.RedisError), cache.client(url) as client:
+            return bool(client.ping())
+        return False
+
+    wait_until(answers, lambda: log.read_text(errors="replace")[-2000:])
 
 
 def test_redis_is_verified(redis_url: str, ours: Certificates, another: Certificates) -> None:

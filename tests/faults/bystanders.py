@@ -20,7 +20,8 @@ from shop import kafka
 from shop.redis import cache
 from shop.settings import Settings
 from tests.faults.clocks import WallClock
-from tests.support.ingest_processes import ROOT, wait_until
+from tests.support.ingest_processes import ROOT
+from tests.support.waiting import wait_until
 
 COMMANDS: Final = {
     "grader": ["grading.updater"],

@@ -36,8 +36,8 @@ from tests.faults.bystanders import Bystanders, SmallDisk, small_disk
 from tests.faults.clocks import can_be_moved
 from tests.faults.kinds import Campaign
 from tests.support.fault_stage import Stage
-from tests.support.ingest_processes import wait_until
 from tests.support.network_proxy import Proxy
+from tests.support.waiting import wait_until
 
 DISK_MB = 512
 """For the table of orders of a campaign, several times what it needs."""

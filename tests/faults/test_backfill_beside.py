@@ -14,7 +14,7 @@ from shop import postgres
 from shop.postgres import Connection
 from shop.settings import Settings
 from tests.support.fault_stage import Stage
-from tests.support.ingest_processes import wait_until
+from tests.support.waiting import wait_until
 
 SIZE = ["--days", "9", "--users", "800", "--products", "1100", "--orders-per-day", "120"]
 ROUNDS = 3

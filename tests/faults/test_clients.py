@@ -14,7 +14,7 @@ import pytest
 
 from shop import kafka
 from shop.settings import Settings
-from tests.support.ingest_processes import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 

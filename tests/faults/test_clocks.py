@@ -22,7 +22,8 @@ from shop.settings import Settings
 from tests.faults.clocks import DAY_S, WallClock
 from tests.support.event_samples import message, order
 from tests.support.fault_stage import drain_time
-from tests.support.ingest_processes import ROOT, Ingest, caught_up, publish, wait_until
+from tests.support.ingest_processes import ROOT, Ingest, caught_up, publish
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 HOUR_S = 3_600

@@ -14,8 +14,9 @@ import pytest
 from jangteo.cli import doctor_probes
 from shop.settings import Settings
 from tests.support.fault_stage import Stage, drain_time
-from tests.support.ingest_processes import Ingest, wait_until
+from tests.support.ingest_processes import Ingest
 from tests.support.network_proxy import Proxy
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.support.fault_stage import Stage, drain_time
-from tests.support.ingest_processes import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 

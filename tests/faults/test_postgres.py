@@ -18,7 +18,8 @@ from shop import settings as shop_settings
 from shop.postgres import Connection
 from shop.settings import Settings
 from tests.support.fault_stage import Stage
-from tests.support.ingest_processes import Ingest, wait_until
+from tests.support.ingest_processes import Ingest
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 

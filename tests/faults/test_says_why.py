@@ -26,7 +26,8 @@ from shop.events import GROUPS
 from shop.settings import Settings
 from tests.faults.test_liveness import health
 from tests.support.fault_stage import Stage
-from tests.support.ingest_processes import ROOT, Ingest, wait_until
+from tests.support.ingest_processes import ROOT, Ingest
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 

@@ -20,14 +20,8 @@ from shop.kafka.committed_offsets import CommittedOffsets
 from shop.postgres import Connection
 from shop.settings import Settings
 from tests.support.event_samples import Message, message, order, poison, product, user
-from tests.support.ingest_processes import (
-    ROOT,
-    Ingest,
-    caught_up,
-    publish,
-    wait_caught_up,
-    wait_until,
-)
+from tests.support.ingest_processes import ROOT, Ingest, caught_up, publish, wait_caught_up
+from tests.support.waiting import wait_until
 
 
 def busy_stream(seed: int, n: int) -> tuple[list[Message], dict[int, Order], int]:

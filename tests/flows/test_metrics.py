@@ -31,7 +31,9 @@ from shop.postgres import Connection
 from shop.retry import Outage
 from shop.settings import Settings, load
 from tests.support.event_samples import message, order
-from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up, wait_until
+from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
+from tests.support.manual_clock import ManualClock
+from tests.support.waiting import wait_until
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -139,23 +141,13 @@ def test_an_ingest_shows_true_numbers_and_what_an_outage_does(
 # -- the metrics -------------------------------------------------------------------------------
 
 
-class Time:
-    """A monotonic clock that tests move."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def time_() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def time_() -> Time:
-    return Time()
-
-
-@pytest.fixture
-def metrics(time_: Time) -> IngestMetrics:
+def metrics(time_: ManualClock) -> IngestMetrics:
     return IngestMetrics(time_)
 
 
@@ -164,7 +156,7 @@ def sample(metrics: IngestMetrics, name: str, **labels: str) -> float | None:
 
 
 def test_batches_are_counted_once_for_heartbeat_and_metrics(
-    metrics: IngestMetrics, time_: Time
+    metrics: IngestMetrics, time_: ManualClock
 ) -> None:
     outcome = BatchOutcome(5, 2, 1, 3, {RejectReason.EMPTY: 2})
     metrics.add("orders", outcome, 0.2)
@@ -180,7 +172,7 @@ def test_batches_are_counted_once_for_heartbeat_and_metrics(
     assert sample(metrics, "last_commit_age_seconds", topic="orders") == 7
 
 
-def test_an_outage_seen_by_several_is_one(metrics: IngestMetrics, time_: Time) -> None:
+def test_an_outage_seen_by_several_is_one(metrics: IngestMetrics, time_: ManualClock) -> None:
     writer, reader = (Outage("db", metrics.watch(POSTGRES), monotonic=time_) for _ in range(2))
     writer.failed(OSError())
     time_.now += 10
@@ -201,7 +193,7 @@ def test_an_outage_seen_by_several_is_one(metrics: IngestMetrics, time_: Time) -
 
 
 def test_a_worker_that_does_not_poll_is_ill_unless_it_waits_for_a_server(
-    metrics: IngestMetrics, time_: Time
+    metrics: IngestMetrics, time_: ManualClock
 ) -> None:
     state = metrics.reader("orders")
     metrics.reader("users").polled_at = time_.now + 1_000

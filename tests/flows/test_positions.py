@@ -28,7 +28,8 @@ from shop.ingest_progress import ProgressReader, TopicProgress
 from shop.postgres import Connection
 from shop.settings import Settings
 from tests.support.event_samples import Message, message, order
-from tests.support.ingest_processes import Ingest, publish, wait_until
+from tests.support.ingest_processes import Ingest, publish
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("topics")
 

@@ -32,7 +32,7 @@ from tests.support.event_samples import (
     raw_batch,
     user,
 )
-from tests.support.ingest_processes import wait_until
+from tests.support.waiting import wait_until
 
 WINDOW_S = 300
 TOPICS = ("orders", "users", "products")

@@ -15,8 +15,9 @@ from shop.clock import utc_now
 from shop.postgres import Connection
 from shop.settings import Settings
 from tests.support.event_samples import message, order, product, user
-from tests.support.ingest_processes import Ingest, publish, wait_caught_up, wait_until
+from tests.support.ingest_processes import Ingest, publish, wait_caught_up
 from tests.support.surroundings import ENVIRONMENT, polluted
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("topics")
 

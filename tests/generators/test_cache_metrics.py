@@ -17,7 +17,7 @@ from shop.postgres import Connection
 from shop.redis import cache
 from shop.redis.cache import CacheMeta
 from shop.settings import Settings
-from tests.support.generator_processes import wait_until
+from tests.support.waiting import wait_until
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 

@@ -21,7 +21,8 @@ from shop.clock import utc_now
 from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import Settings
-from tests.support.generator_processes import NOW, wait_until
+from tests.support.generator_processes import NOW
+from tests.support.waiting import wait_until
 
 Start = Callable[..., Any]
 

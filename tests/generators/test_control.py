@@ -11,7 +11,7 @@ import redis
 from generators.behaviour import arrivals
 from generators.random_streams import stream
 from shop.redis import cache, control
-from tests.support.generator_processes import wait_until
+from tests.support.waiting import wait_until
 
 Start = Callable[..., Any]
 

@@ -27,13 +27,8 @@ from shop.ids import NODES, IdGenerator, time_of
 from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import Settings
-from tests.support.generator_processes import (
-    ROOT,
-    cached_product,
-    cached_user,
-    read_topic,
-    wait_until,
-)
+from tests.support.generator_processes import ROOT, cached_product, cached_user, read_topic
+from tests.support.waiting import wait_until
 
 Start = Callable[..., Any]
 USERS = range(1, 301)

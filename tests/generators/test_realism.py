@@ -106,10 +106,7 @@ def week(seed: int) -> str:
 
 
 def test_the_same_seed_is_the_same_stream_in_any_process_with_any_threads():
-    code = (
-        "import sys; sys.path.insert(0, 'tests/generators');"
-        "from test_realism import week; print(week(7))"
-    )
+    code = "from tests.generators.test_realism import week; print(week(7))"
     seen = set()
     for threads in ("1", "2"):
         env = {**os.environ, "POLARS_MAX_THREADS": threads, "PYTHONHASHSEED": threads}

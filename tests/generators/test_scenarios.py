@@ -37,7 +37,8 @@ def stream_of(effects: ScenarioEffects) -> pl.DataFrame:
         np.arange(1, N + 1), (rng.random(N) * 2).astype(np.int64), np.full(N, 1_988, np.int64)
     )
     return order_events.orders(
-        rng.random((N, order_events.DRAWS)), np.arange(1, N + 1), who, order_events.menu(SOLD, effects),
+        rng.random((N, order_events.DRAWS)), np.arange(1, N + 1), who,
+        order_events.menu(SOLD, effects),
         at_us=np.full(N, int(NOW.timestamp() * 1e6)), year=2026,
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from shop.clock import UTC
 from shop.grading_policy import POLICY, Grade, GradePolicy
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 T0 = datetime(2026, 8, 31, 12, tzinfo=UTC)
 OLD = T0 - timedelta(days=400)
@@ -316,7 +317,7 @@ def test_changes_that_came_with_a_dump_of_another_server_are_not_counted_twice(
 
 
 def test_orders_truncated_while_a_run_writes_make_the_next_one_full(
-    pg: Connection, shop: Any, settings: Settings, eventually: Any
+    pg: Connection, shop: Any, settings: Settings
 ) -> None:
     shop.order(1, 100_000, T0 - timedelta(days=1))
     shop.order(2, 300_000, OLD)
@@ -330,7 +331,7 @@ def test_orders_truncated_while_a_run_writes_make_the_next_one_full(
     with postgres.connect(settings.postgres, "blocker") as blocker:
         blocker.execute("SELECT FROM users WHERE user_id = 1 FOR UPDATE")
         thread.start()
-        eventually(lambda: shop.graders("transactionid"))
+        wait_until(lambda: shop.graders("transactionid"), "a grader waits for the row")
         pg.execute("TRUNCATE orders")
     thread.join(30)
     pg.execute("UPDATE users SET total_spent = 0")

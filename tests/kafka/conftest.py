@@ -13,7 +13,7 @@ from shop import settings as shop_settings
 from shop.events import TOPICS
 from shop.settings import Settings
 from tests.support.fault_stage import Stage
-from tests.support.ingest_processes import wait_until
+from tests.support.waiting import wait_until
 
 # Scripts of the client matrix, each run by the Python that has its client: no tests.
 collect_ignore = ["clients"]

@@ -12,7 +12,8 @@ from shop import kafka
 from shop.events import TOPICS
 from shop.settings import Settings
 from tests.support.fault_stage import Stage
-from tests.support.ingest_processes import ROOT, wait_until
+from tests.support.ingest_processes import ROOT
+from tests.support.waiting import wait_until
 
 
 def tool(cluster: Cluster, *words: str) -> str:
@@ -59,9 +60,11 @@ def test_three_members_share_the_group_and_kafka_shows_no_lag(
 def test_one_broker_up_detached_and_down(tmp_path: Path, cluster: Cluster) -> None:
     data_dir = tmp_path / "가게 둘"
 
+    program = (sys.executable, "-m", "jangteo.stack.kafka.cluster")
+
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "jangteo.stack.kafka.cluster", *words, "--data-dir", str(data_dir)],
+            [*program, *words, "--data-dir", str(data_dir)],
             cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from shop import kafka
 from shop.errors import ExitCode
 from shop.settings import Settings
 from tests.support.fault_stage import Stage
-from tests.support.ingest_processes import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 

@@ -23,7 +23,8 @@ from shop.errors import ExitCode
 from shop.settings import Settings
 from tests.support.event_samples import message, order
 from tests.support.fault_stage import Stage
-from tests.support.ingest_processes import publish, wait_until
+from tests.support.ingest_processes import publish
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,8 @@ from shop.errors import UnreachableError
 from shop.postgres import Connection
 from tests.support.certificates import Certificates, make
 from tests.support.event_samples import message, user
-from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up, wait_until
+from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
+from tests.support.waiting import wait_until
 
 PASSWORD = "only-for-this-test"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from shop.errors import UnreachableError, UsageError
 from shop.redis import cache
 from shop.settings import Settings
 from shop.settings.redis_url import check
+from tests.support.waiting import wait_until
 
 SECRET = "s3cr"
 UNUSABLE = [
@@ -225,10 +225,9 @@ def _unsaved(r: redis.Redis) -> Callable[[], object]:
     r.config_set("dir", "/proc")  # where not even root can save
     r.set("other", "x")
     r.bgsave()
-    deadline = time.monotonic() + 30
-    while r.info("persistence")["rdb_last_bgsave_status"] == "ok":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(
+        lambda: r.info("persistence")["rdb_last_bgsave_status"] != "ok", "the save has failed"
+    )
 
     def fix() -> None:
         r.config_set("dir", before)
@@ -261,10 +260,10 @@ def test_what_passes_is_waited_for(
     ]
     words = "raise maxmemory" if breaks is _full else "cannot save to its disk"
     try:
-        deadline = time.monotonic() + 60
-        while not all(words in log.read_text() for log in logs.values()):
-            assert time.monotonic() < deadline, {n: log.read_text() for n, log in logs.items()}
-            time.sleep(0.05)
+        wait_until(
+            lambda: all(words in log.read_text() for log in logs.values()),
+            lambda: {n: log.read_text() for n, log in logs.items()},
+        )
         assert [p.poll() for p in started] == [None, None]
         fix()
         assert started[1].wait(60) == 0, "orders were published when it was fixed"

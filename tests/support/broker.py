@@ -35,6 +35,7 @@ from shop import settings as shop_settings
 from shop.events import TOPICS
 from shop.kafka import clients
 from shop.settings import KafkaSettings
+from tests.support.waiting import wait_until
 
 PROPERTIES: Final = {
     # Created and deleted by the hundred: the index of a partition takes 10 MB by default.
@@ -142,7 +143,7 @@ class WorkerBroker:
             self._made = self._looks()
             return set(self._made) == set(TOPICS)
 
-        _wait(answer, "the leaders of the topics answer")
+        wait_until(answer, "the leaders of the topics answer")
 
     # -- the server ----------------------------------------------------------------------------
 
@@ -224,7 +225,7 @@ class WorkerBroker:
         if names := list(self._topics().keys() - keep):
             for future in self._client().delete_topics(names, operation_timeout=30).values():
                 future.result()
-            _wait(lambda: not self._topics().keys() - keep, "the topics are gone")
+            wait_until(lambda: not self._topics().keys() - keep, "the topics are gone")
 
     def _end_groups(self) -> bool:
         """Delete every group; False if one of them has a member that joins again."""
@@ -263,13 +264,6 @@ def _leave(host: str, port: int, group: str, members: list[str]) -> None:
                 body += struct.pack(">h", len(text)) + text
             connection.sendall(struct.pack(">i", len(body)) + body)
             assert connection.recv(64), f"{group} does not let {member} go"
-
-
-def _wait(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -22,7 +22,8 @@ from shop.postgres import Connection
 from shop.settings import Settings
 from tests.faults.load import Load, Sent
 from tests.support.event_samples import Message
-from tests.support.ingest_processes import Ingest, caught_up, wait_until
+from tests.support.ingest_processes import Ingest, caught_up
+from tests.support.waiting import wait_until
 
 SMALL: dict[str, str] = {"INGEST_TOPICS": "orders", "INGEST_BATCH_SIZE": "200"}
 """Small batches: many transactions to be hit in."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from shop import events, kafka
 from shop.clock import UTC, utc_now
 from shop.redis.cache import CachedProduct, CachedUser
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -73,16 +74,6 @@ def full_disk(room: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 60.0) -> None:
-    """Look again soon at first, later every 0.2 s: what is waited for needs the CPU itself."""
-    deadline, pause = time.monotonic() + timeout, 0.02
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout:g} s: {what}")
-        time.sleep(pause)
-        pause = min(0.2, pause * 1.3)
-
-
 def read_topic(settings: Settings, topic: str) -> list[events.Event]:
     """Return every event of a topic, each checked against the contract."""
     letters = read_topic_raw(settings, topic)
@@ -114,7 +105,7 @@ def read_topic_raw(settings: Settings, topic: str) -> list[tuple[bytes | None, b
     return letters
 
 
-class Process:
+class GeneratorProcess:
     """`python -m generators.NAME`, started as a user would."""
 
     def __init__(self, module: str, args: tuple[str, ...], env: dict[str, str], log: Path) -> None:

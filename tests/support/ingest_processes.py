@@ -22,6 +22,7 @@ from shop.kafka import TopicInfo
 from shop.postgres import Connection
 from shop.settings import Settings
 from tests.support.event_samples import Message
+from tests.support.waiting import wait_until
 
 Answer = TypeVar("Answer")
 ROOT = Path(__file__).parents[2]
@@ -30,16 +31,6 @@ ROOT = Path(__file__).parents[2]
 _CLIENT_AGE_S = 5.0
 """Older ones are replaced: a test may have put another cluster in the place of the first."""
 _clients: dict[str, tuple[float, AdminClient]] = {}
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
-    """Look again soon at first, later every 0.2 s: what is waited for needs the CPU itself."""
-    deadline, pause = time.monotonic() + timeout, 0.02
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout:g} s: {what}")
-        time.sleep(pause)
-        pause = min(0.2, pause * 1.3)
 
 
 class Ingest:

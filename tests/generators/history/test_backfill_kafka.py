@@ -20,7 +20,8 @@ from shop.clock import UTC
 from shop.grading_policy import POLICY
 from shop.postgres import Connection
 from shop.settings import Settings
-from tests.support.generator_processes import Process, wait_until
+from tests.support.generator_processes import GeneratorProcess
+from tests.support.waiting import wait_until
 
 SIZE = ["--days", "9", "--users", "1500", "--products", "1100", "--orders-per-day", "150"]
 END = ["--end", "2026-11-20"]
@@ -29,7 +30,7 @@ ASKED = HistoryRequest(
     days=9, users=1_500, products=1_100, orders_per_day=150,
     end=datetime(2026, 11, 20, tzinfo=UTC).date(), policy=POLICY.as_json(),
 )  # fmt: skip
-START = Callable[..., Process]
+START = Callable[..., GeneratorProcess]
 
 
 def backfill(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:

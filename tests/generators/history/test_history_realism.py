@@ -27,7 +27,7 @@ DAYS = 70
 END = midnight(date(2026, 11, 21))
 
 
-class Shop:
+class TenWeeks:
     """A history of ten weeks, Chuseok and 11.11 in it, in the tables and as columns."""
 
     def __init__(self, pg: Connection, settings: Settings) -> None:
@@ -54,12 +54,12 @@ class Shop:
 
 
 @pytest.fixture
-def shop(pg: Connection, settings: Settings) -> Iterator[Shop]:
-    yield Shop(pg, settings)
+def shop(pg: Connection, settings: Settings) -> Iterator[TenWeeks]:
+    yield TenWeeks(pg, settings)
     assert consistency.check(pg) == []
 
 
-def by_columns(shop: Shop) -> list[Statistic]:
+def by_columns(shop: TenWeeks) -> list[Statistic]:
     ids = shop.products["product_id"].to_numpy()
     none = np.zeros(len(ids), np.int64)
     goods = Goods(ids, none, none, none > 0)
@@ -76,7 +76,7 @@ def by_columns(shop: Shop) -> list[Statistic]:
     ]
 
 
-def test_sql_agrees_with_columns(shop: Shop, pg: Connection) -> None:
+def test_sql_agrees_with_columns(shop: TenWeeks, pg: Connection) -> None:
     for wanted in by_columns(shop):
         assert shop.found[wanted.name].value == pytest.approx(wanted.value, rel=1e-4), wanted
     # What only the tables are asked.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from generators.history.prefetch import ahead
-from tests.support.generator_processes import wait_until
+from tests.support.waiting import wait_until
 
 
 def test_no_more_is_taken_than_asked_for():

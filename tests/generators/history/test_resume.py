@@ -41,9 +41,10 @@ from shop.postgres import Connection
 from shop.redis import cache, control
 from shop.redis.heartbeat import HeartbeatSender
 from shop.settings import Settings
-from tests.support.generator_processes import Process, read_topic, wait_until
+from tests.support.generator_processes import GeneratorProcess, read_topic
+from tests.support.waiting import wait_until
 
-START = Callable[..., Process]
+START = Callable[..., GeneratorProcess]
 HOUR = timedelta(hours=1)
 T = datetime(2026, 11, 20, 5, 20, tzinfo=UTC)
 """In the afternoon of the last day; the evening of it is in `EVENING`."""
@@ -247,7 +248,7 @@ def test_beyond_the_plan_nothing_of_it_changes_and_the_shop_goes_on():
 # -- the operator --------------------------------------------------------------------------------
 
 
-class Shop:
+class SteppedContinuation:
     """A continuation in this process, at whatever time we say."""
 
     def __init__(self, settings: Settings, pg: Connection, r: redis.Redis, **how: Any) -> None:
@@ -304,11 +305,11 @@ class Shop:
 @pytest.fixture
 def open_shop(
     settings: Settings, pg: Connection, redis_client: redis.Redis
-) -> Iterator[Callable[..., Shop]]:
-    opened: list[Shop] = []
+) -> Iterator[Callable[..., SteppedContinuation]]:
+    opened: list[SteppedContinuation] = []
 
-    def run(**how: Any) -> Shop:
-        opened.append(Shop(settings, pg, redis_client, **how))
+    def run(**how: Any) -> SteppedContinuation:
+        opened.append(SteppedContinuation(settings, pg, redis_client, **how))
         return opened[-1]
 
     backfill(settings, T)
@@ -326,7 +327,7 @@ def ids(settings: Settings, topic: str, rev: int = 1) -> list[int]:
 @pytest.mark.usefixtures("topics")
 def test_the_operator_pauses_and_slows_and_is_refused_the_rest(
     settings: Settings, pg: Connection, redis_client: redis.Redis,
-    open_shop: Callable[..., Shop],
+    open_shop: Callable[..., SteppedContinuation],
 ):  # fmt: skip
     shop = open_shop(seed=5)
     minutes = [T + timedelta(minutes=m) for m in (0, 60, 120, 180, 300)]
@@ -387,7 +388,7 @@ def read_pending(r: redis.Redis) -> list[int]:
 @pytest.mark.usefixtures("topics")
 def test_after_long_silence_old_orders_are_left_out_and_customers_are_not(
     settings: Settings, pg: Connection, redis_client: redis.Redis,
-    open_shop: Callable[..., Shop],
+    open_shop: Callable[..., SteppedContinuation],
 ):  # fmt: skip
     until = T + timedelta(days=3)
     plan = taken(resumed(pg, redis_client, T), until)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections import namedtuple
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import Settings, stack_file
 from shop.settings.stack_file import RunningStack
+from tests.support.waiting import wait_until
 
 NOTHING = ("POSTGRES_HOST", "KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "JANGTEO_DATA_DIR")
 
@@ -67,9 +67,7 @@ def test_messages_that_no_ingest_takes_are_wrong(settings: Settings) -> None:
         found = [f for f in doctor_probes.kafka_cluster(settings) if f.level == "wrong"]
         return any("no ingest has partitions" in f.text for f in found)
 
-    deadline = time.monotonic() + 30  # the group's coordinator may be about to load
-    while not told():
-        assert time.monotonic() < deadline
+    wait_until(told, "the finding; the group's coordinator may be about to load")
 
 
 @pytest.mark.usefixtures("filled_cache")

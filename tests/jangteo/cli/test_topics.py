@@ -12,6 +12,7 @@ from shop import command, kafka
 from shop import settings as shop_settings
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 
 def run(settings: Settings, *words: str) -> int:
@@ -114,8 +115,7 @@ def test_a_consumer_is_a_member(settings: Settings, published: dict[int, int]) -
     consumer = Consumer(kafka.consumer_config(settings.kafka, "test", "orders_group"))
     try:
         consumer.subscribe(["orders"])
-        while not consumer.assignment():
-            consumer.poll(0.1)
+        wait_until(lambda: not consumer.poll(0.1) and consumer.assignment(), "it joined")
         described = topics.describe(settings, ["orders"]).topics["orders"]
     finally:
         consumer.close()

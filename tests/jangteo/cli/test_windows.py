@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from shop.clock import UTC
 from shop.postgres import Connection, window_length
 from shop.postgres.window_length import WindowLengthError
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -134,8 +134,7 @@ def test_a_rebuild_waits_for_the_batch_and_the_next_batch_for_the_rebuild(
         window_length.hold(cur, 300)
         for waiters, thread in enumerate(threads, 1):
             thread.start()
-            while waiting() < waiters:
-                time.sleep(0.01)
+            wait_until(lambda n=waiters: waiting() >= n, f"{waiters} wait for the lock")
         assert not results
         assert window_length.length(conn) == 300
         assert len(held(conn)) == 4  # readers are not shut out

@@ -9,8 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -44,15 +43,9 @@ from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import KafkaSettings, Settings
 from tests.support.guide_commands import ROOT
+from tests.support.waiting import wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends identities")
-
-
-def wait_for(condition: Callable[[], bool], timeout: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -360,7 +353,7 @@ def test_a_shop_left_running_stays_below_the_bound(tmp_path: Path) -> None:
             logs = (own.home / "data").glob("orders-*/*.log")
             return sum(log.stat().st_size for log in logs)
 
-        wait_for(lambda: 0 < taken() <= 2 * (kept + segment))
+        wait_until(lambda: 0 < taken() <= 2 * (kept + segment), taken)
         ends = kafka.end_offsets(reached(own), "orders")
         assert sum(ends.values()) == 4_000, "nothing else was deleted than the oldest"
     finally:
@@ -571,7 +564,7 @@ def test_servers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     _, alive = psutil.wait_procs(processes, timeout=30)
     assert not alive
     lock = tmp_path / "postgres" / "data" / "postmaster.pid"
-    wait_for(lambda: not lock.exists())  # it ended by a proper shutdown
+    wait_until(lambda: not lock.exists(), "the lock is gone")  # it ended by a proper shutdown
 
 
 def test_starting_twice_is_starting_once(own_redis: EmbeddedRedis) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from jangteo.cli.init import init_topics
 from jangteo.stack import retention
 from shop import kafka
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("topics")
 
@@ -29,15 +29,15 @@ def alter(client: AdminClient, topic: str, **entries: str) -> None:
     )
     for future in client.incremental_alter_configs([resource]).values():
         future.result()
-    wait_for(client, topic, names)
+    wait_for_config(client, topic, names)
 
 
-def wait_for(client: AdminClient, topic: str, names: dict[str, str]) -> None:
+def wait_for_config(client: AdminClient, topic: str, names: dict[str, str]) -> None:
     """The broker shows what the controller was told a moment later."""
-    deadline = time.monotonic() + 30
-    while config(client, topic, *names) != list(names.values()):
-        assert time.monotonic() < deadline, names
-        time.sleep(0.05)
+    wanted = list(names.values())
+    wait_until(
+        lambda: config(client, topic, *names) == wanted, lambda: config(client, topic, *names)
+    )
 
 
 def config(client: AdminClient, topic: str, *names: str) -> list[str]:
@@ -60,7 +60,7 @@ def test_topics_are_made_and_mended_so_that_nobody_is_forgotten(settings: Settin
     alter(client, "users", retention_ms="1000")
     alter(client, "orders", retention_ms="1000")
     assert init_topics(settings.kafka).endswith("all there; changed users: retention.ms=-1")
-    wait_for(client, "users", dict(zip(LIMITS, FOR_EVER, strict=True)))
+    wait_for_config(client, "users", dict(zip(LIMITS, FOR_EVER, strict=True)))
     assert config(client, "orders", "retention.ms") == ["1000"]
     assert retention.keep_profiles(settings.kafka) == []
 

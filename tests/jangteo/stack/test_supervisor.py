@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from jangteo.stack import supervisor
 from jangteo.stack.supervisor import ProcessSpec, Supervisor
 from shop import process_status
 from shop.process_status import ProcessState, ProcessStatus
+from tests.support.waiting import wait_until
 
 ENV = {"PATH": os.environ["PATH"]}
 SLEEP = "import time; time.sleep(600)"
@@ -56,12 +56,12 @@ def status(watched: Supervisor, name: str) -> ProcessStatus:
 
 
 def poll_until(watched: Supervisor, condition: Callable[[], bool]) -> list[str]:
-    deadline = time.monotonic() + 30
     said: list[str] = []
-    while not condition():
-        assert time.monotonic() < deadline, said
-        said += watched.poll()
-        time.sleep(0.01)
+
+    def seen() -> bool:
+        return condition() or said.extend(watched.poll()) or False
+
+    wait_until(seen, lambda: said)
     return said
 
 

@@ -32,6 +32,7 @@ from shop.process_status import ProcessStatus
 from shop.redis import cache, control
 from shop.settings import EMBEDDED_PORTS, stack_file
 from tests.support.outside_servers import outside
+from tests.support.waiting import wait_until
 
 # Nine processes and three servers are started, on a busy machine in more than a minute.
 pytestmark = pytest.mark.timeout(900)
@@ -43,7 +44,7 @@ PROCESSES = {"ingest", "cache", "users", "products", "orders", "grader"}
 SERVERS = {"postgres", "redis", "kafka"}
 
 
-class Shop:
+class UpProcess:
     """A `jangteo up` in a directory of its own."""
 
     def __init__(self, directory: Path) -> None:
@@ -85,12 +86,13 @@ class Shop:
         )
 
     def wait_for(self, condition: Callable[[], Any], timeout: float = 240) -> None:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < deadline, self.said()
-            assert self.process
-            assert self.process.poll() is None, self.said()
-            time.sleep(0.05)
+        def seen() -> Any:
+            if not (found := condition()):
+                assert self.process
+                assert self.process.poll() is None, self.said()
+            return found
+
+        wait_until(seen, self.said, timeout)
 
     def said(self) -> str:
         logs = sorted((self.data_dir / "logs").glob("*.log"))
@@ -120,8 +122,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
+def shop(tmp_path: Path) -> Iterator[UpProcess]:
+    made = UpProcess(tmp_path)
     yield made
     if made.process and made.process.poll() is None:
         made.process.terminate()
@@ -136,7 +138,7 @@ def gone(pids: list[int]) -> bool:
     return not any(boot_clock.process_started(pid) for pid in pids)
 
 
-def kill_and_see_it_back(shop: Shop, name: str) -> None:
+def kill_and_see_it_back(shop: UpProcess, name: str) -> None:
     """kill -9 one process of the shop; wait until it is back and orders come in again."""
     killed = shop.statuses()[name].pid
     assert killed
@@ -171,7 +173,7 @@ def check_result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_for_ends_by_itself_with_every_event_accounted_for(shop: Shop) -> None:
+def test_for_ends_by_itself_with_every_event_accounted_for(shop: UpProcess) -> None:
     done = shop.run("--for", "20", "--speed", "50", "--json")
     result = check_result(done)
     assert result["stored"]["orders"] > 50
@@ -183,7 +185,7 @@ def test_for_ends_by_itself_with_every_event_accounted_for(shop: Shop) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("topics")
 def test_given_servers_are_used_instead_of_embedded_ones(
-    shop: Shop, settings: shop_settings.Settings
+    shop: UpProcess, settings: shop_settings.Settings
 ) -> None:
     where = settings.postgres
     url = f"postgresql://{where.user}:{where.password}@{where.host}:{where.port}/{where.db}"
@@ -214,7 +216,10 @@ def test_given_servers_are_used_instead_of_embedded_ones(
 
 @pytest.mark.usefixtures("topics")
 def test_the_time_begins_when_all_are_at_work_and_nothing_published_is_no_success(
-    shop: Shop, env: dict[str, str], settings: shop_settings.Settings, redis_client: redis.Redis
+    shop: UpProcess,
+    env: dict[str, str],
+    settings: shop_settings.Settings,
+    redis_client: redis.Redis,
 ) -> None:
     for name in control.GENERATORS:
         control.set_paused(redis_client, name, paused=True)
@@ -273,7 +278,7 @@ def test_a_process_beside_another_of_its_kind_is_known_by_its_number() -> None:
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_whatever_is_killed_the_shop_goes_on(shop: Shop) -> None:
+def test_whatever_is_killed_the_shop_goes_on(shop: UpProcess) -> None:
     up = shop.start("--speed", "100", "--plain")
     shop.wait_for(lambda: shop.orders() > 0)
     assert set(shop.statuses()) == SERVERS | PROCESSES
@@ -289,10 +294,7 @@ def test_whatever_is_killed_the_shop_goes_on(shop: Shop) -> None:
     pids = shop.pids()
     up.kill()
     up.wait()
-    deadline = time.monotonic() + 30
-    while not gone(pids):
-        assert time.monotonic() < deadline, "left behind: " + str(pids)
-        time.sleep(0.05)
+    wait_until(lambda: gone(pids), f"none of {pids} is left behind")
 
     result = check_result(shop.run("--for", "10", "--speed", "50", "--json"))
     assert result["stored"]["orders"] > 0
@@ -300,7 +302,7 @@ def test_whatever_is_killed_the_shop_goes_on(shop: Shop) -> None:
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_a_killed_broker_comes_back_with_all_that_it_had(shop: Shop) -> None:
+def test_a_killed_broker_comes_back_with_all_that_it_had(shop: UpProcess) -> None:
     shop.start("--speed", "100", "--plain")
     shop.wait_for(lambda: shop.orders() > 0)
     kill_and_see_it_back(shop, "kafka")
@@ -311,7 +313,7 @@ def test_a_killed_broker_comes_back_with_all_that_it_had(shop: Shop) -> None:
     assert shop.out.read_text().count("topics: created") == 1
 
 
-def test_without_a_network_the_shop_runs_on_a_broker_in_memory(shop: Shop) -> None:
+def test_without_a_network_the_shop_runs_on_a_broker_in_memory(shop: UpProcess) -> None:
     shop.env["XDG_CACHE_HOME"] = str(shop.data_dir.parent / "cache")
     shop.env["JANGTEO_MAVEN_REPOSITORY"] = "http://127.0.0.1:1"
     shop.env.pop("JANGTEO_KAFKA_HOME", None)
@@ -322,7 +324,7 @@ def test_without_a_network_the_shop_runs_on_a_broker_in_memory(shop: Shop) -> No
 
 
 @pytest.mark.slow
-def test_generating_beside_a_running_shop_loses_no_order(shop: Shop) -> None:
+def test_generating_beside_a_running_shop_loses_no_order(shop: UpProcess) -> None:
     """The same command in two terminals, while the shop sells by itself."""
     shop.start("--plain", "--users", "3000", "--products", "1200")
     shop.wait_for(lambda: shop.orders() > 0)
@@ -345,7 +347,7 @@ def test_generating_beside_a_running_shop_loses_no_order(shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("apache_kafka")
-def test_sigterm_ends_everything_and_a_second_start_keeps_the_data(shop: Shop) -> None:
+def test_sigterm_ends_everything_and_a_second_start_keeps_the_data(shop: UpProcess) -> None:
     began = shop.start("--plain", "--users", "50", "--products", "20")
     shop.wait_for(lambda: "the shop is open" in shop.out.read_text())
     shop.wait_for(lambda: len(shop.pids()) == len(SERVERS | PROCESSES))
@@ -414,7 +416,7 @@ def test_what_a_crash_left_is_ended_and_strangers_are_not(tmp_path: Path) -> Non
         (["--continue", "--speed", "2"], "--continue goes by the clock"),
     ],
 )
-def test_bad_options_are_one_line_and_exit_2(shop: Shop, args: list[str], words: str) -> None:
+def test_bad_options_are_one_line_and_exit_2(shop: UpProcess, args: list[str], words: str) -> None:
     done = shop.run(*args)
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
@@ -423,7 +425,7 @@ def test_bad_options_are_one_line_and_exit_2(shop: Shop, args: list[str], words:
     assert not (shop.data_dir / "postgres").exists(), "nothing was started"
 
 
-def test_without_a_history_there_is_nothing_to_go_on_with(shop: Shop) -> None:
+def test_without_a_history_there_is_nothing_to_go_on_with(shop: UpProcess) -> None:
     done = shop.run("--continue")
     assert done.returncode == 2, done.stderr
     assert "there is no finished history" in done.stderr
@@ -448,7 +450,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_a_full_disk_is_waited_for_and_nothing_is_lost(small_disk: Path, shop: Shop) -> None:
+def test_a_full_disk_is_waited_for_and_nothing_is_lost(small_disk: Path, shop: UpProcess) -> None:
     shop.data_dir = small_disk / "data"
     shop.start("--users", "200", "--products", "100", "--speed", "5", "--json")
     shop.wait_for(lambda: "the shop is open" in shop.said(), timeout=180)
@@ -472,7 +474,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(small_disk: Path, shop: S
 
 
 @pytest.mark.slow
-def test_a_history_goes_on(shop: Shop) -> None:
+def test_a_history_goes_on(shop: UpProcess) -> None:
     """Written while the ordinary shop runs; then that stops, and its history goes on."""
     shop.start()
     shop.wait_for(lambda: shop.orders() > 0)
@@ -499,7 +501,7 @@ def test_a_history_goes_on(shop: Shop) -> None:
     assert shop.process.wait(60) == 0
 
 
-def test_a_port_that_is_taken_is_one_line_and_exit_2(shop: Shop) -> None:
+def test_a_port_that_is_taken_is_one_line_and_exit_2(shop: UpProcess) -> None:
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         port = squatter.getsockname()[1]
         done = shop.run("--postgres-port", str(port))
@@ -509,7 +511,7 @@ def test_a_port_that_is_taken_is_one_line_and_exit_2(shop: Shop) -> None:
     assert "--postgres-port" in line
 
 
-def test_a_given_server_that_is_away_is_one_line_and_exit_3(shop: Shop) -> None:
+def test_a_given_server_that_is_away_is_one_line_and_exit_3(shop: UpProcess) -> None:
     done = shop.run("--postgres", "postgresql://me:hunter2@127.0.0.1:1/shop")
     assert done.returncode == 3
     assert "cannot reach PostgreSQL at 127.0.0.1:1/shop" in done.stderr
@@ -517,7 +519,7 @@ def test_a_given_server_that_is_away_is_one_line_and_exit_3(shop: Shop) -> None:
     assert gone(shop.pids())
 
 
-def test_a_data_directory_that_cannot_be_is_one_line_and_exit_2(shop: Shop) -> None:
+def test_a_data_directory_that_cannot_be_is_one_line_and_exit_2(shop: UpProcess) -> None:
     shop.data_dir.write_text("a file")
     done = shop.run()
     assert done.returncode == 2

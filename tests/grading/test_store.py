@@ -15,6 +15,7 @@ from shop import postgres
 from shop.grading_policy import Grade, GradePolicy, months_before
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -161,7 +162,6 @@ def test_two_graders_at_once(
     conn: Connection,
     settings: Settings,
     now: datetime,
-    eventually: Callable[[Callable[[], object]], None],
 ) -> None:
     shop.user(1)
     shop.order(1, 100_000)
@@ -177,9 +177,9 @@ def test_two_graders_at_once(
     with postgres.connect(settings.postgres, "blocker") as blocker:
         blocker.execute("SELECT FROM users WHERE user_id = 1 FOR UPDATE")
         graders[0].start()
-        eventually(lambda: shop.graders("transactionid"))
+        wait_until(lambda: shop.graders("transactionid"), "a grader waits for the row")
         graders[1].start()
-        eventually(lambda: shop.graders("advisory"))
+        wait_until(lambda: shop.graders("advisory"), "the other waits for its turn")
         assert grade_users(conn, wait=False) is None
     for grader in graders:
         grader.join(30)
@@ -191,7 +191,6 @@ def test_counters_may_change_between_reading_and_writing(
     shop: Any,
     settings: Settings,
     now: datetime,
-    eventually: Callable[[Callable[[], object]], None],
 ) -> None:
     shop.user(1)
     shop.order(1, 100_000)
@@ -205,7 +204,7 @@ def test_counters_may_change_between_reading_and_writing(
     with postgres.connect(settings.postgres, "ingest") as ingest:
         ingest.execute("UPDATE users SET order_count = 7, total_spent = 9 WHERE user_id = 1")
         thread.start()
-        eventually(lambda: shop.graders("transactionid"))
+        wait_until(lambda: shop.graders("transactionid"), "a grader waits for the row")
     thread.join(30)
     assert [r.changed for r in results if r] == [1]
     assert shop.pg.execute("SELECT grade, order_count, total_spent FROM users").fetchall() == [

@@ -7,7 +7,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from shop import metrics_endpoint
 from shop.best_effort import BestEffort
 from shop.process_status import ProcessState, read_snapshot
 from shop.settings import load
+from tests.support.waiting import wait_until
 
 
 @contextlib.contextmanager
@@ -33,13 +34,6 @@ def no_descriptors() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -91,7 +85,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(supervisor: Supervisor)
         said = supervisor.poll()
     assert any("cannot be started" in text for text in said)
     assert supervisor.snapshot()[0].state == ProcessState.BACKOFF.value
-    wait_until(lambda: bool(supervisor.poll()))
+    wait_until(supervisor.poll, "a message")
     assert supervisor.snapshot()[0].state == ProcessState.RUNNING.value
 
 

@@ -26,7 +26,8 @@ from shop.postgres.dead_letters import Filter
 from shop.settings import Settings
 from tests.flows.letters import call, dlq_parser, put_aside
 from tests.support.event_samples import NOW, changed, message, order, poison
-from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up, wait_until
+from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
+from tests.support.waiting import wait_until
 
 KINDS = {k: m for k, m in poison(order()).items() if k != "oversize"}
 

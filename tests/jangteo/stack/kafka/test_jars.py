@@ -23,6 +23,7 @@ from jangteo.stack.kafka.jars import FetchError, Jar
 from shop import kafka
 from shop import settings as shop_settings
 from shop.errors import UsageError
+from tests.support.waiting import wait_until
 
 FILES = {f"part-{n}": bytes([n]) * (1_000 + 40_000 * n) for n in range(1, 5)}
 
@@ -227,10 +228,7 @@ def test_an_interrupted_fetch_is_taken_up_again(repository: Repository, signum: 
     repository.stalled.add("part-4")
     process = fetching()
     assert repository.half.wait(60)
-    deadline = time.monotonic() + 60
-    while len(kafka_jars.absent()) > 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: len(kafka_jars.absent()) <= 1, "all but the stalled part")
     process.send_signal(signum)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(3)  # the rest may not come before the signal has been seen

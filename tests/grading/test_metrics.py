@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from typing import Any
 from shop import metrics_endpoint
 from shop.clock import UTC
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 
 def test_a_grader_shows_its_runs_and_withdraws_when_it_ends(
     env: dict[str, str],
     settings: Settings,
     shop: Any,
-    eventually: Callable[[Callable[[], object]], None],
     tmp_path: Path,
 ) -> None:
     shop.user(1)
@@ -29,8 +28,8 @@ def test_a_grader_shows_its_runs_and_withdraws_when_it_ends(
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "grading.updater"], env=env, stderr=log)
     try:
-        eventually(shop.runs)
-        eventually(lambda: list(folder.glob("grader-*.json")))
+        wait_until(shop.runs, "a run")
+        wait_until(lambda: list(folder.glob("grader-*.json")), "the discovery file")
         (record,) = folder.glob("grader-*.json")
         ((address,),) = [group["targets"] for group in json.loads(record.read_text())]
 
@@ -38,7 +37,7 @@ def test_a_grader_shows_its_runs_and_withdraws_when_it_ends(
             with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
                 return answer.read().decode()
 
-        eventually(lambda: "jangteo_grader_run_seconds_count 1.0" in shown())
+        wait_until(lambda: "jangteo_grader_run_seconds_count 1.0" in shown(), "its count")
         assert 'jangteo_grader_changed_total{direction="up"} 1.0' in shown()
         assert 'jangteo_grader_customers{grade="SILVER"} 1.0' in shown()
         process.terminate()

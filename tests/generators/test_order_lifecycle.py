@@ -22,13 +22,8 @@ from shop.clock import utc_now
 from shop.events import Order, decode
 from shop.redis import cache
 from shop.settings import Settings
-from tests.support.generator_processes import (
-    NOW,
-    cached_product,
-    cached_user,
-    read_topic,
-    wait_until,
-)
+from tests.support.generator_processes import NOW, cached_product, cached_user, read_topic
+from tests.support.waiting import wait_until
 
 Start = Callable[..., Any]
 GOODS = order_events.goods([cached_product(i) for i in range(1, 21)])
