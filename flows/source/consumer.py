@@ -38,7 +38,7 @@ which costs some 5 ms of CPU however few its messages are."""
 SOON: Final = 0.005
 """Seconds, while the writer is busy: it must not wait for us when it is done."""
 BUSY: Final = 1_000
-"""A poll that gave as many messages is followed by the next at once."""
+"""A poll that returned this many messages is followed by the next at once."""
 _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 IDENTITY_EVERY_S: Final = 5.0
 """Between two questions whether a quiet topic is still the same; what arrives asks at once."""
@@ -49,7 +49,7 @@ LEAVE_S: Final = 3.0
 Where it does not, librdkafka waits for some 6 s in each, and on a busy machine longer than a stop
 may last. PostgreSQL has everything by then; the group misses us 6 s later."""
 FORGOTTEN_S: Final = 15.0
-"""A member without partitions joins again after so long, where there are partitions to be had."""
+"""A member without partitions joins again after this long, if partitions have no owner."""
 _UNREADABLE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
 _AWAY: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT,
                           KafkaError._RESOLVE, KafkaError._TIMED_OUT})  # fmt: skip
@@ -61,7 +61,7 @@ _REFUSED: Final = frozenset({
 
 
 class KafkaRefusesError(JangteoError):
-    """Kafka does not let us in, or the client cannot go on."""
+    """Kafka refuses the connection's credentials or rights, or the client cannot continue."""
 
 
 class TopicConsumer(StatelessSourcePartition[RawBatch]):
@@ -196,7 +196,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
     # -- reading -----------------------------------------------------------------------------
 
     def _verified(self) -> RawBatch | None:
-        """Return what was fetched, once Kafka has said that it is from the topic we know."""
+        """Return what was fetched, once Kafka has confirmed the topic's incarnation."""
         if self._held is None:
             self._held = self._poll()
             if self._held is not None or time.monotonic() >= self._ask_at:
@@ -234,12 +234,12 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
                 # In offset order within a partition, so the last one seen of each is its newest.
                 ends[int(message.partition() or 0)] = int(message.offset() or 0) + 1
             elif error.code() == KafkaError._PARTITION_EOF:
-                # Behind the last message there may be what no message says.
+                # Markers and aborted records may follow the last message.
                 ends[int(message.partition() or 0)] = int(message.offset() or 0)
             else:
                 self._on_error(error, message)
             if self._turn != turn:
-                break  # what follows is of a consumer that is no longer ours
+                break  # what follows is of a consumer that was replaced
         if self._turn != turn or any(m.partition() not in self._next for m in messages):
             # Assigned again meanwhile: these may be from before. Read again from where we are.
             if self._next:
@@ -265,7 +265,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             spans=spans,
             partitions=partitions,
             offsets=offsets,
-            # Without a deserializer both are bytes or None, whatever the stubs allow.
+            # Without a deserializer both are bytes or None, although the stubs allow more.
             keys=cast("list[bytes | None]", [m.key() for m in messages]),
             payloads=cast("list[bytes | None]", [m.value() for m in messages]),
         )
@@ -366,7 +366,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         """Continue where the topic is another one or the log is there again; else stop.
 
         Raises:
-            LostOffsetsError: says how many offsets are missing, and what to do.
+            LostOffsetsError: names how many offsets are missing, and what to do.
         """
         low, high = self._start_offsets.bounds(partition)
         # Asked last: the log whose bounds these are is then the one that we know.

@@ -203,7 +203,7 @@ def test_replayed_messages_end_in_the_tables_once(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Rejected by the running ingest, mended on the command line, stored by the same ingest."""
+    """Rejected by the running ingest, repaired on the command line, stored by the same ingest."""
     now = utc_now()
     event = order(1, ordered_at=now, updated_at=now)
     wrong_amount = (b"7", changed(event, amount=1))
@@ -385,9 +385,11 @@ def test_a_mend_that_fails_is_told_for_its_row(edit: Edit, why: str) -> None:
     assert len(result.why) < 400
     result.why.encode()  # can be printed
     assert replay.judge(letter, Edit(fix=lambda p, r: None), lambda: NOW).done == replay.LEFT_ALONE
-    mended = replay.judge(letter, Edit(values={"amount": 2000}), lambda: NOW + timedelta(1)).mended
-    assert mended is not None
-    assert mended.payload == changed(order(), amount=2000)
+    repaired = replay.judge(
+        letter, Edit(values={"amount": 2000}), lambda: NOW + timedelta(1)
+    ).repaired
+    assert repaired is not None
+    assert repaired.payload == changed(order(), amount=2000)
 
 
 def cut_letter(**cut: int) -> dead_letters.DeadLetter:
@@ -401,8 +403,10 @@ def test_what_was_cut_is_not_published() -> None:
     assert payload.done == replay.STILL_BAD
     assert "only the first" in payload.why
     assert "of 2,000,000 bytes of its payload were kept" in payload.why
-    mended = Edit(fix=lambda p, r: {"v": 1})
-    assert replay.judge(cut_letter(payload_bytes=2_000_000), mended, lambda: NOW).why == payload.why
+    repaired = Edit(fix=lambda p, r: {"v": 1})
+    assert (
+        replay.judge(cut_letter(payload_bytes=2_000_000), repaired, lambda: NOW).why == payload.why
+    )
     key = cut_letter(key_bytes=5_000)
     assert "of 5,000 bytes of its key" in replay.judge(key, Edit(), lambda: NOW).why
     other = replay.judge(key, Edit(key_from_field=True), lambda: NOW)
