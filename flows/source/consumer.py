@@ -20,12 +20,13 @@ from flows import shutdown
 from flows.batch import OffsetRange, RawBatch
 from flows.in_flight import InFlightWindow
 from flows.metrics import IngestMetrics
+from flows.source.kafka_errors import AWAY, REFUSED, UNREADABLE, KafkaRefusesError
 from flows.source.offset_commits import OffsetCommits
 from flows.source.start_offsets import LostOffsetsError, StartOffsets, StoppedError, lost_offsets
 from flows.source.topic_incarnation import DELETED, TopicIncarnationWatch
 from shop import kafka
 from shop.clock import UTC
-from shop.errors import ExitCode, JangteoError
+from shop.errors import ExitCode
 from shop.events import GROUPS
 from shop.log import get_logger
 from shop.postgres.session import SessionError
@@ -50,18 +51,6 @@ Where it does not, librdkafka waits for some 6 s in each, and on a busy machine 
 may last. PostgreSQL has everything by then; the group misses us 6 s later."""
 FORGOTTEN_S: Final = 15.0
 """A member without partitions joins again after this long, if partitions have no owner."""
-_UNREADABLE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
-_AWAY: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT,
-                          KafkaError._RESOLVE, KafkaError._TIMED_OUT})  # fmt: skip
-_REFUSED: Final = frozenset({
-    KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-})  # fmt: skip
-
-
-class KafkaRefusesError(JangteoError):
-    """Kafka refuses the connection's credentials or rights, or the client cannot continue."""
 
 
 class TopicConsumer(StatelessSourcePartition[RawBatch]):
@@ -353,13 +342,13 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
 
     def _on_error(self, error: KafkaError, message: Message) -> None:
         code = error.code()
-        if code in _UNREADABLE:
+        if code in UNREADABLE:
             self._on_unreadable(int(message.partition() or 0))
-        elif code in _REFUSED or error.fatal():
+        elif code in REFUSED or error.fatal():
             raise KafkaRefusesError(f"{self._where}: {error.str()}")
         elif code not in self._logged:
             self._logged.add(code)
-            what = "waiting for Kafka" if code in _AWAY else "Kafka reports"
+            what = "waiting for Kafka" if code in AWAY else "Kafka reports"
             get_logger().warning(what, server=self._where, topic=self._topic, error=error.str())
 
     def _on_unreadable(self, partition: int) -> None:

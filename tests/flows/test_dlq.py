@@ -24,7 +24,7 @@ from shop.errors import JangteoError, UsageError
 from shop.postgres import Connection, dead_letters
 from shop.postgres.dead_letters import Filter
 from shop.settings import Settings
-from tests.flows.letters import call, dlq_parser, put_aside
+from tests.flows.dead_letter_samples import call, dlq_parser, put_aside
 from tests.support.event_samples import NOW, changed, message, order, poison
 from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up, wait_until
 

@@ -152,7 +152,8 @@ def test_production_refuses_a_default_password(
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from jangteo.cli import main as cli; cli.main(['--help']); cli.main(['nonsense']);"
+        "import sys; from jangteo.cli import main as cli;"
+        "cli.main(['--help']); cli.main(['nonsense']);"
         "print(sorted({m.partition('.')[0] for m in sys.modules}), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
