@@ -77,7 +77,7 @@ class TransactionGuard(threading.Thread):
         self._stopped_at: float | None = None
         self._looked_at = 0.0
         self._silent_since: float | None = None
-        self._said = False
+        self._logged = False
         self._arrived: dict[int, int] = {}
         self._conn: postgres.Connection | None = None
         self._ended = threading.Event()
@@ -86,7 +86,7 @@ class TransactionGuard(threading.Thread):
         """Note that a transaction begins; `pid` is of the server's process, behind any pooler."""
         with self._lock:
             self._busy, self._pid, self._since = conn, pid, time.monotonic()
-            self._silent_since, self._said = None, False
+            self._silent_since, self._logged = None, False
 
     def end(self) -> None:
         """Note that it is over."""
@@ -155,8 +155,8 @@ class TransactionGuard(threading.Thread):
                     "ended the session of an ingest that vanished in a transaction",
                     pid=holder[0], session=holder[1], topic=self._topic,
                 )  # fmt: skip
-        if not self._said and (why := blockers(look)):
-            self._said = True
+        if not self._logged and (why := blockers(look)):
+            self._logged = True
             get_logger().warning("waiting for a lock", topic=self._topic, why="; ".join(why))
 
     def _is_silent(self, session: tuple[Any, ...], before: Mapping[int, int], bound: float) -> bool:

@@ -24,7 +24,7 @@ from shop.errors import JangteoError, UsageError
 from shop.postgres import Connection, dead_letters
 from shop.postgres.dead_letters import Filter
 from shop.settings import Settings
-from tests.flows.dead_letter_samples import call, dlq_parser, put_aside
+from tests.flows.dead_letter_samples import call, dlq_parser, reject_messages
 from tests.support.event_samples import NOW, changed, message, order, poison
 from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up, wait_until
 
@@ -62,8 +62,8 @@ REPLAYED = 'SELECT "offset" FROM rejected_messages WHERE replayed_at IS NOT NULL
 
 
 def test_list_filters_and_counts(database: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    put_aside(database, list(KINDS.values()))
-    put_aside(database, [(b"7", b"{")] * 3, topic="users", partition=5)
+    reject_messages(database, list(KINDS.values()))
+    reject_messages(database, [(b"7", b"{")] * 3, topic="users", partition=5)
     assert call(database, "list", "--json") == 0
     listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(listed) == len(KINDS) + 3
@@ -96,7 +96,7 @@ def test_list_filters_and_counts(database: Settings, capsys: pytest.CaptureFixtu
 def test_show_takes_what_list_prints(
     database: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put_aside(database, [(b"7", b"{")], partition=3, log_id="tAn5u/9f3c")
+    reject_messages(database, [(b"7", b"{")], partition=3, log_id="tAn5u/9f3c")
     assert call(database, "list") == 0
     (place,) = re.findall(r"^orders\S+", capsys.readouterr().out, re.MULTILINE)
     assert call(database, "show", place) == 0
@@ -125,7 +125,7 @@ def test_what_is_no_place_is_refused(database: Settings, words: str) -> None:
 
 
 def test_what_was_cut_is_shown(database: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    put_aside(database, [poison(order())["oversize"], (b"8" * 2_000, changed(order()))])
+    reject_messages(database, [poison(order())["oversize"], (b"8" * 2_000, changed(order()))])
     call(database, "show", "orders[0]@0")
     assert re.search(r"payload +65,536 bytes \(the first 65,536 of 1,000,\d+ bytes were kept\)",
                      capsys.readouterr().out)  # fmt: skip
@@ -137,7 +137,7 @@ def test_what_was_cut_is_shown(database: Settings, capsys: pytest.CaptureFixture
 
 
 def test_time_narrows(database: Settings) -> None:
-    put_aside(database, [(b"7", b"{")] * 4)
+    reject_messages(database, [(b"7", b"{")] * 4)
     with postgres.connect(database.postgres, "test") as conn:
         conn.execute(
             "UPDATE rejected_messages SET rejected_at = now() - \"offset\" * interval '1 hour'"
@@ -159,7 +159,7 @@ def test_time_narrows(database: Settings) -> None:
 def test_show_renders_every_kind_safely(
     database: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put_aside(database, [*KINDS.values(), (b"\x1b]0;x\x07", b'{"\x1b[2J')])
+    reject_messages(database, [*KINDS.values(), (b"\x1b]0;x\x07", b'{"\x1b[2J')])
     for offset in range(len(KINDS) + 1):
         assert call(database, "show", "orders", "0", str(offset)) == 0
         shown = capsys.readouterr().out
@@ -247,7 +247,7 @@ def test_replayed_messages_end_in_the_tables_once(
 def test_what_would_be_rejected_again_is_not_published(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put_aside(settings, list(KINDS.values()))
+    reject_messages(settings, list(KINDS.values()))
     # Of all kinds, only an event dated ahead of a past clock has become good by itself.
     good = {list(KINDS).index("out_of_range.future")}
     assert call(settings, "replay", "--dry-run", "--json") == 1
@@ -266,7 +266,7 @@ def test_what_would_be_rejected_again_is_not_published(
 @pytest.mark.usefixtures("topics")
 def test_replays_at_once_share_the_work_and_double_nothing(settings: Settings) -> None:
     n = 120
-    put_aside(settings, [(None, message("orders", order(i))[1]) for i in range(1, n + 1)])
+    reject_messages(settings, [(None, message("orders", order(i))[1]) for i in range(1, n + 1)])
     chosen = Filter(replayed=False)
     edit = Edit(key_from_field=True)
     published: list[list[int]] = [[], []]
@@ -295,7 +295,7 @@ def test_replays_at_once_share_the_work_and_double_nothing(settings: Settings) -
 def test_nothing_is_marked_that_the_broker_did_not_acknowledge(
     settings: Settings, servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_aside(settings, [(None, message("orders", order(1))[1])] * 3)
+    reject_messages(settings, [(None, message("orders", order(1))[1])] * 3)
     monkeypatch.setitem(replay._PRODUCER, "message.timeout.ms", 500)
     servers.kafka.kill()
     with postgres.connect(settings.postgres, "replay") as conn:
@@ -307,7 +307,7 @@ def test_nothing_is_marked_that_the_broker_did_not_acknowledge(
 
 @pytest.mark.usefixtures("topics")
 def test_a_stop_ends_after_the_chunk_in_hand(settings: Settings) -> None:
-    put_aside(settings, [(None, message("orders", order(1))[1])] * 9)
+    reject_messages(settings, [(None, message("orders", order(1))[1])] * 9)
     stop = threading.Event()
     with postgres.connect(settings.postgres, "replay") as conn:
         results = Replay(conn, Filter(), Edit(key_from_field=True), chunk=4)
@@ -318,7 +318,7 @@ def test_a_stop_ends_after_the_chunk_in_hand(settings: Settings) -> None:
 
 @pytest.mark.usefixtures("topics")
 def test_limit_and_place_narrow_a_replay(settings: Settings) -> None:
-    put_aside(settings, [(None, message("orders", order(1))[1])] * 9)
+    reject_messages(settings, [(None, message("orders", order(1))[1])] * 9)
     assert call(settings, "replay", "orders", "0", "7", "--key-from-field") == 0
     assert call(settings, "replay", "--key-from-field", "--limit", "2") == 0
     assert query(settings, REPLAYED) == [(0,), (1,), (7,)]
@@ -419,7 +419,7 @@ def test_what_was_cut_is_not_published() -> None:
 def test_purge_removes_what_is_meant_and_only_when_it_is_confirmed(
     database: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put_aside(database, list(KINDS.values()))
+    reject_messages(database, list(KINDS.values()))
     bad = sum(k.startswith("bad_json") for k in KINDS)
 
     def answer(text: str) -> int:
@@ -442,7 +442,7 @@ def test_purge_removes_what_is_meant_and_only_when_it_is_confirmed(
 def test_purge_removes_nothing_if_there_are_others_than_were_confirmed(
     database: Settings,
 ) -> None:
-    put_aside(database, [(b"7", b"{")] * 3)
+    reject_messages(database, [(b"7", b"{")] * 3)
     with (
         postgres.connect(database.postgres, "purge") as conn,
         pytest.raises(UsageError, match="there were 2 when you were asked, now there are 3"),
@@ -452,7 +452,7 @@ def test_purge_removes_nothing_if_there_are_others_than_were_confirmed(
 
 
 def test_production_refuses_to_purge_without_its_flag(servers, database: Settings) -> None:
-    put_aside(database, [(b"7", b"{")])
+    reject_messages(database, [(b"7", b"{")])
     production = servers.settings(
         POSTGRES_DB=database.postgres.db, DB_TYPE="production",
         POSTGRES_PASSWORD=database.postgres.password or "Tr0ub4dor",

@@ -104,7 +104,7 @@ class TopicReader:
         if partition is not None and partition >= count:
             raise UsageError(f"{topic} has the partitions 0 to {count - 1}, no {partition}")
         self._ids = list(range(count)) if partition is None else [partition]
-        self._said: set[int] = set()
+        self._logged: set[int] = set()
         self._look_again = time.monotonic() + NEW_PARTITIONS_S
         self._consumer = Consumer(
             {
@@ -254,8 +254,8 @@ class TopicReader:
         code = error.code()
         if code in _GONE:
             raise JangteoError(f"{self._settings.where}: {self._topic}: {error.str()}")
-        if code != KafkaError._PARTITION_EOF and code not in self._said:
-            self._said.add(code)
+        if code != KafkaError._PARTITION_EOF and code not in self._logged:
+            self._logged.add(code)
             get_logger().warning("waiting for Kafka", topic=self._topic, error=error.str())
 
     def _idle(self) -> None:
