@@ -84,7 +84,7 @@ class Batch:
         rejects: the others.
         effects: of the first revisions in `rows`, orders only; valid while all of them are new.
         copy: `rows` as COPY takes them, orders only and only if all are first revisions. Written
-            here, beside the writer, who has PostgreSQL wait for nothing it could have had before.
+            here, and not by the writer: PostgreSQL would wait for it.
     """
 
     raw: RawBatch

@@ -1,4 +1,4 @@
-"""The thread that says once a second that the ingest lives, and sums up in the log."""
+"""The thread that reports once a second that the ingest is alive, and logs a summary."""
 
 from __future__ import annotations
 

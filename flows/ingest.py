@@ -2,7 +2,7 @@
 
     python -m bytewax.run flows.ingest
 
-One item is a micro-batch of one topic. It is read where PostgreSQL says, decoded and validated
+One item is a micro-batch of one topic. It is read from PostgreSQL's offsets, decoded and validated
 in columns, its spend folded, and stored with its offsets in one transaction. To scale out, start
 more of these processes: Kafka gives each its share of the partitions.
 

@@ -29,7 +29,7 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 
 
 class ReaderState:
-    """What one consumer says of itself; written by its worker's thread alone.
+    """What one consumer reports of itself; written by its worker's thread alone.
 
     Attributes:
         topic: what it reads.
@@ -88,7 +88,7 @@ class IngestMetrics:
             self._retries.labels(server)  # shown as 0 before the first
         self.registry.register(self)
 
-    # -- told --------------------------------------------------------------------------------
+    # -- record --------------------------------------------------------------------------------
 
     def add(self, topic: str, outcome: BatchOutcome, seconds: float) -> None:
         """Count a committed batch and the seconds that its transaction took."""

@@ -1,7 +1,7 @@
 """The thread that looks at the progress of the topics that this process takes.
 
 It looks at all of their partitions, not only at those that this process has: nobody else would
-notice those that no ingest has, or that a consumer of somebody else's was given.
+notice those that no ingest has, or that another service's consumer was given.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def watch(metrics: IngestMetrics, settings: Settings, stop: threading.Event) -> 
     """
     progress = ProgressReader(settings, "ingest-progress", patient=True, commits=False)
     outage = Outage(settings.kafka.where, metrics.watch(KAFKA), of="progress")
-    said: set[str] = set()
+    logged: set[str] = set()
 
     def run() -> None:
         while not stop.is_set():
@@ -45,20 +45,20 @@ def watch(metrics: IngestMetrics, settings: Settings, stop: threading.Event) -> 
                 continue
             outage.over()
             metrics.see(look)
-            _say(look, said)
+            _log_troubles(look, logged)
             stop.wait(max(EVERY_S / 2, began + EVERY_S - time.monotonic()))
         progress.close()
 
     threading.Thread(target=run, name="progress", daemon=True).start()
 
 
-def _say(look: ProgressReport, said: set[str]) -> None:
+def _log_troubles(look: ProgressReport, logged: set[str]) -> None:
     """Log a topic that stops advancing once, and once when it advances again."""
     troubles = look.troubles()
     for topic, lines in troubles.items():
-        if topic not in said:
-            said.add(topic)
+        if topic not in logged:
+            logged.add(topic)
             get_logger().warning("the ingest does not advance", topic=topic, why="; ".join(lines))
-    for topic in [t for t in said if t not in troubles]:
-        said.discard(topic)
+    for topic in [t for t in logged if t not in troubles]:
+        logged.discard(topic)
         get_logger().info("the ingest advances again", topic=topic)

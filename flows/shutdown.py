@@ -2,7 +2,7 @@
 
 Bytewax has no signal handler of its own: a signal kills the process, and while it waits for peers
 no Python handler runs at all. A handler set with `signal.set_wakeup_fd` is heard in every state:
-the C part of the handler writes to a socket at once, and a thread of ours reads it.
+the C part of the handler writes to a socket at once, and our thread reads it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def stop_on_signals(stop: threading.Event) -> None:
 
 
 def fail(error: BaseException, *, what: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
-    """Say in one line why the ingest cannot go on, and end the process.
+    """Log in one line why the ingest cannot continue, and end the process.
 
     An exception inside a dataflow would end in a panic of the engine and its traceback instead.
     """

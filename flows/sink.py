@@ -78,7 +78,7 @@ class Writer(threading.Thread):
         self.join(timeout)
 
     def run(self) -> None:
-        """Commit until told to finish; an error that waiting does not fix ends the process."""
+        """Commit until `finish`; an error that waiting does not fix ends the process."""
         self._guard.start()
         try:
             while (batch := self._batches.get()) is not None:
@@ -160,7 +160,7 @@ class Writer(threading.Thread):
                 self._settings, f"ingest-{self._store.topic}", limits=LIMITS
             )
             with Deadline(self._conn, postgres.CONNECT_TIMEOUT_S), self._conn.transaction():
-                # Not what libpq was told: that is the pooler's, where there is one.
+                # Not the address that libpq was given: that is the pooler's, where there is one.
                 row = self._conn.execute("SELECT pg_backend_pid()").fetchone()
             self._pid = int(row[0]) if row else 0
             self._guarded(self._conn, self._store.prepare)

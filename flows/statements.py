@@ -1,4 +1,4 @@
-"""The SQL of a batch's transaction; `flows.transaction` says in which order."""
+"""The SQL of a batch's transaction; `flows.transaction` runs it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One batch, one transaction: rows, spend, counters, rejects and offsets, or nothing of it.
 
-`apply` is the whole protocol. Exactly once follows from it alone: the offsets stand in the same
-transaction as what they count, and are locked before anything else is written.
+`apply` is the whole protocol. Exactly once follows from it alone: the offsets are written in
+the transaction of what they count, and are locked before anything else is written.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ class TooManyRejectsError(JangteoError):
 
 
 class RefusedError(JangteoError):
-    """PostgreSQL refuses valid rows, or drops them silently; says what to do. Nothing changed."""
+    """PostgreSQL refuses valid rows, or drops them silently. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What a batch came to, in messages."""
+    """The result of a batch, in messages."""
 
     stored: int = 0
     rejected: int = 0
     ignored: int = 0
     """Duplicates, and revisions older than the stored one."""
     trimmed: int = 0
-    """Already applied by whoever had the partition before."""
+    """Already applied by the previous owner of the partition."""
     reasons: Mapping[RejectReason, int] = field(default_factory=dict, compare=False)
     """Of the rejected ones, how many for which reason."""
 

@@ -1,4 +1,4 @@
-"""Keeps a transaction from waiting for ever, whoever vanished: the server, the way to it, another.
+"""Keeps a transaction from waiting for ever when the server, the network or another client is gone.
 
 A writer that waits for PostgreSQL can do nothing itself. This thread looks at its session through
 a connection of its own and ends what cannot end any more, never what only takes long:
@@ -6,7 +6,7 @@ a connection of its own and ends what cannot end any more, never what only takes
 - the answer never comes: the session is gone or waits for us, or the server does not answer a
   second connection either. The socket is shut down, and the batch tried again.
 - another ingest holds the locks and is gone: its session has waited for its client for half a
-  minute. It is terminated; what it had not committed is ours to store.
+  minute. It is terminated; what it had not committed is stored by us.
 - the process is to stop: the statement is cancelled, nothing is committed, nothing is lost.
 """
 
@@ -31,7 +31,7 @@ LOOK_AFTER_S: Final = 10.0
 """A batch of 50,000 orders takes 0.4 s: what takes longer is looked at."""
 LOOK_EVERY_S: Final = 5.0
 STALE_S: Final = 30.0
-"""For how long a session in a transaction may wait for its client, ours or another's."""
+"""For how long a session in a transaction may wait for its client, this process's or another's."""
 TICK_S: Final = 0.2
 ANSWER_S: Final = 5
 CANCEL_AFTER_STOP_S: Final = 3.0
@@ -77,7 +77,7 @@ class TransactionGuard(threading.Thread):
         self._stopped_at: float | None = None
         self._looked_at = 0.0
         self._silent_since: float | None = None
-        self._said = False
+        self._logged = False
         self._arrived: dict[int, int] = {}
         self._conn: postgres.Connection | None = None
         self._ended = threading.Event()
@@ -86,7 +86,7 @@ class TransactionGuard(threading.Thread):
         """Note that a transaction begins; `pid` is of the server's process, behind any pooler."""
         with self._lock:
             self._busy, self._pid, self._since = conn, pid, time.monotonic()
-            self._silent_since, self._said = None, False
+            self._silent_since, self._logged = None, False
 
     def end(self) -> None:
         """Note that it is over."""
@@ -98,7 +98,7 @@ class TransactionGuard(threading.Thread):
         self._ended.set()
 
     def run(self) -> None:
-        """Watch until told to finish."""
+        """Watch until stopped."""
         while not self._ended.wait(TICK_S):
             now = time.monotonic()
             if self._stop.is_set() and self._stopped_at is None:
@@ -155,8 +155,8 @@ class TransactionGuard(threading.Thread):
                     "ended the session of an ingest that vanished in a transaction",
                     pid=holder[0], session=holder[1], topic=self._topic,
                 )  # fmt: skip
-        if not self._said and (why := blockers(look)):
-            self._said = True
+        if not self._logged and (why := blockers(look)):
+            self._logged = True
             get_logger().warning("waiting for a lock", topic=self._topic, why="; ".join(why))
 
     def _is_silent(self, session: tuple[Any, ...], before: Mapping[int, int], bound: float) -> bool:

@@ -51,7 +51,7 @@ _LONGEST = (
     *("/tests/kafka/", "/tests/faults/", "/test_up.py", "/test_backfill.py", "/test_profiles.py"),
     *("/test_continuation.py", "/test_ingest.py", "/test_updater.py", "/test_embedded.py"),
     *("/test_positions.py", "/test_guides.py", "/test_broker.py", "/test_roles.py"),
-    *("/test_publishing.py", "/test_surroundings.py", "/test_incremental.py"),
+    *("/test_publishing.py", "/flows/test_environment.py", "/test_incremental.py"),
 )
 """Where a file's tests take more than half a minute together, as measured; the longest first."""
 

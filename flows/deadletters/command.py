@@ -149,7 +149,9 @@ def chosen_by(args: argparse.Namespace) -> Filter:
     )
     if args.action == "replay" and not args.again:
         if args.replayed:
-            raise UsageError("--replayed: those were published again already; --again does it anew")
+            raise UsageError(
+                "--replayed: those are published again already; add --again to repeat it"
+            )
         chosen = replace(chosen, replayed=False)
     place = getattr(args, "place", None)
     return replace(chosen, **place_in(place)) if place else chosen
@@ -180,7 +182,7 @@ def _list(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Setting
 
 
 def as_json(letter: DeadLetter) -> str:
-    """Return a dead letter on one line; bytes that are no UTF-8 as base64."""
+    """Return a dead letter on one line; bytes that are not UTF-8 as base64."""
     record: dict[str, Any] = msgspec.to_builtins(letter)
     for name in ("key", "payload"):
         data = getattr(letter, name)
@@ -201,7 +203,7 @@ def _show(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Setting
     letters = list(dead_letters.find(conn, chosen))
     if not letters:
         raise JangteoError(f"no dead letter at {' '.join(args.place)}; `jangteo dlq list`")
-    for letter in letters:  # several if the topic was made anew: each has its log id
+    for letter in letters:  # several if the topic was recreated: each has its log id
         if args.json:
             say(as_json(letter))
         else:
@@ -309,9 +311,9 @@ def _worth_showing(result: ReplayResult, *, dry: bool) -> bool:
 def _result_line(result: ReplayResult) -> str:
     why = f": {escape(result.why)}" if result.why else ""
     shown = ""
-    if result.done == WOULD_PUBLISH and result.mended and result.mended.payload:
+    if result.done == WOULD_PUBLISH and result.repaired and result.repaired.payload:
         plain = fault_location.plain
-        shown = f"  key {plain(result.mended.key)} {plain(result.mended.payload, 160)}"
+        shown = f"  key {plain(result.repaired.key)} {plain(result.repaired.payload, 160)}"
     return f"{result.letter.where}  {result.done}{why}{shown}"
 
 
@@ -319,9 +321,9 @@ def _result_json(result: ReplayResult) -> str:
     topic, partition, offset, log_id = result.letter.place
     record = {"topic": topic, "partition": partition, "offset": offset, "log_id": log_id,
               "done": result.done, "why": result.why}  # fmt: skip
-    if result.mended is not None:
-        record["key"], _ = _text_or_base64(result.mended.key)
-        record["payload"], _ = _text_or_base64(result.mended.payload)
+    if result.repaired is not None:
+        record["key"], _ = _text_or_base64(result.repaired.key)
+        record["payload"], _ = _text_or_base64(result.repaired.payload)
     return json.dumps(record, ensure_ascii=False)
 
 

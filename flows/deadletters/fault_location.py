@@ -31,11 +31,11 @@ _LONE_SURROGATE: Final = re.compile(
 
 @dataclass(frozen=True)
 class Fault:
-    """The bytes `start` <= i < `end` of the payload, and what is to be said of them."""
+    """The bytes `start` <= i < `end` of the payload, and what is wrong with them."""
 
     start: int
     end: int
-    says: str
+    comment: str
 
 
 def members(text: str) -> dict[str, tuple[int, int]]:
@@ -144,10 +144,10 @@ _SAYS: Final = {
 }
 
 
-def _fault(text: str, start: int, end: int, says: str) -> Fault:
+def _fault(text: str, start: int, end: int, comment: str) -> Fault:
     """Return a fault, from characters to bytes."""
     first = len(text[:start].encode())
-    return Fault(first, first + len(text[start:end].encode()), says)
+    return Fault(first, first + len(text[start:end].encode()), comment)
 
 
 def _skip(text: str, at: int) -> int:
@@ -193,7 +193,7 @@ def lines(payload: bytes, fault: Fault | None, width: int) -> Iterator[str]:
 
 def _text_lines(text: str, start: int, end: int, fault: Fault | None, width: int) -> Iterator[str]:
     row, marks, used = "", "", 0
-    said = fault is None
+    commented = fault is None
     # One more than there is: a fault may be that the text ends.
     for i, character in enumerate([*text, ""]):
         shown = escape(character) if character else ""
@@ -201,8 +201,8 @@ def _text_lines(text: str, start: int, end: int, fault: Fault | None, width: int
         if used + columns > width:
             yield row
             if marks.strip():
-                yield f"{marks.rstrip()}{_comment(fault, said=said)}"
-                said = True
+                yield f"{marks.rstrip()}{_comment(fault, commented=commented)}"
+                commented = True
             row, marks, used = "", "", 0
         at_fault = fault is not None and start <= i < max(end, start + 1)
         row += shown
@@ -210,11 +210,11 @@ def _text_lines(text: str, start: int, end: int, fault: Fault | None, width: int
         used += columns
     yield row
     if marks.strip():
-        yield f"{marks.rstrip()}{_comment(fault, said=said)}"
+        yield f"{marks.rstrip()}{_comment(fault, commented=commented)}"
 
 
-def _comment(fault: Fault | None, *, said: bool) -> str:
-    return "" if said or fault is None else f" {fault.says}"
+def _comment(fault: Fault | None, *, commented: bool) -> str:
+    return "" if commented or fault is None else f" {fault.comment}"
 
 
 def hex_lines(payload: bytes, fault: Fault | None) -> Iterator[str]:
@@ -232,6 +232,6 @@ def hex_lines(payload: bytes, fault: Fault | None) -> Iterator[str]:
             column = fault.start - offset
             n = min(max(fault.end - fault.start, 1), _ROW - column)
             marks = f"{'':10}{'   ' * column}{' '.join(['^^'] * n)}"
-            yield f"{marks} {fault.says}"
+            yield f"{marks} {fault.comment}"
     if last < len(payload):
         yield f"... {len(payload) - last:,} bytes behind"

@@ -1,4 +1,4 @@
-"""Publishes dead letters again, mended or as they are, each once however often it is asked.
+"""Publishes dead letters again, repaired or as they are, each once however often it runs.
 
 A row is marked only after Kafka has acknowledged its message, in the transaction that holds the
 row's lock. A replay that dies in between publishes some of its last chunk again the next time:
@@ -32,7 +32,7 @@ CHUNK: Final = 200
 """Rows of one transaction: at most 13 MB of payloads (`dead_letters.KEPT_PAYLOAD_BYTES`)."""
 ACKNOWLEDGED_WITHIN_S: Final = 30.0
 _PRODUCER: Final = {
-    # An unreachable broker is told, not waited for: a person is looking on.
+    # An unreachable broker is reported, not waited for: a person is watching.
     "message.timeout.ms": int(ACKNOWLEDGED_WITHIN_S * 1000),
     # Kafka's own limit. The client's is 1,000,000 with key and framing: too small for a payload
     # of MAX_MESSAGE_BYTES.
@@ -40,7 +40,7 @@ _PRODUCER: Final = {
 }
 
 Fixer: TypeAlias = Callable[["dict[str, Any] | None", DeadLetter], "dict[str, Any] | None"]
-"""Given the payload (None if it is no JSON object) and the row: the payload to publish, or None
+"""Given the payload (None if it is not a JSON object) and the row: the payload to publish, or None
 to leave this row alone."""
 
 
@@ -87,7 +87,7 @@ class Edit:
             if payload is None:
                 return None
         if payload is None:
-            raise CannotFixError("the payload is no JSON object: --fix can make one")
+            raise CannotFixError("the payload is not a JSON object: --fix can make one")
         payload = {k: v for k, v in {**payload, **self.values}.items() if k not in self.drop}
         key = letter.key
         if self.key_from_field:
@@ -172,7 +172,7 @@ class ReplayResult:
     letter: DeadLetter
     done: str
     why: str = ""
-    mended: FixedMessage | None = None
+    repaired: FixedMessage | None = None
 
 
 PUBLISHED: Final = "published"
@@ -185,15 +185,15 @@ NOT_TAKEN: Final = "not acknowledged"
 def judge(letter: DeadLetter, edit: Edit, clock: Clock) -> ReplayResult:
     """Mend a row and hold it against the contract, as the ingest will."""
     try:
-        mended = edit(letter)
-        if mended is None:
+        repaired = edit(letter)
+        if repaired is None:
             return ReplayResult(letter, LEFT_ALONE)
-        decode(letter.topic, mended.key, mended.payload, now=clock())
+        decode(letter.topic, repaired.key, repaired.payload, now=clock())
     except CannotFixError as e:
         return ReplayResult(letter, STILL_BAD, str(e))
     except Rejection as e:
         return ReplayResult(letter, STILL_BAD, str(e))
-    return ReplayResult(letter, WOULD_PUBLISH, mended=mended)
+    return ReplayResult(letter, WOULD_PUBLISH, repaired=repaired)
 
 
 class Replay:
@@ -273,12 +273,12 @@ def _publish(producer: Producer, judged: Sequence[ReplayResult]) -> list[ReplayR
         words[place] = error.str() if error else ""
 
     for i, result in enumerate(judged):
-        if result.mended is not None:
+        if result.repaired is not None:
             try:
                 producer.produce(
                     result.letter.topic,
-                    result.mended.payload,
-                    key=result.mended.key,
+                    result.repaired.payload,
+                    key=result.repaired.key,
                     on_delivery=partial(acknowledged, i),
                 )
             except KafkaException as e:  # too large for the client
@@ -288,7 +288,7 @@ def _publish(producer: Producer, judged: Sequence[ReplayResult]) -> list[ReplayR
 
 
 def _outcome(result: ReplayResult, word: str) -> ReplayResult:
-    if result.mended is None:
+    if result.repaired is None:
         return result
     done = NOT_TAKEN if word else PUBLISHED
-    return ReplayResult(result.letter, done, word, result.mended)
+    return ReplayResult(result.letter, done, word, result.repaired)

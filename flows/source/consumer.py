@@ -20,12 +20,13 @@ from flows import shutdown
 from flows.batch import OffsetRange, RawBatch
 from flows.in_flight import InFlightWindow
 from flows.metrics import IngestMetrics
+from flows.source.kafka_errors import AWAY, REFUSED, UNREADABLE, KafkaRefusesError
 from flows.source.offset_commits import OffsetCommits
 from flows.source.start_offsets import LostOffsetsError, StartOffsets, StoppedError, lost_offsets
 from flows.source.topic_incarnation import DELETED, TopicIncarnationWatch
 from shop import kafka
 from shop.clock import UTC
-from shop.errors import ExitCode, JangteoError
+from shop.errors import ExitCode
 from shop.events import GROUPS
 from shop.log import get_logger
 from shop.postgres.session import SessionError
@@ -38,7 +39,7 @@ which costs some 5 ms of CPU however few its messages are."""
 SOON: Final = 0.005
 """Seconds, while the writer is busy: it must not wait for us when it is done."""
 BUSY: Final = 1_000
-"""A poll that gave as many messages is followed by the next at once."""
+"""A poll that returned this many messages is followed by the next at once."""
 _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 IDENTITY_EVERY_S: Final = 5.0
 """Between two questions whether a quiet topic is still the same; what arrives asks at once."""
@@ -49,19 +50,7 @@ LEAVE_S: Final = 3.0
 Where it does not, librdkafka waits for some 6 s in each, and on a busy machine longer than a stop
 may last. PostgreSQL has everything by then; the group misses us 6 s later."""
 FORGOTTEN_S: Final = 15.0
-"""A member without partitions joins again after so long, where there are partitions to be had."""
-_UNREADABLE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
-_AWAY: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT,
-                          KafkaError._RESOLVE, KafkaError._TIMED_OUT})  # fmt: skip
-_REFUSED: Final = frozenset({
-    KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-})  # fmt: skip
-
-
-class KafkaRefusesError(JangteoError):
-    """Kafka does not let us in, or the client cannot go on."""
+"""A member without partitions joins again after this long, if partitions have no owner."""
 
 
 class TopicConsumer(StatelessSourcePartition[RawBatch]):
@@ -196,7 +185,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
     # -- reading -----------------------------------------------------------------------------
 
     def _verified(self) -> RawBatch | None:
-        """Return what was fetched, once Kafka has said that it is from the topic we know."""
+        """Return what was fetched, once Kafka has confirmed the topic's incarnation."""
         if self._held is None:
             self._held = self._poll()
             if self._held is not None or time.monotonic() >= self._ask_at:
@@ -234,12 +223,12 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
                 # In offset order within a partition, so the last one seen of each is its newest.
                 ends[int(message.partition() or 0)] = int(message.offset() or 0) + 1
             elif error.code() == KafkaError._PARTITION_EOF:
-                # Behind the last message there may be what no message says.
+                # Markers and aborted records may follow the last message.
                 ends[int(message.partition() or 0)] = int(message.offset() or 0)
             else:
                 self._on_error(error, message)
             if self._turn != turn:
-                break  # what follows is of a consumer that is no longer ours
+                break  # what follows is of a consumer that was replaced
         if self._turn != turn or any(m.partition() not in self._next for m in messages):
             # Assigned again meanwhile: these may be from before. Read again from where we are.
             if self._next:
@@ -265,7 +254,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             spans=spans,
             partitions=partitions,
             offsets=offsets,
-            # Without a deserializer both are bytes or None, whatever the stubs allow.
+            # Without a deserializer both are bytes or None, although the stubs allow more.
             keys=cast("list[bytes | None]", [m.key() for m in messages]),
             payloads=cast("list[bytes | None]", [m.value() for m in messages]),
         )
@@ -353,20 +342,20 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
 
     def _on_error(self, error: KafkaError, message: Message) -> None:
         code = error.code()
-        if code in _UNREADABLE:
+        if code in UNREADABLE:
             self._on_unreadable(int(message.partition() or 0))
-        elif code in _REFUSED or error.fatal():
+        elif code in REFUSED or error.fatal():
             raise KafkaRefusesError(f"{self._where}: {error.str()}")
         elif code not in self._logged:
             self._logged.add(code)
-            what = "waiting for Kafka" if code in _AWAY else "Kafka reports"
+            what = "waiting for Kafka" if code in AWAY else "Kafka reports"
             get_logger().warning(what, server=self._where, topic=self._topic, error=error.str())
 
     def _on_unreadable(self, partition: int) -> None:
         """Continue where the topic is another one or the log is there again; else stop.
 
         Raises:
-            LostOffsetsError: says how many offsets are missing, and what to do.
+            LostOffsetsError: names how many offsets are missing, and what to do.
         """
         low, high = self._start_offsets.bounds(partition)
         # Asked last: the log whose bounds these are is then the one that we know.

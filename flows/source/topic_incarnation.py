@@ -33,7 +33,7 @@ class TopicIncarnationWatch:
 
     Args:
         topic: its name.
-        make_admin: makes a client; one that failed is replaced, since librdkafka may go on
+        make_admin: makes a client; one that failed is replaced, since librdkafka may continue
             asking a broker that is no more.
         monotonic: seconds of a clock that never steps.
     """

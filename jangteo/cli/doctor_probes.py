@@ -73,7 +73,7 @@ def ok(subject: str, text: str) -> Finding:
 
 
 def wrong(subject: str, text: str, advice: str) -> Finding:
-    """Return a finding that needs somebody to do something."""
+    """Return a finding that needs a fix."""
     return Finding(subject, "wrong", text, advice)
 
 
@@ -286,7 +286,11 @@ def redis_cache(settings: Settings) -> list[Finding]:
         return [Finding("Redis", level, cache.explain(e), f"is REDIS_URL right? Or {_START}")]
     text = f"version {meta.version}, {meta.users:,} users, {meta.products:,} products, {meta.phase}"
     if meta.phase == "failed":
-        found.append(wrong("cache", f"{text}: {redact(meta.error)}", "mend that; it tries again"))
+        found.append(
+            wrong(
+                "cache", f"{text}: {redact(meta.error)}", "fix that; the cache worker tries again"
+            )
+        )
     elif meta.refreshed_at is None:
         advice = "run `jangteo generate cache`, or the whole shop with `jangteo up`"
         found.append(wrong("cache", "never filled", advice))
@@ -297,7 +301,7 @@ def redis_cache(settings: Settings) -> list[Finding]:
 
 
 def _redis_server(client: redis.Redis, ms: str) -> list[Finding]:
-    """Look at what INFO says of the server; an ACL user may not be allowed to ask."""
+    """Check what INFO reports of the server; an ACL user may not be allowed to ask."""
     try:
         info = client.info()
     except redis.ResponseError as e:

@@ -62,7 +62,7 @@ def variables(settings: Settings) -> dict[str, str]:
     env = settings.env
     found: dict[str, str] = {}
     if not any(env.get(address) for address in ADDRESSES.values()):
-        _ = settings.postgres  # says what is missing, and why no stack is used
+        _ = settings.postgres  # raises: names what is missing, and why no stack is used
     if env.get("POSTGRES_HOST"):
         found |= of_postgres(settings.postgres)
     if env.get("REDIS_URL"):

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def init_schema(settings: PostgresSettings) -> str:
-    """Apply the migrations that are missing; return one line that says which.
+    """Apply the migrations that are missing; return one line that names them.
 
     Raises:
         UnreachableError: if PostgreSQL does not answer.
@@ -66,7 +66,7 @@ def init_roles(settings: PostgresSettings, passwords: Mapping[str, str] | None =
 
     Args:
         settings: of the tables' owner.
-        passwords: of the logins to be made besides, by kind of process.
+        passwords: of the logins to create too, by kind of process.
 
     Raises:
         UnreachableError: if PostgreSQL does not answer.
@@ -86,7 +86,7 @@ def init_roles(settings: PostgresSettings, passwords: Mapping[str, str] | None =
 
 
 def init_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS)) -> str:
-    """Create the topics that are missing, correct their retention; return one line that says which.
+    """Create the topics that are missing, correct their retention; return one line that names them.
 
     Raises:
         UnreachableError: if no broker answers.

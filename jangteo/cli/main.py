@@ -14,7 +14,7 @@ from shop.output import guarded, say
 
 @dataclass(frozen=True)
 class Command:
-    """A command: one line that says what it does, and its module, or the commands below it."""
+    """A command: its module, one line on what it does, or the commands below it."""
 
     module: str
     help: str

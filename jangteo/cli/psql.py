@@ -34,7 +34,7 @@ def configure(parser: command.Parser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> NoReturn:
     """Become psql."""
     program = find()
-    # PGOPTIONS, PGSERVICE and the like are for other servers; POSTGRES_* says all that counts.
+    # PGOPTIONS, PGSERVICE and the like are for other servers; POSTGRES_* has all that counts.
     outside = {k: v for k, v in os.environ.items() if not re.match("PG[A-Z]", k)}
     env = {**outside, **environment(settings.postgres)}
     os.execve(program, [program, *args.arguments], env)  # noqa: S606  (no shell is meant)

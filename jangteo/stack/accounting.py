@@ -1,7 +1,7 @@
 """What was published since a start and what became of it: offsets of Kafka and PostgreSQL.
 
 `ingest_offsets` counts, in the transactions that store the messages, how many were stored,
-rejected or ignored; the end of the log says how many there were. The two must agree.
+rejected or ignored; the end of the log shows how many there were. The two must agree.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shop.settings import KafkaSettings
 
 @dataclass(frozen=True)
 class OffsetRow:
-    """One row of `ingest_offsets`; messages, and offsets where it says so."""
+    """One row of `ingest_offsets`; counts messages, unless the name says offsets."""
 
     next_offset: int = 0
     stored: int = 0
@@ -58,7 +58,7 @@ class Account:
     lag: Mapping[str, int] = field(default_factory=dict)
 
     def differences(self) -> list[str]:
-        """Return what does not add up, in words; none if every message is accounted for.
+        """Return what does not match, a line each; none if every message is accounted for.
 
         >>> Account(published={"orders": 3}, taken={"orders": 3}, stored={"orders": 2},
         ...         rejected={"orders": 0}, ignored={"orders": 0}, lag={"orders": 0}).differences()
@@ -199,7 +199,7 @@ def may_lack_profiles(conn: Connection, logs: Iterable[Log]) -> bool:
     """Return whether the topics may lack events of customers or products that are in the tables.
 
     False is certain as long as nobody emptied the tables: each event that was stored filled one
-    row, so as many stored as there are rows means that every row came from these logs.
+    row, so equal numbers of stored messages and rows mean that every row came from these logs.
 
     Args:
         conn: of the shop's database.
@@ -221,7 +221,7 @@ class AccountingEvidence:
     rows: Mapping[str, int]
     """Rows that are no stubs."""
     revisions: int
-    """Sum of `orders.rev`: at most so many messages can have changed an order."""
+    """Sum of `orders.rev`: at most this many messages can have changed an order."""
 
 
 def read_evidence(conn: Connection) -> AccountingEvidence:

@@ -1,8 +1,8 @@
 """The first moments of a child process: bound to its parent's life, then replaced by its command.
 
 Run as a script by `jangteo.stack.spawn`, never imported by it: between fork and exec there must be
-no thread of the parent, no import of ours and no lock. Arguments: ``PARENT SIGNAL IDENTITY --
-COMMAND...`` where PARENT is the pid whose death sends SIGNAL, and IDENTITY is ``same``,
+no thread of the parent, no import of this project and no lock. Arguments: ``PARENT SIGNAL IDENTITY
+-- COMMAND...`` where PARENT is the pid whose death sends SIGNAL, and IDENTITY is ``same``,
 ``userns`` or ``UID:GID``.
 """
 
@@ -16,7 +16,7 @@ _CLONE_NEWUSER = 0x10000000  # linux/sched.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _INSIDE = 1000  # any number but 0: PostgreSQL refuses to run as uid 0
 EXIT_REFUSED = 125  # the identity cannot be taken on this machine
-EXIT_NOT_RUN = 126  # as a shell says it: found, but cannot be executed
+EXIT_NOT_RUN = 126  # as in a shell: found, but cannot be executed
 
 
 def enter_user_namespace() -> None:
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
 
     A group, so a Ctrl-C in the terminal reaches the parent alone. Not a session: Linux shares the
     cores out between sessions first (`sched_autogroup_enabled`), so with one for each child a
-    console beside them got a tenth of a core.
+    console next to them got a tenth of a core.
     """
     (parent, signum, identity), command = argv[:3], argv[4:]
     os.setpgid(0, 0)

@@ -54,7 +54,7 @@ def check(conn: Connection, *, limit: int = 20) -> list[str]:
 
     For every user: the sum over the spend windows = the sum over PAID orders = the totals in
     `users`, in count and in KRW; for every product: `order_count` = its PAID orders. Both are
-    read from one snapshot, so it may run beside the ingest.
+    read from one snapshot, so it may run while the ingest writes.
 
     Args:
         conn: outside a transaction; its isolation level is set back afterwards.

@@ -1,8 +1,8 @@
 """One server process in a data directory: a lock that the process itself holds until it ends.
 
 Two JVMs in one directory of Kafka corrupt its metadata, and Kafka does not notice. The lock is
-inherited by the server, so it lasts exactly as long as the server, whatever becomes of the process
-that started it.
+inherited by the server, so it lasts exactly as long as the server, even if the process
+that started it is killed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class DirectoryLock:
         A server that outlived the process which started it is ended first.
 
         Raises:
-            UsageError: if another process runs a server here; says which.
+            UsageError: if another process runs a server here; names it.
             StartError: if a leftover server does not end.
         """
         descriptor = os.open(self._directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)

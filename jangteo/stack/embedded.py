@@ -59,7 +59,7 @@ log_line_prefix = '%m [%p] %a '
 
 # noeviction: an evicted hash would be a cache that silently lost all its customers; a write that
 # does not fit fails instead, loudly, in the one process that writes. 256 MB hold a cache
-# more than a hundred times the default one (1.3 MB). Nothing is saved: a refresh makes it anew.
+# more than a hundred times the default one (1.3 MB). Nothing is saved: a refresh rebuilds it.
 _REDIS_CONF: Final = """
 bind {host}
 port {port}
@@ -168,7 +168,7 @@ class EmbeddedPostgres(Server):
             self._initdb(password)
 
     def _clear_lock_file(self) -> None:
-        """Remove the lock file of a crash; end a server of ours that outlived its parent.
+        """Remove the lock file of a crash; end a server that outlived its parent.
 
         PostgreSQL itself refuses to start if the pid in the file is in use by any process of the
         same user, which after a restart of a container is the rule, not the exception.
@@ -191,7 +191,7 @@ class EmbeddedPostgres(Server):
         lock.unlink(missing_ok=True)
 
     def _initdb(self, password: Path) -> None:
-        """Make the cluster, beside its place: one that an interruption left half-made is no use."""
+        """Make the cluster next to its place: an interruption leaves a half-made one of no use."""
         building = self.home / "data.new"
         shutil.rmtree(building, ignore_errors=True)
         arguments = [

@@ -40,10 +40,10 @@ class ShopSample:
         rows: exact counts per table; up to minutes old where tables are huge.
         grades: customers per grade, as old as `rows`.
         monitor: the cache monitor line.
-        away: what did not answer, in words.
+        away: the servers that did not answer.
         stalls: what keeps topics from advancing, one line each (see `shop.ingest_progress`).
         restarts: how often the operator asked for each process to be restarted.
-        beats: what each process last said of itself, by name.
+        beats: the last heartbeat of each process, by name.
     """
 
     account: Account | None = None

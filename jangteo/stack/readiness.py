@@ -9,7 +9,7 @@ from shop.process_status import ProcessStatus
 from shop.redis.cache import Heartbeat
 
 WITHIN_S: Final = 60.0
-"""After so long the time of `up --for` begins anyway, and what is not ready is named."""
+"""After this time, in seconds, that of `up --for` begins anyway, and what is not ready is named."""
 _FIRST_WORK: Final[Mapping[str, str]] = {
     "ingest": "partitions",  # assigned: there may be nothing to take
     "cache": "refreshes",
@@ -39,7 +39,7 @@ def not_ready(
 def _is_of(name: str, beat: Heartbeat) -> bool:
     """Tell whether a heartbeat may be that of a process.
 
-    A second generator of a kind, as beside another shop, has its node appended, and an ingest of
+    A second generator of a kind, as next to another shop, has its node appended, and an ingest of
     one topic the topic; the number of the process tells which of them it is.
     """
     return beat.name == name or beat.name.startswith(f"{name}-")

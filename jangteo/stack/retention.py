@@ -1,10 +1,10 @@
-"""How long topics keep events: customers and products for ever, orders as the broker says.
+"""How long topics keep events: customers and products for ever, orders as the broker is configured.
 
-A consumer that reads `users` and `products` from their beginning must know everybody whom an order
-names, so their first events may never expire. Not `cleanup.policy=compact`: a faulty event with the
-key of a good one would replace it, a tombstone would remove it, and the broker would refuse events
-without a key, which are for the ingest to reject. An event is smaller than its row in PostgreSQL
-(250 bytes before compression), so these topics grow more slowly than the tables.
+A consumer that reads `users` and `products` from their beginning must know every customer that an
+order names, so their first events may never expire. Not `cleanup.policy=compact`: a faulty event
+with the key of a good one would replace it, a tombstone would remove it, and the broker would
+refuse events without a key, which are for the ingest to reject. An event is smaller than its row in
+PostgreSQL (250 bytes before compression), so these topics grow more slowly than the tables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shop.log import get_logger
 from shop.settings import KafkaSettings
 
 _COMPACTED: Final = "compact"
-"""A topic that somebody compacted deletes nothing by age or size, and stays as it is."""
+"""A compacted topic deletes nothing by age or size, and stays as it is."""
 
 
 def keep_profiles(

@@ -1,7 +1,7 @@
-"""As whom PostgreSQL runs: it refuses to run as root, so root lends it another identity.
+"""The user that runs PostgreSQL: it refuses to run as root, so root lends it another identity.
 
 In order: the owner of a directory that an ordinary user made; uid 1000 of a user namespace (files
-stay root's, paths below /root work); the user `nobody`, to whom the directory is given.
+stay root's, paths below /root work); the user `nobody`, which then owns the directory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def for_directory(directory: Path, program: Path) -> str:
         program: the server.
 
     Raises:
-        UsageError: if there is no such identity; says why and what to do.
+        UsageError: if there is no such identity; the message has why and what to do.
     """
     if os.geteuid() != 0:
         return SAME

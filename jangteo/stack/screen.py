@@ -92,7 +92,7 @@ class PlainScreen(Screen):
 
 
 class LiveScreen(Screen):
-    """A status that is drawn in place, with the lines said above it."""
+    """A status that is drawn in place, with the messages above it."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -125,7 +125,7 @@ def _unless_gone(live: Live) -> Iterator[None]:
 
 
 class ShopConsole(Console):
-    """Writes to standard output as long as somebody reads it; Rich would end the process then."""
+    """Writes to standard output as long as it has a reader; Rich would end the process then."""
 
     def on_broken_pipe(self) -> None:
         """Write nothing more."""

@@ -30,7 +30,7 @@ def package_dir(*names: str) -> Path:
     """Return the directory of the first of these packages that is installed, without import.
 
     Raises:
-        UsageError: says what to install.
+        UsageError: names what to install.
     """
     for name in names:
         spec = importlib.util.find_spec(name)
@@ -262,9 +262,9 @@ def environment() -> dict[str, str]:
 
 
 def version_of(program: Path) -> str:
-    """Return what a program says its version is."""
-    told = subprocess.run(
+    """Return the version that a program reports."""
+    output = subprocess.run(
         [str(program), "--version"], capture_output=True, text=True, check=False
     ).stdout
-    found = re.search(r"\d+(\.\d+)+", told)
+    found = re.search(r"\d+(\.\d+)+", output)
     return found[0] if found else "unknown"

@@ -33,7 +33,7 @@ from shop.settings import Settings, embedded_ports, stack_file
 
 Say = Callable[[str], None]
 
-# A server is ours to start where this variable is not set.
+# The stack starts a server where this variable is not set.
 EMBEDDED: Final[Mapping[str, type[Server]]] = {
     "POSTGRES_HOST": EmbeddedPostgres,
     "REDIS_URL": EmbeddedRedis,
@@ -49,7 +49,7 @@ def held(data_dir: Path) -> Iterator[None]:
     """Hold a data directory: one `jangteo up` at a time.
 
     Raises:
-        UsageError: says who holds it since when, or why the directory cannot be used.
+        UsageError: names who holds it since when, or why the directory cannot be used.
     """
     try:
         private_files.make_folder(data_dir)
@@ -69,7 +69,7 @@ def held(data_dir: Path) -> Iterator[None]:
         file.seek(0)
         file.truncate()
         text = json.dumps({"pid": os.getpid(), "since": utc_now().isoformat()})
-        with contextlib.suppress(OSError):  # only says who holds it
+        with contextlib.suppress(OSError):  # only names who holds it
             os.write(file.fileno(), text.encode())
         yield
 
@@ -112,7 +112,7 @@ def end_leftovers(data_dir: Path) -> list[str]:
 
 @dataclass
 class _Watch:
-    """How often a server of ours died, and when it may be started again."""
+    """How often an embedded server died, and when it may be started again."""
 
     failures: int = 0
     restarts: int = 0
@@ -169,7 +169,7 @@ class Stack:
 
     @property
     def embeds_postgres(self) -> bool:
-        """Whether PostgreSQL is ours: nobody but this stack writes to it."""
+        """Whether PostgreSQL is embedded: nothing but this stack writes to it."""
         return any(isinstance(server, EmbeddedPostgres) for server in self.servers)
 
     @property
@@ -178,7 +178,7 @@ class Stack:
         return shop_settings.load(self.env, use_stack=False)
 
     def start(self) -> None:
-        """Start the servers that are ours, side by side; Kafka, which takes longest, first.
+        """Start the embedded servers at the same time; Kafka, which takes longest, first.
 
         Raises:
             UsageError, StartError: see `Server.start`.
@@ -250,7 +250,7 @@ class Stack:
         watch.pid_started = boot_clock.process_started(server.pid) if server.pid else None
 
     def stop(self) -> None:
-        """End the servers that are ours and stop being found; clients should be gone."""
+        """End the embedded servers and remove stack.json; clients should be gone."""
         self._stopped = True
         stack_file.withdraw(self.data_dir)
         for server in reversed(self.servers):
@@ -276,14 +276,14 @@ class Stack:
         return found
 
     def describe(self) -> list[str]:
-        """Return a line on each of the three servers, ours or not."""
-        ours = {server.name: server for server in self.servers}
+        """Return a line on each of the three servers, embedded or not."""
+        embedded = {server.name: server for server in self.servers}
         lines = []
         for variable, kind in EMBEDDED.items():
-            server = ours.get(kind.name)
+            server = embedded.get(kind.name)
             if server:
                 lines.append(f"{server.title} on {server.where}")
             else:
                 name = "Kafka" if kind is Broker else kind.title
-                lines.append(f"{name} as {variable} says: {redact(self._environ[variable])}")
+                lines.append(f"{name} from {variable}: {redact(self._environ[variable])}")
         return lines

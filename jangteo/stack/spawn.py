@@ -52,7 +52,7 @@ def spawn(
         env: its whole environment.
         death_signal: what it gets when this process dies, however it dies.
         identity: ``same``, ``userns`` or ``UID:GID``.
-        cwd: its working directory; by default ours.
+        cwd: its working directory (default: this process's).
         descriptors: open files that it inherits, such as one that holds a lock.
 
     Raises:

@@ -122,8 +122,8 @@ class Supervisor:
         self._rng = rng or random.Random()  # noqa: S311  (spreads restarts, no secret)
         self._children: dict[str, _Child] = {}
         self._written = float("-inf")
-        self._said: list[str] = []
-        self._writing = BestEffort(SNAPSHOT, report=self._said.append)
+        self._messages: list[str] = []
+        self._writing = BestEffort(SNAPSHOT, report=self._messages.append)
 
     def log_of(self, name: str) -> Path:
         """Return the log file of a process."""
@@ -137,22 +137,22 @@ class Supervisor:
         self._spawn(child)
 
     def poll(self) -> list[str]:
-        """Notice ends, start what is due, kill what overstays; return what happened, in words."""
-        said, self._said[:] = list(self._said), []
+        """Notice exits, start what is due, kill what overstays; return a line for each event."""
+        messages, self._messages[:] = list(self._messages), []
         now = self._monotonic()
         for child in self._children.values():
             code = child.process.poll() if child.process else None
             if code is not None:
-                said += self._ended(child, code, now)
+                messages += self._ended(child, code, now)
             elif child.state is ProcessState.BACKOFF and now >= child.due:
                 child.restarts += 1
                 if self._spawn(child):
-                    said.append(f"{child.spec.name} started again (pid {self._pid(child)})")
+                    messages.append(f"{child.spec.name} started again (pid {self._pid(child)})")
             elif child.state in _ENDING and child.process and now >= child.due:
                 child.process.kill()
-                said.append(f"{child.spec.name} did not end in {child.spec.grace:g} s: killed")
+                messages.append(f"{child.spec.name} did not end in {child.spec.grace:g} s: killed")
                 child.due = float("inf")
-        return said
+        return messages
 
     def stop(self, names: Iterable[str]) -> None:
         """Ask processes to end (SIGTERM) and do not start them again; `poll` follows it up."""
@@ -222,7 +222,7 @@ class Supervisor:
         """Write the snapshot, at most once a second unless forced.
 
         Args:
-            others: stand in it before our own, e.g. servers.
+            others: listed before the processes, such as servers.
             force: write even if a second has not passed.
         """
         now = self._monotonic()
@@ -249,7 +249,7 @@ class Supervisor:
         except OSError as e:  # no descriptors, no memory, no processes left
             self._back_off(child, self._monotonic())
             child.last_exit = f"not started: {e.strerror}"
-            self._said.append(
+            self._messages.append(
                 f"{child.spec.name} cannot be started, it is tried again: {e.strerror}"
             )
             return False
@@ -275,8 +275,8 @@ class Supervisor:
             child.failures = 0
         wait = self._back_off(child, now)
         last = tail(self.log_of(child.spec.name), 1)
-        said = f"{child.spec.name} ended ({child.last_exit}), starts again in {wait:.1f} s"
-        return [f"{said}: {last}" if last else said]
+        line = f"{child.spec.name} ended ({child.last_exit}), starts again in {wait:.1f} s"
+        return [f"{line}: {last}" if last else line]
 
     def _back_off(self, child: _Child, now: float) -> float:
         """Let a child wait for its next start; return how long, in seconds."""

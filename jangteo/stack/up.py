@@ -274,7 +274,7 @@ class Up:
         )
 
     def _troubles(self) -> list[str]:
-        """Return which processes are down at this moment, in words."""
+        """Return a line for each process that is down now."""
         return [
             f"{s.name} is down ({s.last_exit}, {s.restarts} restarts; see "
             f"{self._supervisor.log_of(s.name)})"
@@ -345,7 +345,7 @@ class Up:
 
 
 def _check_history(conn: postgres.Connection) -> None:
-    """Refuse to go on with nothing.
+    """Refuse to resume without a finished history.
 
     Raises:
         UsageError: if no history is finished.

@@ -15,7 +15,7 @@ from flows.batch import Batch
 from flows.decode import INDEX, decode_batch
 from shop import events
 from shop.events import SCHEMAS, Rejection, RejectReason, as_row
-from tests.flows import nearly
+from tests.flows import nearly_valid_messages
 from tests.support.event_samples import (
     NOW,
     SAMPLE,
@@ -161,7 +161,7 @@ def check_batches(seed: int, messages: int) -> None:
     rng = random.Random(seed)
     done = 0
     while done < messages:
-        topic, batch = nearly.batch(rng, 120)
+        topic, batch = nearly_valid_messages.batch(rng, 120)
         check(topic, batch)
         done += len(batch)
 
@@ -180,16 +180,24 @@ def test_a_million_nearly_valid_messages_have_one_fate_in_any_batch(seed: int) -
 @st.composite
 def one_field_changed(draw: st.DrawFn) -> tuple[str, list[Message]]:
     """A batch in which one message has one field replaced by any JSON text, nearly right or not."""
-    topic = draw(st.sampled_from(nearly.TOPICS))
-    members = nearly.PAIRS[topic]
+    topic = draw(st.sampled_from(nearly_valid_messages.TOPICS))
+    members = nearly_valid_messages.PAIRS[topic]
     at = draw(st.integers(0, len(members) - 1))
-    quoted = st.sampled_from([*nearly.TEXTS, *nearly.TIMES]).map('"{}"'.format)
+    quoted = st.sampled_from([*nearly_valid_messages.TEXTS, *nearly_valid_messages.TIMES]).map(
+        '"{}"'.format
+    )
     value = draw(
-        st.one_of(st.sampled_from(nearly.NUMBERS), quoted, st.from_regex(r"[-+0-9.eE]{1,9}"))
+        st.one_of(
+            st.sampled_from(nearly_valid_messages.NUMBERS),
+            quoted,
+            st.from_regex(r"[-+0-9.eE]{1,9}"),
+        )
     )
     text = ",".join(f'"{n}":{value if i == at else v}' for i, (n, v) in enumerate(members))
-    others = st.lists(st.sampled_from([nearly.GOOD[topic], (b"7", b"{"), (b"7", None)]), max_size=2)
-    key, _ = nearly.GOOD[topic]
+    others = st.lists(
+        st.sampled_from([nearly_valid_messages.GOOD[topic], (b"7", b"{"), (b"7", None)]), max_size=2
+    )
+    key, _ = nearly_valid_messages.GOOD[topic]
     return topic, [*draw(others), (key, f"{{{text}}}".encode()), *draw(others)]
 
 
@@ -211,7 +219,7 @@ NEIGHBOURS: dict[str, list[Message]] = {
 @pytest.mark.parametrize("neighbours", NEIGHBOURS)
 @pytest.mark.parametrize("first", [True, False])
 def test_a_time_has_one_fate_beside_any_neighbours(neighbours: str, first: bool) -> None:
-    for text in nearly.TIMES:
+    for text in nearly_valid_messages.TIMES:
         one = (b"7", changed(user(), created_at="TIME").replace(b"TIME", text.encode()))
         others = NEIGHBOURS[neighbours]
         check("users", [one, *others] if first else [*others, one])

@@ -96,8 +96,8 @@ def _describe(settings: Settings, names: Sequence[str], *, as_json: bool) -> int
     if look.away:
         get_logger().warning("what PostgreSQL applied is unknown", reason=look.away)
     if as_json:
-        said = [as_builtins(t, look) for t in look.topics.values()]
-        say(msgspec.json.encode(said).decode())
+        described = [as_builtins(t, look) for t in look.topics.values()]
+        say(msgspec.json.encode(described).decode())
     else:
         say("\n\n".join(format_topic(t, look) for t in look.topics.values()))
     return _missing([n for n in names if n not in look.topics])
@@ -147,7 +147,7 @@ def describe(settings: Settings, names: Sequence[str] = tuple(TOPICS)) -> Progre
 
 
 def as_builtins(topic: TopicProgress, look: ProgressReport) -> dict[str, Any]:
-    """Return a topic as --json prints it; offsets, `lag` to Kafka's commit, `pending` to ours."""
+    """Return a topic for --json; `lag` is to Kafka's commit, `pending` to PostgreSQL's offset."""
     return {
         "topic": topic.name,
         "partitions": [

@@ -44,7 +44,7 @@ def parse(text: str) -> Callable[[Fields], bool]:
             object.
 
     Raises:
-        UsageError: if the text says something else; shows where.
+        UsageError: if the text is not an expression; shows where.
 
     >>> paid = parse('amount > 10000 and status in ["PAID"] and not scenario')
     >>> paid({"amount": 20000, "status": "PAID", "scenario": None}), paid({"status": "PAID"})

@@ -1,7 +1,7 @@
 """What a log no longer holds and PostgreSQL never got, and the decision to continue without it.
 
 The ingest never skips anything by itself: it stops where its offset is outside of the log. Here an
-operator says, after a look at the numbers, that it is to continue at the log's own bounds.
+operator decides, after seeing the numbers, that it continues at the log's own bounds.
 """
 
 from __future__ import annotations

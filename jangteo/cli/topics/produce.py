@@ -139,7 +139,7 @@ def publish(settings: Settings, topic: str, lines: Iterable[InputLine]) -> list[
     """Publish messages and wait until all are acknowledged; return where they are, by line.
 
     Raises:
-        UnreachableError: if no broker answers in time; says how many were acknowledged.
+        UnreachableError: if no broker answers in time; names how many were acknowledged.
         JangteoError: if there is no such topic, or Kafka refuses a message.
     """
     where = settings.kafka
@@ -204,12 +204,12 @@ def format_places(topic: str, places: Iterable[InputPlace]) -> str:
     offsets: dict[int, list[int]] = defaultdict(list)
     for place in places:
         offsets[place.partition].append(place.offset)
-    said = []
+    lines = []
     for partition, found in sorted(offsets.items()):
         count = "1 message" if len(found) == 1 else f"{len(found)} messages"
         span = f"offset {found[0]}" if len(found) == 1 else f"offsets {min(found)} to {max(found)}"
-        said.append(f"{topic}[{partition}]: {count} acknowledged, {span}")
-    return "\n".join(said)
+        lines.append(f"{topic}[{partition}]: {count} acknowledged, {span}")
+    return "\n".join(lines)
 
 
 def as_json(places: Iterable[InputPlace]) -> str:

@@ -45,7 +45,7 @@ class StartPosition:
     """Where reading begins.
 
     Attributes:
-        kind: the beginning, the end, an offset, the last so many messages, a time.
+        kind: the beginning, the end, an offset, the last N messages, a time.
         value: the offset, the number of messages, or milliseconds since 1970.
     """
 
@@ -104,7 +104,7 @@ class TopicReader:
         if partition is not None and partition >= count:
             raise UsageError(f"{topic} has the partitions 0 to {count - 1}, no {partition}")
         self._ids = list(range(count)) if partition is None else [partition]
-        self._said: set[int] = set()
+        self._logged: set[int] = set()
         self._look_again = time.monotonic() + NEW_PARTITIONS_S
         self._consumer = Consumer(
             {
@@ -148,7 +148,7 @@ class TopicReader:
 
         Args:
             start: where to begin.
-            shown: takes them, and says when it has enough.
+            shown: takes them, and reports when it has enough.
             stop: ends it.
             follow: wait for new ones at the end.
         """
@@ -205,7 +205,7 @@ class TopicReader:
                     found[int(message.partition() or 0)].append(message)
             left = {p: b for p, b in left.items() if len(found[p]) < n and starts[p] > b[0]}
             back *= 10
-        # By time; within a partition as they stand there, whatever the clocks of producers said.
+        # By time; within a partition in offset order, even where the producers' clocks disagree.
         rows = []
         for partition, messages in found.items():
             at = -1
@@ -219,8 +219,8 @@ class TopicReader:
     ) -> Iterator[list[Message]]:
         """Yield messages in batches, up to `ends` or for ever.
 
-        The end of a partition is reached with its last message, or where the client says so: what
-        stands last may be the marker of a transaction, which is no message.
+        The end of a partition is reached with its last message, or where the client reports it:
+        the last record may be the marker of a transaction, which is not a message.
         """
         left = {p for p, start in starts.items() if ends is None or start < ends[p]}
         self._consumer.assign([TopicPartition(self._topic, p, starts[p]) for p in sorted(left)])
@@ -254,8 +254,8 @@ class TopicReader:
         code = error.code()
         if code in _GONE:
             raise JangteoError(f"{self._settings.where}: {self._topic}: {error.str()}")
-        if code != KafkaError._PARTITION_EOF and code not in self._said:
-            self._said.add(code)
+        if code != KafkaError._PARTITION_EOF and code not in self._logged:
+            self._logged.add(code)
             get_logger().warning("waiting for Kafka", topic=self._topic, error=error.str())
 
     def _idle(self) -> None:

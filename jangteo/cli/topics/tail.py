@@ -29,10 +29,10 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def start_at(text: str, now: datetime) -> StartPosition:
-    """Read what --from says.
+    """Read the value of --from.
 
     Raises:
-        UsageError: if it is none of the five.
+        UsageError: if it has none of the five forms.
 
     >>> start_at("-5", utc_now()), start_at("42", utc_now())
     (StartPosition(kind='last', value=5), StartPosition(kind='offset', value=42))
@@ -59,7 +59,7 @@ def start_at(text: str, now: datetime) -> StartPosition:
         except (ValueError, OverflowError):
             raise UsageError(
                 f"--from {text!r}: expected beginning, end, an offset, -N for the last N messages, "
-                "a time such as 2026-11-28T09:00:00Z (UTC unless it says otherwise), or 15m for "
+                "a time such as 2026-11-28T09:00:00Z (UTC unless it has an offset), or 15m for "
                 "15 minutes ago"
             ) from None
     if at > now:

@@ -328,8 +328,8 @@ def new_cluster_id() -> str:
 
 
 def _reason(output: str) -> str:
-    """Return what a failed Java command says is wrong, without its stack trace."""
+    """Return the error of a failed Java command, without its stack trace."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("at ", "..."))]
-    text = " / ".join(told[:3]) or "no reason given"
+    reported = [line for line in lines if not line.startswith(("at ", "..."))]
+    text = " / ".join(reported[:3]) or "no reason given"
     return text.replace('Exception in thread "main" ', "")[:400]

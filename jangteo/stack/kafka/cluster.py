@@ -50,7 +50,7 @@ class Cluster:
 
     Args:
         directory: where all of it is kept.
-        brokers: how many, at the first start; None: as many as there were, else 3.
+        brokers: their number at the first start; None: as before, else 3.
         properties: more of Kafka's settings, for every broker.
         options: of the JVMs, after `HEAP`.
     """
@@ -132,7 +132,7 @@ class Cluster:
                 f"{self.directory} holds a cluster of {len(layout.ports)} brokers: "
                 "use another --data-dir, or remove it"
             )
-        # The quorum's addresses are in the configuration, written anew at each start: a port
+        # The quorum's addresses are in the configuration, written again at each start: a port
         # that was taken meanwhile can change.
         layout.ports = [
             (b if is_free(b) else free_port(), c if is_free(c) else free_port())
@@ -209,7 +209,7 @@ def _say(text: str) -> None:
 
 
 def _up(directory: Path, brokers: int | None) -> int:
-    """Run the brokers until told to stop; one that dies is started again."""
+    """Run the brokers until a signal comes; restart those that die."""
     stop = command.stop_on_signals()
     with held(directory):
         cluster = Cluster(directory, brokers)

@@ -180,7 +180,7 @@ def fetch(advance: Callable[[int], None] = lambda _: None, *, verify: bool = Fal
 
     Raises:
         UsageError: if JANGTEO_KAFKA_HOME names a directory without jars.
-        FetchError: if a file cannot be had or is not the pinned one; says what to do.
+        FetchError: if a file cannot be fetched or is not the pinned one.
     """
     libs = home() / "libs"
     if os.environ.get(KAFKA_HOME):
@@ -215,8 +215,10 @@ def locked(directory: Path) -> Iterator[None]:
 def _download_all(
     wanted: Sequence[Jar], partial: Path, libs: Path, advance: Callable[[int], None]
 ) -> None:
-    package_dir("jgo")  # says what to install
-    logging.getLogger("jgo").setLevel(logging.ERROR)  # it warns of a checksum; ours decides
+    package_dir("jgo")  # raises: names what to install
+    logging.getLogger("jgo").setLevel(
+        logging.ERROR
+    )  # it warns of a checksum that we check ourselves
     stop = threading.Event()
 
     def count(size: int) -> None:

@@ -24,7 +24,7 @@ from shop.errors import JangteoError, UsageError
 from shop.postgres import Connection, dead_letters
 from shop.postgres.dead_letters import Filter
 from shop.settings import Settings
-from tests.flows.letters import call, dlq_parser, put_aside
+from tests.flows.dead_letter_samples import call, dlq_parser, reject_messages
 from tests.support.event_samples import NOW, changed, message, order, poison
 from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
 from tests.support.waiting import wait_until
@@ -63,8 +63,8 @@ REPLAYED = 'SELECT "offset" FROM rejected_messages WHERE replayed_at IS NOT NULL
 
 
 def test_list_filters_and_counts(database: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    put_aside(database, list(KINDS.values()))
-    put_aside(database, [(b"7", b"{")] * 3, topic="users", partition=5)
+    reject_messages(database, list(KINDS.values()))
+    reject_messages(database, [(b"7", b"{")] * 3, topic="users", partition=5)
     assert call(database, "list", "--json") == 0
     listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(listed) == len(KINDS) + 3
@@ -97,7 +97,7 @@ def test_list_filters_and_counts(database: Settings, capsys: pytest.CaptureFixtu
 def test_show_takes_what_list_prints(
     database: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put_aside(database, [(b"7", b"{")], partition=3, log_id="tAn5u/9f3c")
+    reject_messages(database, [(b"7", b"{")], partition=3, log_id="tAn5u/9f3c")
     assert call(database, "list") == 0
     (place,) = re.findall(r"^orders\S+", capsys.readouterr().out, re.MULTILINE)
     assert call(database, "show", place) == 0
@@ -126,7 +126,7 @@ def test_what_is_no_place_is_refused(database: Settings, words: str) -> None:
 
 
 def test_what_was_cut_is_shown(database: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    put_aside(database, [poison(order())["oversize"], (b"8" * 2_000, changed(order()))])
+    reject_messages(database, [poison(order())["oversize"], (b"8" * 2_000, changed(order()))])
     call(database, "show", "orders[0]@0")
     assert re.search(r"payload +65,536 bytes \(the first 65,536 of 1,000,\d+ bytes were kept\)",
                      capsys.readouterr().out)  # fmt: skip
@@ -138,7 +138,7 @@ def test_what_was_cut_is_shown(database: Settings, capsys: pytest.CaptureFixture
 
 
 def test_time_narrows(database: Settings) -> None:
-    put_aside(database, [(b"7", b"{")] * 4)
+    reject_messages(database, [(b"7", b"{")] * 4)
     with postgres.connect(database.postgres, "test") as conn:
         conn.execute(
             "UPDATE rejected_messages SET rejected_at = now() - \"offset\" * interval '1 hour'"
@@ -160,7 +160,7 @@ def test_time_narrows(database: Settings) -> None:
 def test_show_renders_every_kind_safely(
     database: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put_aside(database, [*KINDS.values(), (b"\x1b]0;x\x07", b'{"\x1b[2J')])
+    reject_messages(database, [*KINDS.values(), (b"\x1b]0;x\x07", b'{"\x1b[2J')])
     for offset in range(len(KINDS) + 1):
         assert call(database, "show", "orders", "0", str(offset)) == 0
         shown = capsys.readouterr().out
@@ -204,7 +204,7 @@ def test_replayed_messages_end_in_the_tables_once(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Rejected by the running ingest, mended on the command line, stored by the same ingest."""
+    """Rejected by the running ingest, repaired on the command line, stored by the same ingest."""
     now = utc_now()
     event = order(1, ordered_at=now, updated_at=now)
     wrong_amount = (b"7", changed(event, amount=1))
@@ -248,7 +248,7 @@ def test_replayed_messages_end_in_the_tables_once(
 def test_what_would_be_rejected_again_is_not_published(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put_aside(settings, list(KINDS.values()))
+    reject_messages(settings, list(KINDS.values()))
     # Of all kinds, only an event dated ahead of a past clock has become good by itself.
     good = {list(KINDS).index("out_of_range.future")}
     assert call(settings, "replay", "--dry-run", "--json") == 1
@@ -267,7 +267,7 @@ def test_what_would_be_rejected_again_is_not_published(
 @pytest.mark.usefixtures("topics")
 def test_replays_at_once_share_the_work_and_double_nothing(settings: Settings) -> None:
     n = 120
-    put_aside(settings, [(None, message("orders", order(i))[1]) for i in range(1, n + 1)])
+    reject_messages(settings, [(None, message("orders", order(i))[1]) for i in range(1, n + 1)])
     chosen = Filter(replayed=False)
     edit = Edit(key_from_field=True)
     published: list[list[int]] = [[], []]
@@ -296,7 +296,7 @@ def test_replays_at_once_share_the_work_and_double_nothing(settings: Settings) -
 def test_nothing_is_marked_that_the_broker_did_not_acknowledge(
     settings: Settings, servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_aside(settings, [(None, message("orders", order(1))[1])] * 3)
+    reject_messages(settings, [(None, message("orders", order(1))[1])] * 3)
     monkeypatch.setitem(replay._PRODUCER, "message.timeout.ms", 500)
     servers.kafka.kill()
     with postgres.connect(settings.postgres, "replay") as conn:
@@ -308,7 +308,7 @@ def test_nothing_is_marked_that_the_broker_did_not_acknowledge(
 
 @pytest.mark.usefixtures("topics")
 def test_a_stop_ends_after_the_chunk_in_hand(settings: Settings) -> None:
-    put_aside(settings, [(None, message("orders", order(1))[1])] * 9)
+    reject_messages(settings, [(None, message("orders", order(1))[1])] * 9)
     stop = threading.Event()
     with postgres.connect(settings.postgres, "replay") as conn:
         results = Replay(conn, Filter(), Edit(key_from_field=True), chunk=4)
@@ -319,7 +319,7 @@ def test_a_stop_ends_after_the_chunk_in_hand(settings: Settings) -> None:
 
 @pytest.mark.usefixtures("topics")
 def test_limit_and_place_narrow_a_replay(settings: Settings) -> None:
-    put_aside(settings, [(None, message("orders", order(1))[1])] * 9)
+    reject_messages(settings, [(None, message("orders", order(1))[1])] * 9)
     assert call(settings, "replay", "orders", "0", "7", "--key-from-field") == 0
     assert call(settings, "replay", "--key-from-field", "--limit", "2") == 0
     assert query(settings, REPLAYED) == [(0,), (1,), (7,)]
@@ -386,9 +386,11 @@ def test_a_mend_that_fails_is_told_for_its_row(edit: Edit, why: str) -> None:
     assert len(result.why) < 400
     result.why.encode()  # can be printed
     assert replay.judge(letter, Edit(fix=lambda p, r: None), lambda: NOW).done == replay.LEFT_ALONE
-    mended = replay.judge(letter, Edit(values={"amount": 2000}), lambda: NOW + timedelta(1)).mended
-    assert mended is not None
-    assert mended.payload == changed(order(), amount=2000)
+    repaired = replay.judge(
+        letter, Edit(values={"amount": 2000}), lambda: NOW + timedelta(1)
+    ).repaired
+    assert repaired is not None
+    assert repaired.payload == changed(order(), amount=2000)
 
 
 def cut_letter(**cut: int) -> dead_letters.DeadLetter:
@@ -402,8 +404,10 @@ def test_what_was_cut_is_not_published() -> None:
     assert payload.done == replay.STILL_BAD
     assert "only the first" in payload.why
     assert "of 2,000,000 bytes of its payload were kept" in payload.why
-    mended = Edit(fix=lambda p, r: {"v": 1})
-    assert replay.judge(cut_letter(payload_bytes=2_000_000), mended, lambda: NOW).why == payload.why
+    repaired = Edit(fix=lambda p, r: {"v": 1})
+    assert (
+        replay.judge(cut_letter(payload_bytes=2_000_000), repaired, lambda: NOW).why == payload.why
+    )
     key = cut_letter(key_bytes=5_000)
     assert "of 5,000 bytes of its key" in replay.judge(key, Edit(), lambda: NOW).why
     other = replay.judge(key, Edit(key_from_field=True), lambda: NOW)
@@ -416,7 +420,7 @@ def test_what_was_cut_is_not_published() -> None:
 def test_purge_removes_what_is_meant_and_only_when_it_is_confirmed(
     database: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put_aside(database, list(KINDS.values()))
+    reject_messages(database, list(KINDS.values()))
     bad = sum(k.startswith("bad_json") for k in KINDS)
 
     def answer(text: str) -> int:
@@ -439,7 +443,7 @@ def test_purge_removes_what_is_meant_and_only_when_it_is_confirmed(
 def test_purge_removes_nothing_if_there_are_others_than_were_confirmed(
     database: Settings,
 ) -> None:
-    put_aside(database, [(b"7", b"{")] * 3)
+    reject_messages(database, [(b"7", b"{")] * 3)
     with (
         postgres.connect(database.postgres, "purge") as conn,
         pytest.raises(UsageError, match="there were 2 when you were asked, now there are 3"),
@@ -449,7 +453,7 @@ def test_purge_removes_nothing_if_there_are_others_than_were_confirmed(
 
 
 def test_production_refuses_to_purge_without_its_flag(servers, database: Settings) -> None:
-    put_aside(database, [(b"7", b"{")])
+    reject_messages(database, [(b"7", b"{")])
     production = servers.settings(
         POSTGRES_DB=database.postgres.db, DB_TYPE="production",
         POSTGRES_PASSWORD=database.postgres.password or "Tr0ub4dor",

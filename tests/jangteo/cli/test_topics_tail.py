@@ -156,10 +156,10 @@ def test_nothing_from_outside_reaches_the_terminal_as_a_code(run: Run, settings:
     for line in lines:
         assert "\x1b" not in line
         assert all(cell.isprintable() for cell in line.split("\t"))
-    told = [line.split("\t") for line in lines]
-    assert told[0][3:5] == ["\\x1b]0;owned\\x07\\x09\\x0a\\u202e\\u200b\\x9b31m 컵"] * 2
-    assert told[1][3:5] == ["0xff00", "0x8081"]
-    assert told[2][3:5] == ["null", "null"]
+    shown_cells = [line.split("\t") for line in lines]
+    assert shown_cells[0][3:5] == ["\\x1b]0;owned\\x07\\x09\\x0a\\u202e\\u200b\\x9b31m 컵"] * 2
+    assert shown_cells[1][3:5] == ["0xff00", "0x8081"]
+    assert shown_cells[2][3:5] == ["null", "null"]
     for line in run("--from", "beginning", "--no-follow", "--json"):
         assert line.isprintable()
         assert json.loads(line)["headers"][0][0] == "\x1b[2J"

@@ -1,4 +1,4 @@
-"""The books: what was published against what became of it."""
+"""Accounting: what was published against what became of it."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def book(pg: Connection, topic: str, log_id: str, partition: int, numbers: Offse
 
 
 @pytest.mark.usefixtures("topics")
-def test_books_on_a_real_broker(settings: Settings, pg: Connection) -> None:
+def test_accounting_on_a_real_broker(settings: Settings, pg: Connection) -> None:
     publish(settings, "orders", 50)
-    books = OffsetAccounting(settings.kafka)
-    books.open(pg)
+    accounting = OffsetAccounting(settings.kafka)
+    accounting.open(pg)
     publish(settings, "orders", 30)
-    account = books.account(pg)
+    account = accounting.account(pg)
     assert account.published == {"users": 0, "products": 0, "orders": 30}
     assert account.lag == {"users": 0, "products": 0, "orders": 80}
     assert account.differences() == ["orders: 80 messages not yet taken"]
     log_id = kafka.describe_topics(kafka.admin(settings.kafka))["orders"].log_id
     for partition, end in kafka.end_offsets(settings.kafka, "orders").items():
         book(pg, "orders", log_id, partition, OffsetRow(end, stored=end))
-    account = books.account(pg)
+    account = accounting.account(pg)
     assert account.differences() == []
     assert account.stored["orders"] == 80, "the ingest also took what was there before"
 

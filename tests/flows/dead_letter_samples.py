@@ -14,7 +14,7 @@ from shop.settings import Settings
 from tests.support.event_samples import NOW, Message, raw_batch
 
 
-def put_aside(
+def reject_messages(
     settings: Settings,
     messages: Sequence[Message],
     *,

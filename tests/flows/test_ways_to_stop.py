@@ -1,4 +1,4 @@
-"""Whatever ends the ingest for good has its entry in the guide to troubles."""
+"""Every error that ends the ingest has its entry in the troubleshooting guide."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ ANYTHING = {"Error", "Exception"}  # psycopg's and Python's: known by the words,
 
 
 def ends() -> tuple[set[str], set[str]]:
-    """Types and words of every error that `lifecycle.fail` is given."""
+    """Types and words of every error that `shutdown.fail` is given."""
     types: set[str] = set()
     words: set[str] = set()
-    for path in (ROOT / "flows").glob("*.py"):
+    for path in (ROOT / "flows").rglob("*.py"):
         for handler in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(handler, ast.ExceptHandler) or handler.type is None:
                 continue
             calls = [
                 n for n in ast.walk(handler)
-                if isinstance(n, ast.Call) and ast.unparse(n.func) == "lifecycle.fail"
+                if isinstance(n, ast.Call) and ast.unparse(n.func) == "shutdown.fail"
             ]  # fmt: skip
             for call in calls:
                 (what,) = [k.value for k in call.keywords if k.arg == "what"]
