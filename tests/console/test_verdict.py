@@ -32,9 +32,9 @@ from console.snapshot.reading import Rate, ReadingState
 from console.sources.kafka import cluster, partition
 from console.translations import Message, Text, of_trouble, render, word
 from shop.errors import Trouble
-from shop.ingest_progress import PartitionProgress, TopicProgress
 from shop.kafka import TopicInfo
 from shop.kafka.groups import GroupMember
+from shop.kafka.progress import PartitionProgress, TopicProgress
 from tests.console import console_samples as samples
 
 OFFSETS = st.integers(0, 10**12)

@@ -24,7 +24,8 @@ from shop import command, kafka
 from shop.clock import utc_now
 from shop.errors import ExitCode
 from shop.events import GROUPS
-from shop.ingest_progress import ProgressReader, TopicProgress
+from shop.ingest_progress import ProgressReader
+from shop.kafka.progress import TopicProgress
 from shop.postgres import Connection
 from shop.settings import Settings
 from tests.support.event_samples import Message, message, order
