@@ -253,7 +253,7 @@ class ProgressReader:
         """Return why the ingests wait by their heartbeats; nothing if Redis does not answer."""
         try:
             if self._redis is None:
-                self._redis = cache.client_if_named(self._settings)
+                self._redis = cache.optional_client(self._settings)
             return blockers.said(self._redis) if self._redis is not None else ()
         except (JangteoError, RedisError):
             return ()

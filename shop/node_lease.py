@@ -240,9 +240,9 @@ class NodeLease:
         if not near:
             first = min(by_node[n].ceiling_ms for n in free)
             which = f"node {free[0]}" if self._exact is not None else "every free node"
+            ahead = format_offset((first - now_ms) / 1e3)
             raise UsageError(
-                f"ids of {which} are made up to {_at(first)}, {format_offset((first - now_ms) / 1e3)}"
-                " PostgreSQL's clock, which was set back: set it right, or wait"
+                f"ids of {which} are made up to {_at(first)}, {ahead} PostgreSQL's clock, which was set back: set it right, or wait"
                 + ("" if self._exact is None else ", or leave --node out to get another node")
             )
         return near

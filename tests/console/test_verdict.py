@@ -99,9 +99,9 @@ def test_a_partition_can_be_drawn_from_any_samples(window: list[PartitionSample]
     assert found.skew == max(0, (window[-1].applied or 0) - window[-1].end)
 
 
-@given(st.integers(1, 100), st.floats(0, 1))
-def test_backoff_is_capped_and_never_nothing(failures: int, jitter: float) -> None:
-    assert 0.8 <= rules.backoff(failures, jitter) <= 15.0
+@given(st.integers(1, 100))
+def test_backoff_is_capped_and_never_nothing(failures: int) -> None:
+    assert 0.8 <= rules.backoff(failures) <= 15.0
 
 
 def health(snapshot: Snapshot) -> tuple[ShopHealth, tuple[str, ...]]:
