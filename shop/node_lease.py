@@ -242,7 +242,8 @@ class NodeLease:
             which = f"node {free[0]}" if self._exact is not None else "every free node"
             ahead = format_offset((first - now_ms) / 1e3)
             raise UsageError(
-                f"ids of {which} are made up to {_at(first)}, {ahead} PostgreSQL's clock, which was set back: set it right, or wait"
+                f"ids of {which} are made up to {_at(first)}, {ahead} PostgreSQL's clock, which "
+                "was set back: correct it, or wait"
                 + ("" if self._exact is None else ", or leave --node out to get another node")
             )
         return near

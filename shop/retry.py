@@ -37,7 +37,7 @@ def backoff(
     spread: float = 0.5,
     jitter: float | None = None,
 ) -> float:
-    """Return how long to wait before the next attempt, in seconds: twice as long after each failure.
+    """Return the seconds to wait before the next attempt, which double with each failure.
 
     Args:
         failures: in a row, from 1.
