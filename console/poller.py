@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import random
 import threading
 import time
 from collections import deque
@@ -107,7 +106,6 @@ class Poller:
         slow: seconds that every read is made slower, to see the console wait (for developers).
         clock: UTC.
         monotonic: seconds of a clock that never steps.
-        rng: for the jitter.
     """
 
     def __init__(
@@ -119,7 +117,6 @@ class Poller:
         slow: float = 0.0,
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
-        rng: random.Random | None = None,
     ) -> None:
         self._sources = sources
         self._events = events
@@ -127,7 +124,6 @@ class Poller:
         self._slow = slow
         self._clock = clock
         self._monotonic = monotonic
-        self._rng = rng or random.Random()  # noqa: S311  (jitter, not cryptography)
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._fresh = False
@@ -234,7 +230,7 @@ class Poller:
         with contextlib.suppress(Exception):
             source.reset()
         self._current.reload()
-        wait = rules.backoff(slot.failures + 1, self._rng.random())
+        wait = rules.backoff(slot.failures + 1)
         now = self._clock()
         with self._news:
             if slot.failures == 0:

@@ -18,6 +18,7 @@ from console.snapshot.model import READINGS, SERVERS, Kafka, Lag, Snapshot
 from console.snapshot.reading import Rate, Reading, ReadingState
 from console.snapshot.severity import Severity, State
 from console.translations import Message, word
+from shop import retry
 from shop.clock import SAID_S
 
 WINDOW: Final = 10
@@ -30,7 +31,8 @@ SILENT_AFTER_S: Final = 5.0
 """A process beats every second; the beat is forgotten after 15 s."""
 CLOCK_S: Final = 1e-9
 """Seconds a clock can tell from nothing; what happened in less has no rate."""
-BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
+FIRST_BACKOFF_S: Final = 1.0
+LONGEST_BACKOFF_S: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -174,17 +176,9 @@ def share(part: int | None, whole: int | None) -> float | None:
     return part / whole
 
 
-def backoff(failures: int, jitter: float) -> float:
-    """Return seconds before the next attempt: 1, 2, 4, 8, then 15.
-
-    Args:
-        failures: in a row, from 1.
-        jitter: from 0 to 1; takes up to a fifth off, so that consoles do not knock in step.
-
-    >>> [backoff(n, 0.0) for n in (1, 2, 5, 99)]
-    [1.0, 2.0, 15.0, 15.0]
-    """
-    return BACKOFF_S[min(failures, len(BACKOFF_S)) - 1] * (1 - 0.2 * jitter)
+def backoff(failures: int) -> float:
+    """Return seconds before the next attempt, by the number of failures in a row."""
+    return retry.backoff(failures, first=FIRST_BACKOFF_S, longest=LONGEST_BACKOFF_S, spread=0.2)
 
 
 def state_of(failures: int, failing_s: float, *, ever: bool) -> ReadingState:

@@ -16,6 +16,6 @@ def watch(settings: Settings, stop: threading.Event) -> ClockWatch:
         settings: where they are.
         stop: ends it.
     """
-    clocks = ClockWatch(settings.postgres, cache.client_if_named(settings), stop)
+    clocks = ClockWatch(settings.postgres, cache.optional_client(settings), stop)
     clocks.start()
     return clocks

@@ -33,7 +33,7 @@ def report(
         stop: ends it.
         url: where the metrics are served, sent with every heartbeat.
     """
-    client = cache.client_if_named(settings)
+    client = cache.optional_client(settings)
 
     def run() -> None:
         pulse = HeartbeatSender(client, name_of(settings)) if client is not None else None

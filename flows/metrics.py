@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from flows.transaction import BatchOutcome
-from shop.ingest_progress import ProgressReport
+from shop.kafka.progress import ProgressReport
 
 PREFIX: Final = "jangteo_ingest"
 POSTGRES: Final = "postgresql"

@@ -14,7 +14,8 @@ from confluent_kafka import KafkaException
 
 from flows.metrics import KAFKA, IngestMetrics
 from shop.errors import JangteoError
-from shop.ingest_progress import ProgressReader, ProgressReport
+from shop.ingest_progress import ProgressReader
+from shop.kafka.progress import ProgressReport
 from shop.log import get_logger
 from shop.retry import Outage
 from shop.settings import Settings

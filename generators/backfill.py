@@ -304,8 +304,8 @@ def refuse_overlap(settings: Settings, asked: HistoryRequest, end: datetime) -> 
 
 def forget_life(settings: Settings) -> None:
     """Forget what waits for orders of a shop that is emptied: it would bring them back."""
-    if settings.env.get("REDIS_URL"):
-        with contextlib.closing(cache.client(settings.redis_url)) as r:
+    if client := cache.optional_client(settings, timeout=3.0):
+        with contextlib.closing(client) as r:
             try:
                 r.delete(PENDING)
             except redis.RedisError as e:
@@ -317,10 +317,10 @@ def forget_life(settings: Settings) -> None:
 
 def wait_for_life(pending: pl.DataFrame, settings: Settings) -> None:
     """Hand cancellations and refunds that are still to come to the generator of orders."""
-    if not settings.env.get("REDIS_URL"):
+    r = cache.optional_client(settings, timeout=3.0)
+    if r is None:
         get_logger().warning("no REDIS_URL: orders stay paid", orders=len(pending))
         return
-    r = cache.client(settings.redis_url)
     try:
         remember(r, pending, pending["updated_at"].dt.timestamp("ms").to_numpy() / 1_000)
     except redis.RedisError as e:

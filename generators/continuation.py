@@ -32,7 +32,7 @@ from generators.publishing.steering import Steering
 from generators.random_streams import stream
 from generators.scenarios import control, timetable
 from shop import command, grading_policy, kafka, node_lease, postgres
-from shop.clock import UTC, Clock, utc_now
+from shop.clock import UTC, Clock, parse_time, utc_now
 from shop.errors import ExitCode, UnreachableError
 from shop.events import SCHEMAS, TOPICS
 from shop.log import get_logger
@@ -49,8 +49,7 @@ _MANY: Final = 7
 
 def moment(text: str) -> datetime:
     """Read a moment, for argparse; without an offset it is UTC."""
-    at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return parse_time(text, zone=UTC)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

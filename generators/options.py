@@ -83,7 +83,7 @@ def leased(
     Its `name`, that of the heartbeat and the streams, is the topic; of a second generator of the
     same kind, or of one with a `--node`, the number follows: ``orders-2``.
     """
-    if r := cache.client_if_named(settings):
+    if r := cache.optional_client(settings):
         with r:
             cache.check(r, topic)
     with node_lease.leased(

@@ -83,7 +83,7 @@ def publish(
         source.topic, lambda **o: kafka.producer(settings.kafka, name, **o), stamp=held.clock.stamp
     )
     announce.servers(settings, "postgres", "kafka", "redis")
-    r = cache.client_if_named(settings)
+    r = cache.optional_client(settings)
     clocks = ClockWatch(None, r, stop, clock=held.clock)
     clocks.start()
     get_logger().info("started", topic=source.topic, law=str(law), made=made, seed=seed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import random
 import sys
 import threading
 import time
@@ -26,7 +25,7 @@ from shop.postgres.sqlstate import Verdict, judge
 from shop.redis import cache, control
 from shop.redis.heartbeat import EVERY_S as BEAT_EVERY_S
 from shop.redis.heartbeat import HeartbeatSender
-from shop.retry import Outage, first_line, pause
+from shop.retry import Outage, backoff, first_line
 from shop.server_clock import EVERY_S, ClocksDifferError
 from shop.settings import PostgresSettings, Settings, announce
 
@@ -90,7 +89,7 @@ def grade_once(
                 result = grade_users(conn, wait=True, policy=policy, full=full)
         except psycopg.errors.TransactionRollback as e:
             get_logger().warning("rolled back, trying again", error=first_line(e))
-            time.sleep(pause(attempt, random.Random()))  # noqa: S311  (spreads retries, no secret)
+            time.sleep(backoff(attempt))
         except psycopg.Error as e:
             raise _explained(e, where) from None
         else:
@@ -117,7 +116,7 @@ class Updater:
         self._metrics = GraderMetrics()
         self._interval = max(1.0, settings.grade_interval / settings.speed)
         self._stop = stop
-        client = cache.client_if_named(settings)
+        client = cache.optional_client(settings)
         if client is not None:
             cache.check(client, NAME)
         self._pulse = HeartbeatSender(client, NAME) if client else None
@@ -170,7 +169,7 @@ class Updater:
             except psycopg.errors.TransactionRollback as e:
                 rollbacks += 1
                 get_logger().warning("rolled back, trying again", error=first_line(e))
-                due = time.monotonic() + pause(rollbacks, random.Random())  # noqa: S311  (spreads retries, no secret)
+                due = time.monotonic() + backoff(rollbacks)
                 continue
             except psycopg.Error as e:
                 if self._stop.is_set():  # it was we who cancelled

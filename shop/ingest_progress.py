@@ -1,4 +1,4 @@
-"""How far the ingest is: the one figure that health, metrics, doctor, console and `up` show.
+"""How far the ingest is: the figure that health, metrics, doctor, console and `up` show.
 
 Of each partition: the end of the log as a read_committed consumer sees it, less the offset that
 PostgreSQL has applied; how long it has waited; which member of the group has it, and whether that
@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import psycopg
@@ -22,11 +22,19 @@ from redis.exceptions import RedisError
 
 from shop import kafka, postgres
 from shop.clock import utc_now
-from shop.errors import JangteoError, Trouble
+from shop.errors import JangteoError
 from shop.events import GROUPS, TOPICS
 from shop.kafka import Key, TopicInfo, groups
 from shop.kafka.committed_offsets import Committed, CommittedOffsets
-from shop.kafka.groups import ConsumerGroup, GroupMember
+from shop.kafka.groups import ConsumerGroup
+from shop.kafka.progress import (
+    REBALANCE_S,
+    Holder,
+    PartitionProgress,
+    ProgressReport,
+    TopicProgress,
+    is_ours,
+)
 from shop.postgres import Connection, blockers
 from shop.redis import cache
 from shop.retry import first_line
@@ -36,171 +44,7 @@ if TYPE_CHECKING:
     import redis
 
 LOOK_S: Final = 5.0
-"""What each server gets to answer one look."""
-REBALANCE_S: Final = 20.0
-"""A rebalance may leave partitions without a member for so long: a session of 6 s and a join."""
-
-Holder = Literal["ours", "foreign", "none", "unknown"]
-
-
-@dataclass(frozen=True)
-class PartitionProgress:
-    """One partition; offsets. None where nothing is known.
-
-    Attributes:
-        partition: its number.
-        begin: offset of the oldest message kept.
-        end: offset after the newest message that a read_committed consumer is given.
-        committed: the group's commit in Kafka, written after the PostgreSQL commit.
-        applied: what PostgreSQL's `ingest_offsets` says was applied, which is the truth.
-        waits_s: seconds for which it has had a lag without advancing; 0 without a lag.
-        holder: who has it.
-        unheld_s: seconds for which no ingest of this shop has had it.
-    """
-
-    partition: int
-    begin: int
-    end: int
-    committed: int | None = None
-    applied: int | None = None
-    waits_s: float = 0.0
-    holder: Holder = "unknown"
-    unheld_s: float = 0.0
-
-    @property
-    def pending(self) -> int | None:
-        """Offsets that PostgreSQL has not applied; None where PostgreSQL does not say.
-
-        >>> [PartitionProgress(0, begin=0, end=10, applied=n).pending for n in (7, None)]
-        [3, None]
-        """
-        return None if self.applied is None else max(0, self.end - self.applied)
-
-    @property
-    def lost(self) -> int:
-        """Offsets that the log no longer has and PostgreSQL never got.
-
-        >>> PartitionProgress(0, begin=5, end=10, applied=3).lost
-        2
-        """
-        return 0 if self.applied is None else max(0, self.begin - self.applied)
-
-
-@dataclass(frozen=True)
-class TopicProgress:
-    """One topic and its consumer group.
-
-    Attributes:
-        info: what the cluster says of it.
-        partitions: in order.
-        members: of the group; None where its coordinator does not say.
-        error: why it does not.
-    """
-
-    info: TopicInfo
-    partitions: tuple[PartitionProgress, ...] = ()
-    members: tuple[GroupMember, ...] | None = None
-    error: str = ""
-
-    @property
-    def name(self) -> str:
-        """The topic's name."""
-        return self.info.name
-
-    @property
-    def lag(self) -> int | None:
-        """Offsets not yet applied, over the partitions of which it is known; None if of none."""
-        known = [p.pending for p in self.partitions if p.pending is not None]
-        return sum(known) if known else None
-
-    @property
-    def foreign(self) -> tuple[GroupMember, ...]:
-        """Members of the group that are not an ingest of this shop."""
-        return tuple(m for m in self.members or () if not is_ours(m, self.name))
-
-    def troubles(self, bound: float) -> tuple[str, ...]:
-        """Return what is wrong with it, one line each.
-
-        Args:
-            bound: seconds for which a partition may wait.
-        """
-        found = []
-        for member in self.foreign:
-            held = member.partitions
-            found.append(
-                Trouble(
-                    "foreign",
-                    member=blockers.clean(member.client_id) or "a consumer",
-                    host=member.host.lstrip("/"),
-                    group=GROUPS[self.name],
-                    what=Trouble("holds", ids=_numbers(held)) if held else Trouble("holds_none"),
-                )
-            )
-        lost = [p for p in self.partitions if p.lost]
-        if lost:
-            ids = _numbers([p.partition for p in lost])
-            count, command = sum(p.lost for p in lost), "`jangteo topics accept-loss`"
-            found.append(Trouble("removed", count=count, ids=ids, command=command))
-        unheld = [
-            p.partition
-            for p in self.partitions
-            if p.holder == "none" and p.unheld_s > REBALANCE_S and (p.pending or self.members)
-        ]
-        if unheld:
-            found.append(Trouble("unheld", ids=_numbers(unheld)))
-        slow = [p for p in self.partitions if p.waits_s > bound]
-        if slow:
-            known = [p.pending for p in slow if p.pending is not None]
-            ids = _numbers([p.partition for p in slow])
-            seconds = f"{max(p.waits_s for p in slow):.0f}"
-            found.append(
-                Trouble("still", ids=ids, seconds=seconds, count=sum(known))
-                if known
-                else Trouble("still_uncounted", ids=ids, seconds=seconds)
-            )
-        return tuple(found)
-
-
-@dataclass(frozen=True)
-class ProgressReport:
-    """One look at the whole.
-
-    Attributes:
-        topics: those that exist, by name.
-        waits: why the ingest waits: who holds its locks, a read-only database, its own word.
-        away: why what PostgreSQL has applied is not known; empty where it is.
-        bound: seconds for which a partition may wait.
-    """
-
-    topics: Mapping[str, TopicProgress] = field(default_factory=dict)
-    waits: tuple[str, ...] = ()
-    away: str = ""
-    bound: float = 60.0
-
-    def troubles(self) -> dict[str, tuple[str, ...]]:
-        """Return what is wrong, by topic; no key for a topic that is well."""
-        found = {name: topic.troubles(self.bound) for name, topic in self.topics.items()}
-        if self.waits:
-            slow = {n for n, t in self.topics.items() if any(p.waits_s for p in t.partitions)}
-            found = {n: (*lines, *(self.waits if lines and n in slow else ()))
-                     for n, lines in found.items()}  # fmt: skip
-        return {name: lines for name, lines in found.items() if lines}
-
-
-def is_ours(member: GroupMember, topic: str) -> bool:
-    """Tell whether a member is an ingest of this shop, by the client id that only those have."""
-    return member.client_id == f"jangteo-ingest-{topic}"
-
-
-def _numbers(partitions: Sequence[int]) -> str:
-    """Return numbers in a row, the first dozen of them.
-
-    >>> _numbers([2, 1]), _numbers(range(500))
-    ('1, 2', '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 488 more')
-    """
-    every = sorted(partitions)
-    first = ", ".join(map(str, every[:12]))
-    return Trouble("more", first=first, count=len(every) - 12) if len(every) > 12 else first
+"""Longest time that one look waits for a server."""
 
 
 @dataclass(frozen=True)
@@ -219,15 +63,15 @@ class _Seen:
 
 
 class ProgressReader:
-    """Looks at the ingest's progress; remembers since when a partition waits.
+    """Reads the ingest's progress; remembers since when a partition waits.
 
-    A single look has nothing to remember: a partition then counts as waiting if PostgreSQL's clock
+    A single look has no memory: a partition then counts as waiting if PostgreSQL's clock
     says that it has not advanced for the bound, and Kafka that its next message is older, too.
 
     Args:
         settings: where Kafka and PostgreSQL are, and `INGEST_STALL_AFTER`.
         name: of the clients, in the servers' lists.
-        patient: whether there will be more looks: what the first one finds began then.
+        patient: whether there will be more looks; waits then begin with the first one.
         commits: whether to ask for what the groups have committed in Kafka, too.
         timeout: seconds that each server gets to answer.
         monotonic: seconds of a clock that never steps.
@@ -255,7 +99,7 @@ class ProgressReader:
         self._seen: dict[tuple[str, int], _Seen] = {}
 
     def close(self) -> None:
-        """Let all connections go."""
+        """Close all connections."""
         if self._commits is not None:
             self._commits.close()
         if self._redis is not None:
@@ -278,7 +122,7 @@ class ProgressReader:
         try:
             return self._look(names)
         except KafkaException:
-            self._admin = None  # see `shop.kafka.groups`: it takes its open requests with it
+            self._admin = None  # see `shop.kafka.groups`: it cancels its open requests
             raise
 
     def _look(self, names: Sequence[str]) -> ProgressReport:
@@ -342,8 +186,8 @@ class ProgressReader:
     ) -> set[Key]:
         """Return the partitions, of those never seen, whose next message is older than the bound.
 
-        Whoever looks once has nothing but the clocks: PostgreSQL's for when a partition advanced,
-        and the producers' for when its next message was published.
+        A single look has only the clocks: PostgreSQL's for when a partition advanced, and the
+        producers' for when its next message was published.
         """
         asked: list[Key] = []
         for (name, p), end in ends.items():
@@ -406,10 +250,10 @@ class ProgressReader:
             return {}, (), f"PostgreSQL does not say what it has applied: {first_line(e)}"
 
     def _said(self) -> tuple[str, ...]:
-        """Return why the ingests say that they wait; nothing where Redis does not answer."""
+        """Return why the ingests wait by their heartbeats; nothing if Redis does not answer."""
         try:
             if self._redis is None:
-                self._redis = cache.client_if_named(self._settings)
+                self._redis = cache.optional_client(self._settings)
             return blockers.said(self._redis) if self._redis is not None else ()
         except (JangteoError, RedisError):
             return ()

@@ -24,19 +24,24 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import psycopg
-from psycopg import sql
 
 from shop import postgres
 from shop.boot_clock import boottime, host_id, process_started
-from shop.clock import KST
-from shop.errors import JangteoError, UnreachableError, UsageError
+from shop.errors import JangteoError, UsageError
 from shop.events import MAX_FUTURE
 from shop.ids import EPOCH, EPOCH_MS, NODES, IdGenerator
 from shop.log import get_logger
-from shop.postgres import Connection
+from shop.postgres import Connection, node_leases
+from shop.postgres.node_leases import (
+    RENEW_EVERY_S,
+    TTL_S,
+    Holder,
+    explained,
+    holders,
+)
 from shop.postgres.sqlstate import Verdict, judge
 from shop.retry import Outage, first_line
-from shop.server_clock import ServerClock, in_words
+from shop.server_clock import ServerClock, format_offset
 from shop.settings import PostgresSettings, Settings
 
 HISTORY_NODE: Final = NODES - 3
@@ -47,105 +52,17 @@ SEED_NODE: Final = NODES - 1
 """Of the start population: the same rows from the same seed need the same node."""
 LIVE_NODES: Final = range(HISTORY_NODE)
 """Of generators. A history's ids carry times long past, so no generator ever uses its node."""
-TTL_S: Final = 180.0
-"""How long the lease of a process is kept that nobody has heard of; of one that died on the same
-machine, not at all."""
 MARGIN_S: Final = 20.0
-"""So long before its lease ends a holder stops making ids."""
-RENEW_EVERY_S: Final = 10.0
-RESERVED_MS: Final = int(TTL_S * 1_000)
-"""How far ahead of PostgreSQL's clock a renewal reserves ids."""
+"""How long before the end of its lease a holder stops making ids."""
 AHEAD: Final = MAX_FUTURE / 2
 """How far ahead of PostgreSQL's clock a generator's ids may be, where that clock was set back: the
 ingest rejects customers and products whose ids, and so whose dates, are `MAX_FUTURE` ahead."""
 _FIXED: Final = (HISTORY_NODE, SEED_NODE)
-"""Whose ids carry the times of what they are for, whatever the clock says."""
-_TERMS: Final = {
-    "now_ms": sql.SQL("(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - {})").format(
-        EPOCH_MS
-    ),
-    "until": sql.SQL("clock_timestamp() + make_interval(secs => {})").format(TTL_S),
-    "reserved": sql.Literal(RESERVED_MS),
-}
-_READ: Final = sql.SQL(
-    "SELECT node, ceiling_ms, holder, name, host, hostname, pid, pid_started, acquired_at,"
-    " extract(epoch FROM expires_at - clock_timestamp())::float8 FROM node_leases ORDER BY node"
-)
-_TIME: Final = sql.SQL("SELECT {now_ms}, clock_timestamp()").format(**_TERMS)
-_TAKE: Final = sql.SQL(
-    "UPDATE node_leases SET holder = %s, name = %s, host = %s, hostname = %s, pid = %s,"
-    " pid_started = %s, acquired_at = clock_timestamp(), expires_at = {until},"
-    " ceiling_ms = greatest(ceiling_ms, {now_ms}) + {reserved} WHERE node = %s RETURNING ceiling_ms"
-).format(**_TERMS)
-_RENEW: Final = sql.SQL(
-    "UPDATE node_leases SET expires_at = {until},"
-    " ceiling_ms = greatest(ceiling_ms, %s + {reserved}, {now_ms} + {reserved})"
-    " WHERE node = %s AND holder = %s RETURNING ceiling_ms, clock_timestamp()"
-).format(**_TERMS)
-_RELEASE: Final = sql.SQL(
-    "UPDATE node_leases SET holder = NULL, expires_at = NULL,"
-    " ceiling_ms = least(ceiling_ms, greatest(%s, {now_ms})) WHERE node = %s AND holder = %s"
-).format(**_TERMS)
+"""Their ids carry the times of the rows that they identify, not that of the clock."""
 
 
 class LeaseLostError(JangteoError):
     """The lease has ended, or ends before it is known to be renewed: no id may be made now."""
-
-
-class Holder(NamedTuple):
-    """Who holds a node number; as PostgreSQL knows it."""
-
-    node: int
-    ceiling_ms: int
-    holder: str | None
-    name: str | None
-    host: str | None
-    hostname: str | None
-    pid: int | None
-    pid_started: str | None
-    acquired_at: datetime | None
-    left_s: float | None
-    """Seconds until it ends, by PostgreSQL's clock; None if nobody holds it."""
-
-    @property
-    def dead(self) -> bool:
-        """Whether its process is known to be gone: only of this machine can that be known."""
-        return (
-            self.host == host_id()
-            and self.pid is not None
-            and process_started(self.pid) != self.pid_started
-        )
-
-    @property
-    def living(self) -> bool:
-        """Whether the number is not to be had."""
-        return self.left_s is not None and self.left_s > 0 and not self.dead
-
-    @property
-    def beats(self) -> bool:
-        """Whether it was renewed lately, and not by what a container restarted in its place ran."""
-        restarted = (self.hostname, self.pid) == (platform.node(), os.getpid())
-        return (self.left_s or 0) > TTL_S - 3 * RENEW_EVERY_S and not (
-            restarted and self.host != host_id()
-        )
-
-    def in_words(self) -> str:
-        """Say who it is."""
-        since = (
-            f" since {self.acquired_at.astimezone(KST):%H:%M:%S} KST" if self.acquired_at else ""
-        )
-        return f"{self.name} (pid {self.pid} on {self.hostname}{since})"
-
-
-def holders(conn: Connection, *, lock: bool = False) -> list[Holder]:
-    """Return all node numbers and who holds them.
-
-    Args:
-        conn: in a transaction if `lock`.
-        lock: nobody else may take, renew or release one until the transaction ends.
-    """
-    rows = conn.execute(_READ + sql.SQL(" FOR UPDATE") if lock else _READ).fetchall()
-    return [Holder(*row) for row in rows]
 
 
 class _Granted(NamedTuple):
@@ -155,7 +72,7 @@ class _Granted(NamedTuple):
 
 
 class NodeLease:
-    """A node number of our own, kept until `release`.
+    """A node number that this process holds until `release`.
 
     Args:
         where: PostgreSQL.
@@ -232,7 +149,7 @@ class NodeLease:
         return False
 
     def release(self) -> None:
-        """Give the number back, and what was reserved and not used; never raises."""
+        """Release the number and the reserve that was not used; never raises."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(postgres.CONNECT_TIMEOUT_S + 1.0)
@@ -241,7 +158,7 @@ class NodeLease:
         self._closed, self._deadline = True, float("-inf")  # from here on no id is made
         try:
             with self._connected(timeout=2) as conn:
-                conn.execute(_RELEASE, (self.ids.last_ms + 1, self.node, self._token))
+                conn.execute(node_leases.RELEASE, (self.ids.last_ms + 1, self.node, self._token))
         except (psycopg.Error, JangteoError) as e:  # it ends by itself
             get_logger().info("node lease not released", node=self.node, error=first_line(e))
 
@@ -282,11 +199,12 @@ class NodeLease:
         before = self._seconds()
         with conn.transaction():
             found = holders(conn, lock=True)
-            now_ms = _one(conn.execute(_TIME))
+            now_ms = _one(conn.execute(node_leases.TIME))
             self.clock.see(now_ms[1], before, self._seconds())
             granted = self._choose(found, now_ms[0])
             mine = (self._token, granted.name, host_id(), platform.node(), os.getpid())
-            row = _one(conn.execute(_TAKE, (*mine, process_started(os.getpid()), granted.node)))
+            started = process_started(os.getpid())
+            row = _one(conn.execute(node_leases.TAKE, (*mine, started, granted.node)))
         self.node, self.name = granted.node, granted.name
         self.ids.move(granted.node, granted.floor_ms)
         self._ceiling_ms = row[0]
@@ -322,20 +240,21 @@ class NodeLease:
         if not near:
             first = min(by_node[n].ceiling_ms for n in free)
             which = f"node {free[0]}" if self._exact is not None else "every free node"
+            ahead = format_offset((first - now_ms) / 1e3)
             raise UsageError(
-                f"ids of {which} are made up to {_at(first)}, {in_words((first - now_ms) / 1e3)}"
-                " PostgreSQL's clock, which was set back: set it right, or wait"
+                f"ids of {which} are made up to {_at(first)}, {ahead} PostgreSQL's clock, which "
+                "was set back: correct it, or wait"
                 + ("" if self._exact is None else ", or leave --node out to get another node")
             )
         return near
 
     def _taken(self, held: Sequence[Holder]) -> str:
         if self._exact is not None and held:
-            by = held[0].in_words()
+            by = held[0].describe()
             if self._named:
                 return f"--node {self._exact} is taken by {by}; leave --node out to get a free one"
             return f"its ids need node {self._exact}, which {by} holds; run it when that has ended"
-        who = ", ".join(f"{h.node} {h.in_words()}" for h in held)
+        who = ", ".join(f"{h.node} {h.describe()}" for h in held)
         return f"all {len(held)} node numbers are taken; end one of: {who}"
 
     def _keep(self) -> None:
@@ -361,7 +280,7 @@ class NodeLease:
 
     def _renew(self, conn: Connection) -> bool:
         before = self._seconds()
-        row = conn.execute(_RENEW, (self.ids.last_ms, self.node, self._token)).fetchone()
+        row = conn.execute(node_leases.RENEW, (self.ids.last_ms, self.node, self._token)).fetchone()
         if row is None:
             return False
         self.clock.see(row[1], before, self._seconds())
@@ -392,25 +311,6 @@ def server(settings: Settings) -> PostgresSettings:
         return settings.postgres
     except JangteoError as e:
         raise type(e)(f"{e}; the node number of its ids is leased there") from None
-
-
-def explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:
-    """Turn an error that no retry mends into a line for a person."""
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
-        return JangteoError(
-            f"{where.where} has no table of node leases, without which no id may be made: "
-            "run `jangteo init`"
-        )
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return JangteoError(
-            f"{where.where} does not let {where.user} lease a node number "
-            f"({first_line(error)}): run `jangteo init --roles` as the tables' owner"
-        )
-    if isinstance(error, psycopg.OperationalError):
-        return UnreachableError(
-            f"cannot reach {where.where}: {first_line(error)}; it leases the node numbers of ids"
-        )
-    return JangteoError(f"{where.where} refuses a node lease: {first_line(error)}")
 
 
 def _ms(at: datetime) -> int:

@@ -1,4 +1,4 @@
-"""Files on disk: believed only if they are our own, and written for nobody but us.
+"""Files on disk: trusted only if they belong to this user, and written for this user alone.
 
 What a file says may decide where passwords go and which processes get a signal. So a file that is
 found, and not named on the command line, has to belong to this user, must not be writable (or,
@@ -13,21 +13,22 @@ import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 MAX_BYTES: Final = 1 << 20
-"""The largest file that is believed; a stack file has about 1 KB."""
+"""The largest file that is read; a stack file has about 1 KB."""
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ: Final = stat.S_IRGRP | stat.S_IROTH
 
 
 class UntrustedFileError(OSError):
-    """A file or directory that is not ours; the message says which and why."""
+    """A file or directory that another user could have written; the message says which and why."""
 
 
 def read_own(path: Path, *, secret: bool = False, limit: int = MAX_BYTES) -> bytes:
-    """Return the content of a file that nobody else can have written.
+    """Return the content of a file that no other user can have written.
 
     Args:
         path: the file.
@@ -36,7 +37,7 @@ def read_own(path: Path, *, secret: bool = False, limit: int = MAX_BYTES) -> byt
 
     Raises:
         FileNotFoundError: if there is none.
-        DistrustError: says why it is not believed.
+        UntrustedFileError: says why the file is not trusted.
         OSError: if it cannot be read.
     """
     with os.fdopen(open_to_read(path, secret=secret), "rb") as file:
@@ -47,7 +48,7 @@ def read_own(path: Path, *, secret: bool = False, limit: int = MAX_BYTES) -> byt
 
 
 def open_to_read(path: Path, *, secret: bool = False) -> int:
-    """Open a file that nobody else can have written; return the descriptor.
+    """Open a file that no other user can have written; return the descriptor.
 
     Args:
         path: the file.
@@ -55,7 +56,7 @@ def open_to_read(path: Path, *, secret: bool = False) -> int:
 
     Raises:
         FileNotFoundError: if there is none.
-        DistrustError: says why it is not believed.
+        UntrustedFileError: says why the file is not trusted.
         OSError: if it cannot be opened.
     """
     check_folder(path.parent)
@@ -79,7 +80,7 @@ def _open(path: Path, flags: int) -> int:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a directory in which somebody else could put a file.
+    """Refuse a directory in which another user could put a file.
 
     Args:
         folder: has to belong to this user. The directories above it may also belong to root, and
@@ -87,7 +88,7 @@ def check_folder(folder: Path) -> None:
 
     Raises:
         FileNotFoundError: if there is none.
-        DistrustError: says what is wrong.
+        UntrustedFileError: says what is wrong.
     """
     link = folder.lstat()
     if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
@@ -115,7 +116,7 @@ def _others_write(found: os.stat_result) -> bool:
 
 
 def _private_group(gid: int) -> bool:
-    """Tell whether a group has this user only: where each user has one, umask 002 is usual."""
+    """Return whether a group has this user only: where each user has one, umask 002 is usual."""
     import grp  # noqa: PLC0415  (only for directories that a group may write)
     import pwd  # noqa: PLC0415  (as grp)
 
@@ -158,13 +159,13 @@ def open_own(path: Path, flags: int) -> int:
 
     Args:
         path: its directory is created, too.
-        flags: of `os.open`, besides O_CREAT, O_NOFOLLOW and O_CLOEXEC.
+        flags: of `os.open`, in addition to O_CREAT, O_NOFOLLOW and O_CLOEXEC.
 
     Returns:
         The descriptor; the caller closes it.
 
     Raises:
-        DistrustError: if the file belongs to another user, or is not a regular file.
+        UntrustedFileError: if the file belongs to another user, or is not a regular file.
         OSError: if it cannot be opened.
     """
     make_folder(path.parent)
@@ -183,18 +184,33 @@ def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
     """Replace a file in one step, readable by this user only unless `mode` lets others.
 
     Raises:
-        DistrustError: if the file there belongs to another user, or is not a regular file.
+        UntrustedFileError: if the file there belongs to another user, or is not a regular file.
         OSError: if it cannot be written; the former file is then still there.
     """
     make_folder(path.parent)
     with contextlib.suppress(FileNotFoundError):
         _check_file(path, path.lstat(), 0)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, mode)
-    try:
+    with replacing(path) as temporary:
+        descriptor = os.open(temporary, flags, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+    """Yield the path of a temporary file; what is written there replaces a file in one step.
+
+    After an exception, the file is as it was and the temporary one is removed.
+
+    Args:
+        path: the file.
+        temporary: in the same directory; by default a name of its own, so that two writers do not
+            disturb each other. A fixed one is overwritten after a crash.
+    """
+    temporary = temporary or path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        yield temporary
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

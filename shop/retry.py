@@ -1,4 +1,4 @@
-"""A server that is away: say so once, wait longer each time, say when it goes on."""
+"""Outages of a server: logged once, retried with backoff, logged when they are over."""
 
 from __future__ import annotations
 
@@ -29,24 +29,41 @@ def first_line(error: BaseException) -> str:
     return line + _MORE.get(getattr(error, "sqlstate", None) or "", "")
 
 
-def pause(attempt: int, rng: random.Random) -> float:
-    """Return how long to wait after failure number `attempt` (1, 2, ...), in seconds.
+def backoff(
+    failures: int,
+    *,
+    first: float = FIRST_PAUSE_S,
+    longest: float = LONGEST_PAUSE_S,
+    spread: float = 0.5,
+    jitter: float | None = None,
+) -> float:
+    """Return the seconds to wait before the next attempt, which double with each failure.
 
-    Doubles up to 10 s; the upper half is random, so that many processes do not come back in step.
+    Args:
+        failures: in a row, from 1.
+        first: seconds after the first failure.
+        longest: cap.
+        spread: the part of the wait that is random, so that processes which failed together do not
+            retry together.
+        jitter: from 0 to 1; random by default.
+
+    >>> [backoff(n, jitter=0.0) for n in (1, 2, 3, 99)]
+    [0.2, 0.4, 0.8, 10.0]
+    >>> backoff(99, jitter=1.0), backoff(5, first=1, longest=15, spread=0.2, jitter=1.0)
+    (5.0, 12.0)
     """
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 16))
-    return longest * (0.5 + rng.random() / 2)
+    jitter = random.random() if jitter is None else jitter  # noqa: S311  (spreads retries, no secret)
+    return min(longest, first * 2.0 ** min(failures - 1, 20)) * (1 - spread * jitter)
 
 
 class Outage:
-    """Tells the outage of one server as one story, however many attempts it takes.
+    """Logs the outage of one server once, however many attempts it takes.
 
     Args:
         where: the server's address for people, such as `PostgresSettings.where`.
         changed: called with True and the reason at each failure, with False when it is over.
         monotonic: seconds of a clock that never steps.
-        rng: for the jitter.
-        fields: what else its lines in the log say, e.g. for which topic.
+        fields: added to its lines in the log, e.g. the topic.
     """
 
     begins: ClassVar[str] = "waiting for server"
@@ -58,14 +75,12 @@ class Outage:
         changed: Callable[[bool, str], None] = lambda _away, _why: None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
-        rng: random.Random | None = None,
         **fields: str,
     ) -> None:
         self._where = where
         self._changed = changed
         self._fields = fields
         self._monotonic = monotonic
-        self._rng = rng or random.Random()  # noqa: S311  (jitter, not cryptography)
         self._since: float | None = None
         self._attempts = 0
 
@@ -75,19 +90,19 @@ class Outage:
         return self._since is not None
 
     def failed(self, error: BaseException) -> float:
-        """Take note of a failure; return how long to wait before the next attempt, in seconds."""
+        """Record a failure; return how long to wait before the next attempt, in seconds."""
         self._attempts += 1
         self._changed(True, first_line(error))
         if self._since is None:
             self._since = self._monotonic()
             self._report(first_line(error))
-        return pause(self._attempts, self._rng)
+        return backoff(self._attempts)
 
     def _report(self, error: str) -> None:
         get_logger().warning(self.begins, server=self._where, error=error, **self._fields)
 
     def over(self) -> None:
-        """Take note of a success."""
+        """Record a success."""
         if self._since is not None:
             self._changed(False, "")
             away = round(self._monotonic() - self._since, 1)
@@ -102,7 +117,7 @@ class Outage:
 
 
 class Refusal(Outage):
-    """A server that answers but refuses what it should take: repeated, until somebody fixes it."""
+    """A server that answers with a refusal: logged again every minute until it is fixed."""
 
     begins = "refused: waiting until it is fixed; nothing is lost"
     ends = "no longer refused"

@@ -85,7 +85,7 @@ class ServerClock:
         if abs(apart) > SAID_S and not said:
             _said.add(self.server)
             get_logger().warning(
-                f"this machine's clock is {in_words(apart)} that of {self.server}; "
+                f"this machine's clock is {format_offset(apart)} that of {self.server}; "
                 "set one of them right (NTP)", seconds=round(apart, 1),
             )  # fmt: skip
         elif said and abs(apart) <= SAID_S:
@@ -211,7 +211,7 @@ class ClockWatch(threading.Thread):
         if abs(apart) <= BOUND_S or not self._second.asked or abs(self._second.apart) > BOUND_S:
             return ""
         others = "those of this machine and of Redis"
-        return f"PostgreSQL's clock to be set right (it is {in_words(-apart)} {others})"
+        return f"PostgreSQL's clock to be set right (it is {format_offset(-apart)} {others})"
 
 
 def clock_of(conn: Connection) -> ServerClock:
@@ -239,16 +239,16 @@ def agreed_clock(conn: Connection) -> ServerClock:
     clock = clock_of(conn)
     if abs(clock.apart) > BOUND_S:
         raise ClocksDifferError(
-            f"this machine's clock is {in_words(clock.apart)} that of PostgreSQL, more than "
+            f"this machine's clock is {format_offset(clock.apart)} that of PostgreSQL, more than "
             f"{BOUND_S:.0f} s: nothing was done; set the wrong one right (NTP)"
         )
     return clock
 
 
-def in_words(seconds: float) -> str:
+def format_offset(seconds: float) -> str:
     """Say by how much one clock is away from another.
 
-    >>> in_words(90.2), in_words(-7200), in_words(-172_800)
+    >>> format_offset(90.2), format_offset(-7200), format_offset(-172_800)
     ('90 s ahead of', '2.0 h behind', '2.0 days behind')
     """
     size = abs(seconds)

@@ -13,7 +13,7 @@ import msgspec
 
 from console.recording.recorder import READABLE, expand
 from console.snapshot.model import SCHEMA, Event, EventKind, Snapshot, decode
-from shop.clock import KST, UTC
+from shop.clock import KST, UTC, parse_time
 from shop.errors import UsageError
 
 EVENTS_SHOWN: Final = 300
@@ -132,7 +132,6 @@ def moment(text: str, recording: Recording) -> datetime:
             first = recording.times[0].astimezone(KST)
             at = datetime.combine(first.date(), clock, KST)
             return at if at >= first.replace(microsecond=0) else at + timedelta(days=1)
-        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return at if at.tzinfo else at.replace(tzinfo=KST)
+        return parse_time(text, zone=KST)
     except ValueError:
         raise UsageError(f"{text!r}: expected HH:MM:SS (Seoul) or an RFC 3339 time") from None

@@ -20,7 +20,7 @@ from console.snapshot.model import EventKind, Happening
 from console.sources import READ_DEADLINE_S, CurrentSettings
 from console.text import printable
 from console.translations import Message, Text, word
-from shop.clock import UTC, Clock, utc_now
+from shop.clock import UTC, Clock, parse_time, utc_now
 from shop.log import redact
 from shop.private_files import open_to_read
 from shop.redis import cache
@@ -207,7 +207,6 @@ def _fields(text: str) -> Mapping[str, str]:
 
 def _time(text: str, otherwise: datetime) -> datetime:
     try:
-        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return parse_time(text)
     except ValueError:
         return otherwise
-    return at.astimezone(UTC) if at.tzinfo else otherwise

@@ -21,8 +21,9 @@ from console.sources import READ_DEADLINE_S, CurrentSettings
 from console.translations import of_trouble
 from shop import kafka
 from shop.events import GROUPS
-from shop.ingest_progress import PartitionProgress, ProgressReader, TopicProgress
+from shop.ingest_progress import ProgressReader
 from shop.kafka import Key
+from shop.kafka.progress import PartitionProgress, TopicProgress
 
 CONFIGS_EVERY: Final = 5
 """Reads between two looks at the topics' configuration, which rarely changes."""

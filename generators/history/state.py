@@ -14,6 +14,7 @@ import polars as pl
 
 from generators.history.simulation import Simulation
 from shop.errors import JangteoError
+from shop.private_files import replacing
 from shop.retry import first_line
 
 VERSION: Final = 1
@@ -27,18 +28,16 @@ class StateError(Exception):
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Yield a name beside a file; what was written there takes the file's place, whole or not.
+    """Yield a temporary name; what is written there replaces the file, completely or not at all.
 
     Raises:
         JangteoError: if it cannot be written, as on a full disk; the file is as it was.
     """
-    beside = path.with_name(f"{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        beside.replace(path)
+        with replacing(path, path.with_name(f"{path.name}.new")) as temporary:
+            yield temporary
     except (OSError, pl.exceptions.PolarsError) as e:
-        beside.unlink(missing_ok=True)
         raise JangteoError(
             f"cannot write {path}: {first_line(e)}; make room, then run the same command again to"
             " resume"

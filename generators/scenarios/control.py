@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,6 +12,7 @@ import redis
 
 from generators.scenarios.table import BY_NAME
 from generators.scenarios.timetable import ScenarioSpan, run_of
+from shop.clock import seconds_of
 from shop.errors import UsageError
 from shop.redis import control
 from shop.redis.control import CONTROL, read_hash
@@ -117,10 +117,7 @@ def seconds(text: str) -> float:
     >>> seconds("90"), seconds("30m"), seconds("1.5h")
     (90.0, 1800.0, 5400.0)
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
-    if not match:
-        raise ValueError(text)
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
+    return seconds_of(text)
 
 
 seconds.__name__ = "duration"  # argparse shows it: "invalid duration value: 'x'"

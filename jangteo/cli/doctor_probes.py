@@ -21,14 +21,15 @@ from confluent_kafka import KafkaException, libversion
 from jangteo.stack.kafka import jars as kafka_jars
 from jangteo.stack.kafka import java
 from jangteo.stack.kafka.broker import jvm
-from shop import kafka, node_lease, postgres, server_clock
+from shop import kafka, postgres, server_clock
 from shop.boot_clock import same_process
 from shop.clock import KST, SAID_S
 from shop.errors import JangteoError, UnreachableError
 from shop.events import TOPICS
-from shop.ingest_progress import ProgressReader, ProgressReport
+from shop.ingest_progress import ProgressReader
+from shop.kafka.progress import ProgressReport
 from shop.log import redact
-from shop.postgres import Connection
+from shop.postgres import Connection, node_leases
 from shop.process_status import ProcessState, read_snapshot
 from shop.redis import cache
 from shop.retry import first_line
@@ -232,9 +233,9 @@ def _schema(conn: Connection) -> list[Finding]:
 
 def _nodes(conn: Connection) -> Finding:
     """Say which processes make ids, and with which node numbers."""
-    held = [h for h in node_lease.holders(conn) if h.holder is not None]
-    living = ", ".join(f"{h.node} {h.in_words()}" for h in held if h.living) or "none"
-    dead = ", ".join(f"{h.node} {h.in_words()}" for h in held if not h.living)
+    held = [h for h in node_leases.holders(conn) if h.holder is not None]
+    living = ", ".join(f"{h.node} {h.describe()}" for h in held if h.living) or "none"
+    dead = ", ".join(f"{h.node} {h.describe()}" for h in held if not h.living)
     return ok(
         "id nodes", f"held: {living}" + (f"; ended without releasing: {dead}" if dead else "")
     )
@@ -245,7 +246,7 @@ def clock_finding(clock: ServerClock) -> Finding:
     subject, apart = f"clock of {clock.server}", clock.apart
     if abs(apart) <= SAID_S:
         return ok(subject, f"agrees with this machine's to {abs(apart):.1f} s")
-    text = f"this machine's is {server_clock.in_words(apart)} it"
+    text = f"this machine's is {server_clock.format_offset(apart)} it"
     return wrong(
         subject, text, "set the wrong one right (NTP); the grader does not grade meanwhile"
     )

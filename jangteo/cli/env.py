@@ -65,8 +65,8 @@ def variables(settings: Settings) -> dict[str, str]:
         _ = settings.postgres  # raises: names what is missing, and why no stack is used
     if env.get("POSTGRES_HOST"):
         found |= of_postgres(settings.postgres)
-    if env.get("REDIS_URL"):
-        found["REDIS_URL"] = for_redis_cli(settings.redis_url)
+    if url := settings.optional_redis_url:
+        found["REDIS_URL"] = for_redis_cli(url)
     if env.get("KAFKA_BOOTSTRAP_SERVERS"):
         found["KAFKA_BOOTSTRAP_SERVERS"] = settings.kafka.bootstrap_servers
         found |= {

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         with postgres.connection(settings.postgres, "windows") as conn:
             if args.action == "rebuild":
                 announce.servers_in_production(settings, "postgres")
-                say(window_length.in_words(window_length.rebuild(conn, wanted)))
+                say(window_length.describe(window_length.rebuild(conn, wanted)))
                 return ExitCode.OK
             held = window_length.length(conn)
     except psycopg.Error as e:

@@ -157,8 +157,7 @@ def check_servers(settings: Settings) -> None:
         UsageError: names the first that is wrong or missing.
     """
     production = settings.db_type == "production"
-    if production or settings.env.get("REDIS_URL"):
-        _ = settings.redis_url
+    _ = settings.redis_url if production else settings.optional_redis_url
     if production:  # elsewhere those that are not named are started
         _ = settings.postgres, settings.kafka
         announce.servers(settings, "postgres", "kafka", "redis")

@@ -6,7 +6,6 @@ Bookmarks, connection strings and open sessions then survive a restart of the sh
 from __future__ import annotations
 
 import json
-import os
 import random
 import socket
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from shop.errors import ExitCode, JangteoError, UsageError
+from shop.private_files import write_private
 
 HOST: Final = "127.0.0.1"
 CONVENTIONAL: Final[Mapping[str, int]] = {"kafka": 9092, "postgres": 5432, "redis": 6379}
@@ -135,6 +135,4 @@ class Ports:
         return ports
 
     def _write(self, ports: Mapping[str, int]) -> None:
-        new = self._path.with_name(f".{PORTS_FILE}.{os.getpid()}")
-        new.write_text(json.dumps(ports, indent=1) + "\n", encoding="utf-8")
-        new.replace(self._path)
+        write_private(self._path, json.dumps(ports, indent=1) + "\n", mode=0o644)

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -146,7 +145,6 @@ class Stack:
         self._unwanted = unwanted
         self._environ = environ
         self._say = say
-        self._rng = random.Random()  # noqa: S311  (spreads retries, no secret)
         self._stopped = False
         ports = Ports(data_dir, asked=embedded_ports(environ), first=CONVENTIONAL, say=say)
         self.servers = [
@@ -236,7 +234,7 @@ class Stack:
         except (JangteoError, KafkaException, OSError) as e:  # OSError: disk or descriptors
             server.kill()  # a broker without topics would look alive
             watch.failures += 1
-            wait = backoff(watch.failures, self._rng.random())
+            wait = backoff(watch.failures)
             watch.due = time.monotonic() + wait
             self._say(f"{e}; next attempt in {wait:.1f} s")
             return

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import signal
 import subprocess
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from jangteo.stack.spawn import spawn, tail
+from shop import retry
 from shop.best_effort import BestEffort
 from shop.boot_clock import process_started
 from shop.clock import Clock, utc_now
@@ -69,19 +69,9 @@ class _Child:
     last_exit: str | None = None
 
 
-def backoff(failures: int, jitter: float) -> float:
-    """Return seconds to wait before the next start.
-
-    Args:
-        failures: ends in a row, from 1.
-        jitter: from 0 to 1; takes up to a fifth off the wait, so that processes which died together
-            do not come back together.
-
-    >>> [backoff(n, 1.0) for n in (1, 2, 3, 7, 50)]
-    [0.5, 1.0, 2.0, 30.0, 30.0]
-    """
-    wait: float = FIRST_BACKOFF_S * 2 ** min(failures - 1, 20)
-    return min(MAX_BACKOFF_S, wait) * (0.8 + 0.2 * jitter)
+def backoff(failures: int) -> float:
+    """Return seconds to wait before the next start, by the number of ends in a row."""
+    return retry.backoff(failures, first=FIRST_BACKOFF_S, longest=MAX_BACKOFF_S, spread=0.2)
 
 
 def describe_exit(code: int) -> str:
@@ -105,7 +95,6 @@ class Supervisor:
         data_dir: logs go to ``logs/NAME.log``, the snapshot to ``processes.json``.
         monotonic: seconds of a clock that never steps.
         clock: wall clock, for the snapshot.
-        rng: for the jitter.
     """
 
     def __init__(
@@ -114,12 +103,10 @@ class Supervisor:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Clock = utc_now,
-        rng: random.Random | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._monotonic = monotonic
         self._clock = clock
-        self._rng = rng or random.Random()  # noqa: S311  (spreads restarts, no secret)
         self._children: dict[str, _Child] = {}
         self._written = float("-inf")
         self._messages: list[str] = []
@@ -281,7 +268,7 @@ class Supervisor:
     def _back_off(self, child: _Child, now: float) -> float:
         """Let a child wait for its next start; return how long, in seconds."""
         child.failures += 1
-        wait = backoff(child.failures, self._rng.random())
+        wait = backoff(child.failures)
         child.state = ProcessState.BACKOFF
         child.due = now + wait
         return wait

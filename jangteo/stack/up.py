@@ -180,7 +180,7 @@ class Up:
                 _check_history(conn)
             alone = self._stack.embeds_postgres
             if rebuilt := window_length.fit(conn, settings.spend_window, alone=alone):
-                self._say(window_length.in_words(rebuilt))
+                self._say(window_length.describe(rebuilt))
         if created := kafka.create_topics(settings.kafka):
             self._say(f"topics: created {', '.join(created)}")
         if changed := retention.keep_profiles(settings.kafka):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shop.errors import Trouble
+from shop.output import escape
 from shop.postgres.connections import Connection
 from shop.redis import cache
 
@@ -36,21 +37,12 @@ def said(client: redis.Redis) -> tuple[str, ...]:
     return tuple(
         Trouble(
             "waits",
-            ingest=clean(beat.name),
-            error=clean(beat.fields["reason"])[:SAID_CHARACTERS],
+            ingest=escape(beat.name),
+            error=escape(beat.fields["reason"])[:SAID_CHARACTERS],
         )
         for beat in cache.heartbeats(client)
         if beat.name.startswith("ingest") and beat.state == "waiting" and beat.fields.get("reason")
     )
-
-
-def clean(text: str) -> str:
-    r"""Return what others named, without the characters that a terminal obeys.
-
-    >>> clean("a\x1b[2Jb")
-    'a?[2Jb'
-    """
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _read_only(conn: Connection) -> tuple[str, ...]:
@@ -89,9 +81,9 @@ def blockers(conn: Connection) -> tuple[str, ...]:
             ingest=name.removeprefix("jangteo-"),
             seconds=waited or 0,
             pid=pid,
-            who=f"{clean(holder)}, {user}, {state}",
+            who=f"{escape(holder)}, {user}, {state}",
             lasts=lasts or 0,
-            query=clean(query),
+            query=escape(query),
         )
         for name, waited, pid, holder, user, state, lasts, query in rows
     )

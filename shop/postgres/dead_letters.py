@@ -5,17 +5,16 @@ The SQL is here because more than one room needs it. `shop.events.RejectReason` 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, TypeAlias
 
 import psycopg
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed
 
-from shop.clock import UTC
+from shop.clock import parse_time_or_ago
 from shop.errors import UsageError
 from shop.postgres.connections import Connection
 from shop.postgres.sqlstate import retried
@@ -34,7 +33,6 @@ _COLUMNS: Final = SQL(
     'topic, partition, "offset", log_id, key, payload, reason, field, detail,'
     " rejected_at, replayed_at, key_bytes, payload_bytes"
 )
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True)
@@ -120,24 +118,14 @@ def moment(text: str, now: datetime) -> datetime:
 
     Raises:
         UsageError: if it is neither.
-
-    >>> moment("2h", datetime(2026, 3, 4, 12, tzinfo=UTC)).isoformat()
-    '2026-03-04T10:00:00+00:00'
-    >>> moment("2026-03-04T10:00:00+09:00", datetime(2026, 3, 4, tzinfo=UTC)).isoformat()
-    '2026-03-04T01:00:00+00:00'
     """
-    if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
-        at = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+        return parse_time_or_ago(text, now)
     except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
         raise UsageError(
             f"{text!r}: expected a time with its zone such as 2026-03-04T05:06:07Z, "
             "or how long ago, such as 2h"
-        )
-    return at.astimezone(UTC)
+        ) from None
 
 
 def find(

@@ -8,7 +8,6 @@ schema of another version. Fixing that stores the message; a dead letter would l
 
 from __future__ import annotations
 
-import random
 import re
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import Final, TypeVar
 import psycopg
 
 from shop.log import get_logger
-from shop.retry import first_line, pause
+from shop.retry import backoff, first_line
 
 Result = TypeVar("Result")
 
@@ -121,13 +120,12 @@ def retried(work: Callable[[], Result]) -> Result:
     Args:
         work: one whole transaction.
     """
-    rng = random.Random()  # noqa: S311  (jitter, not cryptography)
     for attempt in range(1, _TRIES):
         try:
             return work()
         except _COLLISIONS as e:
             get_logger().warning("rolled back, trying again", error=first_line(e))
-            time.sleep(pause(attempt, rng))
+            time.sleep(backoff(attempt))
     return work()
 
 

@@ -159,10 +159,10 @@ def fit(conn: Connection, length_s: int, *, alone: bool) -> Rebuilt | None:
     return rebuild(conn, length_s)
 
 
-def in_words(rebuilt: Rebuilt) -> str:
+def describe(rebuilt: Rebuilt) -> str:
     """Return one line for people.
 
-    >>> in_words(Rebuilt(300, 600, 20, 11))
+    >>> describe(Rebuilt(300, 600, 20, 11))
     'windows of 300 s folded anew as windows of 600 s: 11 rows instead of 20'
     """
     was = f"windows of {rebuilt.was_s} s" if rebuilt.was_s else "windows"

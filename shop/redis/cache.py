@@ -134,15 +134,14 @@ def client(url: str, *, timeout: float = 3.0) -> redis.Redis:
     )
 
 
-def client_if_named(settings: Settings, *, timeout: float = 1.0) -> redis.Redis | None:
-    """Return a client for what only informs, and for which a shop may do without Redis.
+def optional_client(settings: Settings, *, timeout: float = 1.0) -> redis.Redis | None:
+    """Return a client for a use that may do without Redis; None if REDIS_URL is not set.
 
     Raises:
         UsageError: if REDIS_URL is set and cannot be used.
     """
-    if not settings.env.get("REDIS_URL"):
-        return None
-    return client(settings.redis_url, timeout=timeout)
+    url = settings.optional_redis_url
+    return client(url, timeout=timeout) if url else None
 
 
 def explain(error: BaseException) -> str:

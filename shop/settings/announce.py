@@ -1,4 +1,4 @@
-"""Each process logs which servers it talks to, and in production what goes there unprotected."""
+"""Each process logs which servers it uses, and in production which connections have no TLS."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from shop.settings import KafkaSettings, PostgresSettings, Settings
 
 Name = Literal["postgres", "kafka", "redis"]
 _WEAK_SSLMODES: Final = ("disable", "allow", "prefer")
-"""Modes in which libpq sends a password without TLS if the server, or whoever poses as it, asks."""
+"""Modes in which libpq sends a password without TLS if the server, or an impostor, asks."""
 
 
 def servers(settings: Settings, *names: Name) -> None:
-    """Log where the named servers are and who we are there, without a secret.
+    """Log the addresses of the named servers and the users that log in, without secrets.
 
     Args:
-        settings: Redis is left out where none is named: processes do without it.
-        names: those that the process uses.
+        settings: Redis is left out if it is not set: processes work without it.
+        names: the servers that the process uses.
 
     Raises:
         UsageError: if the address of PostgreSQL or Kafka is missing.
@@ -32,8 +32,8 @@ def servers(settings: Settings, *names: Name) -> None:
     if "kafka" in names:
         fields["kafka"], weak = of_kafka(settings.kafka)
         warnings += weak
-    if "redis" in names and settings.env.get("REDIS_URL"):
-        fields["redis"], weak = of_redis(settings.redis_url)
+    if "redis" in names and (url := settings.optional_redis_url):
+        fields["redis"], weak = of_redis(url)
         warnings += weak
     get_logger().info("servers", db_type=settings.db_type, **fields)
     if settings.db_type == "production":
@@ -42,13 +42,13 @@ def servers(settings: Settings, *names: Name) -> None:
 
 
 def servers_in_production(settings: Settings, *names: Name) -> None:
-    """Do the same for a command that ends soon; elsewhere its own answer says enough."""
+    """Do the same in production alone, for a command that ends soon."""
     if settings.db_type == "production":
         servers(settings, *names)
 
 
 def of_postgres(where: PostgresSettings) -> tuple[str, list[str]]:
-    """Return PostgreSQL's address in a line, and what is weak about the way there.
+    """Return PostgreSQL's address in one line, and the weaknesses of the connection.
 
     >>> weak = PostgresSettings("db", 5432, "shop", "me", "pw", "prefer", None)
     >>> of_postgres(weak)[0]
@@ -65,7 +65,7 @@ def of_postgres(where: PostgresSettings) -> tuple[str, list[str]]:
 
 
 def of_kafka(where: KafkaSettings) -> tuple[str, list[str]]:
-    """Return Kafka's address in a line, and what is weak about the way there."""
+    """Return Kafka's address in one line, and the weaknesses of the connection."""
     protocol = where.client.get("security.protocol", "plaintext").strip().lower()
     user = where.client.get("sasl.username", "")
     address = f"{user and user + '@'}{where.bootstrap_servers} protocol={protocol}"
@@ -77,7 +77,7 @@ def of_kafka(where: KafkaSettings) -> tuple[str, list[str]]:
 
 
 def of_redis(url: str) -> tuple[str, list[str]]:
-    """Return Redis's address in a line, and what is weak about the way there.
+    """Return Redis's address in one line, and the weaknesses of the connection.
 
     >>> of_redis("rediss://me:secret@r:6380/2")
     ('me@r:6380/2 tls=yes', [])
@@ -103,7 +103,7 @@ def of_redis(url: str) -> tuple[str, list[str]]:
 
 
 def _local(host: str) -> bool:
-    """Tell whether what is sent to a host stays on this machine.
+    """Return whether what is sent to a host stays on this machine.
 
     >>> [_local(h) for h in ("localhost", "127.0.0.9", "[::1]", "/run/pg", "db", "10.0.0.1")]
     [True, True, True, True, False, False]

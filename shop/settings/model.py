@@ -169,6 +169,15 @@ class Settings:
         return url
 
     @property
+    def optional_redis_url(self) -> str | None:
+        """Redis's URL, or None where no Redis is set.
+
+        Raises:
+            UsageError: if REDIS_URL is set and cannot be used.
+        """
+        return self.redis_url if self.env.get("REDIS_URL") else None
+
+    @property
     def grade_policy(self) -> grading_policy.GradePolicy:
         """The grades, and the months whose spend counts.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -57,7 +56,7 @@ class NoEvents:
 
 def poller(*sources: Fake, events: NoEvents | None = None) -> Poller:
     current = CurrentSettings(SETTINGS, follow=False)
-    made = Poller(sources, events or NoEvents(), current, rng=random.Random(1))
+    made = Poller(sources, events or NoEvents(), current)
     made.interval = 0.05
     return made
 
@@ -65,7 +64,7 @@ def poller(*sources: Fake, events: NoEvents | None = None) -> Poller:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries soon."""
-    monkeypatch.setattr(rules, "BACKOFF_S", (0.02,))
+    monkeypatch.setattr(rules, "LONGEST_BACKOFF_S", 0.02)
 
 
 def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:

@@ -23,9 +23,9 @@ from flows.transaction import BatchOutcome
 from shop import metrics_endpoint, postgres
 from shop.clock import utc_now
 from shop.events import RejectReason
-from shop.ingest_progress import PartitionProgress, ProgressReport, TopicProgress
 from shop.kafka import TopicInfo
 from shop.kafka.groups import GroupMember
+from shop.kafka.progress import PartitionProgress, ProgressReport, TopicProgress
 from shop.metrics_endpoint import HealthAnswer
 from shop.postgres import Connection
 from shop.retry import Outage

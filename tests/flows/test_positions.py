@@ -24,7 +24,8 @@ from shop import command, kafka
 from shop.clock import utc_now
 from shop.errors import ExitCode
 from shop.events import GROUPS
-from shop.ingest_progress import ProgressReader, TopicProgress
+from shop.ingest_progress import ProgressReader
+from shop.kafka.progress import TopicProgress
 from shop.postgres import Connection
 from shop.settings import Settings
 from tests.support.event_samples import Message, message, order
@@ -315,7 +316,7 @@ def test_a_stranger_in_the_group_is_shown_everywhere(
             assert topics_command(settings, "describe", "--json", "orders") == 0
             (described,) = json.loads(capsys.readouterr().out)
             assert {p["holder"] for p in described["partitions"]} == {"ours", "foreign"}
-            assert "kafka?[31mcat" in described["troubles"][0]
+            assert "kafka\\x1b[31mcat" in described["troubles"][0]
         finally:
             stranger.close()
         wait_stored(pg, [*range(1, 13), *range(1_001, 1_121)])

@@ -17,8 +17,9 @@ import pytest
 from shop import node_lease, postgres
 from shop.errors import UnreachableError, UsageError
 from shop.ids import EPOCH_MS, IdGenerator, time_of
-from shop.node_lease import HISTORY_NODE, LIVE_NODES, SEED_NODE, LeaseLostError, NodeLease, holders
+from shop.node_lease import HISTORY_NODE, LIVE_NODES, SEED_NODE, LeaseLostError, NodeLease
 from shop.postgres import Connection
+from shop.postgres.node_leases import TTL_S, holders
 from shop.settings import PostgresSettings, Settings
 from tests.support.waiting import wait_until
 
@@ -185,9 +186,7 @@ def test_no_id_is_made_beyond_what_is_reserved_nor_after_the_lease(
         with pytest.raises(LeaseLostError, match="reserved"):
             mine.ids.at(np.array([ceiling]))
         assert mine.ids.at(np.array([ceiling - 1])).tolist()[0] > before
-        seconds[0] += (
-            node_lease.TTL_S - node_lease.MARGIN_S
-        )  # a suspended machine, a stopped process
+        seconds[0] += TTL_S - node_lease.MARGIN_S  # a suspended machine, a stopped process
         assert "lease" in mine.trouble
         with pytest.raises(LeaseLostError):
             mine.ids()

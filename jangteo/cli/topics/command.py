@@ -17,7 +17,8 @@ from jangteo.cli.topics import loss, produce, tail
 from shop import command, kafka, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.events import GROUPS, TOPICS
-from shop.ingest_progress import PartitionProgress, ProgressReader, ProgressReport, TopicProgress
+from shop.ingest_progress import ProgressReader
+from shop.kafka.progress import PartitionProgress, ProgressReport, TopicProgress
 from shop.log import get_logger
 from shop.output import say
 from shop.settings import KafkaSettings, Settings

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shop.ingest_progress import ProgressReport
+from shop.kafka.progress import ProgressReport
 from shop.postgres import Connection
 
 

@@ -7,7 +7,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from confluent_kafka import KafkaException, Message
@@ -17,7 +17,7 @@ from rich.text import Text
 from jangteo.cli.topics import expression, message_lines
 from jangteo.cli.topics.reader import Meets, ShownMessage, StartPosition, TopicReader
 from shop import command
-from shop.clock import UTC, utc_now
+from shop.clock import UTC, parse_time_or_ago, utc_now
 from shop.errors import ExitCode, UnreachableError, UsageError
 from shop.output import say
 from shop.settings import Settings
@@ -25,7 +25,6 @@ from shop.settings import Settings
 MOST_LAST: Final = 100_000
 LAST: Final = 10
 """Messages that `--no-follow` alone shows, as `tail` does."""
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def start_at(text: str, now: datetime) -> StartPosition:
@@ -49,19 +48,14 @@ def start_at(text: str, now: datetime) -> StartPosition:
         if not 1 <= -number <= MOST_LAST:
             raise UsageError(f"--from {text}: the last 1 to {MOST_LAST:,} messages can be shown")
         return StartPosition("last", -number)
-    if ago := re.fullmatch(r"(\d{1,9})([smhd])", text):
-        at = now - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]])
-    else:
-        try:
-            at = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
-            at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            at = at.astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise UsageError(
-                f"--from {text!r}: expected beginning, end, an offset, -N for the last N messages, "
-                "a time such as 2026-11-28T09:00:00Z (UTC unless it has an offset), or 15m for "
-                "15 minutes ago"
-            ) from None
+    try:
+        at = parse_time_or_ago(text, now, zone=UTC)
+    except ValueError:
+        raise UsageError(
+            f"--from {text!r}: expected beginning, end, an offset, -N for the last N messages, "
+            "a time such as 2026-11-28T09:00:00Z (UTC unless it has an offset), or 15m for "
+            "15 minutes ago"
+        ) from None
     if at > now:
         raise UsageError(f"--from {text}: that is in the future; it is {now:%Y-%m-%dT%H:%M:%SZ}")
     return StartPosition("time", int(at.timestamp() * 1000))
