@@ -353,11 +353,7 @@ def test_a_shop_left_running_stays_below_the_bound(tmp_path: Path) -> None:
             logs = (own.home / "data").glob("orders-*/*.log")
             return sum(log.stat().st_size for log in logs)
 
-<<<<<<< ours
-        wait_until(lambda: 0 < taken() <= 2 * (kept + segment), taken)
-=======
-        wait_for(lambda: 0 < taken() <= 2 * (kept + segment), 120)
->>>>>>> theirs
+        wait_until(lambda: 0 < taken() <= 2 * (kept + segment), taken, 120)
         ends = kafka.end_offsets(reached(own), "orders")
         assert sum(ends.values()) == 4_000, "nothing else was deleted than the oldest"
     finally:
