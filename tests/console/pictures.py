@@ -1,6 +1,6 @@
 """Compares the screen with a picture that was looked at: some thirty lines, no plug-in.
 
-    UPDATE_PICTURES=1 pytest tests/console/test_screens.py     (with the Python of the baseline)
+    UPDATE_PICTURES=1 pytest tests/console/test_screens.py   (with the Python of the baseline)
 
 SVG holds positions that differ between Pythons and versions of Textual, so pictures are compared
 with one of each. With any other the test is reported as skipped, after its own assertions.
