@@ -10,15 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.aggregates import fold_batch
-from flows.batch import Batch, RawBatch
-from flows.decode import decode_batch
-from flows.transaction import BatchOutcome, OffsetGapError, Store, TooManyRejectsError
+from flows.transaction import BatchOutcome, OffsetGapError, TooManyRejectsError
 from jangteo.stack.consistency import check
 from shop import postgres
-from shop.events import Event, Order
+from shop.events import Order
 from shop.postgres.dead_letters import KEPT_DETAIL_BYTES, KEPT_KEY_BYTES, KEPT_PAYLOAD_BYTES
 from shop.settings import Settings
+from tests.flows.store_steps import WINDOW_S, apply, batch_of, fetch, ledger, register, store_for
 from tests.support.event_samples import (
     NOW,
     Message,
@@ -31,52 +29,6 @@ from tests.support.event_samples import (
     raw_batch,
     user,
 )
-
-WINDOW_S = 300
-
-
-@pytest.fixture
-def conn(settings: Settings) -> postgres.Connection:
-    with postgres.connect(settings.postgres, "store") as connection:
-        yield connection
-
-
-def register(conn: postgres.Connection, topic: str = "orders", log_id: str = "log-1") -> None:
-    with conn.transaction():
-        conn.execute(
-            "INSERT INTO ingest_offsets (topic, partition, log_id, next_offset)"
-            " SELECT %s, p, %s, 0 FROM generate_series(0, 3) AS p",
-            (topic, log_id),
-        )
-
-
-def store_for(conn: postgres.Connection, topic: str = "orders", **options: int) -> Store:
-    store = Store(topic, window_s=WINDOW_S, **options)
-    store.prepare(conn)
-    return store
-
-
-def batch_of(raw: RawBatch) -> Batch:
-    batch = decode_batch(raw, clock=lambda: NOW)
-    return fold_batch(batch, window_s=WINDOW_S) if raw.topic == "orders" else batch
-
-
-def apply(conn: postgres.Connection, raw: RawBatch, **options: int) -> BatchOutcome:
-    return store_for(conn, raw.topic, **options).apply(conn, batch_of(raw))
-
-
-def fetch(conn: postgres.Connection, query: str) -> list[tuple]:
-    with conn.transaction():
-        return conn.execute(query).fetchall()
-
-
-def ledger(conn: postgres.Connection, topic: str = "orders") -> dict[int, tuple[int, ...]]:
-    rows = fetch(
-        conn,
-        "SELECT partition, next_offset, stored, rejected, ignored FROM ingest_offsets"
-        f" WHERE topic = '{topic}' AND next_offset > 0",
-    )
-    return {p: tuple(rest) for p, *rest in rows}
 
 
 def test_a_batch_is_stored_with_its_spend_counters_and_offsets(conn: postgres.Connection) -> None:
@@ -337,114 +289,6 @@ def test_any_history_in_any_batches_ends_in_its_highest_revisions(
     ]
     (next_offset, *counts) = ledger(conn)[0]
     assert next_offset == sum(counts) == len(events)
-
-
-# -- the same id with other content ----------------------------------------------------------
-
-
-def rejected(conn: postgres.Connection) -> list[tuple]:
-    return fetch(
-        conn, 'SELECT "offset", reason, field, detail FROM rejected_messages ORDER BY "offset"'
-    )
-
-
-def other_order(field: str) -> Order:
-    """The sample's order with another value in one field (and what follows from it)."""
-    values = {
-        "user_id": 8, "product_id": 71, "quantity": 3, "unit_price": 999, "discount": 1,
-        "payment_method": "PHONE", "status": "REFUNDED", "scenario": "flash_sale",
-        "ordered_at": NOW + timedelta(microseconds=1), "updated_at": NOW - timedelta(seconds=1),
-    }  # fmt: skip
-    return order(1, **{field: values[field]})
-
-
-ORDER_FIELDS = ["user_id", "product_id", "quantity", "unit_price", "discount", "payment_method",
-                "status", "scenario", "ordered_at", "updated_at"]  # fmt: skip
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 99])
-def test_an_order_under_a_used_id_and_revision_is_rejected_with_the_difference(
-    conn: postgres.Connection, batch_size: int
-) -> None:
-    register(conn)
-    others = [other_order(field) for field in ORDER_FIELDS]
-    sent = [order(1), order(1), *others, order(1), order(2)]
-    for start in range(0, len(sent), batch_size):
-        apply(conn, orders_batch(sent[start : start + batch_size], start=start))
-    assert ledger(conn) == {0: (14, 2, 10, 2)}
-    found = rejected(conn)
-    assert [offset for offset, *_ in found] == list(range(2, 12))
-    assert {reason for _, reason, *_ in found} == {"other_content"}
-    assert [field for _, _, field, _ in found] == ORDER_FIELDS
-    assert found[0][3] == "order_id 1, rev 1 is stored with other content: user_id: 7, here 8"
-    assert "quantity: 2, here 3; amount: 2000, here 3000" in found[2][3]
-    assert "scenario: None, here 'flash_sale'" in found[7][3]
-    assert fetch(conn, "SELECT user_id, quantity FROM orders WHERE order_id = 1") == [(7, 2)]
-    assert check(conn) == []
-
-
-def test_a_used_id_is_found_among_many_that_are_new(conn: postgres.Connection) -> None:
-    """The fast path gives way to the one that compares, and back."""
-    register(conn)
-    apply(conn, orders_batch([order(i) for i in range(1, 101)]))
-    stolen = [order(i, user_id=8) if i == 150 else order(i) for i in range(101, 201)]
-    stolen[10] = order(5, user_id=9)
-    assert apply(conn, orders_batch(stolen, start=100)) == BatchOutcome(stored=99, rejected=1)
-    assert [offset for offset, *_ in rejected(conn)] == [110]
-    assert apply(conn, orders_batch([order(500)], start=200)) == BatchOutcome(stored=1)
-    assert check(conn) == []
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 5, 99])
-def test_revisions_are_held_against_the_one_reached_by_then(
-    conn: postgres.Connection, batch_size: int
-) -> None:
-    register(conn)
-    gone = {"rev": 2, "status": "CANCELLED"}
-    sent = [
-        order(1), order(1, user_id=8),               # stored, other content
-        order(1, **gone), order(1, **gone),          # stored, a copy
-        order(1, **gone, product_id=9),              # other content
-        order(1, user_id=8),                         # older: nobody has its content any more
-        order(1, rev=3, status="REFUNDED"),          # stored
-    ]  # fmt: skip
-    for start in range(0, len(sent), batch_size):
-        apply(conn, orders_batch(sent[start : start + batch_size], start=start))
-    assert ledger(conn) == {0: (7, 3, 2, 2)}
-    assert [offset for offset, *_ in rejected(conn)] == [1, 4]
-    assert check(conn) == []
-
-
-PROFILES: dict[str, tuple[Event, dict[str, object]]] = {
-    "users": (user(), {"name": "이준", "email": "b@example.com", "gender": "M", "birth_year": 1991,
-                       "city": "부산", "created_at": NOW - timedelta(hours=1)}),
-    "products": (product(), {"name": "컵", "category": "책", "brand": "다른", "price": 1,
-                             "created_at": NOW - timedelta(hours=1)}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("topic", PROFILES)
-@pytest.mark.parametrize("batch_size", [1, 99])
-@pytest.mark.parametrize("stub", [True, False])
-def test_a_customer_or_product_under_a_used_id_is_rejected(
-    conn: postgres.Connection, topic: str, batch_size: int, stub: bool
-) -> None:
-    register(conn)
-    register(conn, topic)
-    if stub:
-        apply(conn, orders_batch([order(1)]))
-    event, changes = PROFILES[topic]
-    make = user if topic == "users" else product
-    others = [make(**{field: value}) for field, value in changes.items()]
-    new = make(99)
-    sent = [message(topic, e) for e in (event, event, *others, event, new)]
-    for start in range(0, len(sent), batch_size):
-        apply(conn, raw_batch(topic, sent[start : start + batch_size], start=start))
-    assert ledger(conn, topic) == {0: (len(sent), 2, len(others), 2)}
-    found = rejected(conn)
-    assert [field for _, _, field, _ in found] == list(changes)
-    assert {reason for _, reason, *_ in found} == {"other_content"}
-    assert check(conn) == []
 
 
 # -- what is kept ----------------------------------------------------------------------------

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import psycopg
 import pytest
 import redis
 
-from generators.history.fingerprint import fingerprint
 from generators.history.history import HistorySimulation, midnight
 from generators.history.plan import Day
 from generators.history.request import HistoryRequest
-from generators.history.state import writing
 from generators.history.targets.postgres import GUARDED, PostgresTarget
 from generators.publishing.order_lifecycle import PENDING
 from grading.store import grade_users
@@ -37,7 +32,6 @@ from shop.grading_policy import POLICY
 from shop.ids import EPOCH, make_id
 from shop.postgres import Connection
 from shop.settings import Settings
-from tests.support.generator_processes import full_disk
 
 SIZE = ["--days", "24", "--users", "1500", "--products", "1100", "--orders-per-day", "150"]
 END = ["--end", "2026-11-20"]
@@ -248,30 +242,6 @@ def test_days_that_come_out_otherwise_are_not_gone_on_with(
     assert kept
 
 
-def test_a_fingerprint_is_of_all_that_follows():
-    asked = request()
-    end = asked.ends_at(datetime(2026, 11, 25, tzinfo=UTC))
-    plan = asked.plan(end, POLICY)
-    days = [
-        day for _, day in zip(range(9), HistorySimulation(plan, POLICY, end).days(), strict=False)
-    ]
-    again = [
-        day for _, day in zip(range(9), HistorySimulation(plan, POLICY, end).days(), strict=False)
-    ]
-    found = [fingerprint(day) for day in days]
-    assert found == [fingerprint(day) for day in again]
-    assert len(set(found)) == 9
-    day = days[8]
-    for column in ("order_id", "rev", "user_id", "product_id", "amount", "updated_at"):
-        last = pl.int_range(pl.len()) == pl.len() - 1
-        step = pl.duration(microseconds=1) if column == "updated_at" else 1
-        changed = pl.when(last).then(pl.col(column) + step)
-        orders = day.orders.with_columns(changed.otherwise(pl.col(column)).alias(column))
-        assert fingerprint(replace(day, orders=orders)) != found[8], column
-    assert fingerprint(replace(day, customers=day.customers + 1)) != found[8]
-    assert fingerprint(replace(day, users=day.users[:-1])) != found[8]
-
-
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -311,21 +281,6 @@ def test_files_hold_what_the_database_holds(fill: Fill, pg: Connection, tmp_path
         stored = pg.execute(f"SELECT {columns} FROM {table} ORDER BY {', '.join(key)}")
         assert files.rows() == stored.fetchall(), table
     assert len(list((folder / "orders").iterdir())) == 24
-
-
-def test_a_file_that_cannot_be_written_is_one_line_and_leaves_the_former(tmp_path: Path):
-    place = tmp_path / "users" / "0.parquet"
-    before, after = (
-        pl.DataFrame({"a": [1]}),
-        pl.DataFrame({"a": np.random.default_rng(1).random(999)}),
-    )
-    for frame, room in ((before, 1 << 20), (after, 4_000)):
-        with full_disk(room), contextlib.suppress(JangteoError), writing(place) as file:
-            frame.write_parquet(file)
-    assert [p.name for p in place.parent.iterdir()] == ["0.parquet"]
-    assert pl.read_parquet(place).equals(before)
-    with full_disk(4_000), pytest.raises(JangteoError, match="to resume"), writing(place) as file:
-        after.write_parquet(file)
 
 
 def test_windows_of_a_day_lie_across_business_days(fill: Fill, pg: Connection):

@@ -20,34 +20,27 @@ from generators.history.history import HistorySimulation, first_revisions
 from generators.history.request import HistoryRequest
 from generators.history.resume import store
 from generators.history.resume.events import ResumedEvents
-from generators.history.resume.publisher import ResumedTopic, ResumePublisher
-from generators.history.resume.store import POSITION, Left, Position
+from generators.history.resume.store import Left, Position
 from generators.history.simulation import Simulation
 from generators.history.state import StateError, pack, unpack
 from generators.history.targets.postgres import PostgresTarget
-from generators.publishing.event_producer import EventProducer
-from generators.publishing.order_lifecycle import PENDING, OrderLifecycle
-from generators.publishing.steering import Steering
-from generators.random_streams import stream
+from generators.publishing.order_lifecycle import PENDING
 from generators.scenarios.control import start as start_scenario
 from jangteo.stack import consistency
 from shop import events as shop_events
-from shop import kafka
 from shop.clock import UTC
 from shop.errors import UsageError
 from shop.events import TOPICS, Order
 from shop.grading_policy import POLICY
 from shop.postgres import Connection
-from shop.redis import cache, control
-from shop.redis.heartbeat import HeartbeatSender
+from shop.redis import control
 from shop.settings import Settings
+from tests.generators.history.stepped_continuation import SteppedContinuation, T, reached
 from tests.support.generator_processes import GeneratorProcess, read_topic
 from tests.support.waiting import wait_until
 
 START = Callable[..., GeneratorProcess]
 HOUR = timedelta(hours=1)
-T = datetime(2026, 11, 20, 5, 20, tzinfo=UTC)
-"""In the afternoon of the last day; the evening of it is in `EVENING`."""
 EVENING = datetime(2026, 11, 20, 13, 40, tzinfo=UTC)
 ASKED = HistoryRequest(
     days=10, users=7_000, products=1_200, orders_per_day=5_000, policy=POLICY.as_json()
@@ -174,11 +167,6 @@ def stored(pg: Connection) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def reached(r: redis.Redis, topic: str) -> datetime:
-    text = r.hget(POSITION, topic)
-    return datetime.fromisoformat(str(text)) if text else datetime.min.replace(tzinfo=UTC)
-
-
 @pytest.mark.usefixtures("topics")
 def test_without_its_state_the_history_is_simulated_again(
     settings: Settings, pg: Connection, redis_client: redis.Redis
@@ -243,63 +231,6 @@ def test_beyond_the_plan_nothing_of_it_changes_and_the_shop_goes_on():
     assert 0.6 < len(orders) / 21 / 400 < 2.0  # weekdays, scenarios, a November
     late = pl.concat(day.users["user_id"] for day in beyond)
     assert orders["user_id"].is_in(late.implode()).mean() > 0.02
-
-
-# -- the operator --------------------------------------------------------------------------------
-
-
-class SteppedContinuation:
-    """A continuation in this process, at whatever time we say."""
-
-    def __init__(self, settings: Settings, pg: Connection, r: redis.Redis, **how: Any) -> None:
-        self.now = T
-        self.redis = r
-        self._stop = threading.Event()
-        self.left: Left = store.find(pg)
-        self.sequel = resume(
-            pg, self.left, Position(r, self.left.name), T, stop=self._stop
-        )  # fmt: skip
-        self.publisher = ResumePublisher(
-            self.sequel,
-            Position(r, self.left.name),
-            OrderLifecycle(r, stream(1, "test"), clock=self.clock),
-            {
-                topic: ResumedTopic(
-                    EventProducer(topic, lambda **o: kafka.producer(settings.kafka, "test", **o)),
-                    Steering(r, topic),
-                    HeartbeatSender(r, topic),
-                )
-                for topic in TOPICS
-            },
-            clock=self.clock,
-            pulse=HeartbeatSender(r, "continuation"),
-            **how,
-        )
-        self._thread = threading.Thread(target=self.publisher.run, args=(self._stop,))
-        self._thread.start()
-
-    def clock(self) -> datetime:
-        return self.now
-
-    def until(self, moment: datetime) -> None:
-        """Let time pass until a moment, and all of it be remembered."""
-        self.now = moment
-        wait_until(lambda: reached(self.redis, "orders") >= moment, "the moment")
-
-    def beats(self, name: str, field: str, value: str) -> None:
-        def seen() -> bool:
-            beats = {b.name: {**b.fields, "state": b.state} for b in cache.heartbeats(self.redis)}
-            return beats.get(name, {}).get(field) == value
-
-        wait_until(seen, f"{name} {field}={value}")
-
-    def ends(self) -> None:
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 @pytest.fixture

@@ -7,31 +7,29 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psutil
-import psycopg
 import pytest
 import redis
 
 from jangteo.stack import consistency, readiness, supervisor
 from jangteo.stack.servers import end_leftovers
-from shop import boot_clock, postgres, process_status
+from shop import boot_clock, postgres
 from shop import kafka as shop_kafka
 from shop import settings as shop_settings
 from shop.clock import utc_now
 from shop.events import ID_FIELD, TOPICS
 from shop.process_status import ProcessStatus
 from shop.redis import cache, control
-from shop.settings import EMBEDDED_PORTS, stack_file
-from tests.support.outside_servers import outside
+from shop.settings import stack_file
+from tests.support.up_process import UpProcess, gone
 from tests.support.waiting import wait_until
 
 # Nine processes and three servers are started, on a busy machine in more than a minute.
@@ -42,100 +40,6 @@ MONITOR = re.compile(
 )
 PROCESSES = {"ingest", "cache", "users", "products", "orders", "grader"}
 SERVERS = {"postgres", "redis", "kafka"}
-
-
-class UpProcess:
-    """A `jangteo up` in a directory of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.data_dir = directory / ".jangteo"
-        self.out = directory / "out"
-        self.env = {
-            **outside(),
-            "XDG_STATE_HOME": str(directory / "state"),
-            "JANGTEO_LANG": "en",
-            **dict.fromkeys(EMBEDDED_PORTS.values(), "0"),  # several shops at once
-        }
-        self._directory = directory
-        self.process: subprocess.Popen[str] | None = None
-
-    def command(self, *args: str) -> list[str]:
-        return [sys.executable, "-m", "jangteo.stack.up", "--data-dir", str(self.data_dir), *args]
-
-    def start(self, *args: str) -> subprocess.Popen[str]:
-        with self.out.open("a") as out:
-            self.process = subprocess.Popen(
-                self.command(*args),
-                env=self.env,
-                cwd=self._directory,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        return self.process
-
-    def run(self, *args: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*args),
-            env=self.env,
-            cwd=self._directory,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-
-    def wait_for(self, condition: Callable[[], Any], timeout: float = 240) -> None:
-        def seen() -> Any:
-            if not (found := condition()):
-                assert self.process
-                assert self.process.poll() is None, self.said()
-            return found
-
-        wait_until(seen, self.said, timeout)
-
-    def said(self) -> str:
-        logs = sorted((self.data_dir / "logs").glob("*.log"))
-        tails = [f"--- {log.name}\n{log.read_text(errors='replace')[-800:]}" for log in logs]
-        return "\n".join([self.out.read_text() if self.out.exists() else "", *tails])
-
-    def statuses(self) -> dict[str, ProcessStatus]:
-        return {s.name: s for s in process_status.read_snapshot(self.data_dir)}
-
-    def pids(self) -> list[int]:
-        return [s.pid for s in self.statuses().values() if s.pid]
-
-    def orders(self) -> int:
-        try:
-            with self.connect() as conn:
-                row = conn.execute("SELECT count(*) FROM orders").fetchone()
-        except psycopg.Error:
-            return -1
-        return int(row[0]) if row else 0
-
-    def connect(self) -> postgres.Connection:
-        found = stack_file.read_stack(self.data_dir)
-        if found is None:
-            raise psycopg.OperationalError("no stack yet")
-        settings = shop_settings.load(found.env, use_stack=False)
-        return postgres.connect(settings.postgres, "test", autocommit=True)
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[UpProcess]:
-    made = UpProcess(tmp_path)
-    yield made
-    if made.process and made.process.poll() is None:
-        made.process.terminate()
-        try:
-            made.process.wait(60)
-        except subprocess.TimeoutExpired:
-            made.process.kill()
-            made.process.wait()
-
-
-def gone(pids: list[int]) -> bool:
-    return not any(boot_clock.process_started(pid) for pid in pids)
 
 
 def kill_and_see_it_back(shop: UpProcess, name: str) -> None:
@@ -399,40 +303,6 @@ def test_what_a_crash_left_is_ended_and_strangers_are_not(tmp_path: Path) -> Non
             process.wait()
 
 
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        (["--speed", "0"], "expected a number above 0"),
-        (["--speed", "fast"], "invalid number value: 'fast'"),
-        (["--for", "-1"], "expected a number above 0"),
-        (["--users", "-1"], "expected a whole number of at least 0"),
-        (["--kafka-port", "65536"], "JANGTEO_KAFKA_PORT='65536': expected a whole number from 0"),
-        (["--redis-port", "x"], "invalid whole number value: 'x'"),
-        (["--redis-port", "4711", "--postgres-port", "4711"], "cannot have the same port"),
-        (["--no-such-option"], "unrecognized arguments: --no-such-option"),
-        (["--kafka", "nonsense"], "expected HOST:PORT"),
-        (["--postgres", "mysql://me:hunter2@db/shop"], "expected postgresql://"),
-        (["--redis", "http://:hunter2@cache"], "REDIS_URL must begin with redis://"),
-        (["--continue", "--speed", "2"], "--continue goes by the clock"),
-    ],
-)
-def test_bad_options_are_one_line_and_exit_2(shop: UpProcess, args: list[str], words: str) -> None:
-    done = shop.run(*args)
-    assert done.returncode == 2, done.stderr
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert "hunter2" not in done.stderr
-    assert not (shop.data_dir / "postgres").exists(), "nothing was started"
-
-
-def test_without_a_history_there_is_nothing_to_go_on_with(shop: UpProcess) -> None:
-    done = shop.run("--continue")
-    assert done.returncode == 2, done.stderr
-    assert "there is no finished history" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert gone(shop.pids())
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 600 MB of its own."""
@@ -499,29 +369,3 @@ def test_a_history_goes_on(shop: UpProcess) -> None:
         assert consistency.check(conn) == []
     shop.process.terminate()
     assert shop.process.wait(60) == 0
-
-
-def test_a_port_that_is_taken_is_one_line_and_exit_2(shop: UpProcess) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as squatter:
-        port = squatter.getsockname()[1]
-        done = shop.run("--postgres-port", str(port))
-    assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
-    assert f"another program uses port {port}" in line
-    assert "--postgres-port" in line
-
-
-def test_a_given_server_that_is_away_is_one_line_and_exit_3(shop: UpProcess) -> None:
-    done = shop.run("--postgres", "postgresql://me:hunter2@127.0.0.1:1/shop")
-    assert done.returncode == 3
-    assert "cannot reach PostgreSQL at 127.0.0.1:1/shop" in done.stderr
-    assert "hunter2" not in done.stderr + done.stdout
-    assert gone(shop.pids())
-
-
-def test_a_data_directory_that_cannot_be_is_one_line_and_exit_2(shop: UpProcess) -> None:
-    shop.data_dir.write_text("a file")
-    done = shop.run()
-    assert done.returncode == 2
-    assert "cannot use" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
