@@ -20,7 +20,7 @@ from flows import shutdown
 from flows.batch import OffsetRange, RawBatch
 from flows.in_flight import InFlightWindow
 from flows.metrics import IngestMetrics
-from flows.source.kafka_errors import AWAY, REFUSED, UNREADABLE, KafkaRefusesError
+from flows.source.kafka_errors import AWAY, REFUSED, UNREADABLE, KafkaRefusesError, close
 from flows.source.offset_commits import OffsetCommits
 from flows.source.start_offsets import LostOffsetsError, StartOffsets, StoppedError, lost_offsets
 from flows.source.topic_incarnation import DELETED, TopicIncarnationWatch
@@ -30,7 +30,6 @@ from shop.errors import ExitCode
 from shop.events import GROUPS
 from shop.log import get_logger
 from shop.postgres.session import SessionError
-from shop.retry import first_line
 from shop.settings import KafkaSettings, PostgresSettings
 
 IDLE: Final = 0.1
@@ -133,7 +132,8 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         if self._leaving is not None:
             return self._left(self._leaving)
         self._commits.commit(self._consumer, self._log_id)
-        self._report()
+        self._state.polled_at = time.monotonic()
+        self._state.applied = dict(self._commits.applied)
         if self._in_flight.stop.is_set():
             if self._in_flight.idle:
                 self._leaving = threading.Thread(target=self._leave, name="leave", daemon=True)
@@ -274,7 +274,9 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         self._forget()
         self._log_id, self._deleted = "", False
         self._idle_since = time.monotonic()
-        threading.Thread(target=self._close, args=(former,), name="former", daemon=True).start()
+        threading.Thread(
+            target=close, args=(former, self._topic), name="former", daemon=True
+        ).start()
 
     def _is_forgotten(self) -> bool:
         """Tell whether Kafka gave us nothing of what nobody has, for longer than joining takes.
@@ -373,11 +375,6 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             return
         raise lost_offsets(self._topic, partition, wanted, low, high)
 
-    def _report(self) -> None:
-        """Record that the consumer polls, and how far its partitions are stored."""
-        self._state.polled_at = time.monotonic()
-        self._state.applied = dict(self._commits.applied)
-
     def _left(self, leaving: threading.Thread) -> list[RawBatch]:
         """Return nothing until we have left, or `LEAVE_S` have passed.
 
@@ -399,10 +396,4 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         The consumer is this thread's now; see `LEAVE_S` for why it has one of its own.
         """
         self._commits.commit(self._consumer, self._log_id, now=True)
-        self._close(self._consumer)
-
-    def _close(self, consumer: Consumer) -> None:
-        try:
-            consumer.close()
-        except (KafkaException, RuntimeError) as e:
-            get_logger().debug("consumer did not close", topic=self._topic, error=first_line(e))
+        close(self._consumer, self._topic)

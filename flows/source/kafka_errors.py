@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from shop.errors import JangteoError
+from shop.log import get_logger
+from shop.retry import first_line
 
 UNREADABLE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
 AWAY: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT,
@@ -20,3 +22,11 @@ REFUSED: Final = frozenset({
 
 class KafkaRefusesError(JangteoError):
     """Kafka refuses the connection's credentials or rights, or the client cannot continue."""
+
+
+def close(consumer: Consumer, topic: str) -> None:
+    """Close a consumer; an error is logged, since nothing depends on it any more."""
+    try:
+        consumer.close()
+    except (KafkaException, RuntimeError) as e:
+        get_logger().debug("consumer did not close", topic=topic, error=first_line(e))
