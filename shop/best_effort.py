@@ -1,4 +1,4 @@
-"""What only informs never ends what works: status files, heartbeats, recordings.
+"""Failures of what only informs never end a process: status files, heartbeats, recordings.
 
 Each may fail. A failure is reported once, and once more when it works again.
 """
@@ -21,7 +21,7 @@ class BestEffort:
     Args:
         what: its name for people, e.g. ``the status file``.
         errors: what a failure raises.
-        report: told both reports; the log by default.
+        report: receives both reports; the log by default.
     """
 
     def __init__(

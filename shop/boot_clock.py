@@ -2,7 +2,7 @@
 
 A process is identified by its number and by the clock ticks between the boot of the machine and
 its start, together with the id of that boot. A start time by the wall clock would move whenever
-somebody sets the clock.
+the clock is set.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def process_started(pid: int) -> str | None:
 
 
 def _started_elsewhere(pid: int) -> str | None:
-    import psutil  # noqa: PLC0415  (13 ms that a command without a shop beside it does not need)
+    import psutil  # noqa: PLC0415  (13 ms that a command without a running shop does not need)
 
     try:
         process = psutil.Process(pid)
@@ -76,5 +76,5 @@ def _started_elsewhere(pid: int) -> str | None:
 
 
 def same_process(pid: int, started: str) -> bool:
-    """Tell whether `pid` is alive and is the process that `process_started` described then."""
+    """Return whether `pid` is alive and is the process that `process_started` described then."""
     return process_started(pid) == started

@@ -1,4 +1,4 @@
-"""What the clients of the three servers raise, as the one line that a command ends with."""
+"""The errors of the three servers' clients, as the one line that a command ends with."""
 
 from __future__ import annotations
 

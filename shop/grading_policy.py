@@ -46,7 +46,7 @@ class GradePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         thresholds = self.thresholds
         if not thresholds or thresholds[0] != 0:
-            raise ValueError("the first grade must begin at 0, or somebody has no grade")
+            raise ValueError("the first grade must begin at 0, or some customers have no grade")
         if any(high <= low for low, high in itertools.pairwise(thresholds)):
             raise ValueError(f"thresholds must ascend: {', '.join(map(str, thresholds))}")
         if thresholds[-1] > _MAX_KRW:
@@ -76,7 +76,7 @@ class GradePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def lowest(self) -> str:
-        """The grade of somebody who bought nothing in the period."""
+        """The grade of a customer who bought nothing in the period."""
         return self.grades[0].name
 
     @property

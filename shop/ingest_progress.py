@@ -55,7 +55,7 @@ class _Applied:
 
 @dataclass
 class _Seen:
-    """What is remembered of a partition between looks; monotonic seconds."""
+    """State of a partition between looks; monotonic seconds."""
 
     applied: int | None
     advanced_at: float
@@ -140,13 +140,13 @@ class ProgressReader:
             applied, reasons, away = database.result()
             # Read last: nothing then seems applied that is not there yet.
             ends = self._offsets(client, keys, "latest")
-            low, told = begins.result(), members.result()
-        if any(g.members is None for g in told.values()):
+            low, described = begins.result(), members.result()
+        if any(g.members is None for g in described.values()):
             self._admin = None  # see `shop.kafka.groups`
         old = self._old(client, infos, ends, applied, bound)
         topics = {}
         for name, info in infos.items():
-            group, commit = told[name], commits.get(GROUPS[name], {})
+            group, commit = described[name], commits.get(GROUPS[name], {})
             holders = _holders(group, name, info.partitions)
             offsets = {} if isinstance(commit, KafkaException) else commit
             partitions = []

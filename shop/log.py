@@ -57,7 +57,7 @@ def _rendered(renderer: Any, logger: WrappedLogger, name: str, event: EventDict)
 
 
 class _Lines:
-    """Where lines go: a log on a full disk, or that nobody reads, never ends what it reports on.
+    """Where lines go: a log on a full disk, or without a reader, never ends what it reports on.
 
     Args:
         stream: None: `sys.stderr` of the moment.

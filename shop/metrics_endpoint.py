@@ -83,10 +83,10 @@ def start(
     healthy: Check = alive,
     ready: Check = alive,
 ) -> Endpoint | None:
-    """Serve a registry from a thread; None, and a word in the log, if that cannot be.
+    """Serve a registry from a thread; if that fails, log it and return None.
 
-    A METRICS_PORT that is taken is said, and a free one used: several processes may have the same
-    environment.
+    If METRICS_PORT is taken, that is logged and a free port is used: several processes may have
+    the same environment.
 
     Args:
         name: of the process, e.g. ``ingest``.
@@ -152,7 +152,7 @@ def _publish(name: str, settings: Settings, port: int) -> Path | None:
 
 
 class _Server(ThreadingHTTPServer):
-    """Answers as well as it can; what goes wrong with one visitor is nobody else's."""
+    """Answers each request by itself; an error in one does not affect the others."""
 
     daemon_threads = True
 

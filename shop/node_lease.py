@@ -3,7 +3,7 @@
 A node number (0 to 15, part of every id) is leased from PostgreSQL, for `TTL_S` by its clock, and
 renewed by a thread. Two things keep ids apart:
 
-- the lease: a number that a living process holds is given to nobody else;
+- the lease: a number that a living process holds is given to no other process;
 - the ceiling: a holder makes ids only below a time that PostgreSQL holds *already*, and the next
   holder begins there. So even a process that wakes up long after its lease has ended, or a clock
   that was set back, cannot repeat an id.
@@ -45,13 +45,13 @@ from shop.server_clock import ServerClock, format_offset
 from shop.settings import PostgresSettings, Settings
 
 HISTORY_NODE: Final = NODES - 3
-"""Of a history and of what continues it: the same rows from the same seed need the same node."""
+"""Node of a history and its continuation: the same rows from the same seed need the same node."""
 FAULT_NODE: Final = NODES - 2
-"""Of what exists because of a fault; several processes that make faults take others."""
+"""Node of rows that exist because of a fault; further processes that make faults take others."""
 SEED_NODE: Final = NODES - 1
-"""Of the start population: the same rows from the same seed need the same node."""
+"""Node of the start population: the same rows from the same seed need the same node."""
 LIVE_NODES: Final = range(HISTORY_NODE)
-"""Of generators. A history's ids carry times long past, so no generator ever uses its node."""
+"""Nodes of generators. A history's ids carry times long past, so no generator uses its node."""
 MARGIN_S: Final = 20.0
 """How long before the end of its lease a holder stops making ids."""
 AHEAD: Final = MAX_FUTURE / 2
@@ -128,7 +128,7 @@ class NodeLease:
         Raises:
             UsageError: if the number is taken, or all are; says by whom.
             JangteoError: if PostgreSQL refuses; says what to do.
-            UnreachableError: if it does not answer and nobody waits.
+            UnreachableError: if it does not answer and there is no `stop`.
         """
         outage = Outage(self._where.where, why="a node lease, without which no id may be made")
         while stop is None or not stop.is_set():
@@ -173,7 +173,7 @@ class NodeLease:
         return self._why or f"a node lease ({self._where.where} does not renew it)"
 
     def _guard(self, last_ms: int) -> None:
-        """Refuse ids that are not ours for certain."""
+        """Refuse ids that are not reserved for this process for certain."""
         if trouble := self.trouble:
             raise LeaseLostError(f"waiting for {trouble}")
         if last_ms >= self._ceiling_ms:
@@ -186,7 +186,7 @@ class NodeLease:
     def _connected(self, timeout: int = postgres.CONNECT_TIMEOUT_S) -> Connection:
         """Connect for one exchange: a session kept open could be cut without our knowing."""
         conn = postgres.connect(self._where, f"lease-{self.name}", autocommit=True, timeout=timeout)
-        # What was reserved must survive a crash of the server, whatever the role's default says.
+        # What was reserved must survive a crash of the server, with any default of the role.
         conn.execute("SET synchronous_commit = on")
         return conn
 
@@ -214,7 +214,7 @@ class NodeLease:
     def _choose(self, found: list[Holder], now_ms: int) -> _Granted:
         by_node = {h.node: h for h in found}
         ours = [h.node for h in found if h.holder == self._token]
-        # What is ours already: the answer to an earlier attempt was lost.
+        # What this process holds already: the answer to an earlier attempt was lost.
         free = ours or [n for n in self._nodes if n in by_node and not by_node[n].living]
         if not free:
             raise UsageError(self._taken([by_node[n] for n in self._nodes if n in by_node]))

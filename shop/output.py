@@ -1,6 +1,6 @@
-"""What a command answers to a person or a script: the one place that prints.
+"""The output of commands, for people and scripts: no other module prints.
 
-Standard output may be anything: a terminal without UTF-8, a full disk, a pipe that nobody reads,
+Standard output may be anything: a terminal without UTF-8, a full disk, a pipe without a reader,
 closed. None of them is a defect of this program, so none gives a traceback.
 """
 
@@ -104,13 +104,13 @@ def say(*words: object, end: str = "\n", to: TextIO | None = None) -> None:
     """Print words, a space between them, at once; control characters are escaped.
 
     Args:
-        words: what to say.
+        words: what to print.
         end: what follows.
         to: `sys.stdout` of this moment by default. What cannot be written to `sys.stderr` is
-            lost: there is no other place to say so.
+            lost: there is no other place to report it.
 
     Raises:
-        BrokenPipeError: if nobody reads any more.
+        BrokenPipeError: if the reader has closed the pipe.
         OSError: if standard output cannot be written.
     """
     text = escape_in_lines(" ".join(map(str, words)))

@@ -3,7 +3,7 @@
 What a file says may decide where passwords go and which processes get a signal. So a file that is
 found, and not named on the command line, has to belong to this user, must not be writable (or,
 where it holds secrets, readable) by others, must be a regular file, no symbolic link, and has to be
-in directories in which nobody else can put another one in its place. The rules are those that ssh
+in directories in which no other user can replace it. The rules are those that ssh
 has for its keys, with the sticky bit of /tmp respected.
 """
 

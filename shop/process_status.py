@@ -23,7 +23,7 @@ class ProcessState(str, Enum):
     """Ended by itself; will be started again."""
     STOPPING = "stopping"
     RESTARTING = "restarting"
-    """Told to end, and started again as soon as it has."""
+    """Stopping, to be started again at once."""
     STOPPED = "stopped"
 
 

@@ -141,7 +141,7 @@ class ClockWatch(threading.Thread):
     """Keeps a clock that follows PostgreSQL's, and doubts it where Redis's agrees with ours.
 
     Args:
-        where: PostgreSQL; None if somebody else keeps `clock`.
+        where: PostgreSQL; None if another component keeps `clock`.
         r: Redis, as a second opinion; None if there is none.
         stop: ends the thread.
         clock: PostgreSQL's; made if there is none yet.
@@ -175,7 +175,7 @@ class ClockWatch(threading.Thread):
             if doubted and not before:
                 get_logger().warning("waiting", waiting_for=doubted)
             elif before and not doubted:
-                get_logger().info("PostgreSQL's clock is believed again")
+                get_logger().info("PostgreSQL's clock is trusted again")
             if self._stop_event.wait(EVERY_S if self.clock.asked else RETRY_S):
                 return
 
@@ -202,7 +202,7 @@ class ClockWatch(threading.Thread):
 
     @property
     def trouble(self) -> str:
-        """Why PostgreSQL's clock is not to be believed; empty if it is.
+        """Why PostgreSQL's clock is not trusted; empty if it is.
 
         It is, unless it differs from this machine's while Redis's does not: of three clocks, the
         one that stands alone is wrong.

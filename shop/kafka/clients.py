@@ -16,7 +16,7 @@ REQUEST_TIMEOUT_S: Final = 10.0
 REFUSED_S: Final = 2.0
 """Where every broker refuses the connection for this long, a command gives up: nothing listens."""
 _ORDER_BYTES: Final = 75
-"""Of the log that an order takes, measured: 14,000 compressed ones in a fetch of 1 MiB."""
+"""Size of an order in the log, measured: 14,000 compressed ones in a fetch of 1 MiB."""
 
 
 def _on_error(error: KafkaError) -> None:

@@ -30,7 +30,7 @@ _MOVING: Final = frozenset(
         KafkaError._WAIT_COORD,
     }
 )
-"""What is answered while a group has no coordinator, or not yet the one that is asked."""
+"""Answers while a group has no coordinator, or a new one that the asked broker is not."""
 
 
 class CommittedOffsets:

@@ -32,7 +32,7 @@ _MOVING: Final = frozenset(
         KafkaError.FENCED_LEADER_EPOCH,
     }
 )
-"""What brokers answer while a partition has no leader, or not yet the one that they know of."""
+"""Answers of brokers while a partition has no leader, or a new one that they do not know yet."""
 
 
 def list_offsets(

@@ -1,4 +1,4 @@
-"""Why the ingest waits: a read-only database, a lock of another session, or its own word."""
+"""Why the ingest waits: a read-only database, another session's lock, or its own reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import redis
 
 SAID_CHARACTERS: Final = 400
-"""Of a reason that a heartbeat gives; what PostgreSQL says may quote a whole row."""
+"""Longest reason of a heartbeat that is shown; PostgreSQL's may quote a whole row."""
 
 
 def reasons(conn: Connection) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def reasons(conn: Connection) -> tuple[str, ...]:
 
 
 def said(client: redis.Redis) -> tuple[str, ...]:
-    """Return why each ingest says in its heartbeat that it waits, such as a refused batch.
+    """Return the reason for which each ingest waits by its heartbeat, such as a refused batch.
 
     Raises:
         redis.RedisError: if Redis does not answer.

@@ -39,7 +39,7 @@ _UNHURRIED: Final = {
     "idle_session_timeout": 140000,
     "transaction_timeout": 170000,
 }
-"""What may end a session before it has set its own limits; since which version of the server."""
+"""Limits that may end a session before it has set its own; by the server version that adds them."""
 _NO_FILE: Final = f"{os.devnull}/none"  # without a password libpq would look into ~/.pgpass
 
 Connection = psycopg.Connection[tuple[Any, ...]]

@@ -41,7 +41,7 @@ class Deadline:
 
 
 def shut_down(conn: psycopg.Connection[Any]) -> None:
-    """End a connection from another thread: whoever waits for its answer gets an error."""
+    """End a connection from another thread: the thread that waits for its answer gets an error."""
     try:
         with socket.socket(fileno=os.dup(conn.fileno())) as copy:
             copy.shutdown(socket.SHUT_RDWR)

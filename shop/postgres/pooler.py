@@ -60,7 +60,7 @@ def require_session_mode(conn: psycopg.Connection[Any], parameters: Mapping[str,
 def _shares(ours: psycopg.Connection[Any], parameters: Mapping[str, Any]) -> bool:
     try:
         other = psycopg.connect(**parameters, autocommit=True)
-    except psycopg.OperationalError:  # no second client, so nobody with whom to share
+    except psycopg.OperationalError:  # no second client, so none to share with
         return False
     with closing(other):
         for _ in range(_ROUNDS):

@@ -1,4 +1,4 @@
-"""The session contract: what every PostgreSQL session of ours fixes, whatever surrounds it.
+"""The session contract: what every session of this program sets, in any environment.
 
 What a session does with our bytes, times and names depends on settings that come from the
 environment (`PG*`), from the server's configuration, from the role and from the database. Every

@@ -1,7 +1,7 @@
 """What an error of PostgreSQL means for a batch, by SQLSTATE (PostgreSQL docs, appendix A).
 
 No error means that a message is bad. What decoding lets through fits every type and constraint of
-our own schema (a test holds the two against each other), so whatever PostgreSQL refuses is refused
+our own schema (a test holds the two against each other), so what PostgreSQL refuses is refused
 by something else: another service's constraint, trigger, column or policy, a missing right, a
 schema of another version. Fixing that stores the message; a dead letter would lose it.
 """
@@ -23,13 +23,13 @@ Result = TypeVar("Result")
 
 
 class Verdict(Enum):
-    """What to do about an error."""
+    """The reaction to an error."""
 
     RETRY = "retry"
     """The server is away or busy: try the same batch again, for ever."""
     HOLD = "hold"
     """The schema, a right or a session is not as it must be: report it, and try again until
-    somebody has fixed it."""
+    it is fixed."""
     STOP = "stop"
     """A defect of this program: stop."""
 

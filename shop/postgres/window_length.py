@@ -38,13 +38,13 @@ class WindowLengthError(UsageError):
     def __init__(self, held: int, wanted: int) -> None:
         super().__init__(
             f"SPEND_WINDOW is {wanted} s, but user_spend_windows holds windows of {held} s: set "
-            f"SPEND_WINDOW={held}s, or fold them anew with `jangteo windows rebuild`"
+            f"SPEND_WINDOW={held}s, or rebuild them with `jangteo windows rebuild`"
         )
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild came to: lengths in seconds, rows before and after."""
+    """The result of a rebuild: lengths in seconds, rows before and after."""
 
     was_s: int | None
     length_s: int
@@ -93,7 +93,7 @@ def length(conn: Connection) -> int | None:
 
 
 def refuse_another(settings: Settings) -> None:
-    """Refuse to start with another length than the windows have, if PostgreSQL can tell now.
+    """Refuse to start with another length than the windows have, if PostgreSQL answers now.
 
     Raises:
         WindowLengthError: says what to do.
@@ -109,10 +109,10 @@ def refuse_another(settings: Settings) -> None:
 
 
 def rebuild(conn: Connection, length_s: int) -> Rebuilt:
-    """Fold all windows anew from the orders, in one transaction; the shop may go on meanwhile.
+    """Rebuild all windows from the orders, in one transaction; the shop may run meanwhile.
 
     Writers wait, readers see the old windows until it is done (hence DELETE: TRUNCATE would shut
-    them out). PAID orders are the truth, so this mends windows too.
+    them out). PAID orders are authoritative, so this repairs windows, too.
 
     Args:
         conn: outside a transaction.
@@ -146,7 +146,7 @@ def fit(conn: Connection, length_s: int, *, alone: bool) -> Rebuilt | None:
     Args:
         conn: where the windows are.
         length_s: seconds wanted.
-        alone: whether nobody else can be writing windows, so that they may be folded anew unasked.
+        alone: whether no other process can write windows, so that they may be rebuilt unasked.
 
     Raises:
         WindowLengthError: if they have another length, and others may depend on it.
@@ -163,10 +163,10 @@ def describe(rebuilt: Rebuilt) -> str:
     """Return one line for people.
 
     >>> describe(Rebuilt(300, 600, 20, 11))
-    'windows of 300 s folded anew as windows of 600 s: 11 rows instead of 20'
+    'windows of 300 s rebuilt as windows of 600 s: 11 rows instead of 20'
     """
     was = f"windows of {rebuilt.was_s} s" if rebuilt.was_s else "windows"
     return (
-        f"{was} folded anew as windows of {rebuilt.length_s} s: "
+        f"{was} rebuilt as windows of {rebuilt.length_s} s: "
         f"{rebuilt.windows:,} rows instead of {rebuilt.removed:,}"
     )

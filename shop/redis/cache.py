@@ -1,8 +1,8 @@
 """The Redis layout: the segmented cache, its meta data, heartbeats.
 
-`cache:users` and `cache:products` are hashes, field = id, value = JSON. A refresh builds beside
+`cache:users` and `cache:products` are hashes, field = id, value = JSON. A refresh builds next to
 the old cache and swaps both hashes and `cache:meta` in one MULTI: a reader never sees half a
-cache. `heartbeat:NAME` is a hash with a time to live: what a process last said of itself.
+cache. `heartbeat:NAME` is a hash with a time to live: the last report of a process.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class CachedProduct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CacheMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """What the cache worker says of the cache; durations in seconds.
+    """The cache worker's description of the cache; durations in seconds.
 
     `phase` is waiting, refreshing or failed; a failed refresh leaves the cache as it was.
     """
@@ -191,7 +191,7 @@ def check(r: redis.Redis, name: str) -> None:
     pipe = r.pipeline(transaction=True)
     pipe.time()
     pipe.hgetall(f"control:{name}")
-    pipe.expire(HEARTBEAT, HEARTBEAT_TTL_S)  # a write, of a key that nobody has
+    pipe.expire(HEARTBEAT, HEARTBEAT_TTL_S)  # a write, of a key that does not exist
     try:
         pipe.execute()
     except redis.RedisError as e:
@@ -205,7 +205,7 @@ def swap(
     products: Sequence[CachedProduct],
     make_meta: Callable[[int, int], CacheMeta],
 ) -> CacheMeta:
-    """Put a new cache in the place of the old one, in one step; return what its meta says.
+    """Put a new cache in the place of the old one, in one step; return its meta data.
 
     Args:
         r: the client.
@@ -291,7 +291,7 @@ def _not_ours(key: str) -> redis.DataError:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What a process last said of itself. `fields` are its own counters, as text."""
+    """The last report of a process. `fields` are its own counters, as text."""
 
     name: str
     pid: int
@@ -308,7 +308,7 @@ def beat(
     *,
     clock: Clock = utc_now,
 ) -> None:
-    """Say that a process lives; forgotten after `HEARTBEAT_TTL_S` seconds of silence."""
+    """Report that a process is alive; the report expires after `HEARTBEAT_TTL_S` seconds."""
     values = {"pid": os.getpid(), "state": state, "at": clock(), **fields}
     pipe = r.pipeline(transaction=True)
     _hset(pipe, HEARTBEAT + name, {k: _text(v) for k, v in values.items()})
@@ -317,7 +317,7 @@ def beat(
 
 
 def heartbeats(r: redis.Redis) -> list[Heartbeat]:
-    """Return every process that said something in the last seconds, by name."""
+    """Return the heartbeats that have not expired, by name of the process."""
     import redis  # noqa: PLC0415  (see `client`)
 
     found = []

@@ -28,7 +28,7 @@ def line(
     """Return the monitor line.
 
     Args:
-        meta: what the cache worker says.
+        meta: the cache worker's description of it.
         info: Redis's INFO; empty where it may not be read.
         users: customers in the cache.
         products: products in the cache.
@@ -60,7 +60,7 @@ def line(
 
 
 def away(error: Exception, now: datetime, lang: Literal["en", "ko"] = "en") -> str:
-    """Return what stands in the line's place while Redis does not answer.
+    """Return the line that is shown while Redis does not answer.
 
     >>> from datetime import timezone
     >>> away(OSError("refused"), datetime(2026, 11, 23, 2, 45, 35, tzinfo=timezone.utc))

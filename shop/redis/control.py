@@ -1,4 +1,4 @@
-"""What the operator set: `control:*` in Redis, read by every process at least twice a second.
+"""The operator's settings: `control:*` in Redis, read by every process at least twice a second.
 
 `control:NAME` is a hash per process (users, products, orders, cache, grader): `paused`, `rate`,
 and `run`, a counter that asks for one run now. `control:restart` is a hash, process -> counter,
@@ -28,7 +28,7 @@ RUNNABLE: Final = ("cache", "grader")
 """Processes that do a round of work every so often, and can be asked to do one now."""
 MAX_RATE: Final = 1_000.0
 CONTINUES: Final = "continues"
-"""Field of a generator's heartbeat: it goes on with a history, which is drawn already."""
+"""Field of a generator's heartbeat: it continues a history, whose events are drawn already."""
 _KEPT: Final = "_"
 """A field that keeps a hash from being absent; see `read_hash`."""
 _REST_S: Final = 3.0
@@ -36,7 +36,7 @@ _REST_S: Final = 3.0
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process is to do."""
+    """The operator's settings of one process."""
 
     paused: bool = False
     rate: float = 1.0
@@ -84,7 +84,7 @@ def set_rate(r: redis.Redis, name: str, factor: float) -> None:
 
 
 def continues(r: redis.Redis, name: str) -> bool:
-    """Return whether the generator that runs goes on with a history."""
+    """Return whether the generator that runs continues a history."""
     return r.hget(cache.HEARTBEAT + name, CONTINUES) is not None
 
 
@@ -99,7 +99,7 @@ def request_run(r: redis.Redis, name: str) -> int:
 
 
 class RunRequests:
-    """Tells a process when it is asked for a run now.
+    """Notices that a process is asked for a run now.
 
     What was asked before the process started is not asked of it: it makes a run then anyway.
 

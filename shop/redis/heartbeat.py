@@ -16,7 +16,7 @@ EVERY_S: Final = 1.0
 
 
 class HeartbeatSender:
-    """Says once a second that the process lives, with its counters.
+    """Reports once a second that the process is alive, with its counters.
 
     Args:
         r: Redis; errors are swallowed, a heartbeat is not worth failing for.

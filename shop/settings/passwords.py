@@ -18,15 +18,15 @@ _DEFAULTS: Final = frozenset(
         *("123456", "12345678", "123456789", "admin123", "password1", "password123", "qwerty"),
     }
 )
-"""Of images, of guides, of this project, and the most frequent ones of every published list."""
+"""Defaults of images, of guides, of this project, and the most frequent published passwords."""
 _QUOTES: Final = frozenset("\"'`\u2018\u2019\u201c\u201d\u300c\u300d\u00ab\u00bb")
 _WITHOUT: Final = ("GSSAPI", "OAUTHBEARER")
-"""SASL mechanisms that need no password of ours."""
+"""SASL mechanisms that need no password."""
 _MAX_BYTES: Final = 64 << 10
 
 
 def is_default(password: str, user: str = "") -> bool:
-    r"""Tell whether a password is missing, a usual default, or the user's name.
+    r"""Return whether a password is missing, a usual default, or the user's name.
 
     Case, spaces, quotes and invisible characters around or inside it do not make it another one.
 
@@ -49,7 +49,7 @@ def _plain(text: str) -> str:
 
 
 def kafka_needs_one(client: Mapping[str, str]) -> bool:
-    """Tell whether a Kafka client with these properties of librdkafka logs in with a password.
+    """Return whether a Kafka client with these properties of librdkafka logs in with a password.
 
     >>> kafka_needs_one({"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"})
     True
@@ -70,7 +70,7 @@ def of_redis(url: str) -> tuple[str, str] | None:
     try:
         parts = urlsplit(url)
         query = parse_qs(parts.query)
-    except ValueError:  # told by whoever connects
+    except ValueError:  # reported when a client connects
         return None
     password = unquote(parts.password or "") or "".join(query.get("password", [])[:1])
     if not password and (parts.scheme == "unix" or "ssl_certfile" in query):

@@ -41,7 +41,7 @@ class RunningStack:
     Attributes:
         data_dir: where it keeps its data.
         pid: of the `jangteo up` that holds it.
-        pid_started: of that process, see `boot.process_started`.
+        pid_started: of that process, see `shop.boot_clock.process_started`.
         started_at: when it came up, RFC 3339.
         env: the variables under which its servers are reached; holds secrets.
     """
@@ -100,7 +100,7 @@ def _checked(path: Path, env: Any) -> dict[str, str]:
     """Return the variables of a stack file.
 
     Raises:
-        DistrustError: if one cannot have been written by `publish`.
+        UntrustedFileError: if one cannot have been written by `publish`.
     """
     for name, value in dict(env).items():
         if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", name) or not name.startswith(PUBLISHED):
@@ -119,7 +119,7 @@ def find_stack(named: Path | None = None, doubts: list[str] | None = None) -> Ru
 
     Args:
         named: a data directory given by the user; nothing else is looked at then.
-        doubts: receives why a stack file that is there was not believed.
+        doubts: receives why a stack file was not trusted.
     """
     doubts = [] if doubts is None else doubts
     if named is not None:

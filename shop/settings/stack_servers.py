@@ -42,7 +42,7 @@ def why_not(environ: Mapping[str, str], stack: RunningStack) -> str:
     differ = [a for a in named if _place(environ, a) != _place(stack.env, a)]
     if differ:
         # Half of one shop and half of another: events of this one in the database of that one.
-        return f"{where} beside {' and '.join(differ)} of another shop: set all, or none"
+        return f"{where} next to {' and '.join(differ)} of another shop: set all, or none"
     for prefix, address in ADDRESSES.items():
         # A password meant for another server, which the environment forgot to name.
         stray = sorted(
@@ -67,7 +67,7 @@ def _place(env: Mapping[str, str], address: str) -> tuple[str, ...]:
 
 
 def with_stack(environ: Mapping[str, str], stack: Mapping[str, str]) -> dict[str, str]:
-    """Let the stack tell of the servers that the environment does not name, and of the rest.
+    """Add the stack's variables of the servers that the environment does not name, and the rest.
 
     Single variables of the environment, such as another POSTGRES_DB, still win.
     """

@@ -350,20 +350,11 @@ SECTIONS: Final[Mapping[str, tuple[Variable[Any], ...]]] = {
     ),
     "Redis": (REDIS_URL,),
     "The shop": (
-        CACHE_REFRESH_INTERVAL,
-        CACHE_BATCH_SIZE,
-        GRADE_INTERVAL,
-        GRADE_POLICY,
-        SHOP_SPEED,
-        SHOP_SEED,
-        SHOP_ARRIVALS,
+        CACHE_REFRESH_INTERVAL, CACHE_BATCH_SIZE, GRADE_INTERVAL, GRADE_POLICY,
+        SHOP_SPEED, SHOP_SEED, SHOP_ARRIVALS,
     ),
     "Ingest": (
-        INGEST_TOPICS,
-        INGEST_BATCH_SIZE,
-        INGEST_MAX_REJECTS,
-        INGEST_STALL_AFTER,
-        SPEND_WINDOW,
+        INGEST_TOPICS, INGEST_BATCH_SIZE, INGEST_MAX_REJECTS, INGEST_STALL_AFTER, SPEND_WINDOW,
     ),
     "This program": (
         JANGTEO_DATA_DIR,

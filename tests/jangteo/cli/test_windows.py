@@ -188,7 +188,7 @@ def test_the_command_shows_and_rebuilds(
     assert "jangteo windows rebuild" in refused.stderr
     rebuilt = call("rebuild")
     assert (rebuilt.returncode, rebuilt.stdout) == (
-        0, "windows of 300 s folded anew as windows of 900 s: 2 rows instead of 4\n",
+        0, "windows of 300 s rebuilt as windows of 900 s: 2 rows instead of 4\n",
     )  # fmt: skip
     assert call("show").returncode == 0
 
