@@ -153,3 +153,19 @@ def test_every_file_that_the_walks_name_is_there() -> None:
     )
     assert len(named) > 15
     assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []
+
+
+def test_the_korean_readme_says_the_same() -> None:
+    """The same sections, commands, links and figures, in the same order."""
+    korean = (ROOT / "README.ko.md").read_text(encoding="utf-8")
+    fences = r"^```.*?^```"
+    for pattern in (r"^#+ ", r"\]\(((?!README)[^)]+?)(?:-ko)?(?:\.svg)?\)", r"^\| `jangteo [^|]+"):
+        mine, theirs = (re.findall(pattern, text, re.MULTILINE) for text in (README, korean))
+        assert theirs == mine
+    mine, theirs = (re.findall(fences, text, re.MULTILINE | re.DOTALL) for text in (README, korean))
+    assert theirs == mine
+    figures = [
+        sorted(re.findall(r"\d[\d,.]*\d", re.sub(fences, "", text, flags=re.M | re.S)))
+        for text in (README[README.index("## Start") :], korean[korean.index("## ") :])
+    ]
+    assert figures[1] == figures[0]
