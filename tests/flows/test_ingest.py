@@ -197,7 +197,7 @@ def test_a_broker_that_lost_its_memory_is_read_from_its_beginning(
     ("variable", "value", "code", "said"),
     [
         ("SPEND_WINDOW", "7m", ExitCode.USAGE, "SPEND_WINDOW='7m'"),
-        ("INGEST_TOPICS", "oders", ExitCode.USAGE, "no topic 'oders'"),
+        ("INGEST_TOPICS", "oders", ExitCode.USAGE, "INGEST_TOPICS='oders'"),
         ("KAFKA_BOOTSTRAP_SERVERS", "", ExitCode.UNREACHABLE, "no Kafka"),
         ("DB_TYPE", "production", ExitCode.USAGE, "POSTGRES_PASSWORD"),
         ("REDIS_URL", "redis://[", ExitCode.USAGE, "REDIS_URL"),
