@@ -21,14 +21,14 @@ from generators.history.plan import Day, Plan
 from generators.history.progress import progress
 from generators.history.resume import store
 from generators.history.resume.events import ResumedEvents
-from generators.history.resume.publisher import NAME, ResumedTopic, ResumePublisher
+from generators.history.resume.publisher import NAME, ResumePublisher
 from generators.history.resume.store import Left, Position
 from generators.history.simulation import Simulation
 from generators.history.state import StateError, unpack
 from generators.options import invented
 from generators.publishing.event_producer import EventProducer
+from generators.publishing.loop import TopicOutput
 from generators.publishing.order_lifecycle import OrderLifecycle
-from generators.publishing.steering import Steering
 from generators.random_streams import stream
 from generators.scenarios import control, timetable
 from shop import command, grading_policy, kafka, node_lease, postgres
@@ -39,6 +39,7 @@ from shop.log import get_logger
 from shop.node_lease import NodeLease
 from shop.postgres import Connection
 from shop.redis import cache
+from shop.redis.control import ControlReader
 from shop.redis.heartbeat import HeartbeatSender
 from shop.server_clock import ClockWatch
 from shop.settings import Settings, announce
@@ -84,30 +85,30 @@ def _continue(  # noqa: PLR0917  (what `run` has)
     stop: threading.Event,
 ) -> int:  # fmt: skip
     position = Position(r, left.name)
-    pulse = HeartbeatSender(r, NAME)
+    heartbeat = HeartbeatSender(r, NAME)
     with postgres.connection(settings.postgres, NAME, autocommit=True) as conn:
         try:
-            sequel = resume(
-                conn, left, position, held.clock(), stop=stop, beat=lambda: pulse("starting")
+            events = resume(
+                conn, left, position, held.clock(), stop=stop, beat=lambda: heartbeat("starting")
             )
         except redis.RedisError as e:
             raise UnreachableError(f"cannot reach Redis: {cache.explain(e)}") from None
     if stop.is_set():
         return ExitCode.OK
     _warn(r, left, held.clock())
-    start = sequel.marks["orders"]
+    start = events.marks["orders"]
     clock = catching_up(start, args.speed, clock=held.clock) if args.speed else held.clock
     clocks = ClockWatch(None, r, stop, clock=held.clock)
     clocks.start()
     publisher = ResumePublisher(
-        sequel,
+        events,
         position,
         OrderLifecycle(r, stream(left.request.seed, NAME), clock=_not_beyond(clock, args.until)),
-        {topic: _line(topic, settings, r, held.clock.stamp) for topic in TOPICS},
+        [_output(topic, settings, r, held.clock.stamp) for topic in TOPICS],
         clock=clock,
         until=args.until,
         seed=left.request.seed,
-        pulse=pulse,
+        heartbeat=heartbeat,
         running=_calendar(left.request.seed) if left.request.scenarios else lambda _: "",
         where=settings.kafka.where,
         hindered=lambda: held.trouble or clocks.trouble,
@@ -141,13 +142,13 @@ def resume(
     simulation = _simulation(left)
     known = position.load()
     marks = known or _first_marks(left, now)
-    sequel = ResumedEvents(simulation, marks, left.end)
-    days = (marks["orders"] - sequel.ahead) // timedelta(days=1) + 1
+    events = ResumedEvents(simulation, marks, left.end)
+    days = (marks["orders"] - events.ahead) // timedelta(days=1) + 1
 
     def again() -> Iterator[Day]:
-        while sequel.ahead <= marks["orders"] and not stop.is_set():
+        while events.ahead <= marks["orders"] and not stop.is_set():
             beat()
-            yield sequel.simulate()
+            yield events.simulate()
 
     for _ in (
         progress(again(), simulation.next_day + days, skip=1 << 20) if days > _MANY else again()
@@ -156,9 +157,9 @@ def resume(
     if not known and not stop.is_set():
         nothing = pl.DataFrame(schema=SCHEMAS["orders"])
         pending = nothing if left.pending is None else left.pending
-        undone = pl.concat([pending, sequel.undone]).unique("order_id", maintain_order=True)
+        undone = pl.concat([pending, events.undone]).unique("order_id", maintain_order=True)
         position.save(marks, store.still_paid(conn, undone))
-    return sequel
+    return events
 
 
 def _simulation(left: Left) -> Simulation:
@@ -199,11 +200,13 @@ def _first_marks(left: Left, now: datetime) -> dict[str, datetime]:
     return {"users": left.end, "products": left.end, "orders": orders}
 
 
-def _line(topic: str, settings: Settings, r: redis.Redis, stamp: Callable[[], int]) -> ResumedTopic:
-    outbox = EventProducer(
+def _output(
+    topic: str, settings: Settings, r: redis.Redis, stamp: Callable[[], int]
+) -> TopicOutput:
+    producer = EventProducer(
         topic, lambda **o: kafka.producer(settings.kafka, NAME, **o), stamp=stamp
     )
-    return ResumedTopic(outbox, Steering(r, topic), HeartbeatSender(r, topic))
+    return TopicOutput(topic, producer, ControlReader(r, topic), HeartbeatSender(r, topic))
 
 
 def _warn(r: redis.Redis, left: Left, now: datetime) -> None:

@@ -11,17 +11,18 @@ from confluent_kafka import KafkaException
 from generators import options
 from generators.behaviour.arrivals import Law, Pacer, Poisson, law_for
 from generators.faults.injector import FaultOptions, injecting
+from generators.live.publisher import EventSource, LivePublisher, PublishingReport
 from generators.live.registrations import RegistrationSource
 from generators.profiles import originals
 from generators.publishing.event_producer import EventProducer
-from generators.publishing.loop import EventMaker, PublishingLoop, PublishingReport
-from generators.publishing.steering import Steering
+from generators.publishing.loop import TopicOutput
 from generators.random_streams import stream
 from shop import command, kafka
 from shop.errors import ExitCode
 from shop.log import get_logger
 from shop.node_lease import NodeLease
 from shop.redis import cache
+from shop.redis.control import ControlReader
 from shop.redis.heartbeat import HeartbeatSender
 from shop.retry import Outage
 from shop.server_clock import ClockWatch
@@ -55,7 +56,7 @@ def registrations(args: argparse.Namespace, settings: Settings, topic: str, natu
 def publish(
     args: argparse.Namespace,
     settings: Settings,
-    source: EventMaker,
+    source: EventSource,
     natural: Law,
     held: NodeLease,
     *,
@@ -89,12 +90,15 @@ def publish(
     get_logger().info("started", topic=source.topic, law=str(law), made=made, seed=seed)
     faults = FaultOptions(args.faults or 0.0, args.ledger, seed)
     with injecting(faults, settings, source.topic, producer, held, stop) as injected:
-        publisher = PublishingLoop(
+        publisher = LivePublisher(
             source,
             pacer,
-            producer,
-            HeartbeatSender(r, name) if r else None,
-            steering=Steering(r, name) if r else None,
+            TopicOutput(
+                source.topic,
+                producer,
+                wanted=ControlReader(r, name) if r else None,
+                heartbeat=HeartbeatSender(r, name) if r else None,
+            ),
             faults=injected,
             where=settings.kafka.where,
             hindered=lambda: held.trouble or clocks.trouble,

@@ -120,7 +120,7 @@ class Updater:
         if client is not None:
             cache.check(client, NAME)
         self._pulse = HeartbeatSender(client, NAME) if client else None
-        self._asked = control.RunRequests(client, NAME) if client else None
+        self._asked = control.RunRequests(control.ControlReader(client, NAME)) if client else None
         self._conn: Connection | None = None
         self._state = "starting"
         self._last: GradeRun | None = None

@@ -27,7 +27,7 @@ from shop.log import get_logger
 from shop.postgres import Connection
 from shop.redis import cache
 from shop.redis.cache import CachedProduct, CachedUser, CacheMeta
-from shop.redis.control import RunRequests
+from shop.redis.control import ControlReader, RunRequests
 from shop.redis.heartbeat import HeartbeatSender
 from shop.retry import Outage, Refusal, first_line
 from shop.server_clock import redis_time
@@ -312,5 +312,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     stop = command.stop_on_signals()
     shown = CacheMetrics()
     metrics_endpoint.start(NAME, shown.registry, settings, healthy=shown.healthy, ready=shown.ready)
-    serve(worker, settings, HeartbeatSender(r, NAME), stop, RunRequests(r, NAME), shown=shown)
+    serve(
+        worker,
+        settings,
+        HeartbeatSender(r, NAME),
+        stop,
+        RunRequests(ControlReader(r, NAME)),
+        shown=shown,
+    )
     return ExitCode.OK

@@ -223,7 +223,8 @@ class Simulation:
         for i in np.unique(which).tolist():
             rows = np.flatnonzero(which == i)
             frame = order_events.orders(
-                u[rows], ids[rows], self.who.take(chosen[rows]), order_events.menu(sold, effects[i]),
+                u[rows], ids[rows], self.who.take(chosen[rows]),
+                order_events.menu(sold, effects[i]),
                 at_us=np.rint(at[rows] * 1e6).astype(np.int64), year=year,
             )  # fmt: skip
             frames.append(self._with_fate(frame, fates[rows], sold, effects[i]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -31,6 +31,8 @@ CONTINUES: Final = "continues"
 """Field of a generator's heartbeat: it continues a history, whose events are drawn already."""
 _KEPT: Final = "_"
 """A field that keeps a hash from being absent; see `read_hash`."""
+READ_EVERY_S: Final = 0.4
+"""What the operator sets takes effect within a second, the wait for Redis included."""
 _REST_S: Final = 3.0
 """After a failure: a connection time-out must not be what a process does all day."""
 
@@ -98,36 +100,62 @@ def request_run(r: redis.Redis, name: str) -> int:
     return r.hincrby(CONTROL + name, "run", 1)
 
 
-class RunRequests:
-    """Notices that a process is asked for a run now.
-
-    What was asked before the process started is not asked of it: it makes a run then anyway.
+class ControlReader:
+    """Reads what the operator wants of a process, at most every 0.4 s.
 
     Args:
-        r: Redis; while it is away, nothing is asked.
+        r: Redis; while it is away, what was last read stays in force.
         name: the process.
+        monotonic: seconds of a clock that never steps.
+
+    Attributes:
+        known: what was last read; None before the first success.
     """
 
-    def __init__(self, r: redis.Redis, name: str) -> None:
+    def __init__(
+        self, r: redis.Redis, name: str, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._redis = r
         self._name = name
-        self._rest_until = float("-inf")
+        self._monotonic = monotonic
+        self._next = float("-inf")
+        self.known: Control | None = None
+
+    def __call__(self) -> Control:
+        """Return what the process is to do; the defaults before the first success."""
+        now = self._monotonic()
+        if now >= self._next:
+            from redis import RedisError  # noqa: PLC0415  (0.1 s, for those who only know the keys)
+
+            try:
+                self.known = read(self._redis, self._name)
+                self._next = now + READ_EVERY_S
+            except RedisError:
+                self._next = self._monotonic() + _REST_S
+        return self.known or Control()
+
+
+class RunRequests:
+    """Detects that the operator asks a process for a run now.
+
+    What was asked before the process started is ignored: the process makes a run then anyway.
+
+    Args:
+        wanted: reads what the operator wants of the process.
+    """
+
+    def __init__(self, wanted: ControlReader) -> None:
+        self._wanted = wanted
         self.seen: int | None = None
         """Number of the last request that was noticed; None before the first look."""
 
     def __call__(self) -> bool:
         """Return whether a run was asked for since the last call."""
-        if time.monotonic() < self._rest_until:
+        self._wanted()
+        if self._wanted.known is None:
             return False
-        from redis import RedisError  # noqa: PLC0415  (0.1 s, for those who only know the keys)
-
-        try:
-            run = read(self._redis, self._name).run
-        except RedisError:
-            self._rest_until = time.monotonic() + _REST_S
-            return False
-        before, self.seen = self.seen, run
-        return before is not None and run != before
+        before, self.seen = self.seen, self._wanted.known.run
+        return before is not None and self.seen != before
 
 
 def request_restart(r: redis.Redis, name: str) -> int:

@@ -78,12 +78,12 @@ def test_without_a_cache_the_orders_wait_and_then_go_on(
     assert "no users and products" in process.log
     assert sum(kafka.end_offsets(settings.kafka, "orders").values()) == 0
     fill_cache(redis_client)
-    process.says("going on")
+    process.says("no longer waiting")
     wait_until(lambda: published(redis_client, "orders") > 50, "orders")
     redis_client.flushall()
     process.says("waiting_for=", times=2)
     fill_cache(redis_client)
-    process.says("going on", times=2)
+    process.says("no longer waiting", times=2)
     assert process.stop() == 0
     assert process.log.count("waiting_for=") == 2
 
@@ -100,7 +100,7 @@ def test_redis_away_is_waited_for(
     assert "Redis" in process.log
     servers.redis.start()
     fill_cache(redis_client)
-    process.says("going on")
+    process.says("no longer waiting")
     wait_until(lambda: published(redis_client, "orders") > 100, "more orders")
     assert process.stop() == 0
 
@@ -284,7 +284,7 @@ def test_kafka_away_is_waited_for_and_nothing_acknowledged_is_lost(
     else:  # another cluster: its log is empty, and it knows no producer
         servers.kafka.start_without_memory()
         kafka.create_topics(settings.kafka)
-    process.says("going on")
+    process.says("no longer waiting")
     wait_until(lambda: published(redis_client, "orders") > before + 200, "orders again")
     assert process.stop() == 0
     lost = 0 if remembers else before

@@ -35,8 +35,8 @@ from shop.spend_windows import fits_business_days, window_start
 GUARDED: Final = ("user_spend_windows", "orders", "users", "products")
 """In the order in which every writer locks them (`postgres.SHOP_TABLES`)."""
 _LOCKED: Final = (
-    *postgres.SHOP_TABLES[:-1], "spend_before_period", "spend_before_recent", "old_order_changes", "grade_state",
-    postgres.SHOP_TABLES[-1],
+    *postgres.SHOP_TABLES[:-1], "spend_before_period", "spend_before_recent", "old_order_changes",
+    "grade_state", postgres.SHOP_TABLES[-1],
 )  # fmt: skip
 """All that `empty_shop` changes, in the order in which an ingest and a grader lock it."""
 CHUNK: Final = 250_000

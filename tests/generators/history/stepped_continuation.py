@@ -10,17 +10,18 @@ import redis
 
 from generators.continuation import resume
 from generators.history.resume import store
-from generators.history.resume.publisher import ResumedTopic, ResumePublisher
+from generators.history.resume.publisher import ResumePublisher
 from generators.history.resume.store import POSITION, Left, Position
 from generators.publishing.event_producer import EventProducer
+from generators.publishing.loop import TopicOutput
 from generators.publishing.order_lifecycle import OrderLifecycle
-from generators.publishing.steering import Steering
 from generators.random_streams import stream
 from shop import kafka
 from shop.clock import UTC
 from shop.events import TOPICS
 from shop.postgres import Connection
 from shop.redis import cache
+from shop.redis.control import ControlReader
 from shop.redis.heartbeat import HeartbeatSender
 from shop.settings import Settings
 from tests.support.waiting import wait_until
@@ -52,16 +53,17 @@ class SteppedContinuation:
             self.sequel,
             Position(r, self.left.name),
             OrderLifecycle(r, stream(1, "test"), clock=self.clock),
-            {
-                topic: ResumedTopic(
+            [
+                TopicOutput(
+                    topic,
                     EventProducer(topic, lambda **o: kafka.producer(settings.kafka, "test", **o)),
-                    Steering(r, topic),
+                    ControlReader(r, topic),
                     HeartbeatSender(r, topic),
                 )
                 for topic in TOPICS
-            },
+            ],
             clock=self.clock,
-            pulse=HeartbeatSender(r, "continuation"),
+            heartbeat=HeartbeatSender(r, "continuation"),
             **how,
         )
         self._thread = threading.Thread(target=self.publisher.run, args=(self._stop,))
