@@ -1,6 +1,6 @@
 """A history replayed through the pipeline: events in the order of their times, into the topics.
 
-How far it is stands in a file, written when Kafka has acknowledged a day. Going on publishes the
+A file keeps how far it is, saved when Kafka has acknowledged a day. Resuming publishes the
 unfinished day again; the ingest recognises what it has by id and revision.
 """
 
@@ -14,14 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import polars as pl
 
-from generators.history.fingerprint import fingerprint
 from generators.history.history import Ending, first_revisions
 from generators.history.plan import Day
 from generators.history.request import Begun, HistoryRequest
-from generators.history.state import writing
+from generators.history.targets.begin import RunState, StateFile
 from generators.publishing.encoding import encode_columns
 from generators.publishing.event_producer import EventProducer
 from shop import kafka
@@ -36,23 +34,14 @@ _ANSWER_S: Final = 60.0
 """Without an acknowledgement for so long Kafka counts as unreachable."""
 
 
-class _KafkaState(msgspec.Struct, kw_only=True):
-    request: HistoryRequest
-    ends_at: datetime
-    where: str
-    next_day: int = 0
-    fingerprint: int | None = None
-    finished: bool = False
-
-
 class KafkaTarget:
     """Publishes a history.
 
     Args:
         settings: which cluster.
-        state: file that says how far it is.
+        state: file that keeps how far it is.
         speed: seconds of the history per second; None: as fast as Kafka takes it.
-        truncate: begin anew although a history was published.
+        truncate: publish another history although one was published.
         stop: ends waiting.
     """
 
@@ -71,56 +60,44 @@ class KafkaTarget:
         stop: threading.Event,
     ) -> None:
         self._where = settings.where
-        self._path = state
+        self._file = StateFile(state)
         self._speed = speed
         self._truncate = truncate
         self._stop = stop
-        self._state: _KafkaState | None = None
         self._began: tuple[float, datetime] | None = None
         self._later = pl.DataFrame(schema=SCHEMAS["orders"])
-        self._outboxes = {
+        self._producers = {
             topic: EventProducer(topic, lambda **o: kafka.producer(settings, "backfill", **o))
             for topic in ("users", "products", "orders")
         }
 
-    def _found(self) -> _KafkaState | None:
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_KafkaState)
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.DecodeError) as e:
-            raise UsageError(f"{self._path} cannot be read: {e}") from None
+    @property
+    def _found(self) -> RunState | None:
+        """The state of a history that was published to this cluster."""
+        state = self._file.state
+        return state if state and state.where == self._where else None
 
     def begin(self, request: HistoryRequest, end: datetime) -> Begun:
         """Make ready; see `PostgresTarget.begin`."""
-        found = self._found()
-        if found and not found.finished and found.where == self._where:
-            if differences := found.request.differences(request):
+        if found := self._found:
+            give_up = f"remove {self._file.path}"
+            if begun := found.resume(request, end, truncate=self._truncate, give_up=give_up):
+                return begun
+            if not self._truncate:
                 raise UsageError(
-                    f"{found.next_day} of {found.request.days} days of a history with "
-                    f"{differences} are published: the same command goes on; remove {self._path} "
-                    "to give it up"
+                    f"a history was published to {self._where} already; --truncate publishes "
+                    "another"
                 )
-            self._state = found
-            return Begun(found.ends_at, found.next_day, fingerprint=found.fingerprint)
-        if found and found.where == self._where and not self._truncate:
-            if (found.request, found.ends_at) == (request, end):
-                return Begun(end, request.days, whole=True)
-            raise UsageError("a history was published here already; --truncate publishes another")
-        self._save(_KafkaState(request=request, ends_at=end, where=self._where, fingerprint=0))
-        return Begun(end)
+        return self._file.start(
+            RunState(request=request, ends_at=end, where=self._where, fingerprint=0)
+        )
 
     def starts(self, request: HistoryRequest, end: datetime) -> bool:
-        """Return whether `begin` would start a history: not resume one, nor find it whole."""
-        found = self._found()
-        if found is None or found.where != self._where:
-            return True
-        return found.finished and (found.request, found.ends_at) != (request, end)
-
-    def _save(self, state: _KafkaState) -> None:
-        self._state = state
-        with writing(self._path) as file:
-            file.write_bytes(msgspec.json.encode(state))
+        """Return whether `begin` would start a history: not resume one, nor find it complete."""
+        found = self._found
+        return found is None or (
+            found.finished and (found.request, found.ends_at) != (request, end)
+        )
 
     def prepare(self, day: Day) -> Callable[[], None]:
         """Return what publishes a day, unless it was; it waits until Kafka has it."""
@@ -131,7 +108,8 @@ class KafkaTarget:
         self._later = pl.concat([self._later, day.orders.filter(changed)])
         due = pl.col("updated_at") < day.end
         now, self._later = self._later.filter(due), self._later.filter(~due)
-        if self._state is None or day.number < self._state.next_day:
+        state = self._file.state
+        if state is None or day.number < state.next_day:
             return
         self._post("users", day.users)
         self._post("products", day.products)
@@ -142,20 +120,17 @@ class KafkaTarget:
         self._post("orders", orders)
         self._settle()
         if not self._stop.is_set():
-            self._state.next_day = day.number + 1
-            if self._state.fingerprint is not None:
-                self._state.fingerprint ^= fingerprint(day)
-            self._save(self._state)
+            self._file.add(day)
 
     def _post(self, topic: str, events: pl.DataFrame) -> None:
-        outbox = self._outboxes[topic]
+        producer = self._producers[topic]
         for part in events.iter_slices(PACED if self._speed and topic == "orders" else AT_ONCE):
             if topic == "orders":
                 self._pace(part["updated_at"][0])
-            self._wait(lambda: outbox.room >= AT_ONCE)
+            self._wait(lambda: producer.room >= AT_ONCE)
             if self._stop.is_set():
                 return
-            outbox.post_all(*encode_columns(topic, part))
+            producer.post_all(*encode_columns(topic, part))
 
     def _pace(self, moment: datetime) -> None:
         if not self._speed:
@@ -168,17 +143,17 @@ class KafkaTarget:
             self._poll()
 
     def _poll(self) -> None:
-        for outbox in self._outboxes.values():
-            outbox.poll()
+        for producer in self._producers.values():
+            producer.poll()
 
     def _settle(self) -> None:
-        self._wait(lambda: not any(outbox.pending for outbox in self._outboxes.values()))
+        self._wait(lambda: not any(producer.pending for producer in self._producers.values()))
 
     def _wait(self, enough: Callable[[], bool]) -> None:
         taken, since = -1, time.monotonic()
         while not enough():
             self._poll()
-            acknowledged = sum(outbox.acknowledged for outbox in self._outboxes.values())
+            acknowledged = sum(producer.acknowledged for producer in self._producers.values())
             if acknowledged != taken:
                 taken, since = acknowledged, time.monotonic()
             if time.monotonic() - since > _ANSWER_S:
@@ -187,14 +162,12 @@ class KafkaTarget:
                 return
 
     def finish(self, _ending: Ending) -> None:
-        """Remember that all is published."""
-        if refused := sum(outbox.refused for outbox in self._outboxes.values()):
+        """Save that all is published."""
+        if refused := sum(producer.refused for producer in self._producers.values()):
             raise JangteoError(f"{self._where} refused {refused} events")
-        if self._state:
-            self._state.finished = True
-            self._save(self._state)
+        self._file.finish()
 
     def close(self) -> None:
-        """Wait a little for what is under way."""
-        for outbox in self._outboxes.values():
-            outbox.close(1.0)
+        """Wait a second for what is in flight."""
+        for producer in self._producers.values():
+            producer.close(1.0)

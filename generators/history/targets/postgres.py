@@ -23,6 +23,7 @@ from generators.history.history import Ending
 from generators.history.plan import Day
 from generators.history.request import Begun, HistoryRequest, read
 from generators.history.resume import store
+from generators.history.targets.begin import RunState
 from shop import postgres
 from shop.errors import JangteoError, UsageError
 from shop.grading_policy import GradePolicy
@@ -104,15 +105,21 @@ class PostgresTarget:
             cur.execute(
                 "SELECT request, ends_at, next_day, fingerprint, finished_at FROM backfill_runs"
             )
-            found = cur.fetchone()
-            if found and found[4] is None:
-                return self._go_on(
-                    request, read(found[0]), Begun(found[1], found[2], False, found[3])
-                )
+            row = cur.fetchone()
+            found = row and RunState(
+                request=read(row[0]), ends_at=row[1], next_day=row[2], fingerprint=row[3],
+                finished=row[4] is not None,
+            )  # fmt: skip
+            resume = partial(
+                RunState.resume, request=request, end=end, truncate=self._truncate,
+                give_up="run `jangteo backfill --discard`",
+            )  # fmt: skip
+            if found and not found.finished and (begun := resume(found)):
+                return begun
             lock(cur, _LOCKED)
             empty = self._is_empty(cur)
-            if found and not empty and not self._truncate and found[:2] == (request.as_json(), end):
-                return Begun(end, request.days, whole=True)
+            if found and not empty and (begun := resume(found)):
+                return begun
             if not empty and not self._truncate:
                 raise UsageError(
                     "the shop is not empty: a history begins with an empty one; "
@@ -127,14 +134,6 @@ class PostgresTarget:
             for table in GUARDED:
                 _guard(cur, "CREATE", table)
         return Begun(end)
-
-    def _go_on(self, request: HistoryRequest, there: HistoryRequest, begun: Begun) -> Begun:
-        if differences := there.differences(request):
-            raise UsageError(
-                f"a history is half done ({begun.next_day} of {there.days} days), with "
-                f"{differences}: the same command goes on; `jangteo backfill --discard` gives it up"
-            )
-        return begun
 
     def _is_empty(self, cur: Cursor) -> bool:
         rows = sql.SQL(" OR ").join(

@@ -64,7 +64,7 @@ def test_a_history_through_the_pipeline_is_the_history(
     target.close()
     other = backfill(env, "--to", "kafka", "--seed", "9")
     assert other.returncode == 2
-    assert "3 of 9 days of a history with seed 1, not 9 are published" in other.stderr
+    assert "a history is half done (3 of 9 days), with seed 1, not 9" in other.stderr
 
     start("bytewax.run", "flows.ingest")
     done = backfill(env, "--to", "kafka")
