@@ -20,16 +20,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from generators.behaviour import arrivals, demand_curves, order_events, propensity
+from generators.behaviour import arrivals, order_events, propensity
 from generators.behaviour.cache_segments import POPULAR_SHARE, PURCHASER_SHARE
 from generators.behaviour.order_events import Customers, Goods
 from generators.behaviour.propensity import Traits
 from generators.history.day_pool import DayPool
+from generators.history.demand import DAY_S, Demand
 from generators.history.grade_counting import GradeCounting
 from generators.history.plan import GRADE_CHANGES, Day, Plan
 from generators.history.registrations import Registrations, longer
 from generators.random_streams import Floats, Ints, stream
-from generators.scenarios import timetable
 from generators.scenarios.timetable import ScenarioEffects
 from shop.clock import KST, UTC
 from shop.events import SCHEMAS
@@ -46,8 +46,7 @@ REACTIVATED: Final = 0.01
 """Of the customers that are gone for 90 days: share that a day of a win-back brings back."""
 RATE_WEIGHT: Final = 0.3
 """Of the expected rate in the score: the due gate has chosen by it already."""
-_DAY_S: Final = 86_400.0
-_WEEK_S: Final = 7 * _DAY_S
+_WEEK_S: Final = 7 * DAY_S
 _PER_CUSTOMER: Final = {
     "orders_of": 0, "_first": np.nan, "_last": np.nan, "_due": np.inf, "_gone": 0, "_spent": 0,
     "_grade": 0, "_soured": 0,
@@ -82,7 +81,7 @@ class Simulation:
         self._sold = np.zeros(len(self.goods.ids), np.int64)
         self._correction = 0.0
         self._seen = self._seen_first = 0
-        self._base = self._base_rate()
+        self._demand = Demand(plan)
         self.buyers = self.bought = np.empty(0, np.int64)
         self.next_day = 0
 
@@ -95,25 +94,6 @@ class Simulation:
     def goods(self) -> Goods:
         """Products."""
         return self._births.goods
-
-    def _base_rate(self) -> float:
-        """Return orders per second at factor 1, such that the whole time has the plan's number."""
-        mass = 0.0
-        for day in range(self.plan.days):
-            edges, rates, _ = self._rates(day)
-            mass += float((np.diff(edges) * rates).sum())
-        return self.plan.orders / mass
-
-    def _rates(self, day: int) -> tuple[Floats, Floats, list[tuple[float, float, ScenarioEffects]]]:
-        """Return edges, relative rates between them, and the stretches of a day."""
-        start = self._start + day * _DAY_S
-        end = start + _DAY_S
-        spans = timetable.between(self.plan.seed, start, end) if self.plan.with_scenarios else []
-        stretches = timetable.timeline(spans, start, end)
-        edges = np.union1d(demand_curves.grid(start, end), [a for a, _, _ in stretches])
-        which = np.searchsorted([a for a, _, _ in stretches], edges[:-1], side="right") - 1
-        factor = np.array([e.rate for _, _, e in stretches])[which]
-        return edges, demand_curves.multiplier(edges[:-1], self._start) * factor, stretches
 
     def run(self) -> Iterator[pl.DataFrame]:
         """Return the orders of each day, in the order of their times, as they stand at its end.
@@ -174,12 +154,12 @@ class Simulation:
 
     def _next(self) -> Day:
         day = self.next_day
-        start = self._start + day * _DAY_S
+        start = self._start + day * DAY_S
         if day >= self.plan.days:
             self._grow(day)
         orders = self._day(day)
         self.next_day += 1
-        since, end = 0.0 if day == 0 else start, start + _DAY_S
+        since, end = 0.0 if day == 0 else start, start + DAY_S
         began = datetime.fromtimestamp(start, UTC)
         return Day(
             day, began, began + timedelta(days=1),
@@ -206,9 +186,9 @@ class Simulation:
 
     def _day(self, day: int) -> pl.DataFrame:
         rng = stream(self.plan.seed, f"simulate/{day}")
-        edges, rates, stretches = self._rates(day)
-        at = arrivals.poisson_times(edges, rates * self._base, rng)
-        now = self._start + day * _DAY_S
+        edges, rates, stretches = self._demand.rates(day)
+        at = arrivals.poisson_times(edges, rates * self._demand.base, rng)
+        now = self._start + day * DAY_S
         effects = [e for _, _, e in stretches]
         self._win_back(now, effects, rng)
         self._regrade(day)
@@ -271,7 +251,7 @@ class Simulation:
         fresh = fresh[np.argsort(-self._births.freshness[fresh], kind="stable")]
         who = np.concatenate([queue, fresh])
         pool = DayPool(
-            self._traits(who), datetime.fromtimestamp(now + _DAY_S / 2, KST), old=len(queue),
+            self._traits(who), datetime.fromtimestamp(now + DAY_S / 2, KST), old=len(queue),
             rate_weight=RATE_WEIGHT, cache=CACHE, buyers=round(CACHE * PURCHASER_SHARE),
         )  # fmt: skip
         chosen = np.empty(len(at), np.int64)
@@ -356,7 +336,7 @@ class Simulation:
         self, now: float, effects: list[ScenarioEffects], rng: np.random.Generator
     ) -> None:
         if any("win_back" in e.running for e in effects):
-            idle = np.flatnonzero(self._gone & (now - self._last > 90 * _DAY_S))
+            idle = np.flatnonzero(self._gone & (now - self._last > 90 * DAY_S))
             back = idle[rng.random(len(idle)) < REACTIVATED]
             self._gone[back] = False
             self._due[back] = now
