@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from generators import options
 from generators.behaviour.arrivals import Law, Pacer, Poisson, law_for
 from generators.faults.injector import FaultOptions, injecting
-from generators.live.publisher import EventSource, LivePublisher, PublishingReport
+from generators.live.publisher import LivePublisher, LiveSource, PublishingReport
 from generators.live.registrations import RegistrationSource
 from generators.profiles import originals
 from generators.publishing.event_producer import EventProducer
@@ -56,7 +56,7 @@ def registrations(args: argparse.Namespace, settings: Settings, topic: str, natu
 def publish(
     args: argparse.Namespace,
     settings: Settings,
-    source: EventSource,
+    source: LiveSource,
     natural: Law,
     held: NodeLease,
     *,

@@ -13,7 +13,7 @@ import redis
 
 from generators.behaviour import arrivals, demand_curves, order_events
 from generators.live.buyers import Buyers
-from generators.live.publisher import EventSource
+from generators.live.publisher import LiveSource
 from generators.publishing.order_lifecycle import OrderLifecycle
 from generators.publishing.reliable_producer import Done
 from generators.random_streams import Floats, stream
@@ -28,7 +28,7 @@ LOOK_EVERY_S: Final = 0.5
 """How often the generator looks whether the cache or the scenarios have changed, seconds."""
 
 
-class OrderSource(EventSource):
+class OrderSource(LiveSource):
     """Makes orders of what the cache holds.
 
     Args:

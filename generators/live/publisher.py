@@ -25,7 +25,7 @@ TICK_S: Final = 0.05
 1.5 ms, in a thousand 4 microseconds."""
 
 
-class EventSource(Protocol):
+class LiveSource(Protocol):
     """Makes the events of one topic. Only `make` must be written."""
 
     topic: str
@@ -112,7 +112,7 @@ class LivePublisher(PublishingLoop):
 
     def __init__(
         self,
-        source: EventSource,
+        source: LiveSource,
         pacer: Pacer,
         output: TopicOutput,
         *,

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from generators.behaviour import arrivals, population
-from generators.live.publisher import EventSource
+from generators.live.publisher import LiveSource
 from generators.random_streams import Floats, Ints
 from shop.clock import Clock, utc_now
 from shop.ids import EPOCH_MS, IdGenerator
@@ -28,7 +28,7 @@ POPULATIONS: Final[Mapping[str, Population]] = {
 }
 
 
-class RegistrationSource(EventSource):
+class RegistrationSource(LiveSource):
     """Makes customers who sign up now, or products that are listed now.
 
     Args:
