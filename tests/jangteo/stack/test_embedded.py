@@ -279,9 +279,9 @@ def test_a_missing_package_says_what_to_install(
 _PARENT = """
 import json, sys, time
 from pathlib import Path
-from jangteo.stack.embedded import Broker, Postgres, Redis
+from jangteo.stack.embedded import Broker, EmbeddedPostgres, EmbeddedRedis
 directory = Path(sys.argv[1])
-servers = [Postgres(directory, durable=False), Redis(directory), Broker(directory)]
+servers = [EmbeddedPostgres(directory, durable=False), EmbeddedRedis(directory), Broker(directory)]
 for server in servers:
     server.start()
 print(json.dumps([server.pid for server in servers]), flush=True)
