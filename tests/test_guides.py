@@ -34,7 +34,7 @@ def test_who_runs_a_block_is_there_and_asks_for_its_lines(runner: str, test: str
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     (function,) = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
     body = ast.unparse(function)
-    assert f"guides.lines(page, {runner!r})" in body
+    assert f"guide_commands.lines(page, {runner!r})" in body
     assert "guides.run(" in body
     assert any(guide_commands.lines(page, runner) for page in GUIDES)
 

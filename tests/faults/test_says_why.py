@@ -115,7 +115,7 @@ def told(settings: Settings, env: dict[str, str], member: Ingest) -> dict[str, t
 def test_everything_says_why_the_ingest_waits(stage: Stage, name: str) -> None:
     cause, word = CAUSES[name]
     stage.env["INGEST_STALL_AFTER"] = str(BOUND_S)
-    settings = replace(stage.settings, ingest_stall_after=BOUND_S)
+    settings = replace(stage.settings, env={**stage.settings.env, **stage.env})
     member = stage.ingest()
     stage.load(seed=91, rate=100)
     stage.wait_taken(100)
