@@ -2,7 +2,7 @@
 
 The first week's buyers are a seeded random pool, then 600 purchasers and 400 others by propensity;
 scenarios, holidays and curves apply, orders are cancelled and returned, grades follow every seven
-days. Killed at any moment, the same command goes on where it was.
+days. Killed at any moment, it resumes with the same command.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class Target(Protocol):
     everything: bool
     """Whether it wants the days that it has, too."""
     live: bool
-    """Whether the shop goes on from its end."""
+    """Whether the shop continues from its end."""
     keeps_state: bool
-    """Whether it takes the state from which `jangteo generate continue` goes on."""
+    """Whether it takes the state from which `jangteo generate continue` resumes."""
 
     def begin(self, request: HistoryRequest, end: datetime) -> Begun:
         """Make ready; return where it stands."""
@@ -90,30 +90,47 @@ def day(text: str) -> date:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo backfill`."""
     add = parser.add_argument
-    add("--days", type=command.count, default=request.DAYS, help=f"default: {request.DAYS}")
-    add("--end", type=day, metavar="DATE", help="last business day; default: today, up to now")
-    add("--users", type=command.count, default=request.USERS, help=f"default: {request.USERS}")
     add(
-        "--products", type=command.count, default=request.PRODUCTS,
-        help=f"default: {request.PRODUCTS}",
+        "--days",
+        type=command.count,
+        default=request.DAYS,
+        metavar="N",
+        help=f"write N business days (default: {request.DAYS})",
+    )
+    add("--end", type=day, metavar="DATE", help="last business day (default: today, up to now)")
+    add(
+        "--users",
+        type=command.count,
+        default=request.USERS,
+        metavar="N",
+        help=f"reach N customers by the end (default: {request.USERS})",
+    )
+    add(
+        "--products", type=command.count, default=request.PRODUCTS, metavar="N",
+        help=f"reach N products by the end (default: {request.PRODUCTS})",
     )  # fmt: skip
     add(
         "--orders-per-day", type=command.count, default=request.ORDERS_PER_DAY, metavar="N",
-        help=f"default: {request.ORDERS_PER_DAY}, one every 4 s",
+        help=f"mean orders per day (default: {request.ORDERS_PER_DAY}, one every 4 s)",
     )  # fmt: skip
-    add("--seed", type=command.count, help="default: SHOP_SEED, 1")
-    add("--no-scenarios", action="store_true", help="no sales, holidays or other scenarios")
+    add("--seed", type=command.count, help="seed of all random streams (default: SHOP_SEED, 1)")
+    add("--no-scenarios", action="store_true", help="leave out sales, holidays and other scenarios")
     add(
         "--to", nargs="+", default=["postgres"], metavar=("WHERE", "DIR"),
-        help="postgres (the default), parquet DIR, or kafka",
+        help="write to postgres (the default), parquet DIR, or kafka",
     )  # fmt: skip
-    add("--speed", type=command.positive, help="with --to kafka: paced, seconds per second")
+    add(
+        "--speed",
+        type=command.positive,
+        metavar="X",
+        help="publish X seconds of the history per second (with --to kafka)",
+    )
     add(
         "--publish", action="store_true",
-        help="then publish its customers and products to the topics (with --to postgres)",
+        help="publish its customers and products to the topics afterwards (with --to postgres)",
     )  # fmt: skip
-    add("--truncate", action="store_true", help="empty the shop, or the folder, first")
-    add("--discard", action="store_true", help="give up a history that is half done; then end")
+    add("--truncate", action="store_true", help="empty the shop or the folder first")
+    add("--discard", action="store_true", help="give up a history that is half done, then exit")
     invented(parser)
 
 
@@ -214,7 +231,7 @@ def fill(
         log.info("this history is there already: nothing to do")
         return ExitCode.OK
     if first:
-        log.info("going on", day=first, of=asked.days)
+        log.info("resuming", day=first, of=asked.days)
     elif target.keeps_state:
         forget_life(settings)
     began = time.monotonic()
@@ -228,7 +245,7 @@ def fill(
         for one in progress(written, asked.days, skip=first):
             orders += len(one.orders) if one.number >= first else 0
     if source.ending is None or stop.is_set():
-        log.warning("stopped: the same command goes on")
+        log.warning("stopped; run the same command again to resume")
         return ExitCode.FAILED
     if target.live:
         wait_for_life(source.ending.pending, settings)
@@ -310,8 +327,8 @@ def forget_life(settings: Settings) -> None:
                 r.delete(PENDING)
             except redis.RedisError as e:
                 raise UnreachableError(
-                    f"cannot forget what was to be cancelled: {first_line(e)}; the same command "
-                    "goes on"
+                    f"cannot forget what was to be cancelled: {first_line(e)}; run the same "
+                    "command again to resume"
                 ) from None
 
 
@@ -325,8 +342,8 @@ def wait_for_life(pending: pl.DataFrame, settings: Settings) -> None:
         remember(r, pending, pending["updated_at"].dt.timestamp("ms").to_numpy() / 1_000)
     except redis.RedisError as e:
         raise UnreachableError(
-            f"cannot remember what is still to be cancelled: {first_line(e)}; the same command "
-            "goes on"
+            f"cannot remember what is still to be cancelled: {first_line(e)}; run the same "
+            "command again to resume"
         ) from None
     finally:
         r.close()

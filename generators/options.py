@@ -21,9 +21,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--speed", type=command.positive, help="multiply all rates (default: SHOP_SPEED, 1)"
     )
     parser.add_argument(
-        "--rate", type=command.positive, help="events per second, instead of the shop's own law"
+        "--rate",
+        type=command.positive,
+        metavar="N",
+        help="publish N events per second, instead of following the shop's own law",
     )
-    parser.add_argument("--seed", type=command.count, help="default: SHOP_SEED, 1")
+    parser.add_argument(
+        "--seed", type=command.count, help="seed of all random streams (default: SHOP_SEED, 1)"
+    )
     parser.add_argument(
         "--arrivals",
         choices=("seed", "poisson"),
@@ -33,14 +38,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--faults",
         type=share,
         metavar="RATE",
-        help=f"faulty messages beside good ones, per good one, e.g. {DEFAULT_RATE}",
+        help=f"publish RATE faulty messages per good one, e.g. {DEFAULT_RATE}",
     )
     parser.add_argument(
-        "--ledger", type=Path, help="where faults are entered (default: in DATA_DIR/faults)"
+        "--ledger", type=Path, help="record the faults in this file (default: in DATA_DIR/faults)"
     )
-    parser.add_argument("--limit", type=command.count, help="stop after so many events")
+    parser.add_argument("--limit", type=command.count, metavar="N", help="stop after N events")
     parser.add_argument(
-        "--for", dest="seconds", type=command.positive, metavar="SECONDS", help="stop after that"
+        "--for", dest="seconds", type=command.positive, metavar="SECONDS", help="stop after SECONDS"
     )
     invented(parser)
     parser.add_argument(

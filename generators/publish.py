@@ -29,7 +29,7 @@ from shop.server_clock import ClockWatch
 from shop.settings import Settings, announce
 
 SHORT_PERCENT: Final = 2.0
-"""A rate that is missed by more is said to be missed."""
+"""A rate that is missed by more is logged as missed."""
 
 
 def registrations(args: argparse.Namespace, settings: Settings, topic: str, natural: Law) -> int:
@@ -106,7 +106,7 @@ def publish(
         )
         report = publisher.run(stop, limit=args.limit, seconds=args.seconds)
     if args.rate is not None and args.seconds is not None:
-        say_rate(report, args.rate, chance=isinstance(law, Poisson))
+        log_rate(report, args.rate, chance=isinstance(law, Poisson))
     if args.seconds is not None and not report.sent and not stop.is_set():
         why = f" while waiting for {publisher.waiting_for}" if publisher.waiting_for else ""
         get_logger().warning(f"nothing was published{why}", seconds=args.seconds)
@@ -114,8 +114,8 @@ def publish(
     return ExitCode.OK if report.acknowledged == report.sent or stop.is_set() else ExitCode.FAILED
 
 
-def say_rate(report: PublishingReport, target: float, *, chance: bool = False) -> None:
-    """Say what was sustained, and by how much it falls short of what was asked.
+def log_rate(report: PublishingReport, target: float, *, chance: bool = False) -> None:
+    """Log the sustained rate, and by how much it falls short of the target.
 
     Args:
         report: of the run.

@@ -41,7 +41,7 @@ USERS: Final = 10_000
 PRODUCTS: Final = 2_000
 SPAN: Final = timedelta(days=730)
 GROWTH: Final = 4.0
-"""At the end of the span there are so many times the sign-ups per day of its beginning; ours."""
+"""Sign-ups per day at the end of the span, relative to its beginning; our estimate."""
 CHUNK: Final = 250_000
 """Rows made and copied at a time: about 100 MB."""
 DAY: Final = timedelta(days=1)

@@ -27,7 +27,7 @@ from shop.retry import first_line
 
 _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '2s'"  # writers queue behind us meanwhile
 _MARGIN: Final = 6
-"""Triggers look this part of the period ahead, so that they are made anew once in as long."""
+"""Triggers look this part of the period ahead, so that they are recreated once in that time."""
 _XID_REACH: Final = 2**30  # half of what age() tells apart
 _PLACE: Final = """
     SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
@@ -212,8 +212,8 @@ def find(cur: Cursor, state: IncrementalState, policy: GradePolicy, as_of: datet
         as_of: the instant whose grades are wanted; it may lie before the last run's.
     """
     start, _ = policy.window(as_of)
-    anew = policy.as_json() != state.policy
-    touched = customer_rows.users(cur, _TOUCHED, (anew, str(state.horizon % 2**32)), USERS)
+    replaced = policy.as_json() != state.policy
+    touched = customer_rows.users(cur, _TOUCHED, (replaced, str(state.horizon % 2**32)), USERS)
     low, high = sorted((state.period_start, start))
     moved = customer_rows.spend(cur, _MOVED, (low, high))
     before_changes = total(

@@ -122,7 +122,7 @@ def grade_users(
         clock: whose time the grades are as of; PostgreSQL's by default, if this machine's agrees.
         full: from nothing but their orders, instead of from what changed since the last run.
             The first run, and one that finds no state to start from, is always a full one.
-        full_every_s: a full run too if the last one is so many seconds ago.
+        full_every_s: run in full if the last full run is this number of seconds ago.
 
     Returns:
         What was done; None if another grader is at work and `wait` is false.

@@ -119,7 +119,7 @@ class Updater:
         client = cache.optional_client(settings)
         if client is not None:
             cache.check(client, NAME)
-        self._pulse = HeartbeatSender(client, NAME) if client else None
+        self._heartbeat = HeartbeatSender(client, NAME) if client else None
         self._asked = control.RunRequests(control.ControlReader(client, NAME)) if client else None
         self._conn: Connection | None = None
         self._state = "starting"
@@ -130,7 +130,7 @@ class Updater:
         """Work until stopped.
 
         Raises:
-            JangteoError: if PostgreSQL refuses in a way that time does not mend.
+            JangteoError: if PostgreSQL refuses in a way that no retry fixes.
         """
         get_logger().info("grading", every_s=self._interval, database=self._where.where)
         metrics_endpoint.start(NAME, self._metrics.registry, self._settings)
@@ -214,11 +214,11 @@ class Updater:
             return grade_users(conn, wait=False, policy=self._policy, full_every_s=_FULL_EVERY_S)
 
     def _beat(self) -> None:
-        if self._pulse is None:
+        if self._heartbeat is None:
             return
         run = (self._asked.seen if self._asked else None) or 0
         if last := self._last:
-            self._pulse(
+            self._heartbeat(
                 self._state,
                 run=run,
                 last_run=last.finished_at.isoformat(),
@@ -226,11 +226,11 @@ class Updater:
                 duration=last.seconds,
             )
         else:
-            self._pulse(self._state, run=run)
+            self._heartbeat(self._state, run=run)
 
 
 def _explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:
-    """Turn an error that no retry mends into a line for a person."""
+    """Turn an error that no retry fixes into a line for a person."""
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return JangteoError(f"{where.where}: {first_line(error)}; run `jangteo init` first")
     if isinstance(error, psycopg.OperationalError):
@@ -241,7 +241,7 @@ def _explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:
 def _log(result: GradeRun) -> None:
     if result.disagreed:
         get_logger().error(
-            "incremental grades were wrong, mended by this full run", customers=result.disagreed
+            "incremental grades were wrong; this full run fixed them", customers=result.disagreed
         )
     get_logger().info(
         "graded",

@@ -68,13 +68,13 @@ class SignUps:
     """Sign-ups on an S-curve: N(t) = K tanh(k t / 2) with k = 2 r0 / K, and a floor.
 
     The curve is the solution of dN/dt = r0 (1 - (N / K)^2), so its rate is known from the number
-    of customers alone: a restart goes on where the curve was, without a date to remember. Single
+    of customers alone: a restart continues where the curve was, without a date to remember. Single
     gaps are uniform within half to one and a half of the mean.
 
     Attributes:
         ceiling: K, customers at saturation.
         first_rate: r0, per second: 10 in the first 10 s.
-        floor: per second. A shop that lives goes on winning customers: 0.02/s are 1,728 a day, 8 %
+        floor: per second. A live shop keeps winning customers: 0.02/s are 1,728 a day, 8 %
             of its 21,600 orders, the least share of first-time buyers of a mature shop. The curve
             falls below it after about a month.
 

@@ -55,7 +55,7 @@ class Multipliers:
 
     Attributes:
         grade: better grades buy more often.
-        fresh: (younger than so many weeks, logarithm), the first that applies.
+        fresh: (younger than this number of weeks, logarithm), the first that applies.
         spend: half of the range over the ranks by spend of the cached buyers.
         cart: for those who have something in the cart.
         cart_share: of the customers of any day.
@@ -192,7 +192,7 @@ def terms(
     segments: Sequence[Segment] = (),
     m: Multipliers = MULTIPLIERS,
 ) -> dict[str, Floats]:
-    """Return each part of the customers' scores beside the rate, by name; see `candidates`."""
+    """Return each part of the customers' scores apart from the rate, by name; see `candidates`."""
     age = _age(t, now)
     fresh = sorted(m.fresh)
     cart = hashed(t.ids, f"cart/{now.astimezone(KST):%Y-%m-%d}") < m.cart_share
@@ -313,7 +313,7 @@ def _log_sum(x: Floats) -> float:
 
 
 def target_share(buyers: int, full: int, mature: float = NEW_BUYER_SHARE) -> float:
-    """Return the share of first orders to aim at, for a cache with so many buyers in it.
+    """Return the share of first orders to aim at, for a cache with this number of buyers.
 
     While the buyers' part of the cache is not full, the few there are cannot carry the repeat
     demand of a whole shop: their share grows with their number.

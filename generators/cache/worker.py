@@ -131,7 +131,7 @@ class CacheWorker:
         self.meta = CacheMeta(interval=interval)
 
     def due_in(self) -> float:
-        """Return seconds until the next refresh is due, whoever made the last one.
+        """Return seconds until the next refresh is due, whichever worker made the last one.
 
         Raises:
             redis.RedisError: if Redis does not answer.
@@ -221,7 +221,7 @@ def explain(error: psycopg.Error) -> str:
 def serve(
     worker: CacheWorker,
     settings: Settings,
-    pulse: HeartbeatSender,
+    heartbeat: HeartbeatSender,
     stop: threading.Event,
     asked: Callable[[], bool] = lambda: False,
     *,
@@ -254,7 +254,7 @@ def serve(
             wait, waiting_for = outage.failed(redis.RedisError(cache.explain(e))), "Redis"
         if shown is not None:
             shown.turned(worker.meta)
-        pulse(
+        heartbeat(
             "waiting" if waiting_for else "running",
             refreshes=worker.refreshes,
             version=worker.meta.version,
@@ -306,7 +306,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         announce.servers_in_production(settings, "postgres", "redis")
         refresh_once(worker, settings)
         return ExitCode.OK
-    where = settings.postgres.where  # a missing setting is said before anything is started
+    where = settings.postgres.where  # a missing setting is reported before anything starts
     announce.servers(settings, "postgres", "redis")
     get_logger().info("started", interval=interval, size=settings.cache_batch_size, reads=where)
     stop = command.stop_on_signals()

@@ -92,10 +92,10 @@ def compare(
 def place(
     settings: Settings, entries: Sequence[LedgerEntry], logs: dict[str, str]
 ) -> list[LedgerEntry]:
-    """Return the faults that stand in the topics as these are now, with their coordinates.
+    """Return the faults that are in the topics as these are now, with their coordinates.
 
     Those that were announced and not acknowledged are looked for by their digests; those of topics
-    that have been made anew since are left out.
+    that have been recreated since are left out.
 
     Args:
         settings: where Kafka is.
@@ -203,7 +203,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if again:
         say(f"{len(again)} copies of faults, sent twice because an answer was lost")
     if left := len(entries) - len(held):
-        say(f"{left} entries left out: never published, or of topics made anew since")
+        say(f"{left} entries left out: never published, or of topics recreated since")
     return ExitCode.FAILED if result.differences else ExitCode.OK
 
 

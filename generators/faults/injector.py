@@ -1,4 +1,4 @@
-"""Publishes faulty messages beside good ones, and keeps their ledger."""
+"""Publishes faulty messages in addition to good ones, and keeps their ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 from confluent_kafka import KafkaException
 from confluent_kafka import Message as KafkaMessage
 
-from generators.faults.kinds import FaultGenerator, Letter
+from generators.faults.kinds import FaultGenerator, FaultyMessage
 from generators.faults.ledger import (
     AcknowledgedFault,
     FaultLedger,
@@ -103,7 +103,7 @@ class FaultInjector:
     Args:
         topic: of all of them.
         faults: makes them.
-        book: the ledger.
+        ledger: the ledger.
         post: takes a message to Kafka and calls back with what was acknowledged.
         watch: the log's identity.
         clock: UTC; dates the intents.
@@ -114,7 +114,7 @@ class FaultInjector:
         self,
         topic: str,
         faults: FaultGenerator,
-        book: FaultLedger,
+        ledger: FaultLedger,
         post: Callable[[bytes | None, bytes, Callable[[KafkaMessage], None]], None],
         watch: LogIdentityWatch,
         *,
@@ -124,7 +124,7 @@ class FaultInjector:
         self._clock = clock
         self._topic = topic
         self._faults = faults
-        self._book = book
+        self._ledger = ledger
         self._post = post
         self._watch = watch
         self._monotonic = monotonic
@@ -134,35 +134,35 @@ class FaultInjector:
         self._writing = BestEffort("the ledger of faults, without which none is made")
 
     def __call__(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Publish the faults that stand beside these good messages."""
-        letters: list[Letter] = []
+        """Publish the faults that belong to these good messages."""
+        messages: list[FaultyMessage] = []
         intents: list[IntendedFault] = []
         now = round(self._clock().timestamp() * 1_000)
-        for place, kind in self._faults.beside(len(keys)):
+        for place, kind in self._faults.positions(len(keys)):
             event = msgspec.json.decode(values[place], type=TOPICS[self._topic])
             try:
-                made = list(self._faults.letters(kind, self._topic, event))
+                made = list(self._faults.messages(kind, self._topic, event))
             except LeaseLostError:  # then there is one fault less
                 continue
-            for letter, id_, route in made:
-                letters.append(letter)
+            for message, id_, route in made:
+                messages.append(message)
                 intents.append(
                     IntendedFault(
-                        number=self._book.next_number + len(intents),
+                        number=self._ledger.next_number + len(intents),
                         topic=self._topic,
                         kind=kind.name,
                         route=route,
                         id=id_,
-                        digest=digest(*letter),
+                        digest=digest(*message),
                         at_ms=now,
                     )
                 )
         if not intents:
             return
-        if not self._writing.attempt(lambda: self._book.add(intents)):
+        if not self._writing.attempt(lambda: self._ledger.add(intents)):
             return
-        self._book.next_number += len(intents)
-        for (key, value), intent in zip(letters, intents, strict=True):
+        self._ledger.next_number += len(intents)
+        for (key, value), intent in zip(messages, intents, strict=True):
             self._post(key, value, partial(self._taken, number=intent.number))
 
     def _taken(self, message: KafkaMessage, number: int) -> None:
@@ -187,7 +187,7 @@ class FaultInjector:
             if at >= before.asked
         ]
         # What cannot be entered now is entered later; the digest finds what never is.
-        if self._settled and self._writing.attempt(lambda: self._book.add(self._settled)):
+        if self._settled and self._writing.attempt(lambda: self._ledger.add(self._settled)):
             self._settled = []
 
     def close(self) -> None:
@@ -197,7 +197,7 @@ class FaultInjector:
             self._watch.again(LAST_LOOK_S)
             self.settle()
         self._watch.stop()
-        self._book.close()
+        self._ledger.close()
 
 
 class FaultOptions(NamedTuple):
@@ -232,8 +232,8 @@ def injecting(  # noqa: PLR0917  (what a generator has)
             return
         rng = stream(asked.seed, f"faults/{name}")
         faults = FaultGenerator(topic, asked.rate, rng, clock=held.clock, ids=own.ids)
-        book = FaultLedger(asked.ledger or default_path(settings.data_dir, name))
+        ledger = FaultLedger(asked.ledger or default_path(settings.data_dir, name))
         watch = LogIdentityWatch(settings.kafka, topic)
         watch.start()
         watch.again(LAST_LOOK_S)  # what is acknowledged before the first look has no coordinates
-        yield FaultInjector(topic, faults, book, producer.post, watch, clock=held.clock)
+        yield FaultInjector(topic, faults, ledger, producer.post, watch, clock=held.clock)

@@ -1,6 +1,6 @@
 """Bad data on purpose: extra messages of known kinds, each entered in a ledger.
 
-Faults come from their own random stream and are published beside the good events, never in
+Faults come from their own random stream and are published in addition to the good events, never in
 their place: the good events are the same with and without. The kinds that must be rejected,
 those that must be recognised and dropped, and those that must be stored all carry in the ledger
 what the ingest is to do with them, so `jangteo faults reconcile` can compare.
@@ -37,7 +37,7 @@ DEFAULT_RATE: Final = 0.0062
 STORED: Final = "stored"
 IGNORED: Final = "ignored"
 
-Letter: TypeAlias = tuple["bytes | None", bytes]
+FaultyMessage: TypeAlias = tuple["bytes | None", bytes]
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class FaultGenerator:
         self._shares = cumulative([k.share for k in self._kinds])
         self._per_event = rate / DEFAULT_RATE * sum(k.share for k in self._kinds) / 100
 
-    def beside(self, n: int) -> list[tuple[int, FaultKind]]:
-        """Return, for the next `n` good events, beside which one stands which fault.
+    def positions(self, n: int) -> list[tuple[int, FaultKind]]:
+        """Return the faults among the next `n` good events: position and kind.
 
         Events and kinds depend on the stream alone, not on how many are made at a time.
         """
@@ -125,14 +125,14 @@ class FaultGenerator:
         kinds = pick(u[rows, 1], self._shares)
         return [(i, self._kinds[k]) for i, k in zip(rows.tolist(), kinds.tolist(), strict=True)]
 
-    def letters(
+    def messages(
         self, kind: FaultKind, topic: str, event: Event
-    ) -> Iterator[tuple[Letter, int, str]]:
+    ) -> Iterator[tuple[FaultyMessage, int, str]]:
         """Return a fault's messages, each with the id that it is about and its route."""
         if kind.name in _MESSAGE:
-            letter = (key_of(topic, event), encode(event))
+            message = (key_of(topic, event), encode(event))
             id_ = int(getattr(event, ID_FIELD[topic]))
-            yield _MESSAGE[kind.name](letter, topic, self._clock()), id_, kind.route
+            yield _MESSAGE[kind.name](message, topic, self._clock()), id_, kind.route
             return
         assert isinstance(event, Order)  # noqa: S101  (the table says so)
         for n, changed in enumerate(self._orders(kind.name, event)):
@@ -171,79 +171,79 @@ class FaultGenerator:
 # -- how each message is spoilt ----------------------------------------------------------------
 
 
-def _changed(letter: Letter, **changes: Any) -> Letter:
-    key, value = letter
+def _changed(message: FaultyMessage, **changes: Any) -> FaultyMessage:
+    key, value = message
     fields = msgspec.json.decode(value)
     fields.update(changes)
     return key, msgspec.json.encode({k: v for k, v in fields.items() if v is not ...})
 
 
-def _truncated(letter: Letter, _topic: str, _now: datetime) -> Letter:
-    key, value = letter
+def _truncated(message: FaultyMessage, _topic: str, _now: datetime) -> FaultyMessage:
+    key, value = message
     return key, value[: len(value) * 2 // 3]
 
 
-def _missing(letter: Letter, topic: str, _now: datetime) -> Letter:
-    return _changed(letter, **{_TEXT[topic]: ...})
+def _missing(message: FaultyMessage, topic: str, _now: datetime) -> FaultyMessage:
+    return _changed(message, **{_TEXT[topic]: ...})
 
 
-def _wrong_type(letter: Letter, topic: str, _now: datetime) -> Letter:
-    return _changed(letter, **{_NUMBER[topic]: "many"})
+def _wrong_type(message: FaultyMessage, topic: str, _now: datetime) -> FaultyMessage:
+    return _changed(message, **{_NUMBER[topic]: "many"})
 
 
-def _unknown_value(letter: Letter, topic: str, _now: datetime) -> Letter:
-    return _changed(letter, **({"gender": "X"} if topic == "users" else {"status": "LOST"}))
+def _unknown_value(message: FaultyMessage, topic: str, _now: datetime) -> FaultyMessage:
+    return _changed(message, **({"gender": "X"} if topic == "users" else {"status": "LOST"}))
 
 
-def _unknown_version(letter: Letter, _topic: str, _now: datetime) -> Letter:
-    return _changed(letter, v=99)
+def _unknown_version(message: FaultyMessage, _topic: str, _now: datetime) -> FaultyMessage:
+    return _changed(message, v=99)
 
 
-def _bad_quantity(letter: Letter, _topic: str, _now: datetime) -> Letter:
-    fields = msgspec.json.decode(letter[1])
+def _bad_quantity(message: FaultyMessage, _topic: str, _now: datetime) -> FaultyMessage:
+    fields = msgspec.json.decode(message[1])
     quantity = 0 if fields["order_id"] % 2 else 1_000
     amount = max(0, quantity * fields["unit_price"] - fields["discount"])
-    return _changed(letter, quantity=quantity, amount=amount)
+    return _changed(message, quantity=quantity, amount=amount)
 
 
-def _wrong_amount(letter: Letter, _topic: str, _now: datetime) -> Letter:
-    return _changed(letter, amount=msgspec.json.decode(letter[1])["amount"] + 10)
+def _wrong_amount(message: FaultyMessage, _topic: str, _now: datetime) -> FaultyMessage:
+    return _changed(message, amount=msgspec.json.decode(message[1])["amount"] + 10)
 
 
-def _before_sign_up(letter: Letter, _topic: str, now: datetime) -> Letter:
+def _before_sign_up(message: FaultyMessage, _topic: str, now: datetime) -> FaultyMessage:
     """An order of last week by a customer who signs up now."""
     user_id = make_id(int((now - EPOCH) / timedelta(milliseconds=1)), FAULT_NODE)
     then = (now - timedelta(days=7)).isoformat().replace("+00:00", "Z")
-    changed = _changed(letter, user_id=user_id, ordered_at=then)
+    changed = _changed(message, user_id=user_id, ordered_at=then)
     return str(user_id).encode(), changed[1]
 
 
-def _far_future(letter: Letter, topic: str, now: datetime) -> Letter:
+def _far_future(message: FaultyMessage, topic: str, now: datetime) -> FaultyMessage:
     then = (now + MAX_FUTURE + timedelta(days=2)).isoformat().replace("+00:00", "Z")
-    return _changed(letter, **{"ordered_at" if topic == "orders" else "created_at": then})
+    return _changed(message, **{"ordered_at" if topic == "orders" else "created_at": then})
 
 
-def _euc_kr(letter: Letter, topic: str, _now: datetime) -> Letter:
-    key, value = _changed(letter, **{_TEXT[topic]: "한국어"})
+def _euc_kr(message: FaultyMessage, topic: str, _now: datetime) -> FaultyMessage:
+    key, value = _changed(message, **{_TEXT[topic]: "한국어"})
     return key, value.decode().encode("euc-kr")
 
 
-def _null_key(letter: Letter, _topic: str, _now: datetime) -> Letter:
-    return None, letter[1]
+def _null_key(message: FaultyMessage, _topic: str, _now: datetime) -> FaultyMessage:
+    return None, message[1]
 
 
-def _oversize(letter: Letter, topic: str, _now: datetime) -> Letter:
-    filler = "x" * (MAX_MESSAGE_BYTES + 1 - len(letter[1]))
-    return _changed(letter, **{_TEXT[topic]: filler + "y" * 64})
+def _oversize(message: FaultyMessage, topic: str, _now: datetime) -> FaultyMessage:
+    filler = "x" * (MAX_MESSAGE_BYTES + 1 - len(message[1]))
+    return _changed(message, **{_TEXT[topic]: filler + "y" * 64})
 
 
-def _duplicate(letter: Letter, _topic: str, _now: datetime) -> Letter:
-    return letter
+def _duplicate(message: FaultyMessage, _topic: str, _now: datetime) -> FaultyMessage:
+    return message
 
 
 _TEXT: Final = {"users": "name", "products": "name", "orders": "payment_method"}
 _NUMBER: Final = {"users": "birth_year", "products": "price", "orders": "quantity"}
-_MESSAGE: Final[dict[str, Callable[[Letter, str, datetime], Letter]]] = {
+_MESSAGE: Final[dict[str, Callable[[FaultyMessage, str, datetime], FaultyMessage]]] = {
     "truncated_json": _truncated,
     "missing_field": _missing,
     "wrong_type": _wrong_type,

@@ -45,7 +45,7 @@ class AcknowledgedFault(msgspec.Struct, frozen=True, kw_only=True, tag_field="li
     partition: int
     offset: int
     log_id: str
-    """Of the topic as it was then: made anew, it has another one."""
+    """Incarnation id of the topic at that time; a recreated topic has another one."""
 
 
 Line: TypeAlias = IntendedFault | AcknowledgedFault

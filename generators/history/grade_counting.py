@@ -80,7 +80,7 @@ class GradeCounting:
         }
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Go on from a `snapshot`."""
+        """Resume from a `snapshot`."""
         day, who, amount, until = (state[name] for name in _KINDS)
         numbers, first = np.unique(day, return_index=True)
         whose, krw, undone = (np.split(column, first[1:]) for column in (who, amount, until))

@@ -23,16 +23,16 @@ def progress(
     skip: int,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[Day]:
-    """Hand the days on, and show how it goes on stderr.
+    """Yield the days, and show the progress on stderr.
 
     Args:
         days: from the first one on.
         total: how many there will be.
-        skip: how many of them are only passed by, as they are there already.
+        skip: how many of them are skipped, as they are written already.
         monotonic: seconds of a clock that never steps.
     """
     began, orders = monotonic(), 0
-    said = began
+    logged_at = began
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -54,8 +54,8 @@ def progress(
                 task, completed=done, rate=rate,
                 description="history" if done > skip else "catching up",
             )  # fmt: skip
-            if bar.disable and now - said >= EVERY_S:
-                said = now
+            if bar.disable and now - logged_at >= EVERY_S:
+                logged_at = now
                 left = (now - began) / done * (total - done)
                 get_logger().info(
                     "catching up" if done <= skip else "writing",

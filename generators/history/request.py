@@ -1,4 +1,4 @@
-"""Which history is asked for: what is written down of it, and compared when it goes on."""
+"""The parameters of a history: stored when it begins, and compared when it resumes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self).decode()
 
     def differences(self, other: HistoryRequest) -> str:
-        """Return in words what of the other one is not as here; empty if all is.
+        """Return the differences of another request as text; empty if there are none.
 
         >>> HistoryRequest(seed=1, days=3).differences(HistoryRequest(seed=2, days=3))
         'seed 1, not 2'

@@ -4,7 +4,7 @@ Sequential only where state forces it: who buys is drawn in blocks of 200, as li
 a day's orders are made at once. The pools are those of the cache: 600 purchasers, least recently
 ordered first, and 400 others, newest first.
 
-Two things the live cache cannot know make the pools truer here. A purchaser stands in the queue
+Two things the live cache cannot know make the pools truer here. A purchaser is in the queue
 only when due: at each purchase the next gap is drawn from the model (Lomax, as the gamma-mixed
 Poisson customer of BG/NBD shows to an observer), and the demand of a day takes those due first.
 And after each repeat a customer may be gone for good.
@@ -40,7 +40,7 @@ OPENING: Final = timedelta(days=7)
 """At first the buyers are a seeded random pool, as nobody has bought yet."""
 OPENING_POOL: Final = 1_000
 OPENING_DAYS: Final = 3
-"""The pool has at least as many customers as so many mean days have orders: 1,000 would have to
+"""The pool has at least as many customers as this many mean days have orders: 1,000 would have to
 order twenty times a day at the seed's rate."""
 REACTIVATED: Final = 0.01
 """Of the customers that are gone for 90 days: share that a day of a win-back brings back."""
@@ -67,7 +67,7 @@ class Simulation:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._start = plan.start.timestamp()
-        self._births = Registrations(plan)
+        self._registrations = Registrations(plan)
         n = len(self.who.ids)
         self.orders_of = np.zeros(n, np.int64)
         self._first, self._last = np.full(n, np.nan), np.full(n, np.nan)
@@ -88,12 +88,12 @@ class Simulation:
     @property
     def who(self) -> Customers:
         """Customers, for the choice of goods."""
-        return self._births.who
+        return self._registrations.who
 
     @property
     def goods(self) -> Goods:
         """Products."""
-        return self._births.goods
+        return self._registrations.goods
 
     def run(self) -> Iterator[pl.DataFrame]:
         """Return the orders of each day, in the order of their times, as they stand at its end.
@@ -106,8 +106,8 @@ class Simulation:
         """Return the days from the next one on.
 
         Args:
-            count: until there are so many; None: to the end of the plan. Beyond it, customers and
-                products go on coming and orders go on growing as they did.
+            count: number of days to reach; None for the end of the plan. Beyond it, customers and
+                products keep coming and orders keep growing as they did.
         """
         count = self.plan.days if count is None else count
         while self.next_day < count:
@@ -128,7 +128,7 @@ class Simulation:
         return {**state, **self._counting.snapshot()}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Go on from a `snapshot` of a simulation of the same plan.
+        """Resume from a `snapshot` of a simulation of the same plan.
 
         Args:
             state: the snapshot; this simulation is new, or at an earlier day.
@@ -147,7 +147,7 @@ class Simulation:
 
     def _grow(self, day: int) -> None:
         """Take in who and what comes on a day beyond the plan's."""
-        self._births.add(day)
+        self._registrations.add(day)
         for name, new in _PER_CUSTOMER.items():
             setattr(self, name, longer(getattr(self, name), len(self.who.ids), new))
         self._sold = longer(self._sold, len(self.goods.ids), 0)
@@ -163,9 +163,9 @@ class Simulation:
         began = datetime.fromtimestamp(start, UTC)
         return Day(
             day, began, began + timedelta(days=1),
-            self._births.users(since, end), self._births.products(since, end),
+            self._registrations.users(since, end), self._registrations.products(since, end),
             orders, self._changes(began) if day % 7 == 0 else None,
-            int(np.searchsorted(self._births.created, start)),
+            int(np.searchsorted(self._registrations.created, start)),
         )  # fmt: skip
 
     def _changes(self, as_of: datetime) -> pl.DataFrame:
@@ -209,7 +209,7 @@ class Simulation:
             )  # fmt: skip
             frames.append(self._with_fate(frame, fates[rows], sold, effects[i]))
         orders = pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMAS["orders"])
-        self._book(day, chosen, orders)
+        self._count_orders(day, chosen, orders)
         return orders
 
     def _with_fate(
@@ -241,14 +241,14 @@ class Simulation:
         """Return the customer of each order, block by block."""
         if now < self._start + OPENING.total_seconds():
             return self._opening(at, rng)
-        there = np.searchsorted(self._births.created, now)
+        there = np.searchsorted(self._registrations.created, now)
         buyers = np.flatnonzero(~np.isnan(self._last[:there]) & ~self._gone[:there])
         others = np.flatnonzero(np.isnan(self._last[:there]))
         wanted = len(at) + CACHE
         buyers = buyers[_least(self._due[buyers], wanted)]
         queue = buyers[np.argsort(self._last[buyers], kind="stable")]
-        fresh = others[_least(-self._births.freshness[others], wanted)]
-        fresh = fresh[np.argsort(-self._births.freshness[fresh], kind="stable")]
+        fresh = others[_least(-self._registrations.freshness[others], wanted)]
+        fresh = fresh[np.argsort(-self._registrations.freshness[fresh], kind="stable")]
         who = np.concatenate([queue, fresh])
         pool = DayPool(
             self._traits(who), datetime.fromtimestamp(now + DAY_S / 2, KST), old=len(queue),
@@ -267,7 +267,7 @@ class Simulation:
 
     def _opening(self, at: Floats, rng: np.random.Generator) -> Ints:
         pool = stream(self.plan.seed, "simulate/opening")
-        there = int(np.searchsorted(self._births.created, self._start))
+        there = int(np.searchsorted(self._registrations.created, self._start))
         size = max(OPENING_POOL, round(OPENING_DAYS * self.plan.orders / self.plan.days))
         first = np.argsort(pool.random(there), kind="stable")[:size]
         chosen = np.empty(len(at), np.int64)
@@ -300,9 +300,9 @@ class Simulation:
             ids=self.who.ids[pool],
             gender=self.who.gender[pool],
             birth_year=self.who.birth_year[pool],
-            metro=self._births.metro[pool],
+            metro=self._registrations.metro[pool],
             grade=self._grade[pool],
-            created=self._births.created[pool],
+            created=self._registrations.created[pool],
             last=self._last[pool],
             orders=self.orders_of[pool],
             spent=self._spent[pool],
@@ -345,7 +345,7 @@ class Simulation:
 
     def _shelf(self, now: float) -> Goods:
         """Return the products of the cache: those ordered most, then the newest others."""
-        there = int(np.searchsorted(self._births.listed, now))
+        there = int(np.searchsorted(self._registrations.listed, now))
         popular = _least(-self._sold[:there].astype(np.float64), round(CACHE * POPULAR_SHARE))
         is_popular = np.zeros(there, np.bool_)
         is_popular[popular] = True
@@ -354,7 +354,7 @@ class Simulation:
         g = self.goods
         return Goods(g.ids[rows], g.category[rows], g.price[rows], is_popular[rows])
 
-    def _book(self, day: int, chosen: Ints, orders: pl.DataFrame) -> None:
+    def _count_orders(self, day: int, chosen: Ints, orders: pl.DataFrame) -> None:
         paid = (orders["status"] == "PAID").to_numpy()
         amount = orders["amount"].to_numpy()[paid]
         spent = np.bincount(chosen[paid], amount, len(self._spent)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The state of a simulation as bytes: what a finished history leaves for who goes on with it."""
+"""The state of a simulation as bytes: what a finished history leaves for its continuation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VERSION: Final = "version"
 
 
 class StateError(Exception):
-    """A state that this program cannot go on from; says why."""
+    """A state that this program cannot resume from; says why."""
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def pack(simulation: Simulation) -> bytes:
 
 
 def unpack(simulation: Simulation, state: bytes) -> None:
-    """Go on from a state with a simulation of the same plan.
+    """Resume from a state with a simulation of the same plan.
 
     Raises:
         StateError: if it is of another version or plan, or damaged.

@@ -143,7 +143,7 @@ class OrderSource(LiveSource):
         return min(hour * self._effects.rate, timetable.MAX_RATE)
 
     def make(self, ago: Floats) -> pl.DataFrame:
-        """Return the orders that were placed so many seconds ago."""
+        """Return the orders that were placed `ago` seconds before now."""
         if self._menu is None:
             raise RuntimeError("nothing to sell yet: `lacks` says so")
         now = self._clock()

@@ -35,46 +35,46 @@ class EventProducer:
         self._topic = topic
         self._make_producer = make_producer
         self._monotonic = monotonic
-        self._plain = self._lane(told=False)
-        self._lanes = [self._plain]
+        self._plain = self._new_producer(report_all=False)
+        self._producers = [self._plain]
 
-    def _lane(self, *, told: bool) -> ReliableProducer:
+    def _new_producer(self, *, report_all: bool) -> ReliableProducer:
         return ReliableProducer(
-            self._topic, self._make_producer, told=told, monotonic=self._monotonic,
+            self._topic, self._make_producer, report_all=report_all, monotonic=self._monotonic,
             stamp=self._stamp,
         )  # fmt: skip
 
     @property
     def _registered(self) -> ReliableProducer:
-        """The lane on which every acknowledgement is reported."""
-        if len(self._lanes) == 1:
-            self._lanes.append(self._lane(told=True))
-        return self._lanes[1]
+        """The producer that reports every acknowledgement."""
+        if len(self._producers) == 1:
+            self._producers.append(self._new_producer(report_all=True))
+        return self._producers[1]
 
     @property
     def sent(self) -> int:
         """Events handed over so far."""
-        return sum(lane.sent for lane in self._lanes)
+        return sum(producer.sent for producer in self._producers)
 
     @property
     def acknowledged(self) -> int:
         """Events that Kafka has; see `ReliableProducer.acknowledged`."""
-        return sum(lane.acknowledged for lane in self._lanes)
+        return sum(producer.acknowledged for producer in self._producers)
 
     @property
     def refused(self) -> int:
         """Events that Kafka will never take."""
-        return sum(lane.refused for lane in self._lanes)
+        return sum(producer.refused for producer in self._producers)
 
     @property
     def pending(self) -> int:
         """Events that are neither acknowledged nor refused."""
-        return sum(lane.pending for lane in self._lanes)
+        return sum(producer.pending for producer in self._producers)
 
     @property
     def room(self) -> int:
         """How many events may be handed over now: what waits in memory is bounded."""
-        return min(lane.room for lane in self._lanes)
+        return min(producer.room for producer in self._producers)
 
     @property
     def full(self) -> bool:
@@ -84,7 +84,7 @@ class EventProducer:
     @property
     def trouble(self) -> str:
         """Why Kafka counts as away; empty if all is well."""
-        return next((lane.trouble for lane in self._lanes if lane.trouble), "")
+        return next((producer.trouble for producer in self._producers if producer.trouble), "")
 
     def send(self, event: Event, done: Done | None = None) -> None:
         """Hand an event over; it is published in the background."""
@@ -92,8 +92,8 @@ class EventProducer:
 
     def post(self, key: bytes | None, value: bytes, done: Done | None = None) -> None:
         """Hand a message over; `done` is called when Kafka has acknowledged it."""
-        lane = self._plain if done is None else self._registered
-        lane.post((key, value, done))
+        producer = self._plain if done is None else self._registered
+        producer.post((key, value, done))
 
     def post_all(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Hand over many messages that nobody waits for."""
@@ -105,9 +105,9 @@ class EventProducer:
         Args:
             timeout: seconds to wait for one, at most.
         """
-        busy = max(self._lanes, key=lambda lane: lane.pending)
-        for lane in self._lanes:
-            lane.poll(timeout if lane is busy else 0.0)
+        busy = max(self._producers, key=lambda producer: producer.pending)
+        for producer in self._producers:
+            producer.poll(timeout if producer is busy else 0.0)
 
     def close(self, timeout: float) -> int:
         """Wait up to `timeout` seconds for acknowledgements; return how many are missing."""

@@ -71,7 +71,7 @@ class OrderLifecycle:
         speed: delays are divided by it.
         clock: UTC.
         monotonic: seconds of a clock that never steps.
-        cancelled: told the customer of each order that is cancelled.
+        cancelled: called with the customer of each order that is cancelled.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class OrderLifecycle:
             self._in_flight.add(text)
             if event.status == "CANCELLED":
                 self._cancelled(event.user_id)
-            yield _dated(event, due_s), self._told(text)
+            yield _dated(event, due_s), self._when_published(text)
 
     def _look(self, moment: datetime) -> list[tuple[str, float]]:
         """Return what is due and since when, seconds since the Unix epoch."""
@@ -175,7 +175,7 @@ class OrderLifecycle:
         self.waiting = int(waiting)
         return cast("list[tuple[str, float]]", members)
 
-    def _told(self, text: str) -> Done:
+    def _when_published(self, text: str) -> Done:
         return lambda _: self._done.append(text)
 
     def close(self) -> None:

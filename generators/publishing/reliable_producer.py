@@ -2,7 +2,7 @@
 
 What is outstanding is what the client still holds plus what came back; nothing is counted message
 by message. librdkafka's delivery reports cost 1.2 microseconds of Python each, a third of all that
-publishing an event costs, so a lane on which nobody waits for the coordinates asks for reports of
+publishing an event costs, so a producer whose messages nobody waits for asks for reports of
 failures only.
 """
 
@@ -36,7 +36,7 @@ _HOPELESS: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_
 MakeProducer: TypeAlias = Callable[..., Producer]
 Done: TypeAlias = Callable[[Message], None]
 """Called with what Kafka acknowledged: it knows its partition and offset."""
-Letter: TypeAlias = tuple["bytes | None", bytes, "Done | None"]
+Outgoing: TypeAlias = tuple["bytes | None", bytes, "Done | None"]
 
 
 class ReliableProducer:
@@ -49,7 +49,7 @@ class ReliableProducer:
     Args:
         topic: where to.
         make_producer: called with configuration overrides, once for each producer.
-        told: whether each acknowledgement is reported, to those who want to know; else failures.
+        report_all: whether every acknowledgement is reported, or failures only.
         monotonic: seconds of a clock that never steps.
         stamp: the time that messages carry, milliseconds; 0: this machine's.
 
@@ -63,16 +63,16 @@ class ReliableProducer:
         topic: str,
         make_producer: MakeProducer,
         *,
-        told: bool,
+        report_all: bool,
         monotonic: Callable[[], float] = time.monotonic,
         stamp: Callable[[], int] = lambda: 0,
     ) -> None:
         self._stamp = stamp
         self._topic = topic
         self._make_producer = make_producer
-        self._told = told
+        self._report_all = report_all
         self._monotonic = monotonic
-        self._again: deque[Letter] = deque()
+        self._again: deque[Outgoing] = deque()
         self._broken = False
         self._progress = monotonic()
         self._complaint = ""
@@ -108,10 +108,10 @@ class ReliableProducer:
             return self._complaint or "no acknowledgement"
         return ""
 
-    def post(self, letter: Letter) -> None:
+    def post(self, outgoing: Outgoing) -> None:
         """Hand a message over; its `done` is called when Kafka has acknowledged it."""
         self._begin(1)
-        self._produce(letter)
+        self._produce(outgoing)
 
     def post_all(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Hand over many messages that nobody waits for."""
@@ -153,7 +153,7 @@ class ReliableProducer:
                 "message.max.bytes": 1_048_588,
                 "queue.buffering.max.messages": QUEUE_MESSAGES,
                 "queue.buffering.max.kbytes": QUEUE_KBYTES,
-                "delivery.report.only.error": not self._told,
+                "delivery.report.only.error": not self._report_all,
                 "on_delivery": self._on_delivery,
                 "error_cb": self._on_error,
             }
@@ -168,20 +168,20 @@ class ReliableProducer:
         self._broken = False
         self._producer = self._new_producer()
 
-    def _produce(self, letter: Letter) -> None:
-        key, value, done = letter
+    def _produce(self, outgoing: Outgoing) -> None:
+        key, value, done = outgoing
         try:
             if done is None:
                 self._producer.produce(self._topic, value, key, timestamp=self._stamp())
             else:
-                told = partial(self._on_delivery, done=done)
+                reported = partial(self._on_delivery, done=done)
                 self._producer.produce(
-                    self._topic, value, key, on_delivery=told, timestamp=self._stamp()
+                    self._topic, value, key, on_delivery=reported, timestamp=self._stamp()
                 )
         except BufferError:
-            self._again.append(letter)
+            self._again.append(outgoing)
         except KafkaException as e:
-            self._failed(e.args[0], letter)
+            self._failed(e.args[0], outgoing)
 
     def _on_delivery(
         self, error: KafkaError | None, message: Message, done: Done | None = None
@@ -191,13 +191,13 @@ class ReliableProducer:
         elif done is not None:
             done(message)
 
-    def _failed(self, error: KafkaError, letter: Letter) -> None:
+    def _failed(self, error: KafkaError, outgoing: Outgoing) -> None:
         self._on_error(error)
         if error.code() in _HOPELESS:
             self.refused += 1
             get_logger().error("event refused by kafka", topic=self._topic, error=error.str())
         else:
-            self._again.append(letter)
+            self._again.append(outgoing)
 
     def _on_error(self, error: KafkaError) -> None:
         remedy = REMEDY.get(error.code())

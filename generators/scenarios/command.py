@@ -33,7 +33,7 @@ from shop.settings import Settings
 
 
 def schedule(when: When) -> str:
-    """Return when a scenario runs, in words.
+    """Describe when a scenario runs.
 
     >>> schedule(BY_NAME["black_friday"].when)
     '4th Friday of month 11, 4 days'

@@ -38,7 +38,7 @@ def start(
     duration: float | None = None,
     intensity: float = 1.0,
 ) -> Started:
-    """Start a scenario, or start it anew.
+    """Start or restart a scenario.
 
     Args:
         r: Redis.

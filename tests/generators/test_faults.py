@@ -70,23 +70,23 @@ def test_the_shares_are_those_of_the_specification():
 )
 def test_the_contract_decides_as_the_table_says(kind: kinds.FaultKind, topic: str):
     made = FaultGenerator(topic, 0.5, stream(1, "f"), clock=lambda: NOW)
-    letters = list(made.letters(kind, topic, EVENTS[topic]))
-    assert letters
+    messages = list(made.messages(kind, topic, EVENTS[topic]))
+    assert messages
     found_by_storing = (STORED, IGNORED, "other_content")
-    for (key, value), _, route in letters:
+    for (key, value), _, route in messages:
         try:
             decode(topic, key, value, now=NOW + timedelta(seconds=1))
             decided = None
         except Rejection as r:
             decided = r.reason.value
         assert decided == (None if route in found_by_storing else route)
-    assert letters[-1][2] == kind.route
+    assert messages[-1][2] == kind.route
 
 
 def test_an_id_is_reused_behind_the_order_that_has_it():
     made = FaultGenerator("orders", 0.5, stream(1, "f"), clock=lambda: NOW)
     (kind,) = (k for k in KINDS if k.name == "reused_id")
-    (first, id_, stored), (second, same, rejected) = made.letters(kind, "orders", EVENTS["orders"])
+    (first, id_, stored), (second, same, rejected) = made.messages(kind, "orders", EVENTS["orders"])
     assert (id_, stored, rejected) == (same, STORED, "other_content")
     assert first[0] == second[0], "one key, one partition: the order is kept"
     assert first[1] != second[1]
@@ -98,14 +98,14 @@ def test_faults_do_not_depend_on_how_many_are_made_at_a_time(sizes: list[int]):
     parts, whole = (FaultGenerator("orders", 0.1, stream(3, "f")) for _ in range(2))
     before, found = 0, []
     for n in sizes:
-        found += [(before + i, k.name) for i, k in parts.beside(n)]
+        found += [(before + i, k.name) for i, k in parts.positions(n)]
         before += n
-    assert found == [(i, k.name) for i, k in whole.beside(before)]
+    assert found == [(i, k.name) for i, k in whole.positions(before)]
 
 
 def test_the_rate_is_kept():
     n = 200_000
-    names = [k.name for _, k in FaultGenerator("orders", 0.0062, stream(1, "f")).beside(n)]
+    names = [k.name for _, k in FaultGenerator("orders", 0.0062, stream(1, "f")).positions(n)]
     for kind in KINDS:
         assert names.count(kind.name) / n * 100 == pytest.approx(kind.share, rel=0.5, abs=0.01)
 

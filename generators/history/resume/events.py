@@ -1,4 +1,4 @@
-"""What a history goes on with: the events after its end that a longer one would have had."""
+"""The events after the end of a history: those that a longer one would have had."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class PostgresTarget:
     everything = False
     """Days that are there already need not be given again."""
     live = True
-    """The shop goes on from here: what is still to come is remembered for it."""
+    """The shop continues from here: what is still to come is stored for it."""
     keeps_state = True
 
     def __init__(
