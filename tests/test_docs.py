@@ -146,13 +146,13 @@ def test_the_map_differs_where_a_module_is_missing() -> None:
     assert done.stdout == "True\n"
 
 
-def test_every_file_that_the_walks_name_is_there() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    named = set(
-        re.findall(r"`((?:jangteo|shop|flows|generators|grading|console)/[\w/]+\.py)`", page)
-    )
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_file_that_the_walks_and_the_steps_name_is_there(name: str) -> None:
+    page = (ROOT / name).read_text(encoding="utf-8")
+    rooms = "jangteo|shop|flows|generators|grading|console|deploy|tests|benchmarks"
+    named = set(re.findall(rf"`((?:{rooms})/[\w/.-]*)`", page))
     assert len(named) > 15
-    assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
 def test_the_korean_readme_says_the_same() -> None:
