@@ -14,7 +14,7 @@ Seen = TypeVar("Seen")
 
 
 def wait_until(
-    condition: Callable[[], Seen], message: str | Callable[[], object], timeout: float = 60.0
+    condition: Callable[[], Seen], message: str | Callable[[], object], timeout: float = 120.0
 ) -> Seen:
     """Return the first true value of `condition`; fail with the last one after `timeout` seconds.
 
