@@ -31,7 +31,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130, "interrupted by Ctrl-C (128 + SIGINT)"
     BROKEN_PIPE = (
         141,
-        "the reader of the output is gone, as in `jangteo ... | head` (128 + SIGPIPE)",
+        "the reader of the output is gone, as with a pipe to `head` (128 + SIGPIPE)",
     )
 
 

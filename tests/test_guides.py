@@ -35,7 +35,7 @@ def test_who_runs_a_block_is_there_and_asks_for_its_lines(runner: str, test: str
     (function,) = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
     body = ast.unparse(function)
     assert f"guide_commands.lines(page, {runner!r})" in body
-    assert "guides.run(" in body
+    assert "guide_commands.run(" in body
     assert any(guide_commands.lines(page, runner) for page in GUIDES)
 
 
