@@ -1,12 +1,12 @@
 # make up    the shop runs, on the embedded stack (ARGS="--for 60 --speed 50 --json" and the like)
 # make test  everything that decides correctness
 # make test-compose  the whole stack in containers; COMPOSE_STANDINS=1 builds what cannot be pulled
-# make test-long  besides: whole running shops, three brokers of Apache Kafka, long outages
+# make test-long  also: whole running shops, three brokers of Apache Kafka, long outages
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# What the shop needs to run, and what its development needs besides.
+# What the shop needs to run, and what its development needs in addition.
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -17,15 +17,15 @@ up: $(RUN)
 	@$(BIN)/jangteo up $(ARGS)
 
 # Fetches Apache Kafka once and trains it to start quickly, as `jangteo up` does; where it cannot be
-# had, it says so, and what follows does without.
+# fetched, this is printed and what follows works without it.
 servers: $(RUN)
 	@$(BIN)/jangteo servers prepare || [ $$? -ne 130 ]
 
-# Half of what pytest computes before the first test is to rewrite the asserts: kept as bytecode.
+# Rewriting asserts is half of what pytest computes before the first test: keep the result as bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
 # The tests wait for servers more than they compute: four at once on two cores. Each worker has
-# servers of its own, and takes whole files in the order of tests/conftest.py.
+# its own servers, and takes whole files in the order of tests/conftest.py.
 FILES := --dist loadfile --no-loadscope-reorder
 
 test: $(DEV) servers

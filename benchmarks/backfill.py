@@ -30,7 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import common
-from shop import embedded, postgres
+from jangteo.stack import embedded
+from shop import postgres
 from shop.clock import utc_now
 from shop.ids import IdGenerator
 
@@ -39,7 +40,7 @@ SCRIPT_ROWS = 5_000
 
 
 @dataclass(frozen=True)
-class Result:
+class BackfillFigure:
     """A way to fill the shop: orders per second, and the memory of its processes where known."""
 
     name: str
@@ -53,7 +54,7 @@ class Result:
         return self.orders / self.seconds
 
 
-def backfill(env: dict[str, str], words: list[str]) -> Result:
+def backfill(env: dict[str, str], words: list[str]) -> BackfillFigure:
     """Run the command as a user does; its last line says what it did."""
     began = time.perf_counter()
     done = subprocess.run(
@@ -63,7 +64,7 @@ def backfill(env: dict[str, str], words: list[str]) -> Result:
     )  # fmt: skip
     seconds = time.perf_counter() - began
     said = json.loads(done.stderr.strip().splitlines()[-1])
-    return Result("backfill", said["orders"], seconds, said["peak_mb"])
+    return BackfillFigure("backfill", said["orders"], seconds, said["peak_mb"])
 
 
 Blocks = dict[str, tuple[sql.Composed, list[bytes]]]
@@ -80,7 +81,7 @@ def read(source: postgres.Connection, fmt: str) -> Blocks:
     return found
 
 
-def raw_copy(rig: common.Rig, blocks: Blocks, orders: int, name: str) -> Result:
+def raw_copy(rig: common.Rig, blocks: Blocks, orders: int, name: str) -> BackfillFigure:
     """COPY rows into a database of their own, with the same keys."""
     rig.drop_databases()
     settings = rig.settings(rig.database()).postgres
@@ -91,7 +92,7 @@ def raw_copy(rig: common.Rig, blocks: Blocks, orders: int, name: str) -> Result:
             with conn.transaction(), conn.cursor().copy(statement) as to:
                 for part in parts:
                     to.write(part)
-        return Result(name, orders, time.perf_counter() - began)
+        return BackfillFigure(name, orders, time.perf_counter() - began)
 
 
 def _columns(conn: postgres.Connection, table: str) -> list[str]:
@@ -107,7 +108,7 @@ def _copy(table: str, columns: list[str], way: str, fmt: str) -> sql.Composed:
     )
 
 
-def script(conn: postgres.Connection, rows: int) -> Result:
+def script(conn: postgres.Connection, rows: int) -> BackfillFigure:
     """What a user would write: a customer now and then, an order, its totals, row by row."""
     fake, rng, ids = Faker("ko_KR"), random.Random(1), IdGenerator(3)
     users = [ids() for _ in range(100)]
@@ -144,14 +145,14 @@ def script(conn: postgres.Connection, rows: int) -> Result:
         if n % 1_000 == 999:
             conn.commit()
     conn.commit()
-    return Result("Faker and INSERT, row by row", rows, time.perf_counter() - began)
+    return BackfillFigure("Faker and INSERT, row by row", rows, time.perf_counter() - began)
 
 
-def run(words: list[str]) -> list[Result]:
+def run(words: list[str]) -> list[BackfillFigure]:
     """Let each fill a database, one after the other, on one server."""
     with tempfile.TemporaryDirectory() as directory:
         rig = common.Rig(Path(directory))
-        redis = embedded.Redis(Path(directory))
+        redis = embedded.EmbeddedRedis(Path(directory))
         rig.postgres.start()
         redis.start()
         try:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from generators.propensity import CDNOW
-from generators.simulate import lomax
-from generators.streams import Floats, Ints
+from generators.behaviour.propensity import CDNOW
+from generators.history.simulation import lomax
+from generators.random_streams import Floats, Ints
 
 WEEKS = 39.0
 JOIN_WEEKS = 12.0

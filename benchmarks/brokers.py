@@ -21,11 +21,12 @@ from pathlib import Path
 import psutil
 
 from benchmarks.common import machine
-from shop import kafka, servers
+from jangteo.cli import servers
+from jangteo.stack.kafka.broker import Broker
+from jangteo.stack.kafka.fallback import InMemoryBroker
+from jangteo.stack.server import Server
+from shop import kafka
 from shop import settings as shop_settings
-from shop.fallback import InMemoryBroker
-from shop.kafka_broker import Broker
-from shop.server import Server
 
 
 class WithoutCache(Broker):

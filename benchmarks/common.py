@@ -17,9 +17,11 @@ from typing import Any
 
 import psutil
 
-from shop import embedded, kafka, kafka_jars, postgres
+from jangteo.stack import embedded
+from jangteo.stack.kafka import jars
+from shop import kafka, postgres
 from shop import settings as shop_settings
-from shop.model import TOPICS
+from shop.events import TOPICS
 from shop.settings import Settings
 
 
@@ -44,7 +46,7 @@ class Rig:
     """Private servers in a temporary directory, as `jangteo up` starts them; fsync is on."""
 
     def __init__(self, directory: Path) -> None:
-        self.postgres = embedded.Postgres(directory)
+        self.postgres = embedded.EmbeddedPostgres(directory)
         self.broker = embedded.Broker(directory)
         self.directory = directory
         self._databases: list[str] = []
@@ -109,7 +111,7 @@ def rig() -> Iterator[Rig]:
         made = Rig(Path(name))
         try:
             made.postgres.start()
-            kafka_jars.fetch()
+            jars.fetch()
             made.broker.start()
             yield made
         finally:

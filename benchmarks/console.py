@@ -36,16 +36,17 @@ import psutil
 
 from benchmarks.common import cpu_s, machine, peak_memory_mb, save
 from console import poller
-from console.actions import Operator
-from console.sources import Where
-from console.switch import Switch
+from console.actions.operations import Operator
+from console.recording.toggle import RecordingToggle
+from console.sources import CurrentSettings
 from console.tui.app import ConsoleApp
-from console.tui.look import Look
-from shop import settings, stackfile
-from shop.stack_env import SERVER_PREFIXES
+from console.tui.appearance import DisplayOptions
+from shop import settings
+from shop.settings import stack_file
+from shop.settings.stack_servers import SERVER_PREFIXES
 
 SIZE = (120, 40)
-OURS = (Path(__file__).parents[1] / "console", Path(__file__).parents[1] / "shop")
+OURS = tuple(Path(__file__).parents[1] / room for room in ("console", "shop", "jangteo"))
 DEAD = {
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
     "POSTGRES_HOST": "127.0.0.1",
@@ -240,11 +241,15 @@ def down(env: Mapping[str, str], seconds: float) -> dict[str, float]:
 async def lag(folder: Path, seconds: float) -> dict[str, float]:
     """Measure how late the event loop is, in the program itself without a terminal."""
     found = settings.load(data_dir=folder / "data")
-    feed = poller.make(Where(found, follow=False))
+    feed = poller.make(CurrentSettings(found, follow=False))
     feed.start()
     late: list[float] = []
     app = ConsoleApp(
-        feed, Operator(lambda: found, refuse="-"), Switch(folder), look=Look(), folder=folder
+        feed,
+        Operator(lambda: found, refuse="-"),
+        RecordingToggle(folder),
+        options=DisplayOptions(),
+        folder=folder,
     )
     async with app.run_test(size=SIZE):
         deadline = time.monotonic() + seconds
@@ -302,7 +307,7 @@ def running(env: Mapping[str, str], folder: Path, speed: float) -> Iterator[None
     path = folder / f"up-{speed:g}.log"
     with path.open("wb") as log:
         up = subprocess.Popen(
-            [sys.executable, "-m", "shop.up", "--plain", "--speed", f"{speed:g}"],
+            [sys.executable, "-m", "jangteo.stack.up", "--plain", "--speed", f"{speed:g}"],
             env=env,
             stdout=log,
             stderr=log,
@@ -312,7 +317,7 @@ def running(env: Mapping[str, str], folder: Path, speed: float) -> Iterator[None
             if up.poll() is not None:
                 sys.exit(path.read_text())
             time.sleep(0.2)
-        assert stackfile.read_stack(folder / "data")
+        assert stack_file.read_stack(folder / "data")
         yield
     finally:
         up.send_signal(signal.SIGINT)

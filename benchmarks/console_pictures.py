@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 from console import poller
-from console.actions import Operator
-from console.player import Player
-from console.record import Recorder
-from console.replay import Recording
-from console.sources import Where
-from console.switch import Switch
+from console.actions.operations import Operator
+from console.recording.player import Player
+from console.recording.recorder import Recorder
+from console.recording.recording import Recording
+from console.recording.toggle import RecordingToggle
+from console.sources import CurrentSettings
 from console.tui.app import ConsoleApp
-from console.tui.look import Look
+from console.tui.appearance import DisplayOptions
 from shop import settings
 
 WATCH_S = 30.0
@@ -40,7 +40,7 @@ PICTURES: tuple[Picture, ...] = (
 
 def record(path: Path) -> None:
     """Watch the running shop, and record it."""
-    source = poller.make(Where(settings.load()))
+    source = poller.make(CurrentSettings(settings.load()))
     recorder = Recorder(path)
     source.listen(recorder.write)
     source.start()
@@ -57,8 +57,8 @@ async def picture(wanted: Picture, player: Player, into: Path) -> str:
     app = ConsoleApp(
         player,
         Operator(settings.load, refuse="this is a recording"),
-        Switch(into),
-        look=Look("ko" if lang == "ko" else "en"),
+        RecordingToggle(into),
+        options=DisplayOptions("ko" if lang == "ko" else "en"),
         colours=colours,
         folder=into,
     )

@@ -31,10 +31,10 @@ from rich.table import Table
 
 from benchmarks import common, orders
 from benchmarks.peers import graders
-from grading.policy import POLICY
 from grading.store import GradeRun, grade_users
 from shop import postgres
 from shop.clock import UTC
+from shop.grading_policy import POLICY
 from shop.ids import EPOCH_MS, ids_at
 from shop.postgres import Connection
 
@@ -71,7 +71,7 @@ _CANCEL = """
 
 
 @dataclass(frozen=True)
-class Figure:
+class GradingFigure:
     """One contestant: seconds, and what it wrote."""
 
     name: str
@@ -124,10 +124,10 @@ def ours(conn: Connection, at: datetime) -> GradeRun:
     return run
 
 
-def figure(name: str, seconds: float, changed: int | None = None, note: str = "") -> Figure:
+def figure(name: str, seconds: float, changed: int | None = None, note: str = "") -> GradingFigure:
     """Return a figure, and say it at once: the whole takes minutes."""
     print(f"{name}: {seconds:.2f} s", flush=True)
-    return Figure(name, seconds, changed, note)
+    return GradingFigure(name, seconds, changed, note)
 
 
 def timed(work: Callable[[], int]) -> tuple[float, int]:
@@ -145,7 +145,7 @@ def digest(conn: Connection) -> str:
     return str(row[0]) if row else ""
 
 
-def limits(conn: Connection, at: datetime) -> list[Figure]:
+def limits(conn: Connection, at: datetime) -> list[GradingFigure]:
     """Time what no grader can do without: a look at the customers, or the orders that count."""
 
     def look() -> int:
@@ -166,7 +166,7 @@ def limits(conn: Connection, at: datetime) -> list[Figure]:
 
 def incremental(
     conn: Connection, users: int, share: float, rounds: int
-) -> tuple[Figure, datetime, str]:
+) -> tuple[GradingFigure, datetime, str]:
     """Change some customers and grade what changed, a few times; the last round is left as it is.
 
     Returns:
@@ -208,7 +208,7 @@ def full(conn: Connection, at: datetime, notes: list[str]) -> int:
     return run.changed
 
 
-def others(conn: Connection, at: datetime, want: str, work: Path) -> list[Figure]:
+def others(conn: Connection, at: datetime, want: str, work: Path) -> list[GradingFigure]:
     """Let everybody else grade the same shop, and hold them to the same grades."""
     notes: list[str] = []
     contestants: list[tuple[str, Callable[[], int], str]] = [
@@ -233,7 +233,7 @@ def others(conn: Connection, at: datetime, want: str, work: Path) -> list[Figure
     return found
 
 
-def show(figures: list[Figure]) -> None:
+def show(figures: list[GradingFigure]) -> None:
     """Print the table, each against our full run."""
     base = next(f.seconds for f in figures if f.name == OURS_FULL)
     table = Table(title="Grading")
@@ -246,7 +246,7 @@ def show(figures: list[Figure]) -> None:
     Console(width=None if sys.stdout.isatty() else 150).print(table)
 
 
-def measure(args: argparse.Namespace, rig: common.Rig) -> list[Figure]:
+def measure(args: argparse.Namespace, rig: common.Rig) -> list[GradingFigure]:
     """Run the comparison on a fresh database of the server."""
     settings = rig.settings(rig.database())
     made = orders.frame(args.orders, users=args.users, products=2_000, end=NOW, days=365)

@@ -26,8 +26,9 @@ import psycopg
 from benchmarks import common, history_sql
 from benchmarks.realism import IMAGES
 from benchmarks.targets import table
-from grading.policy import POLICY
-from shop import consistency, postgres
+from jangteo.stack import consistency
+from shop import postgres
+from shop.grading_policy import POLICY
 from shop.postgres import Connection
 
 SPEND = "SELECT spend AS x FROM buyers"

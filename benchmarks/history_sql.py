@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.targets import Statistic, judged
-from generators import catalogue, curves, scenarios
+from generators.behaviour import catalogue, demand_curves
+from generators.scenarios import timetable
 from shop.clock import KST
 from shop.postgres import Connection
 
@@ -269,7 +270,7 @@ def rhythm(seen: Hours) -> list[Statistic]:
     if not len(quiet):
         return []
     share = quiet.sum(axis=0) / quiet.sum()
-    wanted = np.array(curves.HOURS) / sum(curves.HOURS)
+    wanted = np.array(demand_curves.HOURS) / sum(demand_curves.HOURS)
     found = [
         judged("hours, largest deviation, points", float(np.abs(share - wanted).max() * 100)),
         judged("night, 0 to 8 h, share", float(share[:8].sum())),
@@ -278,8 +279,8 @@ def rhythm(seen: Hours) -> list[Statistic]:
     weekday = (seen.day + 3) % 7  # 1970-01-01 was a Thursday
     month = seen.day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12
     for name, part, curve in (
-        ("weekdays", weekday, curves.WEEKDAYS),
-        ("months", month, curves.MONTHS),
+        ("weekdays", weekday, demand_curves.WEEKDAYS),
+        ("months", month, demand_curves.MONTHS),
     ):
         index = np.array(curve) / np.mean(curve) * 100
         off = [
@@ -297,7 +298,7 @@ def _excess(seen: Hours) -> npt.NDArray[np.float64]:
     1 is the mean of the days without a scenario.
     """
     noon = (seen.day * _DAY_S - 9 * 3_600 + _NOON_S).astype(np.float64)
-    ratio = seen.total / curves.multiplier(noon, float(noon[0]))
+    ratio = seen.total / demand_curves.multiplier(noon, float(noon[0]))
     result: npt.NDArray[np.float64] = ratio / ratio[seen.quiet].mean()
     return result
 
@@ -306,7 +307,7 @@ def _holidays(seen: Hours, excess: npt.NDArray[np.float64]) -> list[Statistic]:
     """Return what the lunar holidays do, and the days after them."""
     off: list[float] = []
     after: list[float] = []
-    for span in scenarios.between(0, float(seen.day[0]) * _DAY_S, float(seen.day[-1]) * _DAY_S):
+    for span in timetable.between(0, float(seen.day[0]) * _DAY_S, float(seen.day[-1]) * _DAY_S):
         if span.name in _HOLIDAYS:
             day = datetime.fromtimestamp(span.start, KST).date()
             at = np.flatnonzero(seen.day == (day - date(1970, 1, 1)).days)

@@ -24,16 +24,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import common, orders
+from jangteo.stack.consistency import check
 from shop import kafka, postgres
-from shop.binary_copy import binary
-from shop.consistency import check
+from shop.postgres.binary_copy import binary
 
 COPY_BATCH = 50_000
 STRETCH = 1_000_000
 
 
 @dataclass(frozen=True)
-class Figure:
+class IngestFigure:
     """One contestant: rows per second, and what it cost."""
 
     name: str
@@ -88,7 +88,7 @@ class Stopwatch:
         return tuple(rates) if len(rates) > 1 else ()
 
 
-def raw_copy(rig: common.Rig, frame: pl.DataFrame, fmt: Literal["text", "binary"]) -> Figure:
+def raw_copy(rig: common.Rig, frame: pl.DataFrame, fmt: Literal["text", "binary"]) -> IngestFigure:
     """COPY the rows into `orders`, one transaction a batch, written beforehand."""
     rig.drop_databases()
     settings = rig.settings(rig.database())
@@ -110,14 +110,14 @@ def raw_copy(rig: common.Rig, frame: pl.DataFrame, fmt: Literal["text", "binary"
             watch.see(stored := stored + rows)
         seconds = watch.seconds
         after, _ = rig.server_cpu_s()
-    return Figure(f"raw COPY, {fmt}, one connection", frame.height / seconds, seconds,
+    return IngestFigure(f"raw COPY, {fmt}, one connection", frame.height / seconds, seconds,
                   database_cpu_s=after - before, stretches=watch.stretches(),
                   note="the limit: no Kafka, no decoding, no spend")  # fmt: skip
 
 
 def our_flow(
     rig: common.Rig, n: int, *, batch: int, processes: int = 1, lean: bool = False
-) -> Figure:
+) -> IngestFigure:
     """Run the dataflow over the preloaded topic; timed from the partition assignment on.
 
     Args:
@@ -161,7 +161,7 @@ def our_flow(
     else:
         name, note = f"flows.ingest, full path{of}", "and windows, customers, products; checked"
     database_s, broker_s = (b - a for a, b in zip(before, after, strict=True))
-    return Figure(
+    return IngestFigure(
         f"{name}, batch {batch:,}", n / watch.seconds, watch.seconds, peak, cpu, database_s,
         broker_s, watch.stretches(), f"{note}; SIGTERM took {drain:.2f} s",
     )  # fmt: skip
@@ -198,7 +198,7 @@ def _drain(running: list[subprocess.Popen[bytes]]) -> float:
     return time.perf_counter() - started
 
 
-def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figure:
+def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> IngestFigure:
     """Run a peer until it has stored `n` orders; timed from its first message on."""
     rig.drop_databases()
     env = {**os.environ, **rig.database(), "PYTHONPATH": str(Path.cwd())}
@@ -229,12 +229,12 @@ def peer(rig: common.Rig, name: str, argv: list[str], n: int, note: str) -> Figu
     if stored < n:
         raise RuntimeError(f"{name} says it is done, but stored {stored} of {n}")
     database_s, broker_s = (b - a for a, b in zip(before, after, strict=True))
-    return Figure(name, n / seconds, seconds, peak, cpu, database_s, broker_s, note=note)
+    return IngestFigure(name, n / seconds, seconds, peak, cpu, database_s, broker_s, note=note)
 
 
 def peers(
     rig: common.Rig, frame: pl.DataFrame, quix: Path | None, *, connect: bool
-) -> list[Figure]:
+) -> list[IngestFigure]:
     """Run the peers on a topic of their own size."""
     settings = rig.settings({**rig.postgres.env, **rig.broker.env})
     rig.empty_topics()
@@ -257,7 +257,7 @@ def peers(
     return found
 
 
-def show(figures: list[Figure]) -> None:
+def show(figures: list[IngestFigure]) -> None:
     """Print the table; the first figure is what the others are held against."""
     table = Table(title="Kafka to PostgreSQL")
     for column in (

@@ -12,8 +12,8 @@ import polars as pl
 
 from shop import kafka
 from shop.clock import utc_now
+from shop.events import ORDER_STATUSES, PAYMENT_METHODS, SCHEMAS, VERSION
 from shop.ids import EPOCH_MS, ids_at
-from shop.model import ORDER_STATUSES, PAYMENT_METHODS, SCHEMAS, VERSION
 from shop.settings import Settings
 
 CHUNK = 100_000

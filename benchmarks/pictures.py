@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks import shapes
-from generators.curves import HOURS, WEEKDAYS
+from generators.behaviour.demand_curves import HOURS, WEEKDAYS
 
 mpl.use("Agg")  # before pyplot: there is no screen
 import matplotlib.pyplot as plt

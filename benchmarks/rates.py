@@ -26,8 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import common, orders
-from shop import cache, embedded, kafka
+from jangteo.stack import embedded
+from shop import kafka
 from shop.clock import utc_now
+from shop.redis import cache
 from shop.settings import Settings
 
 FULL = 1_000
@@ -36,7 +38,7 @@ SAID = re.compile(r"the rate was (?:not )?met.*? sustained=(\d+)")
 
 
 @dataclass(frozen=True)
-class Figure:
+class RatesFigure:
     """One contestant.
 
     Attributes:
@@ -56,11 +58,11 @@ def fill(env: dict[str, str]) -> None:
     """Seed customers and products, and fill the cache."""
     size = ["--users", str(2 * FULL), "--products", str(2 * FULL)]
     for argv in (["init"], ["seed", *size], ["generate", "cache", "--once"]):
-        command = [sys.executable, "-m", "shop.cli", *argv]
+        command = [sys.executable, "-m", "jangteo", *argv]
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
 
 
-def generator(env: dict[str, str], rate: float, seconds: float) -> Figure:
+def generator(env: dict[str, str], rate: float, seconds: float) -> RatesFigure:
     """Run the live generator at a rate."""
     argv = [sys.executable, "-m", "generators.orders"]
     before = os.times()
@@ -74,19 +76,19 @@ def generator(env: dict[str, str], rate: float, seconds: float) -> Figure:
         raise RuntimeError(f"the generator ended with {done.returncode}:\n{done.stderr[-2000:]}")
     sustained = float(found[1])
     used = sum(after[2:4]) - sum(before[2:4])
-    return Figure("generate orders", rate, sustained, 1e6 * used / (sustained * seconds))
+    return RatesFigure("generate orders", rate, sustained, 1e6 * used / (sustained * seconds))
 
 
-def limit(settings: Settings, n: int) -> Figure:
+def limit(settings: Settings, n: int) -> RatesFigure:
     """Hand librdkafka messages that are made already."""
     made = list(orders.messages(orders.frame(n, users=FULL, products=FULL)))
     used = time.process_time()
     seconds = orders.publish(settings, made)
     used = time.process_time() - used
-    return Figure("messages made beforehand", None, n / seconds, 1e6 * used / n)
+    return RatesFigure("messages made beforehand", None, n / seconds, 1e6 * used / n)
 
 
-def script(settings: Settings, seconds: float) -> Figure:
+def script(settings: Settings, seconds: float) -> RatesFigure:
     """Make, encode and produce one order after the other."""
     r = cache.client(settings.redis_url)
     users, products = cache.read_users(r), cache.read_products(r)
@@ -112,10 +114,10 @@ def script(settings: Settings, seconds: float) -> Figure:
         n += 1
     producer.flush(60)
     passed = time.perf_counter() - began
-    return Figure("one at a time", None, n / passed, 1e6 * (time.process_time() - used) / n)
+    return RatesFigure("one at a time", None, n / passed, 1e6 * (time.process_time() - used) / n)
 
 
-def show(figures: list[Figure]) -> None:
+def show(figures: list[RatesFigure]) -> None:
     """Print the table; the first figure is what the others are held against."""
     table = Table("contestant", "asked", "sustained", "of asked", "of the limit", "CPU us an order")
     for f in figures:
@@ -141,7 +143,7 @@ def main() -> int:
     args = parser.parse_args()
     print(common.machine())
     with common.rig() as rig:
-        redis = embedded.Redis(rig.directory)
+        redis = embedded.EmbeddedRedis(rig.directory)
         try:
             redis.start()
             given = {**rig.database(), **redis.env, "JANGTEO_DATA_DIR": str(rig.directory)}

@@ -19,12 +19,12 @@ import polars as pl
 
 from benchmarks import bgnbd, shapes
 from benchmarks.targets import Statistic, table
-from generators import arrivals, curves
-from generators.plan import Plan
-from generators.simulate import Simulation
-from generators.streams import stream
-from grading.policy import POLICY
+from generators.behaviour import arrivals, demand_curves
+from generators.history.plan import Plan
+from generators.history.simulation import Simulation
+from generators.random_streams import stream
 from shop.clock import KST
+from shop.grading_policy import POLICY
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 START = datetime(2025, 11, 1, tzinfo=KST)
@@ -57,8 +57,8 @@ class Simulated:
 def arrival_statistics(seed: int) -> list[Statistic]:
     """Test a year of scenario-free arrivals against their own rate."""
     start = START.timestamp()
-    edges = curves.grid(start, start + DAYS * 86_400)
-    rates = curves.multiplier(edges[:-1]) * 0.02
+    edges = demand_curves.grid(start, start + DAYS * 86_400)
+    rates = demand_curves.multiplier(edges[:-1]) * 0.02
     at = arrivals.poisson_times(edges, rates, stream(seed, "benchmark/arrivals"))
     mass = np.concatenate([[0.0], np.cumsum(np.diff(edges) * rates)])
     p = shapes.ks_exponential(np.diff(np.interp(at, edges, mass)))

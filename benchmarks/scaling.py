@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import common, orders
+from jangteo.stack.consistency import check
 from shop import kafka, postgres
-from shop.consistency import check
 
 WARM_UP = 0.25
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import polars as pl
 
 from benchmarks.targets import Statistic, judged
-from generators import behaviour
-from generators.behaviour import Goods
-from generators.curves import HOURS, WEEKDAYS
-from generators.streams import Floats, stream
+from generators.behaviour import order_events
+from generators.behaviour.demand_curves import HOURS, WEEKDAYS
+from generators.behaviour.order_events import Goods
+from generators.random_streams import Floats, stream
 
 Numbers = npt.NDArray[np.float64]
 
@@ -191,16 +191,16 @@ def speeds(seed: int) -> dict[str, float]:
     ids = np.arange(1, 1_001)
     rng = stream(seed, "benchmark/speed")
     sold = Goods(ids, ids % 10, ids * 100, ids < 700)
-    menu = behaviour.menu(sold)
+    menu = order_events.menu(sold)
 
     def rate(size: int, total: int) -> float:
         began = time.perf_counter()
         for _ in range(total // size):
-            who = behaviour.Customers(
+            who = order_events.Customers(
                 rng.integers(1, 9_999, size), ids[:1].repeat(size) * 0, ids[:1].repeat(size) + 1_990
             )
-            behaviour.orders(
-                rng.random((size, behaviour.DRAWS)), rng.integers(1, 2**50, size), who, menu,
+            order_events.orders(
+                rng.random((size, order_events.DRAWS)), rng.integers(1, 2**50, size), who, menu,
                 at_us=np.zeros(size, np.int64), year=2026,
             )  # fmt: skip
         return total / (time.perf_counter() - began)

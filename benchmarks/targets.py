@@ -75,7 +75,7 @@ TARGETS: Final[Mapping[str, tuple[float, float]]] = {
     "orders of women": (0.50, 0.60),
     "revenue, twenties and thirties": (0.422, 0.522),
     "revenue, forties and fifties": (0.442, 0.542),
-    # When: deviation from the curves of `generators.curves`, on days without a scenario.
+    # When: deviation from the curves of `behaviour.demand_curves`, on days without a scenario.
     "hours, largest deviation, points": (0, 0.5),
     "night, 0 to 8 h, share": (0.08, 0.11),
     "weekdays, largest deviation, points": (0, 5),

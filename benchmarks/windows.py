@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import common, orders
-from flows import spend
+from flows import aggregates
 from shop.clock import UTC, utc_now
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,7 +83,9 @@ def by_bytewax(
 
 def by_us(batches: Sequence[pl.DataFrame], window_s: int) -> list[pl.DataFrame]:
     """Fold batches as the ingest does; PostgreSQL adds the batches' sums up."""
-    return [spend.effects(spend.contributions(batch), window_s).windows for batch in batches]
+    return [
+        aggregates.effects(aggregates.contributions(batch), window_s).windows for batch in batches
+    ]
 
 
 def added_up(folded: Sequence[pl.DataFrame]) -> Windows:
@@ -95,7 +97,7 @@ def added_up(folded: Sequence[pl.DataFrame]) -> Windows:
 
 
 @dataclass(frozen=True)
-class Figure:
+class WindowsFigure:
     """One contestant."""
 
     name: str
@@ -103,7 +105,7 @@ class Figure:
     seconds: float
 
 
-def measure(frame: pl.DataFrame, window_s: int) -> list[Figure]:
+def measure(frame: pl.DataFrame, window_s: int) -> list[WindowsFigure]:
     """Run the three; ours first.
 
     Raises:
@@ -116,7 +118,7 @@ def measure(frame: pl.DataFrame, window_s: int) -> list[Figure]:
         folded = by_us(batches, window_s)
         passes.append(time.perf_counter() - started)
     seconds = statistics.median(passes)
-    figures = [Figure("ours, micro-batches", frame.height / seconds, seconds)]
+    figures = [WindowsFigure("ours, micro-batches", frame.height / seconds, seconds)]
     expected = added_up(folded)
     columns = frame.select(pl.col("user_id").cast(pl.String), "ordered_at", "amount")
     # Bytewax takes no other UTC than `timezone.utc`; polars gives a ZoneInfo.
@@ -127,11 +129,11 @@ def measure(frame: pl.DataFrame, window_s: int) -> list[Figure]:
         seconds = time.perf_counter() - started
         if found != expected:
             raise RuntimeError(f"{name}: the sums are not the same")
-        figures.append(Figure(name, frame.height / seconds, seconds))
+        figures.append(WindowsFigure(name, frame.height / seconds, seconds))
     return figures
 
 
-def show(figures: Sequence[Figure]) -> float:
+def show(figures: Sequence[WindowsFigure]) -> float:
     """Print the table and the verdict; return how much faster than the best other ours is."""
     best = max(f.orders_per_s for f in figures[1:])
     table = Table(title="Orders folded into spend windows")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from shop.cli import load
+from shop import command
 
 if __name__ == "__main__":
-    cli = load("console.cli")
-    from shop import command
-
+    cli = command.load("console.cli")
     sys.exit(
         command.main(cli.configure, cli.run, prog="python -m console", description=cli.__doc__)
     )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from console import sentences as say
-from console.model import SERVERS, Lag, Snapshot
-from console.reading import Reading, State
+from console import translations as msg
+from console.rules import Phase, cache_phase, ids
+from console.snapshot.model import SERVERS, Lag, Snapshot
+from console.snapshot.reading import Reading, ReadingState
+from console.snapshot.severity import Severity
 from console.text import duration
-from console.verdict import Phase, cache_phase, ids
+from console.translations import Message, word
 
-Change = tuple[str, str, str]
-"""Level, source, text."""
+Change = tuple[str, str, Message]
+"""Level, source, message."""
 
-_BAD = (Lag.WARN, Lag.STALL, Lag.STOP, Lag.REWIND, Lag.LOST)
+_BAD = tuple(v for v in Lag if v.severity in (Severity.WARNING, Severity.ERROR))
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[Change]:
-    """Return what an operator would want to have been told."""
+    """Return the changes that an operator should see."""
     return [
         *_servers(before, after),
         *_brokers(before, after),
@@ -31,11 +33,11 @@ def _servers(before: Snapshot, after: Snapshot) -> Iterator[Change]:
     for name in SERVERS:
         old: Reading[object] = getattr(before, name)
         new: Reading[object] = getattr(after, name)
-        if new.state is State.DOWN and old.state is not State.DOWN:
-            yield "error", name, say.AWAY(error=new.error)
-        elif new.state is State.OK and old.state is State.DOWN and old.failing_since:
+        if new.state is ReadingState.DOWN and old.state is not ReadingState.DOWN:
+            yield "error", name, msg.AWAY(error=new.error)
+        elif new.state is ReadingState.OK and old.state is ReadingState.DOWN and old.failing_since:
             away = (after.at - old.failing_since).total_seconds()
-            yield "info", name, say.BACK(duration=duration(away))
+            yield "info", name, msg.BACK(duration=duration(away))
 
 
 def _brokers(before: Snapshot, after: Snapshot) -> Iterator[Change]:
@@ -43,13 +45,13 @@ def _brokers(before: Snapshot, after: Snapshot) -> Iterator[Change]:
     if old is None or new is None:
         return
     if gone := sorted({*new.away} - {*old.away}):
-        yield "warning", "kafka", say.BROKERS_AWAY(ids=ids(gone))
+        yield "warning", "kafka", msg.BROKERS_AWAY(ids=ids(gone))
     if back := sorted({*old.away} - {*new.away}):
-        yield "info", "kafka", say.BROKERS_BACK(ids=ids(back))
+        yield "info", "kafka", msg.BROKERS_BACK(ids=ids(back))
     if new.below_min and not old.below_min:
-        yield "error", "kafka", say.BELOW_MIN(count=new.below_min)
+        yield "error", "kafka", msg.BELOW_MIN(count=new.below_min)
     elif old.below_min and new.below_min == 0:
-        yield "info", "kafka", say.BELOW_MIN_OVER()
+        yield "info", "kafka", msg.BELOW_MIN_OVER()
 
 
 def _lags(before: Snapshot, after: Snapshot) -> Iterator[Change]:
@@ -59,9 +61,13 @@ def _lags(before: Snapshot, after: Snapshot) -> Iterator[Change]:
         if topic.verdict is was:
             continue
         if topic.verdict in _BAD:
-            yield "warning", topic.group, say.LAG(messages=topic.lag, verdict=topic.verdict.value)
+            yield (
+                "warning",
+                topic.group,
+                msg.LAG(messages=topic.lag, verdict=word(topic.verdict.value)),
+            )
         elif was in _BAD and topic.verdict is Lag.OK:
-            yield "info", topic.group, say.LAG_OVER()
+            yield "info", topic.group, msg.LAG_OVER()
 
 
 def _processes(before: Snapshot, after: Snapshot) -> Iterator[Change]:
@@ -69,7 +75,7 @@ def _processes(before: Snapshot, after: Snapshot) -> Iterator[Change]:
     for process in after.processes.value.processes if after.processes.value else ():
         was = old.get(process.name)
         if was is not None and process.restarts > was.restarts:
-            how = say.RESTARTED_AFTER if process.last_exit else say.RESTARTED
+            how = msg.RESTARTED_AFTER if process.last_exit else msg.RESTARTED
             yield "warning", process.name, how(how=process.last_exit, pid=process.pid)
 
 
@@ -79,8 +85,8 @@ def _cache(before: Snapshot, after: Snapshot) -> Iterator[Change]:
         return
     meta = after.redis.value.meta if after.redis.value else None
     if now is Phase.FAILED and meta:
-        yield "error", "cache", say.REFRESH_FAILED(error=meta.error)
+        yield "error", "cache", msg.REFRESH_FAILED(error=meta.error)
     elif now is Phase.OVERDUE:
-        yield "warning", "cache", say.REFRESH_OVERDUE()
+        yield "warning", "cache", msg.REFRESH_OVERDUE()
     elif was in (Phase.FAILED, Phase.OVERDUE) and now in (Phase.WAITING, Phase.REFRESHING):
-        yield "info", "cache", say.REFRESHED()
+        yield "info", "cache", msg.REFRESHED()

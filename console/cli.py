@@ -1,6 +1,6 @@
 """Watch and steer the shop: in a terminal, in a browser, or as plain lines and JSON for programs.
 
-Without a terminal, or with TERM=dumb, one plain line a second is printed.
+Without a terminal, or with TERM=dumb, the console prints one plain line every second.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Final
 
 from console import plain, poller
-from console.model import Snapshot, encode, only_new
-from console.plain import Lang
-from console.player import Player
 from console.poller import Feed, Poller
-from console.sources import Where
-from console.switch import Switch
+from console.recording.player import Player
+from console.recording.toggle import RecordingToggle
+from console.snapshot.model import Snapshot, encode_in_english, only_new
+from console.sources import CurrentSettings
+from console.translations import Lang
 from shop import command
 from shop.errors import ExitCode, JangteoError, UsageError
-from shop.say import say
+from shop.output import say
 from shop.settings import Settings
 
 ONCE_TIMEOUT_S: Final = 10.0
 FIRST_LINE_S: Final = 2.0
-"""How long the first line of --watch waits for something to say."""
+"""Time that the first line of --watch waits for values."""
 RECORDINGS: Final = "recordings"
 """Folder of the data directory."""
 THEMES: Final = ("dark", "light", "colour-blind", "ansi")
@@ -37,33 +37,51 @@ THEMES: Final = ("dark", "light", "colour-blind", "ansi")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo console`."""
-    how = parser.add_argument_group("how to show it").add_mutually_exclusive_group()
-    how.add_argument("--once", action="store_true", help="look once; the exit code says how it is")
-    how.add_argument("--watch", action="store_true", help="a line a second, until stopped")
-    how.add_argument("--plain", action="store_true", help="as --watch, with the cache monitor line")
-    how.add_argument("--serve", action="store_true", help="in a browser of this machine, read-only")
+    how = parser.add_argument_group("ways to show the shop").add_mutually_exclusive_group()
+    how.add_argument(
+        "--once",
+        action="store_true",
+        help="print one page and exit; the exit code gives the state of the shop",
+    )
+    how.add_argument("--watch", action="store_true", help="print a line every second until stopped")
+    how.add_argument(
+        "--plain", action="store_true", help="like --watch, with the cache monitor's line"
+    )
+    how.add_argument(
+        "--serve", action="store_true", help="serve a read-only console to browsers on this machine"
+    )
     add = parser.add_argument
-    add("--json", action="store_true", help="with --once, --watch, --replay: JSON, a line each")
-    add("--timeout", type=command.positive, default=ONCE_TIMEOUT_S, help="of --once, in seconds")
-    add("--port", type=command.port, default=0, help="of --serve (default: a free one)")
-    add("--read-only", action="store_true", help="show, but refuse to act")
-    add("--record", type=Path, metavar="FILE", help="record what is shown into a file")
-    add("--replay", type=Path, metavar="FILE", help="show a recording")
+    add("--json", action="store_true", help="print JSON lines (with --once, --watch or --replay)")
+    add(
+        "--timeout",
+        type=command.positive,
+        default=ONCE_TIMEOUT_S,
+        metavar="SECONDS",
+        help="give up after SECONDS (with --once; default: %(default)g)",
+    )
+    add("--port", type=command.port, default=0, help="port of --serve (default: a free one)")
+    add("--read-only", action="store_true", help="show the shop, but refuse all actions")
+    add("--record", type=Path, metavar="FILE", help="record what is shown to FILE")
+    add("--replay", type=Path, metavar="FILE", help="replay the recording in FILE")
     add(
         "--compare",
         nargs=2,
         metavar="TIME",
-        help="with --replay: the figures at two times (HH:MM:SS, Seoul, or RFC 3339)",
+        help="compare the figures at two times (with --replay; HH:MM:SS in Seoul, or RFC 3339)",
     )
-    add("--lang", choices=("en", "ko"), help="language (default: the locale's)")
-    add("--theme", choices=THEMES, help="colours (default: dark)")
-    add("--ascii", action="store_true", help="no character beyond ASCII but names from outside")
+    add("--lang", choices=("en", "ko"), help="language of the screens (default: the locale's)")
+    add("--theme", choices=THEMES, help="colour theme (default: dark)")
+    add(
+        "--ascii",
+        action="store_true",
+        help="draw with ASCII characters only; names from outside stay as they are",
+    )
     add("--served", action="store_true", help=argparse.SUPPRESS)  # what --serve starts
     add("--slow", type=command.positive, default=0.0, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Show the shop in the way that was asked for."""
+    """Show the shop in the way that the options name."""
     try:
         return _show(args, settings)
     except (JangteoError, OSError, MemoryError):
@@ -75,47 +93,48 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _show(args: argparse.Namespace, settings: Settings) -> int:
+    settings.require("console")
     args.lang = args.lang or settings.lang
     args.read_only = args.read_only or args.served
     _check(args)
     if args.serve:
-        from console import serve  # noqa: PLC0415  (needs the extra `serve`)
+        from console.web import serve  # noqa: PLC0415  (needs the extra `serve`)
 
         return serve.run(args, settings)
     if args.replay:
         return _replay(args, settings)
     _require_servers(settings)
-    source = poller.make(Where(settings, args.data_dir), slow=args.slow)
+    source = poller.make(CurrentSettings(settings, args.data_dir), slow=args.slow)
     if args.once:
         return once(source, args)
     if args.watch or args.plain or args.json or not interactive():
         return watch(source, args, settings)
-    return _tui(source, args, settings, _switch(source, args, settings))
+    return _tui(source, args, settings, _toggle(source, args, settings))
 
 
-def _switch(source: Poller, args: argparse.Namespace, settings: Settings) -> Switch:
-    switch = Switch(settings.data_dir / RECORDINGS)
-    source.listen(switch.write)
+def _toggle(source: Poller, args: argparse.Namespace, settings: Settings) -> RecordingToggle:
+    toggle = RecordingToggle(settings.data_dir / RECORDINGS)
+    source.listen(toggle.write)
     if args.record:
-        switch.on(args.record)
-    return switch
+        toggle.start(args.record)
+    return toggle
 
 
 def interactive() -> bool:
-    """Tell whether a person sits at a terminal that can be drawn on."""
+    """Return whether there is a terminal that can be drawn on."""
     if "TEXTUAL_DRIVER" in os.environ:  # textual-serve: the terminal is a browser
         return True
     return os.isatty(0) and os.isatty(1) and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
 def once(source: Poller, args: argparse.Namespace) -> int:
-    """Look once; print; return what the look amounts to."""
+    """Print the shop's state once; return the exit code that gives it."""
     source.start()
     try:
         snapshot = source.wait_until_read(args.timeout)
     finally:
         source.stop()
-    say(encode(snapshot).decode() if args.json else plain.page(snapshot, args.lang))
+    say(encode_in_english(snapshot).decode() if args.json else plain.page(snapshot, args.lang))
     return plain.exit_code(snapshot)
 
 
@@ -135,13 +154,13 @@ def watch(source: Poller, args: argparse.Namespace, settings: Settings) -> int:
                 failed.append(e)
             stop.set()
 
-    switch = _switch(source, args, settings)
+    toggle = _toggle(source, args, settings)
     source.start()
     source.wait_until_read(FIRST_LINE_S)
     source.listen(listener)
     stop.wait()
     source.stop()
-    switch.off()
+    toggle.stop()
     if failed:
         raise failed[0]
     return ExitCode.OK
@@ -152,7 +171,7 @@ def _json_lines() -> Callable[[Snapshot], None]:
 
     def show(snapshot: Snapshot) -> None:
         nonlocal seen
-        say(encode(only_new(snapshot, seen)).decode())
+        say(encode_in_english(only_new(snapshot, seen)).decode())
         seen = snapshot.events[-1].n if snapshot.events else seen
 
     return show
@@ -191,7 +210,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _require_servers(settings: Settings) -> None:
-    """Say in one line what is missing, instead of showing three dead panels.
+    """Fail with one line on what is missing, instead of showing three dead panels.
 
     Raises:
         UsageError: if no server is known at all.
@@ -200,7 +219,7 @@ def _require_servers(settings: Settings) -> None:
 
 
 def _replay(args: argparse.Namespace, settings: Settings) -> int:
-    from console.replay import Recording, moment  # noqa: PLC0415  (SQLite: 1 MB, for those who replay)
+    from console.recording.recording import Recording, moment  # noqa: PLC0415  (SQLite: 1 MB, for those who replay)
 
     found = Recording(args.replay)
     if args.compare:
@@ -212,14 +231,16 @@ def _replay(args: argparse.Namespace, settings: Settings) -> int:
         for snapshot in found:
             show(snapshot)
         return ExitCode.OK
-    return _tui(Player(found), args, settings, Switch(settings.data_dir / RECORDINGS))
+    return _tui(Player(found), args, settings, RecordingToggle(settings.data_dir / RECORDINGS))
 
 
-def _tui(source: Feed, args: argparse.Namespace, settings: Settings, switch: Switch) -> int:
+def _tui(
+    source: Feed, args: argparse.Namespace, settings: Settings, toggle: RecordingToggle
+) -> int:
     gc.disable()  # until the first picture: nothing of what is imported for it becomes garbage
     from console.tui import start  # noqa: PLC0415  (0.2 s that the plain ways do not need)
 
-    return start.run(source, args, settings, switch)
+    return start.run(source, args, settings, toggle)
 
 
 if __name__ == "__main__":

@@ -3,64 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
-from console import verdict
-from console.model import READINGS, Event, Redis, Snapshot
-from console.reading import State
+from console import rules
+from console.rules import ShopHealth
+from console.snapshot.model import READINGS, Event, Redis, Snapshot
+from console.snapshot.reading import ReadingState
 from console.text import duration, number, percent
-from console.verdict import Health
-from shop import monitor
+from console.translations import Lang
 from shop.clock import KST
 from shop.errors import ExitCode
-
-Lang = Literal["en", "ko"]
+from shop.redis import cache_line
 
 EXIT = {
-    Health.OK: ExitCode.OK,
-    Health.DEGRADED: ExitCode.FAILED,
-    Health.UNREACHABLE: ExitCode.UNREACHABLE,
-    Health.LOADING: ExitCode.TIMEOUT,
+    ShopHealth.OK: ExitCode.OK,
+    ShopHealth.DEGRADED: ExitCode.FAILED,
+    ShopHealth.UNREACHABLE: ExitCode.UNREACHABLE,
+    ShopHealth.LOADING: ExitCode.TIMEOUT,
 }
 
 
 def exit_code(snapshot: Snapshot) -> ExitCode:
     """Return the exit code of `--once`: 0 healthy, 1 degraded, 3 unreachable, 4 no answer yet."""
-    return EXIT[verdict.health(snapshot)[0]]
+    return EXIT[rules.health(snapshot)[0]]
 
 
 def pairs(snapshot: Snapshot) -> list[tuple[str, str]]:
     """Return the figures of a snapshot by name; what is not known is `-`."""
-    health, reasons = verdict.health(snapshot)
+    health, reasons = rules.health(snapshot)
     found = [("at", f"{snapshot.at.astimezone(KST):%H:%M:%S}"), ("health", health.value)]
     for name in READINGS:
         reading = getattr(snapshot, name)
-        if reading.state is not State.OK:
+        if reading.state is not ReadingState.OK:
             age = reading.age(snapshot.at)
             state = reading.state.value + (f",{duration(age)}" if age is not None else "")
             found.append((name, state))
     found += [*_kafka(snapshot), *_cache(snapshot), *_shop(snapshot)]
     if reasons:
-        found.append(("why", "; ".join(reasons)))
+        found.append(("why", "; ".join(map(str, reasons))))
     return found
 
 
 def _kafka(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     view = snapshot.kafka.value
     topics = view.topics if view else ()
-    lag = verdict.total_lag(t.lag for t in topics)
-    yield "in", f"{number(verdict.total(t.published for t in topics).per_s)}/s"
-    yield "out", f"{number(verdict.total(t.taken for t in topics).per_s)}/s"
+    lag = rules.total_lag(t.lag for t in topics)
+    yield "in", f"{number(rules.total(t.published for t in topics).per_s)}/s"
+    yield "out", f"{number(rules.total(t.taken for t in topics).per_s)}/s"
     yield "lag", number(lag)
-    yield "verdict", verdict.worst(t.verdict for t in topics).value
+    yield "verdict", rules.worst(t.verdict for t in topics).value
     if view:
-        yield "brokers", verdict.brokers(view)
+        yield "brokers", rules.brokers(view)
         yield "out_of_sync", number(view.out_of_sync)
         yield "below_min_isr", number(view.below_min)
 
 
 def _cache(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    phase, left = verdict.cache_phase(snapshot)
+    phase, left = rules.cache_phase(snapshot)
     yield "cache", phase.value
     yield "due", "-" if left is None else f"{left:.0f}s"
     if view := snapshot.redis.value:
@@ -104,9 +102,11 @@ def _quoted(value: str) -> str:
 def monitor_line(snapshot: Snapshot, lang: Lang) -> str:
     """Return the cache monitor's line; in its place, what is wrong with Redis."""
     view = snapshot.redis.value
-    if view is None or snapshot.redis.state is State.DOWN:
-        return monitor.away(OSError(snapshot.redis.error or "no answer yet"), snapshot.at, lang)
-    return monitor.line(view.meta, info(view), view.users, view.products, snapshot.at, lang=lang)
+    if view is None or snapshot.redis.state is ReadingState.DOWN:
+        return cache_line.away(
+            OSError(str(snapshot.redis.error or "no answer yet")), snapshot.at, lang
+        )
+    return cache_line.line(view.meta, info(view), view.users, view.products, snapshot.at, lang=lang)
 
 
 def info(view: Redis) -> dict[str, str | int]:
@@ -129,7 +129,7 @@ def event_line(event: Event) -> str:
 
 def page(snapshot: Snapshot, lang: Lang) -> str:
     """Return a snapshot as a short page, for `--once`."""
-    health, reasons = verdict.health(snapshot)
+    health, reasons = rules.health(snapshot)
     lines = [monitor_line(snapshot, lang)]
     lines += [f"{name}: {value}" for name, value in pairs(snapshot) if name not in ("why", "at")]
     for topic in snapshot.kafka.value.topics if snapshot.kafka.value else ():
@@ -140,7 +140,9 @@ def page(snapshot: Snapshot, lang: Lang) -> str:
     for p in snapshot.processes.value.processes if snapshot.processes.value else ():
         rate = f", {number(p.rate.per_s)}/s" if p.rate.per_s is not None else ""
         lines.append(f"  {p.name}: {p.state}{rate}{', paused' if p.paused else ''}")
-    lines.append("all ok" if health is Health.OK else "; ".join(reasons) or health.value)
+    lines.append(
+        "all ok" if health is ShopHealth.OK else "; ".join(map(str, reasons)) or health.value
+    )
     return "\n".join(lines)
 
 

@@ -1,10 +1,9 @@
-"""One thread per source, and one that publishes what there is: nobody waits for anybody."""
+"""One thread per source, and one that publishes snapshots: no source waits for another."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import random
 import threading
 import time
 from collections import deque
@@ -15,12 +14,20 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from console import sentences as say
-from console import verdict
+from console import rules
+from console import translations as msg
 from console.changes import changes
-from console.model import READINGS, Event, Happening, Kind, Snapshot
-from console.reading import Reading, State
-from console.sources import READ_DEADLINE_S, AnySource, Later, Source, Where, explain
+from console.snapshot.model import READINGS, Event, EventKind, Happening, Snapshot
+from console.snapshot.reading import Reading, ReadingState
+from console.sources import (
+    READ_DEADLINE_S,
+    AnySource,
+    CurrentSettings,
+    LazySource,
+    SnapshotSource,
+    explain,
+)
+from console.translations import Text
 from shop.clock import Clock, utc_now
 from shop.log import redact
 
@@ -29,7 +36,7 @@ EVENTS_KEPT: Final = 300
 _SOONEST_S: Final = 0.1
 """Between two snapshots when something new came in."""
 _REST: Final = {"grades": 20, "letters": 10, "postgres": 3}
-"""What makes a server work hard is asked for at most one in so many parts of the time."""
+"""Expensive reads wait this many times as long as they took."""
 _SLOW: Final = {"grades": 30.0, "letters": 5.0, "kafka": 2.5}
 """Seconds that a read may take before its reading is called stale, where it is not 1.5."""
 
@@ -43,7 +50,7 @@ class Feed(Protocol):
         """Begin."""
 
     def stop(self) -> None:
-        """End; returns soon, whatever the servers do."""
+        """End; returns soon even if a server hangs."""
 
     def latest(self) -> Snapshot:
         """Return the newest snapshot at once."""
@@ -60,7 +67,7 @@ class _Slot:
     value: Any = None
     taken_at: datetime | None = None
     latency_ms: float | None = None
-    error: str | None = None
+    error: Text | None = None
     failing_since: datetime | None = None
     failures: int = 0
     retry_at: datetime | None = None
@@ -75,11 +82,11 @@ class _Slot:
             if waited > self.patience:
                 failures += 1
                 since = since or self.reading_since
-                error = error or say.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
+                error = error or msg.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
         failing_s = (now - since).total_seconds() if since else 0.0
         return Reading(
             value=self.value,
-            state=verdict.state_of(failures, failing_s, ever=self.value is not None),
+            state=rules.state_of(failures, failing_s, ever=self.value is not None),
             taken_at=self.taken_at,
             latency_ms=self.latency_ms,
             error=error if failures else None,
@@ -95,31 +102,28 @@ class Poller:
     Args:
         sources: one per field of `Snapshot`.
         events: the source of events.
-        where: told to look again when a source fails.
+        current: reloaded when a source fails.
         slow: seconds that every read is made slower, to see the console wait (for developers).
         clock: UTC.
         monotonic: seconds of a clock that never steps.
-        rng: for the jitter.
     """
 
     def __init__(
         self,
-        sources: Sequence[AnySource | Later],
-        events: Source[list[Happening]] | Later,
-        where: Where,
+        sources: Sequence[AnySource | LazySource],
+        events: SnapshotSource[list[Happening]] | LazySource,
+        current: CurrentSettings,
         *,
         slow: float = 0.0,
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
-        rng: random.Random | None = None,
     ) -> None:
         self._sources = sources
         self._events = events
-        self._where = where
+        self._current = current
         self._slow = slow
         self._clock = clock
         self._monotonic = monotonic
-        self._rng = rng or random.Random()  # noqa: S311  (jitter, not cryptography)
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._fresh = False
@@ -179,18 +183,20 @@ class Poller:
             while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
                 now = self._clock()
                 states = [slot.reading(now).state for slot in self._slots.values()]
-                if State.LOADING not in states:
+                if ReadingState.LOADING not in states:
                     break
                 self._news.wait(min(left, 0.2))
         return self._publish()
 
-    def note(self, level: str, source: str, text: str, kind: Kind = Kind.CONSOLE) -> None:
+    def note(
+        self, level: str, source: str, text: Text, kind: EventKind = EventKind.CONSOLE
+    ) -> None:
         """Add an event of the console itself."""
         self._add([Happening(self._clock(), kind, level, source, text)])
 
-    def _follow(self, source: AnySource | Later) -> None:
+    def _follow(self, source: AnySource | LazySource) -> None:
         slot, wake = self._slots[source.name], self._wakes[source.name]
-        if isinstance(source, Later):
+        if isinstance(source, LazySource):
             source = source.make()
         while not self._stop.is_set():
             wake.clear()
@@ -207,7 +213,7 @@ class Poller:
             if self._slow:
                 self._stop.wait(self._slow)
             value = source.read()
-        except Exception as e:  # whatever a server answers, the console goes on
+        except Exception as e:  # no answer of a server ends the console
             return self._failed(source, slot, e)
         took = self._monotonic() - began
         with self._news:
@@ -223,8 +229,8 @@ class Poller:
     def _failed(self, source: AnySource, slot: _Slot, error: Exception) -> float:
         with contextlib.suppress(Exception):
             source.reset()
-        self._where.look()
-        wait = verdict.backoff(slot.failures + 1, self._rng.random())
+        self._current.reload()
+        wait = rules.backoff(slot.failures + 1)
         now = self._clock()
         with self._news:
             if slot.failures == 0:
@@ -238,7 +244,7 @@ class Poller:
         return wait
 
     def _follow_events(self) -> None:
-        events = self._events.make() if isinstance(self._events, Later) else self._events
+        events = self._events.make() if isinstance(self._events, LazySource) else self._events
         while not self._stop.is_set():
             with contextlib.suppress(Exception):  # a log that cannot be read is not worth an end
                 self._add(events.read())
@@ -278,7 +284,7 @@ class Poller:
             sequence = self._latest.sequence + 1
         snapshot = msgspec.structs.replace(Snapshot(sequence=sequence, at=now), **readings)
         self._add(
-            Happening(now, Kind.CONSOLE, level, source, text)
+            Happening(now, EventKind.CONSOLE, level, source, text)
             for level, source, text in changes(self._latest, snapshot)
         )
         with self._lock:
@@ -287,6 +293,11 @@ class Poller:
             return self._latest
 
 
-def make(where: Where, *, slow: float = 0.0) -> Poller:
+def make(current: CurrentSettings, *, slow: float = 0.0) -> Poller:
     """Return a poller of a shop."""
-    return Poller([Later(n, where) for n in READINGS], Later("events", where), where, slow=slow)
+    return Poller(
+        [LazySource(n, current) for n in READINGS],
+        LazySource("events", current),
+        current,
+        slow=slow,
+    )

@@ -1,12 +1,11 @@
-"""Text from outside made fit for a terminal, and numbers made fit for people."""
+"""Text from outside without what a terminal obeys, and numbers in a readable form."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Final
 
-from shop.say import UNFIT
+from shop.output import UNFIT
 
 LONGEST: Final = 400
 
@@ -21,59 +20,6 @@ def printable(text: str, longest: int = LONGEST) -> str:
     """
     clean = UNFIT.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[\t\r\n]", " ", text[: longest + 1]))
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
-
-
-def width(text: str) -> int:
-    """Return how many cells of a terminal a text takes.
-
-    >>> width("abc"), width("장터"), width("é")
-    (3, 4, 1)
-    """
-    return len(text) if text.isascii() else sum(_cells(c) for c in text)
-
-
-def _cells(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def fit(text: str, cells: int, *, right: bool = False, more: str = "…") -> str:
-    """Cut or pad a text to an exact number of cells.
-
-    >>> fit("장터", 6) + "|", fit("장터 콘솔", 6) + "|", fit("7", 3, right=True)
-    ('장터  |', '장터 …|', '  7')
-    >>> fit("장터", 3) + "|"
-    '장…|'
-    """
-    taken = width(text)
-    if taken > cells:
-        kept, used, room = "", 0, cells - width(more)
-        for character in text:
-            if used + _cells(character) > room:
-                break
-            kept += character
-            used += _cells(character)
-        text = kept + more if cells >= width(more) else ""
-        taken = width(text)
-    padding = " " * max(0, cells - taken)
-    return padding + text if right else text + padding
-
-
-def folded(text: str, cells: int) -> list[str]:
-    """Break a text into lines of at most so many cells, wherever that is.
-
-    >>> folded("abcde", 3), folded("장터 콘솔", 5), folded("", 5)
-    (['abc', 'de'], ['장터 ', '콘솔'], [''])
-    """
-    lines, used = [""], 0
-    for character in text:
-        if used + (needed := _cells(character)) > cells:
-            lines.append("")
-            used = 0
-        lines[-1] += character
-        used += needed
-    return lines
 
 
 def number(value: float | None, unknown: str = "-") -> str:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from shop.model import RejectReason
+from shop.events import RejectReason
 from shop.postgres import CopyData
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class OffsetRange:
     """The part of a partition's log that a batch covers: offsets `start` <= o < `next`.
 
     `start` is where the batch before ended, not the first message's offset: compaction and
@@ -37,7 +37,7 @@ class RawBatch:
 
     topic: str
     log_id: str
-    spans: Mapping[int, Span]
+    spans: Mapping[int, OffsetRange]
     partitions: Sequence[int] = field(repr=False)
     offsets: Sequence[int] = field(repr=False)
     keys: Sequence[bytes | None] = field(repr=False)
@@ -59,7 +59,7 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class Effects:
+class BatchEffects:
     """What stored orders do to everything that is counted, folded per row to be changed.
 
     Attributes:
@@ -79,16 +79,16 @@ class Batch:
 
     Attributes:
         raw: where it came from.
-        rows: the good events: the columns of `shop.model.SCHEMAS[topic]` and `_i`, the row's
+        rows: the good events: the columns of `shop.events.SCHEMAS[topic]` and `_i`, the row's
             place in the raw batch.
         rejects: the others.
         effects: of the first revisions in `rows`, orders only; valid while all of them are new.
         copy: `rows` as COPY takes them, orders only and only if all are first revisions. Written
-            here, beside the writer, who has PostgreSQL wait for nothing it could have had before.
+            here, and not by the writer: PostgreSQL would wait for it.
     """
 
     raw: RawBatch
     rows: pl.DataFrame = field(repr=False)
     rejects: tuple[Reject, ...] = ()
-    effects: Effects | None = field(default=None, repr=False)
+    effects: BatchEffects | None = field(default=None, repr=False)
     copy: CopyData | None = field(default=None, repr=False)

@@ -1,6 +1,6 @@
 """Decode and validate a batch: in columns where that is exact, message by message elsewhere.
 
-The exact path (`shop.model.decode`) alone defines what is valid: it reads one message in about 7
+The exact path (`shop.events.decode`) alone defines what is valid: it reads one message in about 7
 microseconds and reports what is wrong with it. The columnar path takes one strict form only, the
 one that our own producers write, and proves it: what it has read is written as JSON again and
 compared with the bytes that came. A message that differs in a single byte, or fails any check, is
@@ -23,17 +23,8 @@ from msgspec import inspect
 
 from flows.batch import Batch, RawBatch, Reject
 from shop.clock import Clock, utc_now
+from shop.events import KEY_FIELD, MAX_FUTURE, SCHEMAS, TOPICS, VERSION, Event, Rejection, decode
 from shop.ids import EPOCH, EPOCH_MS, IDS_PER_MS
-from shop.model import (
-    KEY_FIELD,
-    MAX_FUTURE,
-    SCHEMAS,
-    TOPICS,
-    VERSION,
-    Event,
-    Rejection,
-    decode,
-)
 
 Value = TypeVar("Value")
 

@@ -1,67 +1,267 @@
-"""The ingest's metrics endpoint, and when an ingest lives, is healthy and ready.
+"""The one place that counts: what this process stored, how long it took, how it is.
 
-It lives while its consumers poll, and waits for a server that is away: a restart would fix nothing.
-It is healthy while what it takes advances. It is ready when it has partitions and PostgreSQL
-answered last.
+The heartbeat, the log's summaries, the metrics endpoint and the health checks all read from here.
+Everything is on a registry of its own, so that nothing else of the process shows in it.
 """
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter as Counts
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from flows.heartbeat import name_of
-from flows.tally import POSTGRES, Tally
-from shop import metrics
-from shop.metrics import Endpoint, Health
-from shop.settings import Settings
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-MOST_SILENT_S: Final = 10.0
-"""A consumer polls 50 times a second; one batch of 50,000 keeps it busy for less than a second."""
+from flows.transaction import BatchOutcome
+from shop.kafka.progress import ProgressReport
 
-
-def start(tally: Tally, settings: Settings) -> Endpoint | None:
-    """Serve the tally; None if that cannot be."""
-    return metrics.start(
-        name_of(settings),
-        tally.registry,
-        settings,
-        live=lambda: live(tally),
-        healthy=lambda: healthy(tally, settings.ingest_stall_after),
-        ready=lambda: ready(tally, settings.ingest_topics),
-    )
+PREFIX: Final = "jangteo_ingest"
+POSTGRES: Final = "postgresql"
+KAFKA: Final = "kafka"
+OUTCOMES: Final = ("stored", "rejected", "ignored", "trimmed")
+# From a lone order to INGEST_BATCH_SIZE's default, and beyond it.
+_SIZES: Final = (1, 10, 100, 500, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 1_000_000)
+# A commit takes a millisecond; a batch of 50,000 orders about 0.4 s; a lock wait can take minutes.
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
 
-def live(tally: Tally) -> Health:
-    """Tell whether the workers' threads turn; while a server is away they may wait for it."""
-    silent = tally.silent_s()
-    waiting = list(tally.away())
-    well = bool(waiting) or all(s < MOST_SILENT_S for s in silent.values())
-    facts = {"silent_s": {t: round(s, 3) for t, s in silent.items()}, "waiting_for": waiting}
-    return Health(well, facts)
+class ReaderState:
+    """What one consumer reports of itself; written by its worker's thread alone.
+
+    Attributes:
+        topic: what it reads.
+        polled_at: when it last polled, seconds of a monotonic clock.
+        applied: the offset up to which each partition that it has is stored.
+    """
+
+    def __init__(self, topic: str, polled_at: float) -> None:
+        self.topic = topic
+        self.polled_at = polled_at
+        self.applied: Mapping[int, int] = {}
 
 
-def healthy(tally: Tally, bound: float) -> Health:
-    """Tell whether the process lives and all that its topics hold is stored within the bound.
+class IngestMetrics:
+    """Thread-safe account of an ingest process.
 
     Args:
-        tally: of the process.
-        bound: seconds for which a partition may wait, or a server be away.
+        monotonic: seconds of a clock that never steps.
     """
-    alive = live(tally)
-    look = tally.look()
-    troubles = [f"{topic}: {line}" for topic, lines in look.troubles().items() for line in lines]
-    troubles += [
-        f"{server} has been waited for, for {seconds:.0f} s: {why}"
-        for server, (seconds, why) in tally.away().items()
-        if seconds > bound
-    ]
-    facts = {"lag": {n: t.lag for n, t in look.topics.items()}, "troubles": troubles}
-    return Health(alive.well and not troubles, {**alive.facts, **facts})
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.registry = CollectorRegistry()
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._counts: Counts[str] = Counts()
+        self._readers: list[ReaderState] = []
+        self._committed_at: dict[str, float] = {}
+        self._away: dict[str, dict[object, float]] = {POSTGRES: {}, KAFKA: {}}
+        self._away_since: dict[str, float] = {}
+        self._away_why: dict[str, str] = {}
+        self._look = ProgressReport()
+        self._away_s = dict.fromkeys(self._away, 0.0)
+        registry = self.registry
+        self._messages = Counter(
+            f"{PREFIX}_messages",
+            "Messages of committed batches, by what became of them (trimmed: applied before)",
+            ("topic", "outcome"), registry=registry,
+        )  # fmt: skip
+        self._rejects = Counter(
+            f"{PREFIX}_rejects", "Messages put into rejected_messages, by reason",
+            ("topic", "reason"), registry=registry,
+        )  # fmt: skip
+        self._sizes = Histogram(
+            f"{PREFIX}_batch_messages", "Messages of a committed batch; its count is the batches",
+            ("topic",), buckets=_SIZES, registry=registry,
+        )  # fmt: skip
+        self._seconds = Histogram(
+            f"{PREFIX}_transaction_seconds", "Seconds from BEGIN to the answer to COMMIT",
+            ("topic",), buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._retries = Counter(
+            f"{PREFIX}_retries", "Attempts that failed because a server was away or busy",
+            ("server",), registry=registry,
+        )  # fmt: skip
+        for server in self._away:
+            self._retries.labels(server)  # shown as 0 before the first
+        self.registry.register(self)
+
+    # -- record --------------------------------------------------------------------------------
+
+    def add(self, topic: str, outcome: BatchOutcome, seconds: float) -> None:
+        """Count a committed batch and the seconds that its transaction took."""
+        with self._lock:
+            self._counts["batches"] += 1
+            for name in OUTCOMES[:3]:
+                self._counts[f"{topic}.{name}"] += getattr(outcome, name)
+            self._committed_at[topic] = self._monotonic()
+        for name in OUTCOMES:
+            self._messages.labels(topic, name).inc(getattr(outcome, name))
+        for reason, n in outcome.reasons.items():
+            self._rejects.labels(topic, reason.value).inc(n)
+        self._sizes.labels(topic).observe(outcome.messages)
+        self._seconds.labels(topic).observe(seconds)
+
+    def reader(self, topic: str) -> ReaderState:
+        """Register a consumer, which is to keep its state up to date."""
+        state = ReaderState(topic, self._monotonic())
+        with self._lock:
+            self._readers.append(state)
+        return state
+
+    def ended(self, state: ReaderState) -> None:
+        """Forget a consumer that has left its group."""
+        with self._lock:
+            self._readers.remove(state)
+
+    def see(self, look: ProgressReport) -> None:
+        """Take note of how far the ingest is."""
+        with self._lock:
+            self._look = look
+
+    def watch(self, server: str) -> Callable[[bool, str], None]:
+        """Return what an `Outage` of this server is to call.
+
+        Args:
+            server: `POSTGRES` or `KAFKA`.
+        """
+        witness = object()
+
+        def changed(away: bool, why: str) -> None:
+            now = self._monotonic()
+            with self._lock:
+                seen_by = self._away[server]
+                if away:
+                    if not seen_by:
+                        self._away_since[server] = now
+                    seen_by[witness] = now
+                    self._away_why[server] = why
+                elif seen_by.pop(witness, None) is not None and not seen_by:
+                    self._away_s[server] += now - self._away_since[server]
+            if away:
+                self._retries.labels(server).inc()
+
+        return changed
+
+    # -- asked -------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Return the counters of the heartbeat: batches, and messages by topic and outcome."""
+        with self._lock:
+            return dict(sorted(self._counts.items()))
+
+    def is_away(self, server: str) -> bool:
+        """Tell whether the last word on a server is that it does not answer."""
+        with self._lock:
+            return bool(self._away[server])
+
+    def away(self) -> dict[str, tuple[float, str]]:
+        """Return the servers that do not answer, for how many seconds, and the last reason."""
+        now = self._monotonic()
+        with self._lock:
+            return {
+                server: (now - self._away_since[server], self._away_why[server])
+                for server, seen_by in self._away.items()
+                if seen_by
+            }
+
+    def look(self) -> ProgressReport:
+        """Return the last look at the progress."""
+        with self._lock:
+            return self._look
+
+    def silent_s(self) -> dict[str, float]:
+        """Return the seconds since each topic's consumer polled (the slowest, if several)."""
+        now = self._monotonic()
+        with self._lock:
+            silent: dict[str, float] = {}
+            for state in self._readers:
+                silent[state.topic] = max(silent.get(state.topic, 0.0), now - state.polled_at)
+            return silent
+
+    def assigned(self) -> dict[str, int]:
+        """Return how many partitions of each topic this process has."""
+        with self._lock:
+            found: Counts[str] = Counts()
+            for state in self._readers:
+                found[state.topic] += len(state.applied)
+            return dict(found)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is worked out when it is asked for (called by the registry)."""
+        now = self._monotonic()
+        with self._lock:
+            readers = [(state.topic, state.applied) for state in self._readers]
+            look = self._look
+            committed = dict(self._committed_at)
+            away = {server: bool(seen_by) for server, seen_by in self._away.items()}
+            outages = {
+                server: self._away_s[server] + (now - self._away_since[server] if lasts else 0.0)
+                for server, lasts in away.items()
+            }
+        yield GaugeMetricFamily(f"{PREFIX}_up", "1 while the process runs", 1)
+        lag = GaugeMetricFamily(
+            f"{PREFIX}_lag_messages", "Messages in the log not yet applied to PostgreSQL",
+            labels=("topic", "partition"),
+        )  # fmt: skip
+        waits = GaugeMetricFamily(
+            f"{PREFIX}_waits_seconds",
+            "Seconds for which a partition with messages has not advanced",
+            labels=("topic", "partition"),
+        )
+        troubles = GaugeMetricFamily(
+            f"{PREFIX}_troubles", "What keeps a topic from advancing; 0 while all is well",
+            labels=("topic",),
+        )  # fmt: skip
+        age = GaugeMetricFamily(
+            f"{PREFIX}_last_commit_age_seconds", "Seconds since a batch was committed",
+            labels=("topic",),
+        )  # fmt: skip
+        outage = CounterMetricFamily(
+            f"{PREFIX}_outage_seconds", "Seconds in which a server was waited for",
+            labels=("server",),
+        )  # fmt: skip
+        answers = GaugeMetricFamily(
+            f"{PREFIX}_server_answers", "1 unless the server is being waited for",
+            labels=("server",),
+        )  # fmt: skip
+        for (topic, partition), (messages, seconds) in sorted(_lags(look, readers).items()):
+            lag.add_metric((topic, str(partition)), messages)
+            waits.add_metric((topic, str(partition)), seconds)
+        wrong = look.troubles()
+        for topic in look.topics:
+            troubles.add_metric((topic,), len(wrong.get(topic, ())))
+        for topic, at in sorted(committed.items()):
+            age.add_metric((topic,), now - at)
+        for server, seconds in outages.items():
+            outage.add_metric((server,), seconds)
+            answers.add_metric((server,), float(not away[server]))
+        yield from (lag, waits, troubles, age, outage, answers)
 
 
-def ready(tally: Tally, topics: tuple[str, ...]) -> Health:
-    """Tell whether every topic has partitions here and PostgreSQL answered last."""
-    assigned = tally.assigned()
-    answers = not tally.is_away(POSTGRES)
-    well = answers and all(assigned.get(topic) for topic in topics)
-    return Health(well, {"partitions": assigned, "postgresql_answers": answers})
+def _lags(
+    look: ProgressReport, readers: Sequence[tuple[str, Mapping[int, int]]]
+) -> dict[tuple[str, int], tuple[int, float]]:
+    """Return lag and wait of each partition that this process has, or no ingest has.
+
+    So each partition is shown by one process, and none by nobody. What this process has stored is
+    known to it while PostgreSQL is away, too.
+    """
+    found = {}
+    for name, topic in look.topics.items():
+        own: dict[int, int] = {}
+        for read, applied in readers:
+            if read == name:
+                own.update(applied)
+        for p in topic.partitions:
+            at = own.get(p.partition)
+            if at is not None:
+                behind = max(0, p.end - max(at, p.applied or 0))
+            elif p.holder in ("foreign", "none") and p.pending is not None:
+                behind = p.pending
+            else:
+                continue
+            found[name, p.partition] = behind, p.waits_s if behind else 0.0
+    return found

@@ -9,9 +9,9 @@ import polars as pl
 
 from flows.batch import RawBatch, Reject
 from flows.decode import INDEX
-from shop.deadletters import KEPT_DETAIL_BYTES, KEPT_KEY_BYTES, KEPT_PAYLOAD_BYTES
-from shop.model import RejectReason
+from shop.events import RejectReason
 from shop.postgres import Cursor
+from shop.postgres.dead_letters import KEPT_DETAIL_BYTES, KEPT_KEY_BYTES, KEPT_PAYLOAD_BYTES
 
 _SHOWN: Final = 80
 """Characters of a value in a detail."""

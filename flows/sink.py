@@ -1,6 +1,6 @@
 """The sink: a writer thread per worker and topic, one batch ahead of PostgreSQL.
 
-The worker's thread hands a batch over and goes on to read and decode the next; the lane keeps
+The worker's thread hands a batch over, then reads and decodes the next; the window keeps
 it from handing over more than two.
 """
 
@@ -16,21 +16,22 @@ from typing import Final, TypeVar
 import psycopg
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows import lifecycle
+from flows import shutdown
 from flows.batch import Batch
 from flows.decode import INDEX
-from flows.guard import LIMITS, TransactionGuard
-from flows.lane import Lane, Lanes
-from flows.store import OffsetGapError, RefusedError, Store, TooManyRejectsError
-from flows.tally import POSTGRES, Tally
-from shop import postgres, windows
-from shop.deadline import Deadline
+from flows.in_flight import InFlightWindow, InFlightWindows
+from flows.metrics import POSTGRES, IngestMetrics
+from flows.transaction import OffsetGapError, RefusedError, Store, TooManyRejectsError
+from flows.transaction_guard import LIMITS, TransactionGuard
+from shop import postgres
 from shop.errors import ExitCode
 from shop.log import bind, get_logger
-from shop.outage import Outage, Refusal
-from shop.session import SessionError
+from shop.postgres import window_length
+from shop.postgres.deadline import Deadline
+from shop.postgres.session import SessionError
+from shop.postgres.sqlstate import Verdict, copy_line, explain, judge
+from shop.retry import Outage, Refusal
 from shop.settings import PostgresSettings
-from shop.sqlstate import Verdict, copy_line, explain, judge
 
 T = TypeVar("T")
 
@@ -44,25 +45,31 @@ class Writer(threading.Thread):
     Args:
         store: what one transaction does.
         settings: where PostgreSQL is.
-        lane: told of every batch committed, or of giving up at a stop.
-        tally: counts what was committed.
+        in_flight: notes every batch committed, or that the sink gave up at a stop.
+        metrics: counts what was committed.
     """
 
-    def __init__(self, store: Store, settings: PostgresSettings, lane: Lane, tally: Tally) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: PostgresSettings,
+        in_flight: InFlightWindow,
+        metrics: IngestMetrics,
+    ) -> None:
         super().__init__(name=f"writer-{store.topic}", daemon=True)
         self._store = store
         self._settings = settings
-        self._lane = lane
-        self._tally = tally
+        self._in_flight = in_flight
+        self._metrics = metrics
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._conn: postgres.Connection | None = None
         self._pid = 0
-        self._guard = TransactionGuard(settings, store.topic, lane.stop)
-        self._outage = Outage(settings.where, tally.watch(POSTGRES))
-        self._refusal = Refusal(settings.where, tally.watch(POSTGRES), topic=store.topic)
+        self._guard = TransactionGuard(settings, store.topic, in_flight.stop)
+        self._outage = Outage(settings.where, metrics.watch(POSTGRES))
+        self._refusal = Refusal(settings.where, metrics.watch(POSTGRES), topic=store.topic)
 
     def put(self, batch: Batch) -> None:
-        """Hand a batch over; never blocks (the lane has counted it)."""
+        """Hand a batch over; never blocks (the in-flight window has counted it)."""
         self._batches.put(batch)
 
     def finish(self, timeout: float) -> None:
@@ -71,21 +78,26 @@ class Writer(threading.Thread):
         self.join(timeout)
 
     def run(self) -> None:
-        """Commit until told to finish; an error that nothing mends ends the process."""
+        """Commit until `finish`; an error that waiting does not fix ends the process."""
         self._guard.start()
         try:
             while (batch := self._batches.get()) is not None:
-                # An outage, a refusal, the end of the process: each is told with the batch it hit.
+                # An outage, a refusal, the end of the process: each logs the batch it hit.
                 bind(topic=batch.raw.topic, spans=_spans(batch))
                 if not self._commit(batch):
-                    self._lane.give_up()
+                    self._in_flight.give_up()
                     return
                 raw = batch.raw
-                self._lane.applied(raw.log_id, {p: span.next for p, span in raw.spans.items()})
-        except (OffsetGapError, TooManyRejectsError, windows.WindowLengthError, SessionError) as e:
-            lifecycle.fail(e, what="ingest stopped")
+                self._in_flight.applied(raw.log_id, {p: span.next for p, span in raw.spans.items()})
+        except (
+            OffsetGapError,
+            TooManyRejectsError,
+            window_length.WindowLengthError,
+            SessionError,
+        ) as e:
+            shutdown.fail(e, what="ingest stopped")
         except Exception as e:
-            lifecycle.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
+            shutdown.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
         finally:
             self._guard.finish()
             self._disconnect()
@@ -106,7 +118,7 @@ class Writer(threading.Thread):
                 self._outage.over()
                 self._refusal.over()
                 break
-        self._tally.add(batch.raw.topic, outcome, seconds)
+        self._metrics.add(batch.raw.topic, outcome, seconds)
         get_logger().debug(
             "batch stored",
             stored=outcome.stored,
@@ -137,10 +149,10 @@ class Writer(threading.Thread):
 
     def _wait(self, seconds: float) -> bool:
         """Wait before the next attempt; False when a stop has been held up long enough."""
-        if not self._lane.stop.wait(seconds):
+        if not self._in_flight.stop.wait(seconds):
             return True
         time.sleep(min(seconds, 0.2))
-        return self._lane.stop_age() < RETRY_AFTER_STOP_S
+        return self._in_flight.stop_age() < RETRY_AFTER_STOP_S
 
     def _connection(self) -> postgres.Connection:
         if self._conn is None or self._conn.closed:
@@ -148,7 +160,7 @@ class Writer(threading.Thread):
                 self._settings, f"ingest-{self._store.topic}", limits=LIMITS
             )
             with Deadline(self._conn, postgres.CONNECT_TIMEOUT_S), self._conn.transaction():
-                # Not what libpq was told: that is the pooler's, where there is one.
+                # Not the address that libpq was given: that is the pooler's, where there is one.
                 row = self._conn.execute("SELECT pg_backend_pid()").fetchone()
             self._pid = int(row[0]) if row else 0
             self._guarded(self._conn, self._store.prepare)
@@ -191,24 +203,28 @@ class _Partition(StatelessSinkPartition[Batch]):
 
 
 class PostgresSink(DynamicSink[Batch]):
-    """Stores batches of one topic, exactly once (see `flows.store`).
+    """Stores batches of one topic, exactly once (see `flows.transaction`).
 
     Args:
         store: what one transaction does; shared by the workers, it has no state.
         settings: where PostgreSQL is.
-        lanes: shared with the source.
-        tally: counts what was committed.
+        in_flight: shared with the source.
+        metrics: counts what was committed.
     """
 
     def __init__(
-        self, store: Store, settings: PostgresSettings, lanes: Lanes, tally: Tally
+        self,
+        store: Store,
+        settings: PostgresSettings,
+        in_flight: InFlightWindows,
+        metrics: IngestMetrics,
     ) -> None:
         self._store = store
         self._settings = settings
-        self._lanes = lanes
-        self._tally = tally
+        self._in_flight = in_flight
+        self._metrics = metrics
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:  # noqa: ARG002  (the signature is Bytewax's)
         """Build the worker's writer (called by Bytewax)."""
-        lane = self._lanes.get(self._store.topic, worker_index)
-        return _Partition(Writer(self._store, self._settings, lane, self._tally))
+        in_flight = self._in_flight.get(self._store.topic, worker_index)
+        return _Partition(Writer(self._store, self._settings, in_flight, self._metrics))

@@ -1,4 +1,4 @@
-"""The SQL of a batch's transaction; `flows.store` says in which order."""
+"""The SQL of a batch's transaction; `flows.transaction` runs it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Final
 
 import polars as pl
 
-from shop.binary_copy import NARROW
-from shop.model import ID_FIELD, SCHEMAS
+from shop.events import ID_FIELD, SCHEMAS
+from shop.postgres.binary_copy import NARROW
 
 SESSION: Final = """
 CREATE TEMP TABLE IF NOT EXISTS stage_orders

@@ -2,7 +2,7 @@
 
 The first week's buyers are a seeded random pool, then 600 purchasers and 400 others by propensity;
 scenarios, holidays and curves apply, orders are cancelled and returned, grades follow every seven
-days. Killed at any moment, the same command goes on where it was.
+days. Killed at any moment, it resumes with the same command.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ import polars as pl
 import psycopg
 import redis
 
-from generators import history_request as request
 from generators import profiles
-from generators.ahead import ahead
-from generators.backfill_kafka import KafkaTarget
-from generators.backfill_parquet import ParquetTarget
-from generators.backfill_postgres import PostgresTarget
-from generators.backfill_progress import progress
-from generators.fingerprint import fingerprint
-from generators.history import Ending
-from generators.history_process import Source
-from generators.history_request import Begun, Request
-from generators.life import PENDING, remember
+from generators.history import request
+from generators.history.fingerprint import fingerprint
+from generators.history.history import Ending
+from generators.history.plan import Day
+from generators.history.prefetch import ahead
+from generators.history.process import SimulatedDays
+from generators.history.progress import progress
+from generators.history.request import Begun, HistoryRequest
+from generators.history.targets.kafka import KafkaTarget
+from generators.history.targets.parquet import ParquetTarget
+from generators.history.targets.postgres import PostgresTarget
 from generators.options import invented
-from generators.plan import Day
-from shop import announce, cache, command, failures, kafka, lease, postgres
+from generators.publishing.order_lifecycle import PENDING, remember
+from shop import client_errors, command, kafka, node_lease, postgres
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.ids import EPOCH_MS, IDS_PER_MS, NODES, SEQUENCE_BITS
-from shop.lease import NodeLease
 from shop.log import get_logger
-from shop.outage import first_line
-from shop.settings import Settings
-from shop.sqlstate import Verdict, explain, judge
+from shop.node_lease import NodeLease
+from shop.postgres.sqlstate import Verdict, explain, judge
+from shop.redis import cache
+from shop.retry import first_line
+from shop.settings import Settings, announce
 
 STATE: Final = "backfill-kafka.json"
 USES: Final[dict[str, tuple[announce.Name, ...]]] = {
@@ -60,11 +61,11 @@ class Target(Protocol):
     everything: bool
     """Whether it wants the days that it has, too."""
     live: bool
-    """Whether the shop goes on from its end."""
+    """Whether the shop continues from its end."""
     keeps_state: bool
-    """Whether it takes the state from which `jangteo generate continue` goes on."""
+    """Whether it takes the state from which `jangteo generate continue` resumes."""
 
-    def begin(self, request: Request, end: datetime) -> Begun:
+    def begin(self, request: HistoryRequest, end: datetime) -> Begun:
         """Make ready; return where it stands."""
         ...
 
@@ -89,41 +90,59 @@ def day(text: str) -> date:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo backfill`."""
     add = parser.add_argument
-    add("--days", type=command.count, default=request.DAYS, help=f"default: {request.DAYS}")
-    add("--end", type=day, metavar="DATE", help="last business day; default: today, up to now")
-    add("--users", type=command.count, default=request.USERS, help=f"default: {request.USERS}")
     add(
-        "--products", type=command.count, default=request.PRODUCTS,
-        help=f"default: {request.PRODUCTS}",
+        "--days",
+        type=command.count,
+        default=request.DAYS,
+        metavar="N",
+        help=f"write N business days (default: {request.DAYS})",
+    )
+    add("--end", type=day, metavar="DATE", help="last business day (default: today, up to now)")
+    add(
+        "--users",
+        type=command.count,
+        default=request.USERS,
+        metavar="N",
+        help=f"reach N customers by the end (default: {request.USERS})",
+    )
+    add(
+        "--products", type=command.count, default=request.PRODUCTS, metavar="N",
+        help=f"reach N products by the end (default: {request.PRODUCTS})",
     )  # fmt: skip
     add(
         "--orders-per-day", type=command.count, default=request.ORDERS_PER_DAY, metavar="N",
-        help=f"default: {request.ORDERS_PER_DAY}, one every 4 s",
+        help=f"mean orders per day (default: {request.ORDERS_PER_DAY}, one every 4 s)",
     )  # fmt: skip
-    add("--seed", type=command.count, help="default: SHOP_SEED, 1")
-    add("--no-scenarios", action="store_true", help="no sales, holidays or other scenarios")
+    add("--seed", type=command.count, help="seed of all random streams (default: SHOP_SEED, 1)")
+    add("--no-scenarios", action="store_true", help="leave out sales, holidays and other scenarios")
     add(
         "--to", nargs="+", default=["postgres"], metavar=("WHERE", "DIR"),
-        help="postgres (the default), parquet DIR, or kafka",
+        help="write to postgres (the default), parquet DIR, or kafka",
     )  # fmt: skip
-    add("--speed", type=command.positive, help="with --to kafka: paced, seconds per second")
+    add(
+        "--speed",
+        type=command.positive,
+        metavar="X",
+        help="publish X seconds of the history per second (with --to kafka)",
+    )
     add(
         "--publish", action="store_true",
-        help="then publish its customers and products to the topics (with --to postgres)",
+        help="publish its customers and products to the topics afterwards (with --to postgres)",
     )  # fmt: skip
-    add("--truncate", action="store_true", help="empty the shop, or the folder, first")
-    add("--discard", action="store_true", help="give up a history that is half done; then end")
+    add("--truncate", action="store_true", help="empty the shop or the folder first")
+    add("--discard", action="store_true", help="give up a history that is half done, then exit")
     invented(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Write a history."""
+    settings.require("generator")
     settings.refuse_invented("write a made-up history", allowed=args.yes_production)
     if args.truncate or args.discard:
         settings.refuse_in_production(
             "empty the shop", "--yes-production", allowed=args.yes_production
         )
-    asked = Request(
+    asked = HistoryRequest(
         days=args.days, end=args.end, users=args.users, products=args.products,
         orders_per_day=args.orders_per_day,
         seed=settings.seed if args.seed is None else args.seed,
@@ -141,13 +160,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 done = fill(target, asked, settings, stop)
             else:
                 # It waits for no server: what refuses a lease refuses the history too.
-                node = lease.leased(lease.server(settings), "backfill", exact=asked.node)
+                node = node_lease.leased(node_lease.server(settings), "backfill", exact=asked.node)
                 with node as held:
                     done = fill(target, asked, settings, stop, held) if held else ExitCode.FAILED
     except psycopg.Error as e:
         refused = judge(e) is Verdict.HOLD
         why = f"{explain(e)}, then run" if refused else f"{first_line(e)}; run"
-        raise failures.kind(e)(
+        raise client_errors.kind(e)(
             f"{settings.postgres.where}: {why} the same command again to resume"
         ) from None
     if done == ExitCode.OK and args.publish:
@@ -194,7 +213,7 @@ def discard(target: Target) -> int:
 
 def fill(
     target: Target,
-    asked: Request,
+    asked: HistoryRequest,
     settings: Settings,
     stop: threading.Event,
     held: NodeLease | None = None,
@@ -212,12 +231,12 @@ def fill(
         log.info("this history is there already: nothing to do")
         return ExitCode.OK
     if first:
-        log.info("going on", day=first, of=asked.days)
+        log.info("resuming", day=first, of=asked.days)
     elif target.keeps_state:
         forget_life(settings)
     began = time.monotonic()
     policy = settings.grade_policy
-    source = Source(asked.plan(end, policy), policy, end, keep_state=target.keeps_state)
+    source = SimulatedDays(asked.plan(end, policy), policy, end, keep_state=target.keeps_state)
     orders = 0
     with (
         contextlib.closing(source.days()) as days,
@@ -226,7 +245,7 @@ def fill(
         for one in progress(written, asked.days, skip=first):
             orders += len(one.orders) if one.number >= first else 0
     if source.ending is None or stop.is_set():
-        log.warning("stopped: the same command goes on")
+        log.warning("stopped; run the same command again to resume")
         return ExitCode.FAILED
     if target.live:
         wait_for_life(source.ending.pending, settings)
@@ -278,7 +297,7 @@ def _until(days: Iterator[Day], stop: threading.Event, held: NodeLease | None) -
         yield one
 
 
-def refuse_overlap(settings: Settings, asked: Request, end: datetime) -> None:
+def refuse_overlap(settings: Settings, asked: HistoryRequest, end: datetime) -> None:
     """Refuse to publish a history where there is one of the same time: they would share ids.
 
     Raises:
@@ -302,29 +321,29 @@ def refuse_overlap(settings: Settings, asked: Request, end: datetime) -> None:
 
 def forget_life(settings: Settings) -> None:
     """Forget what waits for orders of a shop that is emptied: it would bring them back."""
-    if settings.env.get("REDIS_URL"):
-        with contextlib.closing(cache.client(settings.redis_url)) as r:
+    if client := cache.optional_client(settings, timeout=3.0):
+        with contextlib.closing(client) as r:
             try:
                 r.delete(PENDING)
             except redis.RedisError as e:
                 raise UnreachableError(
-                    f"cannot forget what was to be cancelled: {first_line(e)}; the same command "
-                    "goes on"
+                    f"cannot forget what was to be cancelled: {first_line(e)}; run the same "
+                    "command again to resume"
                 ) from None
 
 
 def wait_for_life(pending: pl.DataFrame, settings: Settings) -> None:
     """Hand cancellations and refunds that are still to come to the generator of orders."""
-    if not settings.env.get("REDIS_URL"):
+    r = cache.optional_client(settings, timeout=3.0)
+    if r is None:
         get_logger().warning("no REDIS_URL: orders stay paid", orders=len(pending))
         return
-    r = cache.client(settings.redis_url)
     try:
         remember(r, pending, pending["updated_at"].dt.timestamp("ms").to_numpy() / 1_000)
     except redis.RedisError as e:
         raise UnreachableError(
-            f"cannot remember what is still to be cancelled: {first_line(e)}; the same command "
-            "goes on"
+            f"cannot remember what is still to be cancelled: {first_line(e)}; run the same "
+            "command again to resume"
         ) from None
     finally:
         r.close()

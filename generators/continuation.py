@@ -17,29 +17,32 @@ from typing import Final
 import polars as pl
 import redis
 
-from generators import scenario_control, scenarios, sequel_store
-from generators.backfill_progress import progress
-from generators.history_state import StateError, unpack
-from generators.life import Life
+from generators.history.plan import Day, Plan
+from generators.history.progress import progress
+from generators.history.resume import store
+from generators.history.resume.events import ResumedEvents
+from generators.history.resume.publisher import NAME, ResumePublisher
+from generators.history.resume.store import Left, Position
+from generators.history.simulation import Simulation
+from generators.history.state import StateError, unpack
 from generators.options import invented
-from generators.outbox import Outbox
-from generators.plan import Day, Plan
-from generators.sequel import Sequel
-from generators.sequel_publisher import NAME, Line, SequelPublisher
-from generators.sequel_store import Left, Position
-from generators.simulate import Simulation
-from generators.steering import Steering
-from generators.streams import stream
-from shop import announce, cache, command, kafka, lease, policy, postgres
-from shop.clock import UTC, Clock, utc_now
+from generators.publishing.event_producer import EventProducer
+from generators.publishing.loop import TopicOutput
+from generators.publishing.order_lifecycle import OrderLifecycle
+from generators.random_streams import stream
+from generators.scenarios import control, timetable
+from shop import command, grading_policy, kafka, node_lease, postgres
+from shop.clock import UTC, Clock, parse_time, utc_now
 from shop.errors import ExitCode, UnreachableError
-from shop.lease import NodeLease
+from shop.events import SCHEMAS, TOPICS
 from shop.log import get_logger
-from shop.model import SCHEMAS, TOPICS
+from shop.node_lease import NodeLease
 from shop.postgres import Connection
-from shop.pulse import Pulse
-from shop.settings import Settings
-from shop.timing import ClockWatch
+from shop.redis import cache
+from shop.redis.control import ControlReader
+from shop.redis.heartbeat import HeartbeatSender
+from shop.server_clock import ClockWatch
+from shop.settings import Settings, announce
 
 _MANY: Final = 7
 """So many days to simulate again are worth a progress bar."""
@@ -47,8 +50,7 @@ _MANY: Final = 7
 
 def moment(text: str) -> datetime:
     """Read a moment, for argparse; without an offset it is UTC."""
-    at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return parse_time(text, zone=UTC)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,13 +67,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Publish until stopped."""
+    settings.require("generator")
     settings.refuse_invented("publish a made-up shop", allowed=args.yes_production)
     announce.servers(settings, "postgres", "kafka", "redis")
     stop = command.stop_on_signals()
     r = cache.client(settings.redis_url)
     with postgres.connection(settings.postgres, NAME, autocommit=True) as conn:
-        left = sequel_store.find(conn)
-    with lease.leased(settings.postgres, NAME, stop, exact=left.request.node) as held:
+        left = store.find(conn)
+    with node_lease.leased(settings.postgres, NAME, stop, exact=left.request.node) as held:
         if held is None:
             return ExitCode.OK
         return _continue(args, settings, left, r, held, stop)
@@ -82,30 +85,30 @@ def _continue(  # noqa: PLR0917  (what `run` has)
     stop: threading.Event,
 ) -> int:  # fmt: skip
     position = Position(r, left.name)
-    pulse = Pulse(r, NAME)
+    heartbeat = HeartbeatSender(r, NAME)
     with postgres.connection(settings.postgres, NAME, autocommit=True) as conn:
         try:
-            sequel = resume(
-                conn, left, position, held.clock(), stop=stop, beat=lambda: pulse("starting")
+            events = resume(
+                conn, left, position, held.clock(), stop=stop, beat=lambda: heartbeat("starting")
             )
         except redis.RedisError as e:
             raise UnreachableError(f"cannot reach Redis: {cache.explain(e)}") from None
     if stop.is_set():
         return ExitCode.OK
     _warn(r, left, held.clock())
-    start = sequel.marks["orders"]
+    start = events.marks["orders"]
     clock = catching_up(start, args.speed, clock=held.clock) if args.speed else held.clock
     clocks = ClockWatch(None, r, stop, clock=held.clock)
     clocks.start()
-    publisher = SequelPublisher(
-        sequel,
+    publisher = ResumePublisher(
+        events,
         position,
-        Life(r, stream(left.request.seed, NAME), clock=_not_beyond(clock, args.until)),
-        {topic: _line(topic, settings, r, held.clock.stamp) for topic in TOPICS},
+        OrderLifecycle(r, stream(left.request.seed, NAME), clock=_not_beyond(clock, args.until)),
+        [_output(topic, settings, r, held.clock.stamp) for topic in TOPICS],
         clock=clock,
         until=args.until,
         seed=left.request.seed,
-        pulse=pulse,
+        heartbeat=heartbeat,
         running=_calendar(left.request.seed) if left.request.scenarios else lambda _: "",
         where=settings.kafka.where,
         hindered=lambda: held.trouble or clocks.trouble,
@@ -122,7 +125,7 @@ def resume(
     *,
     stop: threading.Event,
     beat: Callable[[], None] = lambda: None,
-) -> Sequel:
+) -> ResumedEvents:
     """Return what is to come after what is published; remember what is still to be undone.
 
     Args:
@@ -139,13 +142,13 @@ def resume(
     simulation = _simulation(left)
     known = position.load()
     marks = known or _first_marks(left, now)
-    sequel = Sequel(simulation, marks, left.end)
-    days = (marks["orders"] - sequel.ahead) // timedelta(days=1) + 1
+    events = ResumedEvents(simulation, marks, left.end)
+    days = (marks["orders"] - events.ahead) // timedelta(days=1) + 1
 
     def again() -> Iterator[Day]:
-        while sequel.ahead <= marks["orders"] and not stop.is_set():
+        while events.ahead <= marks["orders"] and not stop.is_set():
             beat()
-            yield sequel.simulate()
+            yield events.simulate()
 
     for _ in (
         progress(again(), simulation.next_day + days, skip=1 << 20) if days > _MANY else again()
@@ -154,9 +157,9 @@ def resume(
     if not known and not stop.is_set():
         nothing = pl.DataFrame(schema=SCHEMAS["orders"])
         pending = nothing if left.pending is None else left.pending
-        undone = pl.concat([pending, sequel.undone]).unique("order_id", maintain_order=True)
-        position.save(marks, sequel_store.still_paid(conn, undone))
-    return sequel
+        undone = pl.concat([pending, events.undone]).unique("order_id", maintain_order=True)
+        position.save(marks, store.still_paid(conn, undone))
+    return events
 
 
 def _simulation(left: Left) -> Simulation:
@@ -180,7 +183,9 @@ def _simulation(left: Left) -> Simulation:
 
 def _plan(left: Left) -> Plan:
     text = left.request.policy
-    return left.request.plan(left.end, policy.parse(text) if text else policy.POLICY)
+    return left.request.plan(
+        left.end, grading_policy.parse(text) if text else grading_policy.POLICY
+    )
 
 
 def _first_marks(left: Left, now: datetime) -> dict[str, datetime]:
@@ -195,15 +200,19 @@ def _first_marks(left: Left, now: datetime) -> dict[str, datetime]:
     return {"users": left.end, "products": left.end, "orders": orders}
 
 
-def _line(topic: str, settings: Settings, r: redis.Redis, stamp: Callable[[], int]) -> Line:
-    outbox = Outbox(topic, lambda **o: kafka.producer(settings.kafka, NAME, **o), stamp=stamp)
-    return Line(outbox, Steering(r, topic), Pulse(r, topic))
+def _output(
+    topic: str, settings: Settings, r: redis.Redis, stamp: Callable[[], int]
+) -> TopicOutput:
+    producer = EventProducer(
+        topic, lambda **o: kafka.producer(settings.kafka, NAME, **o), stamp=stamp
+    )
+    return TopicOutput(topic, producer, ControlReader(r, topic), HeartbeatSender(r, topic))
 
 
 def _warn(r: redis.Redis, left: Left, now: datetime) -> None:
     """Say what of the operator's will has no effect."""
     try:
-        started = scenario_control.started(r, now)
+        started = control.started(r, now)
     except redis.RedisError:
         return
     if started:
@@ -216,8 +225,8 @@ def _warn(r: redis.Redis, left: Left, now: datetime) -> None:
 def _calendar(seed: int) -> Callable[[datetime], str]:
     def running(at: datetime) -> str:
         second = at.timestamp()
-        spans = scenarios.between(seed, second, second + 1)
-        return ",".join(scenarios.compose(s for s in spans if s.start <= second < s.end).running)
+        spans = timetable.between(seed, second, second + 1)
+        return ",".join(timetable.compose(s for s in spans if s.start <= second < s.end).running)
 
     return running
 

@@ -14,14 +14,16 @@ import psycopg
 import redis
 from psycopg.rows import class_row
 
-from generators import behaviour, propensity, scenario_control, scenarios
-from generators.segments import PURCHASER_SHARE
-from shop import cache, command, failures, postgres
-from shop.cache import CachedUser
+from generators.behaviour import order_events, propensity
+from generators.behaviour.cache_segments import PURCHASER_SHARE
+from generators.scenarios import control, timetable
+from shop import client_errors, command, postgres
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError
-from shop.outage import first_line
-from shop.say import say
+from shop.output import say
+from shop.redis import cache
+from shop.redis.cache import CachedUser
+from shop.retry import first_line
 from shop.settings import Settings
 
 _USER: Final = (
@@ -31,7 +33,7 @@ _USER: Final = (
 
 
 def explain(
-    user: CachedUser, others: list[CachedUser], now: datetime, effects: scenarios.Effects
+    user: CachedUser, others: list[CachedUser], now: datetime, effects: timetable.ScenarioEffects
 ) -> dict[str, Any]:
     """Return the parts of one customer's score; `others` are the customers of the cache.
 
@@ -64,7 +66,7 @@ def explain(
         "share_of_weight": round(share, 6),
         "expected_rank": int((weights > weights[0]).sum()) + 1,
         "of": len(pool),
-        "price_level": int(behaviour.level(c.ids[:1])[0]) + 1,
+        "price_level": int(order_events.level(c.ids[:1])[0]) + 1,
         "scenarios": list(effects.running),
     }
 
@@ -99,15 +101,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         with cache.client(settings.redis_url) as r:
             others = cache.read_users(r)
             at = now.timestamp()
-            spans = scenarios.between(settings.seed, at, at + 1)
-            spans += scenario_control.spans(scenario_control.started(r, now))
+            spans = timetable.between(settings.seed, at, at + 1)
+            spans += control.spans(control.started(r, now))
     except psycopg.Error as e:
-        raise failures.kind(e)(f"cannot read the shop: {first_line(e)}") from None
+        raise client_errors.kind(e)(f"cannot read the shop: {first_line(e)}") from None
     except redis.RedisError as e:
         raise UnreachableError(f"cannot reach Redis: {cache.explain(e)}") from None
     if user is None:
         raise JangteoError(f"no user {args.user_id}")
-    effects = scenarios.compose(s for s in spans if s.start <= at < s.end)
+    effects = timetable.compose(s for s in spans if s.start <= at < s.end)
     found = explain(user, others, now, effects)
     say(json.dumps(found) if args.json else _in_words(found))
     return ExitCode.OK
@@ -116,7 +118,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _in_words(found: dict[str, Any]) -> str:
     where = "in the cache" if found["in_cache"] else "not in the cache: cannot be chosen now"
     kind = f"{found['orders']} paid orders" if found["buyer"] else "has not bought"
-    level = f"price level {found['price_level']} of {len(behaviour.LEVELS)}"
+    level = f"price level {found['price_level']} of {len(order_events.LEVELS)}"
     lines = [
         f"user {found['user_id']}: {kind}, {where}",
         f"  signed up {found['weeks_since_sign_up']} weeks ago; {level}",

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from generators.faults import DEFAULT_RATE
-from shop import cache, command, lease
-from shop.lease import LIVE_NODES, NodeLease
+from generators.faults.kinds import DEFAULT_RATE
+from shop import command, node_lease
+from shop.node_lease import LIVE_NODES, NodeLease
+from shop.redis import cache
 from shop.settings import Settings
 
 
@@ -20,9 +21,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--speed", type=command.positive, help="multiply all rates (default: SHOP_SPEED, 1)"
     )
     parser.add_argument(
-        "--rate", type=command.positive, help="events per second, instead of the shop's own law"
+        "--rate",
+        type=command.positive,
+        metavar="N",
+        help="publish N events per second, instead of following the shop's own law",
     )
-    parser.add_argument("--seed", type=command.count, help="default: SHOP_SEED, 1")
+    parser.add_argument(
+        "--seed", type=command.count, help="seed of all random streams (default: SHOP_SEED, 1)"
+    )
     parser.add_argument(
         "--arrivals",
         choices=("seed", "poisson"),
@@ -32,14 +38,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--faults",
         type=share,
         metavar="RATE",
-        help=f"faulty messages beside good ones, per good one, e.g. {DEFAULT_RATE}",
+        help=f"publish RATE faulty messages per good one, e.g. {DEFAULT_RATE}",
     )
     parser.add_argument(
-        "--ledger", type=Path, help="where faults are entered (default: in DATA_DIR/faults)"
+        "--ledger", type=Path, help="record the faults in this file (default: in DATA_DIR/faults)"
     )
-    parser.add_argument("--limit", type=command.count, help="stop after so many events")
+    parser.add_argument("--limit", type=command.count, metavar="N", help="stop after N events")
     parser.add_argument(
-        "--for", dest="seconds", type=command.positive, metavar="SECONDS", help="stop after that"
+        "--for", dest="seconds", type=command.positive, metavar="SECONDS", help="stop after SECONDS"
     )
     invented(parser)
     parser.add_argument(
@@ -82,10 +88,12 @@ def leased(
     Its `name`, that of the heartbeat and the streams, is the topic; of a second generator of the
     same kind, or of one with a `--node`, the number follows: ``orders-2``.
     """
-    if r := cache.client_if_named(settings):
+    if r := cache.optional_client(settings):
         with r:
             cache.check(r, topic)
-    with lease.leased(lease.server(settings), topic, stop, exact=args.node, named=True) as held:
+    with node_lease.leased(
+        node_lease.server(settings), topic, stop, exact=args.node, named=True
+    ) as held:
         yield held
 
 

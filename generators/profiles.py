@@ -27,14 +27,14 @@ from psycopg import IsolationLevel, sql
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from generators.encoding import encode_columns
-from shop import announce, command, failures, kafka, postgres
+from generators.publishing.encoding import encode_columns
+from shop import client_errors, command, kafka, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError
+from shop.events import ID_FIELD, SCHEMAS, TOPICS
 from shop.log import get_logger
-from shop.model import ID_FIELD, SCHEMAS, TOPICS
-from shop.outage import first_line
 from shop.postgres import Connection, Cursor
-from shop.settings import Settings
+from shop.retry import first_line
+from shop.settings import Settings, announce
 
 TOPICS_OF_PROFILES: Final = tuple(ID_FIELD)[:2]
 SNAPSHOT: Final = ("snapshot", b"true")
@@ -238,7 +238,7 @@ def publish_missing(settings: Settings, stop: threading.Event) -> dict[str, int]
                     f"{settings.kafka.where}: {e.args[0].str()}; {RESUME}"
                 ) from None
             except psycopg.Error as e:
-                raise failures.kind(e)(
+                raise client_errors.kind(e)(
                     f"{settings.postgres.where}: {first_line(e)}; {RESUME}"
                 ) from None
             published[topic] = done

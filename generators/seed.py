@@ -23,35 +23,28 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from generators import options, population, profiles
-from generators.streams import Floats, Ints, stream
-from shop import announce, command, kafka, lease, postgres
+from generators import options, profiles
+from generators.behaviour import population
+from generators.random_streams import Floats, Ints, stream
+from shop import command, kafka, node_lease, postgres
 from shop.clock import KST, UTC, Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UsageError
+from shop.events import ID_FIELD
 from shop.ids import EPOCH_MS, NODES, SEQUENCE_BITS, ids_at
-from shop.lease import SEED_NODE
 from shop.log import get_logger
-from shop.model import ID_FIELD
-from shop.outage import first_line
+from shop.node_lease import SEED_NODE
 from shop.postgres import Connection, Cursor
-from shop.settings import Settings
+from shop.retry import first_line
+from shop.settings import Settings, announce
 
 USERS: Final = 10_000
 PRODUCTS: Final = 2_000
 SPAN: Final = timedelta(days=730)
 GROWTH: Final = 4.0
-"""At the end of the span there are so many times the sign-ups per day of its beginning; ours."""
+"""Sign-ups per day at the end of the span, relative to its beginning; our estimate."""
 CHUNK: Final = 250_000
 """Rows made and copied at a time: about 100 MB."""
 DAY: Final = timedelta(days=1)
-
-SHOP: Final = (
-    "user_spend_windows", "orders", "users", "products", "grade_history", "grade_runs",
-)  # fmt: skip
-"""What --truncate empties. Not `ingest_offsets`: what was taken from Kafka stays taken, or the
-emptied shop would fill with the orders of customers it no longer has.
-
-In the order in which every writer locks them, so that none of two waits for the other."""
 
 
 def creation_ids(u: Floats, anchor: datetime) -> Ints:
@@ -104,7 +97,7 @@ def find_anchor(cur: Cursor, clock: Clock) -> datetime:
 
 
 @dataclass(frozen=True)
-class Kind:
+class SeedTable:
     """What is seeded: a table, how its rows are made, and uniform numbers per row."""
 
     table: str
@@ -112,11 +105,11 @@ class Kind:
     draws: int
 
 
-CUSTOMERS: Final = Kind("users", population.users, population.USER_DRAWS)
-GOODS: Final = Kind("products", population.products, population.PRODUCT_DRAWS)
+CUSTOMERS: Final = SeedTable("users", population.users, population.USER_DRAWS)
+GOODS: Final = SeedTable("products", population.products, population.PRODUCT_DRAWS)
 
 
-def seed_table(cur: Cursor, kind: Kind, n: int, *, seed: int, anchor: datetime) -> int:
+def seed_table(cur: Cursor, kind: SeedTable, n: int, *, seed: int, anchor: datetime) -> int:
     """Add `n` rows to a table where they are not there yet; return how many were added."""
     if not n:
         return 0
@@ -206,6 +199,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Seed the shop."""
     try:
+        settings.require("generator")
         settings.refuse_invented("write made-up customers", allowed=args.yes_production)
     except UsageError as e:
         if not args.unless_production:
@@ -228,13 +222,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         announce.servers_in_production(settings, "postgres")
     began = time.monotonic()
     with (
-        lease.leased(settings.postgres, "seed", exact=SEED_NODE) as held,
+        node_lease.leased(settings.postgres, "seed", exact=SEED_NODE) as held,
         postgres.connection(settings.postgres, "seed") as conn,
     ):
         assert held is not None  # noqa: S101  (nobody stops it while it waits)
         try:
             if args.truncate:
-                tables = sql.SQL(", ").join(map(sql.Identifier, SHOP))
+                tables = sql.SQL(", ").join(map(sql.Identifier, postgres.SHOP_TABLES))
                 conn.execute(sql.SQL("TRUNCATE {}").format(tables))
             users, products = seed_shop(
                 conn, users=args.users, products=args.products, seed=seed, clock=held.clock

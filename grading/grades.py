@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from grading.policy import POLICY, Policy
+from shop.grading_policy import POLICY, GradePolicy
 
 SPEND: Final = {"user_id": pl.Int64(), "cumulative_spend": pl.Int64()}
 """Schema of a spend frame: KRW, at most one row a customer."""
@@ -14,7 +14,7 @@ CURRENT: Final = {"user_id": pl.Int64(), "grade": pl.String()}
 """Schema of a frame of current grades: one row a customer."""
 
 
-def grade_of(spend: pl.Expr, policy: Policy = POLICY) -> pl.Expr:
+def grade_of(spend: pl.Expr, policy: GradePolicy = POLICY) -> pl.Expr:
     """Return the grade names that cumulative spends earn.
 
     Args:
@@ -57,7 +57,9 @@ def total(spends: list[pl.DataFrame]) -> pl.DataFrame:
     return cumulative(parts.rename({"cumulative_spend": "amount"}))
 
 
-def grades(current: pl.DataFrame, spend: pl.DataFrame, policy: Policy = POLICY) -> pl.DataFrame:
+def grades(
+    current: pl.DataFrame, spend: pl.DataFrame, policy: GradePolicy = POLICY
+) -> pl.DataFrame:
     """Return every customer's grade before and after.
 
     Args:
@@ -88,7 +90,9 @@ def changed(graded: pl.DataFrame) -> pl.DataFrame:
     return graded.filter(pl.col("from_grade") != pl.col("to_grade")).sort("user_id")
 
 
-def changes(current: pl.DataFrame, spend: pl.DataFrame, policy: Policy = POLICY) -> pl.DataFrame:
+def changes(
+    current: pl.DataFrame, spend: pl.DataFrame, policy: GradePolicy = POLICY
+) -> pl.DataFrame:
     """Return the customers whose grade has to change, by `user_id`.
 
     >>> now = pl.DataFrame({"user_id": [1, 2], "grade": ["GOLD", "BRONZE"]})
@@ -98,7 +102,7 @@ def changes(current: pl.DataFrame, spend: pl.DataFrame, policy: Policy = POLICY)
     return changed(grades(current, spend, policy))
 
 
-def upgrades(changed_frame: pl.DataFrame, policy: Policy = POLICY) -> int:
+def upgrades(changed_frame: pl.DataFrame, policy: GradePolicy = POLICY) -> int:
     """Count those who rise; a grade of some earlier policy counts as below all others.
 
     >>> frame = pl.DataFrame({"from_grade": ["GOLD", "SILVER"], "to_grade": ["SILVER", "VIP"]})
@@ -112,7 +116,7 @@ def upgrades(changed_frame: pl.DataFrame, policy: Policy = POLICY) -> int:
     return changed_frame.filter(after > before).height
 
 
-def distribution(graded: pl.DataFrame, policy: Policy = POLICY) -> dict[str, int]:
+def distribution(graded: pl.DataFrame, policy: GradePolicy = POLICY) -> dict[str, int]:
     """Count customers per grade, lowest first, empty grades included.
 
     >>> distribution(pl.DataFrame({"to_grade": ["VIP", "BRONZE", "BRONZE"]}))

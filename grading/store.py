@@ -19,11 +19,11 @@ import polars as pl
 import psycopg
 from psycopg import IsolationLevel, sql
 
-from grading import grades, reading, state
-from grading.policy import POLICY, Policy
+from grading import customer_rows, grades, incremental
 from shop.clock import Clock
+from shop.grading_policy import POLICY, GradePolicy
 from shop.postgres import Connection, Cursor, copy_frame
-from shop.timing import agreed_clock
+from shop.server_clock import agreed_clock
 
 _GRADE_LOCK: Final = 0x67726164  # "grad": one grader at a time per database
 
@@ -108,7 +108,7 @@ def grade_users(
     conn: Connection,
     *,
     wait: bool,
-    policy: Policy = POLICY,
+    policy: GradePolicy = POLICY,
     clock: Clock | None = None,
     full: bool = False,
     full_every_s: float | None = None,
@@ -122,7 +122,7 @@ def grade_users(
         clock: whose time the grades are as of; PostgreSQL's by default, if this machine's agrees.
         full: from nothing but their orders, instead of from what changed since the last run.
             The first run, and one that finds no state to start from, is always a full one.
-        full_every_s: a full run too if the last one is so many seconds ago.
+        full_every_s: run in full if the last full run is this number of seconds ago.
 
     Returns:
         What was done; None if another grader is at work and `wait` is false.
@@ -157,11 +157,11 @@ def _turn(conn: Connection, *, wait: bool) -> Iterator[bool]:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What the reading transaction found; see `state.Found`."""
+class _GradingSnapshot:
+    """What the reading transaction found; see `incremental.Found`."""
 
     mode: Literal["full", "incremental"]
-    found: state.Found
+    found: incremental.Found
     snapshot: str
     place: str
     full_at: datetime
@@ -170,10 +170,10 @@ class _Seen:
 
 
 def _grade(
-    conn: Connection, policy: Policy, clock: Clock, full: bool, full_every_s: float | None
+    conn: Connection, policy: GradePolicy, clock: Clock, full: bool, full_every_s: float | None
 ) -> GradeRun:
     began, started_at = time.perf_counter(), clock()
-    kept = state.watch(conn, *policy.window(started_at))
+    kept = incremental.watch(conn, *policy.window(started_at))
     before = conn.isolation_level
     conn.isolation_level = IsolationLevel.REPEATABLE_READ
     try:
@@ -192,7 +192,7 @@ def _grade(
         if kept is None:
             cur.execute("DELETE FROM grade_state")
         else:
-            state.save(
+            incremental.save(
                 cur, started_at, policy, seen.snapshot, seen.place, kept, seen.full_at, seen.found
             )  # fmt: skip
         run = GradeRun(
@@ -216,16 +216,16 @@ def _grade(
 
 
 def _see(  # noqa: PLR0917  (what the two readings share)
-    cur: Cursor, policy: Policy, as_of: datetime, kept: datetime | None, full: bool,
+    cur: Cursor, policy: GradePolicy, as_of: datetime, kept: datetime | None, full: bool,
     full_every_s: float | None,
-) -> _Seen:  # fmt: skip
+) -> _GradingSnapshot:  # fmt: skip
     """Read all that a run needs; `cur` is in a transaction of one snapshot."""
     began = time.perf_counter()
     cur.execute("SET LOCAL jit = off")  # compiling takes longer than these queries
-    state.hold(cur)
-    known = state.load(cur) if kept else None
+    incremental.hold(cur)
+    known = incremental.load(cur) if kept else None
     row = cur.execute("SELECT pg_current_snapshot()::text").fetchone()
-    found = state.find(cur, known, policy, as_of) if known else None
+    found = incremental.find(cur, known, policy, as_of) if known else None
     if known and full_every_s is not None:
         full |= not 0 <= (as_of - known.full_at).total_seconds() < full_every_s
     disagreed = None
@@ -236,31 +236,31 @@ def _see(  # noqa: PLR0917  (what the two readings share)
             disagreed = _differences(found, oracle)
         found = oracle
     assert found is not None  # noqa: S101  (one of the two)
-    return _Seen(
+    return _GradingSnapshot(
         mode="full" if whole else "incremental",
         found=found,
         snapshot=str(row[0]) if row else "",
-        place=state.place_of(cur),
+        place=incremental.place_of(cur),
         full_at=as_of if whole or known is None else known.full_at,
         disagreed=disagreed,
         read_s=time.perf_counter() - began,
     )
 
 
-def _from_nothing(cur: Cursor, policy: Policy, as_of: datetime) -> state.Found:
+def _from_nothing(cur: Cursor, policy: GradePolicy, as_of: datetime) -> incremental.Found:
     """Grade by the orders alone; what was paid before the period follows from the totals."""
     spend = read_spend(cur, *policy.window(as_of))
-    users, known = read_current(cur), state.remembered(cur)
-    ahead = state.ahead_of(cur, as_of).rename({"cumulative_spend": "ahead"})
+    users, known = read_current(cur), incremental.remembered(cur)
+    ahead = incremental.ahead_of(cur, as_of).rename({"cumulative_spend": "ahead"})
     there = grades.grades(users.join(ahead, on="user_id", how="left"), spend, policy)
     after = pl.col("total_spent") - pl.col("cumulative_spend") - pl.col("ahead").fill_null(0)
     now = there.select("user_id", "to_grade", after=after).join(known, on="user_id", how="left")
     gone = known.join(users, on="user_id", how="anti").with_columns(after=pl.lit(0, pl.Int64))
     now = pl.concat([now, gone], how="diagonal")
-    return state.found(there.drop("total_spent", "ahead"), now, None)
+    return incremental.found(there.drop("total_spent", "ahead"), now, None)
 
 
-def _differences(found: state.Found, oracle: state.Found) -> int:
+def _differences(found: incremental.Found, oracle: incremental.Found) -> int:
     """Count the customers whom an incremental run would leave with a wrong grade, sum or count."""
     pairs = (
         (grades.changed(found.graded), grades.changed(oracle.graded)),
@@ -279,12 +279,12 @@ def _differences(found: state.Found, oracle: state.Found) -> int:
 
 def read_current(cur: Cursor) -> pl.DataFrame:
     """Return the current grade and the total of every customer, stubs included."""
-    return reading.users(cur, _USERS, (), state.USERS)
+    return customer_rows.users(cur, _USERS, (), incremental.USERS)
 
 
 def read_spend(cur: Cursor, start: datetime, end: datetime) -> pl.DataFrame:
     """Return what each customer paid for orders with start <= `ordered_at` < end."""
-    return reading.spend_between(cur, _ORDERS, start, end)
+    return customer_rows.spend_between(cur, _ORDERS, start, end)
 
 
 def write_changes(cur: Cursor, changed: pl.DataFrame, as_of: datetime) -> None:

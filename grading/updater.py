@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import random
 import sys
 import threading
 import time
@@ -15,19 +14,20 @@ from typing import Final
 import psycopg
 
 from grading.metrics import GraderMetrics
-from grading.policy import POLICY, Policy
 from grading.store import GradeRun, grade_users
-from shop import announce, cache, command, control, metrics, postgres
+from shop import command, metrics_endpoint, postgres
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
+from shop.grading_policy import POLICY, GradePolicy
 from shop.log import get_logger
-from shop.outage import Outage, first_line, pause
+from shop.output import say
 from shop.postgres import Connection
-from shop.pulse import EVERY_S as BEAT_EVERY_S
-from shop.pulse import Pulse
-from shop.say import say
-from shop.settings import PostgresSettings, Settings
-from shop.sqlstate import Verdict, judge
-from shop.timing import EVERY_S, ClocksDifferError
+from shop.postgres.sqlstate import Verdict, judge
+from shop.redis import cache, control
+from shop.redis.heartbeat import EVERY_S as BEAT_EVERY_S
+from shop.redis.heartbeat import HeartbeatSender
+from shop.retry import Outage, backoff, first_line
+from shop.server_clock import EVERY_S, ClocksDifferError
+from shop.settings import PostgresSettings, Settings, announce
 
 NAME: Final = "grader"
 _LOOK_S: Final = 0.5
@@ -57,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Grade once, or until stopped."""
+    settings.require("grader")
     if args.once:
         announce.servers_in_production(settings, "postgres")
         policy = settings.grade_policy
@@ -74,7 +75,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return ExitCode.OK
 
 
-def grade_once(where: PostgresSettings, policy: Policy = POLICY, *, full: bool = False) -> GradeRun:
+def grade_once(
+    where: PostgresSettings, policy: GradePolicy = POLICY, *, full: bool = False
+) -> GradeRun:
     """Grade now, after any grader that is at work.
 
     Raises:
@@ -86,7 +89,7 @@ def grade_once(where: PostgresSettings, policy: Policy = POLICY, *, full: bool =
                 result = grade_users(conn, wait=True, policy=policy, full=full)
         except psycopg.errors.TransactionRollback as e:
             get_logger().warning("rolled back, trying again", error=first_line(e))
-            time.sleep(pause(attempt, random.Random()))  # noqa: S311  (spreads retries, no secret)
+            time.sleep(backoff(attempt))
         except psycopg.Error as e:
             raise _explained(e, where) from None
         else:
@@ -113,11 +116,11 @@ class Updater:
         self._metrics = GraderMetrics()
         self._interval = max(1.0, settings.grade_interval / settings.speed)
         self._stop = stop
-        client = cache.client_if_named(settings)
+        client = cache.optional_client(settings)
         if client is not None:
             cache.check(client, NAME)
-        self._pulse = Pulse(client, NAME) if client else None
-        self._asked = control.RunRequests(client, NAME) if client else None
+        self._heartbeat = HeartbeatSender(client, NAME) if client else None
+        self._asked = control.RunRequests(control.ControlReader(client, NAME)) if client else None
         self._conn: Connection | None = None
         self._state = "starting"
         self._last: GradeRun | None = None
@@ -127,10 +130,10 @@ class Updater:
         """Work until stopped.
 
         Raises:
-            JangteoError: if PostgreSQL refuses in a way that time does not mend.
+            JangteoError: if PostgreSQL refuses in a way that no retry fixes.
         """
         get_logger().info("grading", every_s=self._interval, database=self._where.where)
-        metrics.start(NAME, self._metrics.registry, self._settings)
+        metrics_endpoint.start(NAME, self._metrics.registry, self._settings)
         worker = threading.Thread(target=self._guarded, daemon=True)
         worker.start()
         while worker.is_alive():
@@ -166,7 +169,7 @@ class Updater:
             except psycopg.errors.TransactionRollback as e:
                 rollbacks += 1
                 get_logger().warning("rolled back, trying again", error=first_line(e))
-                due = time.monotonic() + pause(rollbacks, random.Random())  # noqa: S311  (spreads retries, no secret)
+                due = time.monotonic() + backoff(rollbacks)
                 continue
             except psycopg.Error as e:
                 if self._stop.is_set():  # it was we who cancelled
@@ -211,11 +214,11 @@ class Updater:
             return grade_users(conn, wait=False, policy=self._policy, full_every_s=_FULL_EVERY_S)
 
     def _beat(self) -> None:
-        if self._pulse is None:
+        if self._heartbeat is None:
             return
         run = (self._asked.seen if self._asked else None) or 0
         if last := self._last:
-            self._pulse(
+            self._heartbeat(
                 self._state,
                 run=run,
                 last_run=last.finished_at.isoformat(),
@@ -223,11 +226,11 @@ class Updater:
                 duration=last.seconds,
             )
         else:
-            self._pulse(self._state, run=run)
+            self._heartbeat(self._state, run=run)
 
 
 def _explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:
-    """Turn an error that no retry mends into a line for a person."""
+    """Turn an error that no retry fixes into a line for a person."""
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return JangteoError(f"{where.where}: {first_line(error)}; run `jangteo init` first")
     if isinstance(error, psycopg.OperationalError):
@@ -238,7 +241,7 @@ def _explained(error: psycopg.Error, where: PostgresSettings) -> JangteoError:
 def _log(result: GradeRun) -> None:
     if result.disagreed:
         get_logger().error(
-            "incremental grades were wrong, mended by this full run", customers=result.disagreed
+            "incremental grades were wrong; this full run fixed them", customers=result.disagreed
         )
     get_logger().info(
         "graded",
@@ -260,7 +263,7 @@ def as_json(result: GradeRun) -> str:
     return json.dumps(record)
 
 
-def as_table(result: GradeRun, policy: Policy = POLICY) -> str:
+def as_table(result: GradeRun, policy: GradePolicy = POLICY) -> str:
     """Return a run as a short table for people."""
     width = max(9, len(f"{result.users:,}"))
     lines = [f"{'grade':<8} {'customers':>{width}} {'share':>7}"]

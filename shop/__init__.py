@@ -1,1 +1,1 @@
-"""What every part of Jangteo shares: events, ids, settings and the way to each server."""
+"""The parts that all of Jangteo shares: events, ids, settings and the way to each server."""

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import Final
 
 
 class ExitCode(IntEnum):
-    """What a `jangteo` command says with its exit code; each means the same in every command.
+    """The exit codes of all commands, each with its meaning.
 
-    The one exception are commands that become another program: `psql` and, once it runs, `ingest`.
+    Commands that become another program, `psql` and `ingest`, end with that program's.
     """
 
-    OK = 0
-    """Everything asked for was done."""
-    FAILED = 1
-    """The work ran and its result is not good: a check failed, a record is missing."""
-    USAGE = 2
-    """The command line or a setting is wrong; nothing was started."""
-    UNREACHABLE = 3
-    """A server that the command needs cannot be reached, or no shop runs and none is named."""
-    TIMEOUT = 4
-    """The work did not finish in the time it was given."""
-    CRASH = 70
-    """A defect of this program (EX_SOFTWARE of sysexits.h)."""
-    INTERRUPTED = 130
-    """Ended by Ctrl-C (128 + SIGINT)."""
-    BROKEN_PIPE = 141
-    """Nobody reads the output any more (128 + SIGPIPE), as after `jangteo ... | head`."""
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> ExitCode:
+        """Make a member that carries its meaning."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    OK = 0, "everything asked for was done"
+    FAILED = 1, "the work ran and its result is not good: a check failed, a record is missing"
+    USAGE = 2, "the command line or a setting is wrong; nothing was started"
+    UNREACHABLE = 3, "a server that the command needs cannot be reached, or no shop is running"
+    TIMEOUT = 4, "the work did not finish in the time it was given"
+    CRASH = 70, "a defect of this program (EX_SOFTWARE of sysexits.h)"
+    INTERRUPTED = 130, "interrupted by Ctrl-C (128 + SIGINT)"
+    BROKEN_PIPE = (
+        141,
+        "the reader of the output is gone, as with a pipe to `head` (128 + SIGPIPE)",
+    )
 
 
 class JangteoError(Exception):
@@ -36,20 +42,20 @@ class JangteoError(Exception):
 
     @classmethod
     def of(cls, code: int, text: str) -> JangteoError:
-        """Return the error of another command of ours, which ended with this exit code."""
+        """Return the error of another command, which ended with this exit code."""
         error = cls(text)
-        error.exit_code = ExitCode(code) if code in set(ExitCode) - {0} else ExitCode.FAILED
+        error.exit_code = next((c for c in ExitCode if c == code != 0), ExitCode.FAILED)
         return error
 
 
 class UsageError(JangteoError):
-    """A command line or setting that cannot be meant; the message says what to do instead."""
+    """A command line or setting that is not valid; the message says what to do instead."""
 
     exit_code = ExitCode.USAGE
 
 
 class DeadlineError(JangteoError):
-    """What did not happen in the time it was given; the message says what and how long."""
+    """Something did not happen in time; the message says what, and how long was allowed."""
 
     exit_code = ExitCode.TIMEOUT
 
@@ -58,3 +64,43 @@ class UnreachableError(JangteoError):
     """A server that does not answer; the message says which, where and what was tried."""
 
     exit_code = ExitCode.UNREACHABLE
+
+
+TROUBLES: Final[Mapping[str, str]] = {
+    "foreign": "{member} at {host} is in {group}, is not an ingest of this shop, and has {what}",
+    "holds": "partitions {ids}",
+    "holds_none": "none yet",
+    "removed": "{count} offsets of partitions {ids} were removed before they were read ({command})",
+    "unheld": "no ingest has partitions {ids}",
+    "still": "partitions {ids} have not advanced for {seconds} s, with {count} offsets to apply",
+    "still_uncounted": "partitions {ids} have not advanced for {seconds} s, with an unknown number "
+    "of offsets to apply",
+    "more": "{first} and {count} more",
+    "blocked": "{ingest} has waited {seconds} s for a lock that pid {pid} ({who}, in its "
+    "transaction for {lasts} s) holds: {query}",
+    "standby": "PostgreSQL is a standby: it takes no writes until it is promoted",
+    "read_only": "the database is read-only ({setting})",
+    "waits": "{ingest} waits: {error}",
+}
+"""What keeps a topic from advancing, by kind; and the parts of such lines."""
+
+
+class Trouble(str):
+    """One line of what keeps a topic from advancing, with its kind and its values.
+
+    The line is English, for logs and health checks; a program that shows it in another language
+    renders kind and values instead of reading the line.
+
+    >>> line = Trouble("unheld", ids="0, 1")
+    >>> line, line.kind, line.values
+    ('no ingest has partitions 0, 1', 'unheld', {'ids': '0, 1'})
+    """
+
+    kind: str
+    values: Mapping[str, str | int]
+
+    def __new__(cls, kind: str, **values: str | int) -> Trouble:
+        """Make the line."""
+        line = super().__new__(cls, TROUBLES[kind].format(**values))
+        line.kind, line.values = kind, values
+        return line

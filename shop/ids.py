@@ -101,7 +101,7 @@ class IdGenerator:
 
     When the clock steps back, or a millisecond is full, the generator continues from the last
     millisecond it used: ids never repeat and never go backwards within a process. Across
-    processes, `shop.lease` sees to it.
+    processes, `shop.node_lease` sees to it.
 
     Args:
         node: which generator, 0 to 15; two processes that make ids of the same kind at the same

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from shop.say import attempt, escape_in_lines
+from shop.output import attempt, escape_in_lines
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
@@ -57,7 +57,7 @@ def _rendered(renderer: Any, logger: WrappedLogger, name: str, event: EventDict)
 
 
 class _Lines:
-    """Where lines go: a log on a full disk, or that nobody reads, never ends what it reports on.
+    """Where lines go: a log on a full disk, or without a reader, never ends what it reports on.
 
     Args:
         stream: None: `sys.stderr` of the moment.

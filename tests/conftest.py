@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,15 @@ import redis
 from psycopg import sql
 from xdist.scheduler.loadfile import LoadFileScheduling
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from broker import WorkerBroker, clients_end, need_apache_kafka
-from outside import outside
-
-from shop import cache, embedded, kafka_jars, log, postgres
+from jangteo.stack import embedded
+from jangteo.stack.kafka import jars
+from shop import log, postgres
 from shop import settings as shop_settings
 from shop.postgres import Connection
+from shop.redis import cache
 from shop.settings import KAFKA_HOME, Settings
+from tests.support.broker import WorkerBroker, clients_end, need_apache_kafka
+from tests.support.outside_servers import outside
 
 # On a busy machine the first example of a regular expression takes seconds; and a change is not
 # to be held up by an example that no change of its own brought up.
@@ -52,17 +51,17 @@ _LONGEST = (
     *("/tests/kafka/", "/tests/faults/", "/test_up.py", "/test_backfill.py", "/test_profiles.py"),
     *("/test_continuation.py", "/test_ingest.py", "/test_updater.py", "/test_embedded.py"),
     *("/test_positions.py", "/test_guides.py", "/test_broker.py", "/test_roles.py"),
-    *("/test_publishing.py", "/test_surroundings.py", "/test_incremental.py"),
+    *("/test_publishing.py", "/flows/test_environment.py", "/test_incremental.py"),
 )
 """Where a file's tests take more than half a minute together, as measured; the longest first."""
 
 
 def pytest_report_header() -> str | None:
     """Say what is skipped where Apache Kafka is missing."""
-    if os.environ.get(KAFKA_HOME) or not kafka_jars.absent():
+    if os.environ.get(KAFKA_HOME) or not jars.absent():
         return None
     return (
-        f"Apache Kafka {kafka_jars.version()} is not in {kafka_jars.home()}: tests that need it "
+        f"Apache Kafka {jars.version()} is not in {jars.home()}: tests that need it "
         "are skipped if it cannot be fetched; a shop on the in-memory broker is tested all the same"
     )
 
@@ -72,8 +71,8 @@ class Servers:
 
     def __init__(self, directory: Path) -> None:
         self._numbers = itertools.count(1)
-        self.postgres = embedded.Postgres(directory, durable=False)
-        self.redis = embedded.Redis(directory)
+        self.postgres = embedded.EmbeddedPostgres(directory, durable=False)
+        self.redis = embedded.EmbeddedRedis(directory)
         self.kafka = WorkerBroker(directory)
 
     def start(self) -> None:

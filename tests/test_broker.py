@@ -8,7 +8,6 @@ from typing import Any
 
 import psutil
 import pytest
-from broker import clients_end
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import (
     AlterConfigOpType,
@@ -19,8 +18,10 @@ from confluent_kafka.admin import (
 )
 
 from shop import kafka
-from shop.model import TOPICS
+from shop.events import TOPICS
 from shop.settings import Settings
+from tests.support.broker import clients_end
+from tests.support.waiting import wait_until
 
 
 def sizes(broker: Any) -> dict[str, int]:
@@ -78,8 +79,7 @@ def test_a_process_that_a_test_forgot_ends(
 def test_groups_go_with_members_that_cannot_leave(topics: Any) -> None:
     member = Consumer(kafka.consumer_config(topics.settings, "test", "orders_group"))
     member.subscribe(["orders"])
-    while not member.assignment():
-        member.poll(0.1)
+    wait_until(lambda: not member.poll(0.1) and member.assignment(), "it joined")
     assert groups(topics) == ["orders_group"]
     topics.empty()
     assert groups(topics) == []

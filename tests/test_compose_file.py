@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from shop import kafka_jars, settings
+from jangteo.stack.kafka import jars
+from shop import settings
 from shop.errors import UsageError
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -253,4 +254,4 @@ def test_grafana_finds_what_is_provisioned(everything: dict[str, Any]) -> None:
 
 def test_the_brokers_are_of_the_version_that_the_tests_run(config: dict[str, Any]) -> None:
     images = {config["services"][f"kafka{n}"]["image"] for n in (1, 2, 3)}
-    assert images == {f"apache/kafka:{kafka_jars.version()}"}
+    assert images == {f"apache/kafka:{jars.version()}"}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from grading.policy import POLICY
-from shop import cli, command, model
+from jangteo.cli import main
+from shop import command, events
 from shop.clock import UTC
+from shop.grading_policy import POLICY
 from shop.postgres import Connection
 
 ROOT = Path(__file__).parents[1]
@@ -46,22 +49,18 @@ def _command_lines() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", _command_lines(), ids=" ".join)
 def test_every_command_line_is_understood(words: list[str]) -> None:
-    table = cli.COMMANDS
+    table = main.COMMANDS
     if words[0] == "generate":
-        table, words = cli.GENERATE, words[1:]
+        table, words = main.GENERATE, words[1:]
     chosen = table[words[0]]
-    rest = cli.hand_on(words[1:]) if chosen.foreign else words[1:]
     parser = command.Parser()
     importlib.import_module(chosen.module).configure(parser)
-    if "--" in rest:
-        parser.parse_args(rest)
-    else:
-        parser.parse_intermixed_args(rest)
+    parser.parse(words[1:])
 
 
 def test_the_readme_names_every_command() -> None:
     rows = re.findall(r"^\| `jangteo (\w+)", README, re.MULTILINE)
-    assert set(rows) == set(cli.COMMANDS)
+    assert set(rows) == set(main.COMMANDS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -70,13 +69,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("topic", model.TOPICS)
+@pytest.mark.parametrize("topic", events.TOPICS)
 def test_the_example_of_each_topic_is_an_event(topic: str) -> None:
     (example,) = blocks(EVENTS, f"json {topic}")
-    ident = re.search(rf'"{model.KEY_FIELD[topic]}": (\d+)', example)
+    ident = re.search(rf'"{events.KEY_FIELD[topic]}": (\d+)', example)
     assert ident
     now = datetime(2026, 11, 23, 3, tzinfo=UTC)
-    event = model.decode(topic, ident[1].encode(), example.encode(), now=now)
+    event = events.decode(topic, ident[1].encode(), example.encode(), now=now)
     fields = re.findall(r'^  "(\w+)":', example, re.MULTILINE)
     assert fields == list(event.__struct_fields__)
 
@@ -129,3 +128,44 @@ def test_every_dependency_is_explained() -> None:
     rows = re.findall(r"^\| (`.+?) \|", DEPENDENCIES, re.MULTILINE)
     explained = {n.lower() for row in rows for n in re.findall(r"`([\w-]+)`", row)}
     assert explained == names
+
+
+def test_the_map_is_that_of_the_modules() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs" / "module_map.py", "--check"], check=False)
+    assert done.returncode == 0, "run `python docs/module_map.py`"
+
+
+def test_the_map_differs_where_a_module_is_missing() -> None:
+    path = ROOT / "docs" / "module_map.py"
+    code = (
+        f"import runpy; m = runpy.run_path({str(path)!r}); text = m['PAGE'].read_text();"
+        "line = next(x for x in text.splitlines() if x.startswith('- `retry.py`'));"
+        "print(m['page'](text.replace(line, '')) == text)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_file_that_the_walks_and_the_steps_name_is_there(name: str) -> None:
+    page = (ROOT / name).read_text(encoding="utf-8")
+    rooms = "jangteo|shop|flows|generators|grading|console|deploy|tests|benchmarks"
+    named = set(re.findall(rf"`((?:{rooms})/[\w/.-]*)`", page))
+    assert len(named) > 15
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_the_korean_readme_says_the_same() -> None:
+    """The same sections, commands, links and figures, in the same order."""
+    korean = (ROOT / "README.ko.md").read_text(encoding="utf-8")
+    fences = r"^```.*?^```"
+    for pattern in (r"^#+ ", r"\]\(((?!README)[^)]+?)(?:-ko)?(?:\.svg)?\)", r"^\| `jangteo [^|]+"):
+        mine, theirs = (re.findall(pattern, text, re.MULTILINE) for text in (README, korean))
+        assert theirs == mine
+    mine, theirs = (re.findall(fences, text, re.MULTILINE | re.DOTALL) for text in (README, korean))
+    assert theirs == mine
+    figures = [
+        sorted(re.findall(r"\d[\d,.]*\d", re.sub(fences, "", text, flags=re.M | re.S)))
+        for text in (README[README.index("## Start") :], korean[korean.index("## ") :])
+    ]
+    assert figures[1] == figures[0]

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import guides
-from guides import GUIDES, NOT_RUN, ROOT, RUNNERS, Block, Line
+from tests.support import guide_commands
+from tests.support.guide_commands import GUIDES, NOT_RUN, ROOT, RUNNERS, Block, Line
 
 PAGES = [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in GUIDES]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_has_a_test_or_a_reason(page: Path) -> None:
-    found = [b for b in guides.blocks(page) if b.is_commands]
+    found = [b for b in guide_commands.blocks(page) if b.is_commands]
     for block in found:
         assert block.info.startswith("bash "), f"who runs this? ```{block.info}\n{block.text}"
         if block.runner == NOT_RUN:
@@ -32,34 +29,34 @@ def test_every_command_has_a_test_or_a_reason(page: Path) -> None:
 
 @pytest.mark.parametrize(("runner", "test"), RUNNERS.items())
 def test_who_runs_a_block_is_there_and_asks_for_its_lines(runner: str, test: str) -> None:
-    """The test named runs what `guides.lines` gives it for this name, and no page goes without."""
+    """The named test runs the blocks of this name (`guide_commands.lines`)."""
     path, name = test.split("::")
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     (function,) = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
     body = ast.unparse(function)
-    assert f"guides.lines(page, {runner!r})" in body
-    assert "guides.run(" in body
-    assert any(guides.lines(page, runner) for page in GUIDES)
+    assert f"guide_commands.lines(page, {runner!r})" in body
+    assert "guide_commands.run(" in body
+    assert any(guide_commands.lines(page, runner) for page in GUIDES)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_within_the_text_are_those_of_a_block(page: Path) -> None:
     """With the same words or the first of them, so that they too are run or say why not."""
     known = [
-        guides.words(line.command)
+        guide_commands.words(line.command)
         for each in GUIDES
-        for block in guides.blocks(each)
+        for block in guide_commands.blocks(each)
         if block.is_commands
         for line in block.lines
     ]
-    for command in guides.inline(page):
-        told = guides.words(command)
+    for command in guide_commands.inline(page):
+        told = guide_commands.words(command)
         assert any(words[: len(told)] == told for words in known), f"{command}: in no block"
 
 
 @pytest.mark.parametrize(
     "page",
-    [p for p in PAGES if guides.lines(Path(p.values[0]), "embedded")],  # type: ignore[arg-type]  # pytest types a param's values as objects; each is a page
+    [p for p in PAGES if guide_commands.lines(Path(p.values[0]), "embedded")],  # type: ignore[arg-type]  # pytest types a param's values as objects; each is a page
 )
 @pytest.mark.usefixtures("topics")
 def test_the_commands_of_a_guide_do_what_it_says(
@@ -67,8 +64,8 @@ def test_the_commands_of_a_guide_do_what_it_says(
 ) -> None:
     """On the embedded servers, from an empty shop, one after the other."""
     (tmp_path / "deploy").symlink_to(ROOT / "deploy")
-    for line in guides.lines(page, "embedded"):
-        guides.run(line, env, tmp_path)
+    for line in guide_commands.lines(page, "embedded"):
+        guide_commands.run(line, env, tmp_path)
 
 
 @pytest.mark.slow
@@ -78,9 +75,11 @@ def test_a_history_is_written_as_the_guide_says(env: dict[str, str], tmp_path: P
     """As it stands, but for the size of the shop, which the last option of its name decides."""
     small = " --users 600 --products 200 --orders-per-day 60"
     for page in GUIDES:
-        for line in guides.lines(page, "history"):
+        for line in guide_commands.lines(page, "history"):
             size = small if line.command.startswith("jangteo backfill") else ""
-            guides.run(Line(line.command + size, "", line.endless), env, tmp_path, timeout=600)
+            guide_commands.run(
+                Line(line.command + size, "", line.endless), env, tmp_path, timeout=600
+            )
 
 
 def test_what_is_no_command_is_not_taken_for_one() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from grading.policy import POLICY
+from shop.grading_policy import POLICY
 from shop.postgres import Connection
 
 COUNTING = """

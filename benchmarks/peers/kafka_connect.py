@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.peers.common import BOOTSTRAP, COLUMNS, POSTGRES, Progress
-from shop import java, kafka_jars
+from jangteo.stack.kafka import jars, java
 
 BATCH = 5_000
 TASKS = 2
@@ -27,7 +27,7 @@ _TEXT = frozenset({"payment_method", "status", "scenario", "ordered_at", "update
 
 def fetch() -> Path:
     """Return the directory of Connect's jars, fetched by Maven the first time."""
-    target = kafka_jars.home().with_name("connect-4.3.1")
+    target = jars.home().with_name("connect-4.3.1")
     maven = shutil.which("mvn")
     if not target.is_dir():
         if not maven:

@@ -11,15 +11,15 @@ from dataclasses import replace
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
 
-from flows import lifecycle
+from flows import shutdown
+from flows.aggregates import order_copy
 from flows.batch import Batch
 from flows.decode import INDEX, decode_batch
-from flows.lane import Lanes
+from flows.in_flight import InFlightWindows
+from flows.metrics import IngestMetrics
 from flows.sink import PostgresSink
-from flows.source import KafkaSource
-from flows.spend import order_copy
-from flows.store import Rest, Store, Stored
-from flows.tally import Tally
+from flows.source.kafka_source import KafkaSource
+from flows.transaction import Rest, Store, Stored
 from shop import log, settings
 from shop.postgres import Cursor
 
@@ -42,15 +42,17 @@ def get_flow() -> Dataflow:
     """Build the narrowed dataflow from the environment."""
     config = settings.load()
     log.configure("ingest", level=config.log_level, fmt=config.log_format)
-    stop, counts = threading.Event(), Tally()
-    lanes = Lanes(stop)
+    stop, counts = threading.Event(), IngestMetrics()
+    in_flight = InFlightWindows(stop)
     flow = Dataflow("orders_only")
     size = config.ingest_batch_size
-    source = KafkaSource("orders", config.kafka, config.postgres, lanes, counts, batch_size=size)
+    source = KafkaSource(
+        "orders", config.kafka, config.postgres, in_flight, counts, batch_size=size
+    )
     messages = op.input("kafka", flow, source)
     batch = op.map("copy", op.map("decode", messages, decode_batch), with_copy)
     store = OrdersOnly("orders", window_s=config.spend_window)
-    op.output("postgres", batch, PostgresSink(store, config.postgres, lanes, counts))
-    lifecycle.calm_collector()
-    lifecycle.stop_on_signals(stop)
+    op.output("postgres", batch, PostgresSink(store, config.postgres, in_flight, counts))
+    shutdown.calm_collector()
+    shutdown.stop_on_signals(stop)
     return flow

@@ -17,7 +17,7 @@ from bytewax.testing import run_main
 from benchmarks.peers.common import BOOTSTRAP, COLUMNS, POSTGRES, UPSERT, Progress
 
 
-class _Partition(StatelessSinkPartition[Sequence[Any]]):
+class _StockPartition(StatelessSinkPartition[Sequence[Any]]):
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._conn = psycopg.connect(**POSTGRES)
@@ -35,9 +35,9 @@ class UpsertSink(DynamicSink[Sequence[Any]]):
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:  # noqa: ARG002  (the signature is Bytewax's)
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _StockPartition:  # noqa: ARG002  (the signature is Bytewax's)
         """Build the sink of a worker."""
-        return _Partition(self._progress)
+        return _StockPartition(self._progress)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Where the console's knowledge comes from: one blocking `read` per source, each in its thread."""
+"""The sources of the snapshots: one blocking `read` each, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any, Final, Protocol, TypeVar
 
 from shop import settings as shop_settings
 from shop.errors import JangteoError
-from shop.outage import first_line
+from shop.retry import first_line
 from shop.settings import Settings
 
 READ_DEADLINE_S: Final = 1.5
-"""What a server gets to answer before its reading is called stale."""
+"""Seconds that a server has to answer before its reading is stale."""
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Source(Protocol[T_co]):
+class SnapshotSource(Protocol[T_co]):
     """Reads one thing.
 
     Attributes:
@@ -32,7 +32,7 @@ class Source(Protocol[T_co]):
     interval: float
 
     def read(self) -> T_co:
-        """Return the value now; raise whatever the client raises."""
+        """Return the value now; errors of the client are raised as they are."""
         ...
 
     def reset(self) -> None:
@@ -40,14 +40,14 @@ class Source(Protocol[T_co]):
         ...
 
 
-AnySource = Source[Any]
+AnySource = SnapshotSource[Any]
 
 SOURCES: Final[Mapping[str, tuple[str, str]]] = {
-    "kafka": ("console.sources.kafka", "KafkaSource"),
+    "kafka": ("console.sources.kafka", "TopicsSource"),
     "redis": ("console.sources.redis", "RedisSource"),
     "postgres": ("console.sources.postgres", "ShopSource"),
     "grades": ("console.sources.postgres", "GradeSource"),
-    "letters": ("console.sources.postgres", "LetterSource"),
+    "letters": ("console.sources.postgres", "DeadLetterSource"),
     "processes": ("console.sources.processes", "ProcessSource"),
     "events": ("console.sources.events", "EventSource"),
 }
@@ -55,7 +55,7 @@ SOURCES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 @dataclass(frozen=True)
-class Later:
+class LazySource:
     """A source whose module is imported by the thread that reads it.
 
     The clients of three servers take half a second of CPU to import: the first picture, and the
@@ -63,12 +63,12 @@ class Later:
     """
 
     name: str
-    where: Where
+    current: CurrentSettings
 
     def make(self) -> AnySource:
         """Return the source."""
         module, kind = SOURCES[self.name]
-        made: AnySource = getattr(importlib.import_module(module), kind)(self.where)
+        made: AnySource = getattr(importlib.import_module(module), kind)(self.current)
         return made
 
 
@@ -83,13 +83,13 @@ def explain(error: Exception) -> str:
     return str(said()) if callable(said) else first_line(error)
 
 
-class Where:
-    """Where the servers are now: a shop that was started again may have other ports.
+class CurrentSettings:
+    """The settings of the running shop; after a restart its servers may have other ports.
 
     Args:
         settings: what the console was started with.
         data_dir: as the user named it.
-        follow: look again when asked to; off where the settings are given by a test.
+        follow: whether `reload` loads them again; tests give fixed ones.
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class Where:
 
     @property
     def settings(self) -> Settings:
-        """The newest."""
+        """The newest settings."""
         return self._settings
 
-    def look(self) -> None:
-        """Read them again, if a shop is there; otherwise what was known stays."""
+    def reload(self) -> None:
+        """Load the settings again; keep the known ones where no shop is running."""
         if not self._follow:
             return
         with self._lock:

@@ -14,15 +14,16 @@ from typing import Any, Final
 import msgspec
 import redis
 
-from console import journal
-from console import sentences as say
-from console.model import Happening, Kind
-from console.sources import READ_DEADLINE_S, Where
+from console import translations as msg
+from console.actions import journal
+from console.snapshot.model import EventKind, Happening
+from console.sources import READ_DEADLINE_S, CurrentSettings
 from console.text import printable
-from shop import cache
-from shop.clock import UTC, Clock, utc_now
+from console.translations import Message, Text, word
+from shop.clock import UTC, Clock, parse_time, utc_now
 from shop.log import redact
-from shop.trust import open_to_read
+from shop.private_files import open_to_read
+from shop.redis import cache
 
 FIRST_BYTES: Final = 4_096
 """How far back a log is read when the console starts."""
@@ -48,15 +49,17 @@ class EventSource:
     """Follows every log of a data directory, and the operators' journal.
 
     Args:
-        where: the data directory and Redis are.
+        current: the data directory and Redis are.
         clock: dates lines that carry no time.
     """
 
     name = "events"
 
-    def __init__(self, where: Where, *, interval: float = 0.5, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, current: CurrentSettings, *, interval: float = 0.5, clock: Clock = utc_now
+    ) -> None:
         self.interval = interval
-        self._where = where
+        self._current = current
         self._clock = clock
         self._tails: dict[Path, Tail] = {}
         self._client: redis.Redis | None = None
@@ -74,11 +77,13 @@ class EventSource:
         self._client = None
 
     def _logs(self) -> Iterator[Happening]:
-        folder = self._where.settings.data_dir / "logs"
+        folder = self._current.settings.data_dir / "logs"
         for path in sorted(folder.glob("*.log")):
             tail = self._tails.setdefault(path, Tail(path))
             for line in tail.read():
-                if line.strip():
+                if isinstance(line, Message):
+                    yield Happening(self._clock(), EventKind.LOG, "info", path.stem, line)
+                elif line.strip():
                     yield parse(line, path.stem, self._clock())
 
     def _actions(self) -> Iterator[Happening]:
@@ -87,7 +92,7 @@ class EventSource:
             return
         try:
             if self._client is None:
-                url = self._where.settings.redis_url
+                url = self._current.settings.redis_url
                 self._client = cache.client(url, timeout=READ_DEADLINE_S)
             found = journal.read(self._client, self._last)
         except redis.RedisError:
@@ -97,14 +102,17 @@ class EventSource:
         for key, entry in found:
             self._last = key
             level = "info" if entry.outcome == "done" else "warning"
-            text = say.ACTED(
-                action=entry.action, outcome=entry.outcome, result=entry.result, who=entry.who
+            text = msg.ACTED(
+                action=entry.action,
+                outcome=word(entry.outcome),
+                result=entry.result,
+                who=entry.who,
             )
-            yield Happening(entry.at, Kind.ACTION, level, "operator", printable(text))
+            yield Happening(entry.at, EventKind.ACTION, level, "operator", text)
 
 
 class Tail:
-    """Follows a file that grows, is moved aside and made anew, or truncated.
+    """Follows a file that grows, is rotated, or is truncated.
 
     Args:
         path: may not exist yet.
@@ -115,7 +123,7 @@ class Tail:
         self._place: tuple[int, int] | None = None
         self._rest = b""
 
-    def read(self) -> list[str]:
+    def read(self) -> list[Text]:
         """Return the lines that were completed since the last call."""
         try:
             with os.fdopen(open_to_read(self._path), "rb") as file:
@@ -123,10 +131,10 @@ class Tail:
         except OSError:
             return []
 
-    def _lines(self, file: Any) -> list[str]:
+    def _lines(self, file: Any) -> list[Text]:
         end = file.seek(0, 2)
         inode = self._path.stat().st_ino
-        skipped = ""
+        skipped: list[Text] = []
         if self._place is None:
             start = max(0, end - FIRST_BYTES)
         elif self._place[0] != inode or self._place[1] > end:
@@ -135,7 +143,7 @@ class Tail:
             start = self._place[1]
         partial = self._place is None and start > 0
         if end - start > MOST_BYTES:
-            skipped = say.SKIPPED(bytes=end - start - MOST_BYTES)
+            skipped = [msg.SKIPPED(bytes=end - start - MOST_BYTES)]
             start, self._rest, partial = end - MOST_BYTES, b"", True
         file.seek(start)
         data = self._rest + file.read(end - start)
@@ -143,12 +151,11 @@ class Tail:
         *lines, self._rest = data.split(b"\n")
         if partial and lines:
             lines = lines[1:]
-        texts = [line.decode(errors="replace") for line in lines]
-        return [skipped, *texts] if skipped else texts
+        return [*skipped, *(line.decode(errors="replace") for line in lines)]
 
 
 def parse(line: str, source: str, now: datetime) -> Happening:
-    r"""Read a line of ours (logfmt or JSON), of PostgreSQL, or of anybody.
+    r"""Read a line of a log: our logfmt or JSON, PostgreSQL's, Redis's, or any text.
 
     >>> now = datetime(2026, 1, 1, tzinfo=UTC)
     >>> h = parse('timestamp=2026-11-23T10:55:40Z level=warning process=orders '
@@ -166,7 +173,7 @@ def parse(line: str, source: str, now: datetime) -> Happening:
         rest = " ".join(f"{k}={v}" for k, v in fields.items() if k not in _KNOWN)
         return Happening(
             at=_time(fields.get("timestamp", ""), now),
-            kind=Kind.LOG,
+            kind=EventKind.LOG,
             level=printable(fields.get("level", "info"), 10),
             source=source,
             text=printable(f"{fields['event']} {rest}".strip()),
@@ -175,14 +182,14 @@ def parse(line: str, source: str, now: datetime) -> Happening:
         day, fraction, severity, message = found.groups()
         at = _time(f"{day}{fraction or ''}+00:00", now)
         level = _POSTGRES_LEVELS.get(severity, "info")
-        return Happening(at, Kind.LOG, level, source, printable(message))
+        return Happening(at, EventKind.LOG, level, source, printable(message))
     if found := _REDIS.match(text):
         written, mark, message = found.groups()
         with contextlib.suppress(ValueError):  # in local time: Redis knows no other
             at = datetime.strptime(written, "%d %b %Y %H:%M:%S").astimezone(UTC)
             level = "warning" if mark == "#" else "info"
-            return Happening(at, Kind.LOG, level, source, printable(message))
-    return Happening(now, Kind.LOG, "info", source, printable(text))
+            return Happening(at, EventKind.LOG, level, source, printable(message))
+    return Happening(now, EventKind.LOG, "info", source, printable(text))
 
 
 def _fields(text: str) -> Mapping[str, str]:
@@ -200,7 +207,6 @@ def _fields(text: str) -> Mapping[str, str]:
 
 def _time(text: str, otherwise: datetime) -> datetime:
     try:
-        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return parse_time(text)
     except ValueError:
         return otherwise
-    return at.astimezone(UTC) if at.tzinfo else otherwise

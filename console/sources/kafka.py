@@ -13,27 +13,29 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource  # `admin` does not declare these
 from confluent_kafka.admin._metadata import ClusterMetadata
 
-from console import sentences as say
-from console import verdict
-from console.model import Kafka, Member, Partition, Topic
-from console.reading import Rate
-from console.sources import READ_DEADLINE_S, Where
+from console import rules
+from console import translations as msg
+from console.snapshot.model import Kafka, Member, Partition, Topic
+from console.snapshot.reading import Rate
+from console.sources import READ_DEADLINE_S, CurrentSettings
+from console.translations import of_trouble
 from shop import kafka
+from shop.events import GROUPS
+from shop.ingest_progress import ProgressReader
 from shop.kafka import Key
-from shop.model import GROUPS
-from shop.progress import PartitionProgress, ProgressReader, TopicProgress
+from shop.kafka.progress import PartitionProgress, TopicProgress
 
 CONFIGS_EVERY: Final = 5
 """Reads between two looks at the topics' configuration, which rarely changes."""
 GRACE_S: Final = 2.0
-"""Messages of so many seconds may be on their way without being a lag worth a word."""
+"""Seconds' worth of messages that may be on their way without counting as a lag."""
 
 
-class KafkaSource:
+class TopicsSource:
     """Reads the progress of all topics in a handful of batched requests.
 
     Args:
-        where: the servers are.
+        current: the servers are.
         monotonic: seconds of a clock that never steps.
     """
 
@@ -41,18 +43,18 @@ class KafkaSource:
 
     def __init__(
         self,
-        where: Where,
+        current: CurrentSettings,
         *,
         interval: float = 2.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.interval = interval
-        self._where = where
+        self._current = current
         self._monotonic = monotonic
         self._admin: AdminClient | None = None
         self._progress: ProgressReader | None = None
-        self._windows: dict[Key, deque[verdict.Sample]] = defaultdict(
-            lambda: deque(maxlen=verdict.WINDOW)
+        self._windows: dict[Key, deque[rules.PartitionSample]] = defaultdict(
+            lambda: deque(maxlen=rules.WINDOW)
         )
         self._log_ids: dict[str, str] = {}
         self._min_in_sync: dict[str, int] = {}
@@ -64,7 +66,7 @@ class KafkaSource:
         Raises:
             KafkaException: if the cluster does not answer.
         """
-        settings = self._where.settings
+        settings = self._current.settings
         if self._admin is None:
             self._admin = kafka.admin(settings.kafka, "console")
         if self._progress is None:
@@ -91,7 +93,7 @@ class KafkaSource:
         if self._progress is not None:
             self._progress.close()
         self._admin = self._progress = None
-        self._reads = 0  # whatever comes back may be another cluster
+        self._reads = 0  # the next one may be another cluster
 
     def _take(self, name: str, topic: TopicProgress, now: float) -> None:
         """Append a sample of each partition; those of a topic that was recreated begin again."""
@@ -100,18 +102,20 @@ class KafkaSource:
                 del self._windows[key]
         self._log_ids[name] = topic.info.log_id
         for p in topic.partitions:
-            self._windows[name, p.partition].append(verdict.Sample(now, p.end, p.applied, p.begin))
+            self._windows[name, p.partition].append(
+                rules.PartitionSample(now, p.end, p.applied, p.begin)
+            )
 
     def _topic(self, name: str, seen: TopicProgress | None, troubles: tuple[str, ...]) -> Topic:
         group = GROUPS[name]
         if seen is None:
-            return Topic(name=name, group=group, error=say.NO_TOPIC())
+            return Topic(name=name, group=group, error=msg.NO_TOPIC())
         partitions = tuple(
             partition(p, tuple(self._windows[name, p.partition])) for p in seen.partitions
         )
-        lag = verdict.total_lag(p.lag for p in partitions)
-        published = verdict.total(p.published for p in partitions)
-        taken = verdict.total(p.taken for p in partitions)
+        lag = rules.total_lag(p.lag for p in partitions)
+        published = rules.total(p.published for p in partitions)
+        taken = rules.total(p.taken for p in partitions)
         members = seen.members
         return Topic(
             name=name,
@@ -125,17 +129,17 @@ class KafkaSource:
             lag=lag,
             published=published,
             taken=taken,
-            verdict=verdict.worst(p.verdict for p in partitions),
-            drain_s=verdict.drain_s(lag, published, taken),
+            verdict=rules.worst(p.verdict for p in partitions),
+            drain_s=rules.drain_s(lag, published, taken),
             error=seen.error or None,
-            troubles=troubles,
+            troubles=tuple(map(of_trouble, troubles)),
         )
 
 
 def cluster(
     metadata: ClusterMetadata, min_in_sync: Mapping[str, int], found: tuple[Topic, ...]
 ) -> Kafka:
-    """Return what the metadata say of the brokers and of the replicas of the shop's topics.
+    """Return what the metadata contain about the brokers and the replicas of the shop's topics.
 
     Args:
         metadata: of the whole cluster.
@@ -155,7 +159,7 @@ def cluster(
 
 
 def _min_in_sync(admin: AdminClient, names: Iterable[str]) -> dict[str, int]:
-    """Return `min.insync.replicas` of those topics of which the cluster says it."""
+    """Return `min.insync.replicas` of the topics for which the cluster gives it."""
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     if not resources:
         return {}
@@ -171,12 +175,12 @@ def _min_in_sync(admin: AdminClient, names: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def partition(seen: PartitionProgress, window: tuple[verdict.Sample, ...]) -> Partition:
+def partition(seen: PartitionProgress, window: tuple[rules.PartitionSample, ...]) -> Partition:
     """Return what the samples of a partition, oldest first, say of it.
 
-    >>> from console.verdict import Sample
+    >>> from console.rules import PartitionSample
     >>> seen = PartitionProgress(0, begin=0, end=30, committed=20, applied=20)
-    >>> p = partition(seen, (Sample(0.0, 10, 10), Sample(2.0, 30, 20)))
+    >>> p = partition(seen, (PartitionSample(0.0, 10, 10), PartitionSample(2.0, 30, 20)))
     >>> p.lag, p.published.per_s, p.taken.per_s, p.verdict.value
     (10, 10.0, 5.0, 'ok')
     """
@@ -185,8 +189,8 @@ def partition(seen: PartitionProgress, window: tuple[verdict.Sample, ...]) -> Pa
     published = taken = Rate()
     if before is not None:
         elapsed = last.at - before.at
-        published = verdict.rate(before.end, last.end, elapsed)
-        taken = verdict.rate(before.applied, last.applied, elapsed)
+        published = rules.rate(before.end, last.end, elapsed)
+        taken = rules.rate(before.applied, last.applied, elapsed)
     allowed = math.ceil(GRACE_S * (published.per_s or 0.0))
     return Partition(
         partition=seen.partition,
@@ -201,6 +205,6 @@ def partition(seen: PartitionProgress, window: tuple[verdict.Sample, ...]) -> Pa
         holder=seen.holder,
         published=published,
         taken=taken,
-        verdict=verdict.judge(window, allowed),
-        drain_s=verdict.drain_s(seen.pending, published, taken),
+        verdict=rules.judge(window, allowed),
+        drain_s=rules.drain_s(seen.pending, published, taken),
     )

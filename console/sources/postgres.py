@@ -6,25 +6,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from console import verdict
-from console.sources import Where
-from console.tables import (
+from console import rules
+from console.snapshot.tables import (
+    DeadLetterCount,
+    DeadLetterRow,
+    DeadLetters,
     GradeCount,
-    GradeRun,
+    GradeRunRow,
     Grades,
     Ingested,
-    Letter,
-    LetterCount,
-    Letters,
-    Shop,
+    ShopFigures,
     Spender,
     Upgrade,
 )
+from console.sources import CurrentSettings
 from console.text import printable
-from shop import deadletters, postgres
-from shop.model import TOPICS
-from shop.postgres import Connection
-from shop.timing import clock_of
+from shop import postgres
+from shop.events import TOPICS
+from shop.postgres import Connection, dead_letters
+from shop.server_clock import clock_of
 
 MINUTES: Final = 10
 """How far back spenders and takings look: two windows of the default length."""
@@ -76,9 +76,9 @@ class _Database:
 
     name = "postgres"
 
-    def __init__(self, where: Where, interval: float, limit_ms: int) -> None:
+    def __init__(self, current: CurrentSettings, interval: float, limit_ms: int) -> None:
         self.interval = interval
-        self._where = where
+        self._current = current
         self._limit_ms = limit_ms
         self._conn: Connection | None = None
 
@@ -91,7 +91,7 @@ class _Database:
     def _connection(self) -> Connection:
         if self._conn is None or self._conn.closed:
             self._conn = postgres.connect(
-                self._where.settings.postgres, "console", autocommit=True, timeout=2
+                self._current.settings.postgres, "console", autocommit=True, timeout=2
             )
             self._conn.execute(b"SET default_transaction_read_only = on")
             self._conn.execute(f"SET statement_timeout = {self._limit_ms:d}".encode())
@@ -108,16 +108,16 @@ class ShopSource(_Database):
 
     def __init__(
         self,
-        where: Where,
+        current: CurrentSettings,
         *,
         interval: float = 2.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(where, interval, 2_000)
+        super().__init__(current, interval, 2_000)
         self._monotonic = monotonic
         self._before: tuple[float, dict[str, int]] | None = None
 
-    def read(self) -> Shop:
+    def read(self) -> ShopFigures:
         """Return it.
 
         Raises:
@@ -134,7 +134,7 @@ class ShopSource(_Database):
                 stored=int(numbers[0]),
                 rejected=int(numbers[1]),
                 ignored=int(numbers[2]),
-                rate=verdict.rate(
+                rate=rules.rate(
                     before[1].get(topic) if before else None,
                     sums[topic],
                     now - before[0] if before else 0.0,
@@ -155,7 +155,7 @@ class ShopSource(_Database):
         ((orders, spend),) = self._rows(_TAKINGS, (MINUTES,))
         ((size, connections),) = self._rows(_SERVER)
         ahead = clock_of(self._connection()).apart
-        return Shop(
+        return ShopFigures(
             ingested=ingested,
             spenders=spenders,
             minutes=MINUTES,
@@ -172,8 +172,8 @@ class GradeSource(_Database):
 
     name = "grades"
 
-    def __init__(self, where: Where, *, interval: float = 10.0) -> None:
-        super().__init__(where, interval, 30_000)
+    def __init__(self, current: CurrentSettings, *, interval: float = 10.0) -> None:
+        super().__init__(current, interval, 30_000)
         self._looked: int | None = None
 
     def read(self) -> Grades:
@@ -187,7 +187,7 @@ class GradeSource(_Database):
         run, changes = None, {}
         if runs:
             run_id, as_of, mode, changed, up, down, seconds, row = runs[0]
-            run = GradeRun(
+            run = GradeRunRow(
                 run_id=run_id,
                 as_of=as_of,
                 mode=mode,
@@ -198,7 +198,7 @@ class GradeSource(_Database):
                 **{name: row.get(name) for name in _LATER_COLUMNS},
             )
             changes = net(self._rows(_CHANGES, (as_of,)))
-        asked = {"names": list(self._where.settings.grade_policy.names), "most": SHOWN}
+        asked = {"names": list(self._current.settings.grade_policy.names), "most": SHOWN}
         upgrades = tuple(
             Upgrade(
                 user_id=user_id,
@@ -221,28 +221,28 @@ class GradeSource(_Database):
         )
 
 
-class LetterSource(_Database):
+class DeadLetterSource(_Database):
     """The dead letters."""
 
     name = "letters"
 
-    def __init__(self, where: Where, *, interval: float = 5.0) -> None:
-        super().__init__(where, interval, 5_000)
+    def __init__(self, current: CurrentSettings, *, interval: float = 5.0) -> None:
+        super().__init__(current, interval, 5_000)
 
-    def read(self) -> Letters:
+    def read(self) -> DeadLetters:
         """Return counts and the newest.
 
         Raises:
             psycopg.Error: if PostgreSQL does not answer, or has no schema.
         """
         counts = tuple(
-            LetterCount(
+            DeadLetterCount(
                 topic=c.topic, reason=c.reason, total=c.messages, open=c.waiting, newest=c.newest
             )
-            for c in deadletters.counts(self._connection())
+            for c in dead_letters.counts(self._connection())
         )
         newest = tuple(
-            Letter(
+            DeadLetterRow(
                 topic=topic,
                 partition=partition,
                 offset=offset,
@@ -257,7 +257,7 @@ class LetterSource(_Database):
                 self._rows(_LETTERS, (_PAYLOAD_BYTES, 5 * SHOWN)) if counts else ()
             )
         )
-        return Letters(counts=counts, newest=newest)
+        return DeadLetters(counts=counts, newest=newest)
 
 
 def net(changes: Sequence[tuple[Any, ...]]) -> dict[str, int]:

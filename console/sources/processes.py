@@ -13,17 +13,17 @@ import msgspec
 import psutil
 import redis
 
-from console import verdict
-from console.model import Process, Processes
-from console.reading import Rate
-from console.sources import READ_DEADLINE_S, Where
+from console import rules
+from console.snapshot.model import Process, Processes
+from console.snapshot.reading import Rate
+from console.sources import READ_DEADLINE_S, CurrentSettings
 from console.sources.redis import clock_ahead
 from console.text import printable
-from shop import cache, control
-from shop.boot import same_process
-from shop.cache import Heartbeat
-from shop.supervisor import State, Status, read_snapshot
-from shop.timing import redis_time
+from shop.boot_clock import same_process
+from shop.process_status import ProcessState, ProcessStatus, read_snapshot
+from shop.redis import cache, control
+from shop.redis.cache import Heartbeat
+from shop.server_clock import redis_time
 
 SCENARIOS: Final = control.CONTROL + "scenarios"
 SERVERS: Final = ("postgres", "redis", "kafka")
@@ -35,14 +35,14 @@ class ProcessSource:
     """Merges what is known of each process.
 
     Args:
-        where: Redis is, and the data directory of the stack.
+        current: Redis is, and the data directory of the stack.
     """
 
     name = "processes"
 
-    def __init__(self, where: Where, *, interval: float = 1.0) -> None:
+    def __init__(self, current: CurrentSettings, *, interval: float = 1.0) -> None:
         self.interval = interval
-        self._where = where
+        self._current = current
         self._client: redis.Redis | None = None
         self._beats: dict[str, Heartbeat] = {}
         self._counts: dict[str, tuple[datetime, int]] = {}
@@ -57,7 +57,7 @@ class ProcessSource:
         Raises:
             redis.RedisError: if Redis does not answer and nothing is supervised here.
         """
-        statuses = read_snapshot(self._where.settings.data_dir)
+        statuses = read_snapshot(self._current.settings.data_dir)
         settings: dict[str, control.Control] = {}
         scenarios: tuple[str, ...] = ()
         try:
@@ -87,13 +87,13 @@ class ProcessSource:
 
     def _connection(self) -> redis.Redis:
         if self._client is None:
-            self._client = cache.client(self._where.settings.redis_url, timeout=READ_DEADLINE_S)
+            self._client = cache.client(self._current.settings.redis_url, timeout=READ_DEADLINE_S)
         return self._client
 
     def _process(
         self,
         name: str,
-        status: Status | None,
+        status: ProcessStatus | None,
         beat: Heartbeat | None,
         setting: control.Control | None,
     ) -> Process:
@@ -101,7 +101,7 @@ class ProcessSource:
         state = beat.state if beat else "silent"
         if status:
             alive = status.pid is None or same_process(status.pid, status.pid_started or "")
-            if status.state != State.RUNNING.value or beat is None:
+            if status.state != ProcessState.RUNNING.value or beat is None:
                 state = status.state
             if not alive:
                 state = "gone"  # the snapshot outlived a crash of `jangteo up`
@@ -136,10 +136,10 @@ class ProcessSource:
         if before is None or before[0] != beat.at:
             self._counts[name] = (beat.at, count)
             elapsed = (beat.at - before[0]).total_seconds() if before else 0.0
-            self._rates[name] = verdict.rate(before[1] if before else None, count, elapsed)
+            self._rates[name] = rules.rate(before[1] if before else None, count, elapsed)
         return self._rates[name]
 
-    def _usage(self, status: Status | None) -> tuple[int | None, float | None]:
+    def _usage(self, status: ProcessStatus | None) -> tuple[int | None, float | None]:
         """Return memory and CPU of a process of this machine."""
         if status is None or status.pid is None or status.pid_started is None:
             return None, None
@@ -176,7 +176,7 @@ def counted(fields: Mapping[str, str]) -> int | None:
 
 
 def read_scenarios(r: redis.Redis, now: datetime) -> tuple[str, ...]:
-    """Return what `control:scenarios` says is running, in words; it may be a hash or JSON."""
+    """Return what `control:scenarios` says is running, as text; it may be a hash or JSON."""
     kind = cast("str", r.type(SCENARIOS))
     if kind == "hash":
         values = control.read_hash(r, SCENARIOS, make=False)

@@ -9,12 +9,12 @@ from typing import Any, Final
 import msgspec
 import redis
 
-from console import verdict
-from console.model import Redis, Refresh
-from console.sources import READ_DEADLINE_S, Where
-from shop import cache
-from shop.cache import CacheMeta
-from shop.timing import ServerClock, redis_time
+from console import rules
+from console.snapshot.model import Redis, Refresh
+from console.sources import READ_DEADLINE_S, CurrentSettings
+from shop.redis import cache
+from shop.redis.cache import CacheMeta
+from shop.server_clock import ServerClock, redis_time
 
 KEPT: Final = 20
 """Refreshes that are remembered."""
@@ -24,14 +24,14 @@ class RedisSource:
     """Reads INFO and the cache's meta data in one round trip and a half.
 
     Args:
-        where: Redis is.
+        current: Redis is.
     """
 
     name = "redis"
 
-    def __init__(self, where: Where, *, interval: float = 1.0) -> None:
+    def __init__(self, current: CurrentSettings, *, interval: float = 1.0) -> None:
         self.interval = interval
-        self._where = where
+        self._current = current
         self._client: redis.Redis | None = None
         self._counted: tuple[int, int] | None = None
         self._refreshes: deque[Refresh] = deque(maxlen=KEPT)
@@ -43,7 +43,7 @@ class RedisSource:
             redis.RedisError: if it does not answer.
         """
         if self._client is None:
-            self._client = cache.client(self._where.settings.redis_url, timeout=READ_DEADLINE_S)
+            self._client = cache.client(self._current.settings.redis_url, timeout=READ_DEADLINE_S)
         client = self._client
         pipe = client.pipeline(transaction=False)
         pipe.info()
@@ -58,7 +58,7 @@ class RedisSource:
         rate = None
         if before is not None:
             hit, missed = hits - before[0], misses - before[1]
-            rate = verdict.share(hit, hit + missed)
+            rate = rules.share(hit, hit + missed)
         return Redis(
             meta=meta,
             users=users,
@@ -87,7 +87,7 @@ class RedisSource:
         if meta.refreshed_at is None:
             return
         last = self._refreshes[-1] if self._refreshes else None
-        failed = meta.error if meta.phase == verdict.Phase.FAILED.value else ""
+        failed = meta.error if meta.phase == rules.Phase.FAILED.value else ""
         if last and (last.version, last.at, last.error) == (
             meta.version,
             meta.refreshed_at,

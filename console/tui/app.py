@@ -15,15 +15,15 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import DataTable, Input
 
-from console import sentences
-from console.actions import Operator, Outcome
-from console.player import Player
+from console import translations as msg
+from console.actions.operations import Operator, text_of
 from console.poller import Feed, Poller
-from console.switch import Switch
+from console.recording.player import Player
+from console.recording.toggle import RecordingToggle
 from console.tui import keys, layout, output, screens, theme
-from console.tui.acting import Acted, Acting, Answered
-from console.tui.display import Display
-from console.tui.look import Look
+from console.tui.action_dialogs import ActionDialogs, ActionEnded, LookupEnded
+from console.tui.appearance import DisplayOptions
+from console.tui.display import SnapshotApp
 from console.tui.panel import Panel
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError
@@ -33,14 +33,14 @@ WRITING: Final = ("export", "record", "actions")
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-class ConsoleApp(Display):
+class ConsoleApp(SnapshotApp):
     """The console.
 
     Args:
         feed: where snapshots come from; started by the caller.
         operator: does the actions.
-        switch: turns recording on and off.
-        look: language and glyphs.
+        toggle: starts and stops recording.
+        options: language and glyphs.
         colours: name of the theme.
         folder: where exports go; None: nothing that writes is offered, as in a browser.
         shown: called once the first picture is there.
@@ -56,19 +56,19 @@ class ConsoleApp(Display):
         self,
         feed: Feed,
         operator: Operator,
-        switch: Switch,
+        toggle: RecordingToggle,
         *,
-        look: Look,
+        options: DisplayOptions,
         colours: str = "dark",
         folder: Path | None,
         shown: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
     ) -> None:
         super().__init__(
-            feed, operator, switch, look=look, colours=colours, shown=shown, clock=clock
+            feed, operator, toggle, options=options, colours=colours, shown=shown, clock=clock
         )
         self._folder = folder
-        self._acting = Acting(self, operator, look, lambda: self._snapshot)
+        self._dialogs = ActionDialogs(self, operator, options, lambda: self._snapshot)
         self.crash_report: Path | None = None
 
     def on_mount(self) -> None:
@@ -76,8 +76,8 @@ class ConsoleApp(Display):
         self.set_keymap(keys.keymap())
 
     def on_unmount(self) -> None:
-        """Let actions that wait go."""
-        self._acting.end()
+        """Stop waiting for the effects of actions."""
+        self._dialogs.end()
 
     # ---- keys ----
 
@@ -87,7 +87,7 @@ class ConsoleApp(Display):
         self.screen.minimize()
         base = self.screen_stack[0]
         if not base.query(f"#{name}.tab"):
-            await base.query_one("#main").mount(layout.tab(name, self._look))
+            await base.query_one("#main").mount(layout.tab(name, self._options))
         for container in base.query(".tab"):
             container.set_class(container.id == name, "-active")
         self.set_focus(None)
@@ -95,10 +95,10 @@ class ConsoleApp(Display):
 
     def action_help(self) -> None:
         """Show the keys."""
-        self.push_screen(screens.Help(self._look))
+        self.push_screen(screens.Help(self._options))
 
     def action_freeze(self) -> None:
-        """Freeze the view, or let it go on with what was read meanwhile."""
+        """Freeze the view, or continue with what was read meanwhile."""
         if self._frozen_at is None:
             self._frozen_at, self._frozen_now = time.monotonic(), self._snapshot.at
         else:
@@ -115,7 +115,7 @@ class ConsoleApp(Display):
         if isinstance(self._feed, Poller):
             at = INTERVALS.index(self._feed.interval) if self._feed.interval in INTERVALS else 1
             self._feed.interval = INTERVALS[min(max(at + step, 0), len(INTERVALS) - 1)]
-            self._draw_frame(self.view())
+            self._draw_header_and_footer(self.view())
 
     def action_zoom(self) -> None:
         """Show one panel alone, or all again."""
@@ -132,7 +132,7 @@ class ConsoleApp(Display):
         return max(found, key=lambda p: p.size.area, default=None)
 
     def action_reset_view(self) -> None:
-        """Begin the charts anew."""
+        """Clear the charts."""
         self._history.clear()
         self.redraw()
 
@@ -141,7 +141,7 @@ class ConsoleApp(Display):
         names = [*(t.name for t in theme.THEMES), self._theme_name(theme.ANSI)]
         at = names.index(self.theme) if self.theme in names else -1
         self.theme = names[(at + 1) % len(names)]
-        self.notify(self._look(self.theme), timeout=2)
+        self.notify(self._options(self.theme), timeout=2)
 
     async def action_filter(self) -> None:
         """Ask for a filter of the events."""
@@ -197,7 +197,8 @@ class ConsoleApp(Display):
             self._driver.write(output.osc52(text, tmux=bool(os.environ.get("TMUX"))))
         which = ", ".join(str(p.border_title) for p in panels)
         self.notify(
-            f"{self._look('copied')}: {which} ({len(text)} {self._look('characters')})", timeout=3
+            f"{self._options('copied')}: {which} ({len(text)} {self._options('characters')})",
+            timeout=3,
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -213,24 +214,24 @@ class ConsoleApp(Display):
         try:
             written = output.export(self._folder, self.export_screenshot(), self._snapshot)
         except OSError as e:
-            self.notify(f"{self._look('cannot write')}: {e}", severity="error", markup=False)
+            self.notify(f"{self._options('cannot write')}: {e}", severity="error", markup=False)
         else:
-            self.notify(f"{self._look('written')}: {written}", timeout=5, markup=False)
+            self.notify(f"{self._options('written')}: {written}", timeout=5, markup=False)
 
     def action_record(self) -> None:
         """Begin to record, or end it."""
         if isinstance(self._feed, Player):
-            self.notify(self._look.sentence(sentences.A_RECORDING()), timeout=3)
+            self.notify(self._options.render(msg.A_RECORDING()), timeout=3)
             return
         try:
-            if self._switch.path is None:
-                path = self._switch.on()
-                self.notify(f"{self._look('recording into')} {path}", timeout=5, markup=False)
+            if self._toggle.path is None:
+                path = self._toggle.start()
+                self.notify(f"{self._options('recording into')} {path}", timeout=5, markup=False)
             else:
-                self._switch.off()
+                self._toggle.stop()
         except JangteoError as e:
-            self.notify(self._look.sentence(str(e)), severity="error", markup=False)
-        self._draw_frame(self.view())
+            self.notify(self._options.render(text_of(e)), severity="error", markup=False)
+        self._draw_header_and_footer(self.view())
 
     def action_play(self) -> None:
         """Play or pause a recording."""
@@ -258,28 +259,29 @@ class ConsoleApp(Display):
 
     def action_actions(self) -> None:
         """Show what can be done."""
-        self._acting.offer()
+        self._dialogs.offer()
 
-    def on_answered(self, message: Answered) -> None:
+    def on_lookup_ended(self, message: LookupEnded) -> None:
         """Go on with what was asked for."""
         message.then()
 
-    def on_acted(self, message: Acted) -> None:
-        """Say what an action came to."""
-        text = self._acting.report(message.result)
-        done = message.result.outcome == Outcome.DONE.value
-        if not done and isinstance(self._feed, Poller):  # the journal may be out of reach
+    def on_action_ended(self, message: ActionEnded) -> None:
+        """Show the result of an action."""
+        text = self._dialogs.report(message.result)
+        if not message.result.done and isinstance(
+            self._feed, Poller
+        ):  # the journal may be out of reach
             self._feed.note("warning", "operator", text)
 
     def action_command_palette(self) -> None:
         """Find a command."""
         if not isinstance(self.screen, CommandPalette):
-            words = self._look("Search for commands…")
+            words = self._options("Search for commands…")
             self.push_screen(CommandPalette(placeholder=words, id="--command-palette"))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002  (the signature is Textual's)
         """Return what the command palette offers: every key, and every action."""
-        korean = self._look.lang == "ko"
+        korean = self._options.lang == "ko"
         for key in keys.KEYS:
             if key.id in ("palette", "quit") or not self.check_action(key.action, ()):
                 continue
@@ -288,9 +290,9 @@ class ConsoleApp(Display):
                 await self.run_action(action)
 
             yield SystemCommand(
-                key.ko if korean else key.en, f"{self._look('key')} {key.shown}", press
+                key.ko if korean else key.en, f"{self._options('key')} {key.shown}", press
             )
-        for text, what, act in self._acting.commands() if self._folder is not None else ():
+        for text, what, act in self._dialogs.commands() if self._folder is not None else ():
             yield SystemCommand(text, what, act)
 
     # ---- defects ----

@@ -1,4 +1,4 @@
-"""The part of the application that shows: takes snapshots from a feed and draws what is seen.
+"""The part of the application that draws: takes snapshots from a feed and draws what is seen.
 
 Nothing here waits for a server: snapshots come ready from the feed.
 """
@@ -17,18 +17,18 @@ from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
 
-from console.actions import Operator
-from console.history import History
-from console.model import Snapshot
-from console.player import Player
+from console.actions.operations import Operator
 from console.poller import Feed, Poller
-from console.switch import Switch
-from console.tui import frame, keys, layout, theme
-from console.tui.frame import Status
-from console.tui.letters import Letters
-from console.tui.look import Look
+from console.recording.player import Player
+from console.recording.toggle import RecordingToggle
+from console.series import SnapshotSeries
+from console.snapshot.model import Snapshot
+from console.tui import header_footer, keys, layout, theme
+from console.tui.appearance import DisplayOptions
+from console.tui.dead_letters import DeadLetterBrowser
+from console.tui.header_footer import ConsoleStatus
 from console.tui.panel import Lines, Panel
-from console.tui.view import View
+from console.tui.view import PanelView
 from shop.clock import Clock, utc_now
 
 TICK_S: Final = 0.25
@@ -43,14 +43,14 @@ class SnapshotReady(Message):
         self.snapshot = snapshot
 
 
-class Display(App[int]):
-    """Shows a feed; what keys do is the subclass's.
+class SnapshotApp(App[int]):
+    """Draws a feed; the subclass handles the keys.
 
     Args:
         feed: where snapshots come from; started by the caller.
         operator: does the actions.
-        switch: turns recording on and off.
-        look: language and glyphs.
+        toggle: starts and stops recording.
+        options: language and glyphs.
         colours: name of the theme.
         shown: called once the first picture is there.
         clock: UTC; what ages are measured against.
@@ -71,9 +71,9 @@ class Display(App[int]):
         self,
         feed: Feed,
         operator: Operator,
-        switch: Switch,
+        toggle: RecordingToggle,
         *,
-        look: Look,
+        options: DisplayOptions,
         colours: str = "dark",
         shown: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
@@ -82,16 +82,16 @@ class Display(App[int]):
         self._shown = shown
         self._feed = feed
         self._operator = operator
-        self._switch = switch
-        self._look = look
+        self._toggle = toggle
+        self._options = options
         self._clock = clock
-        self._history = History()
+        self._history = SnapshotSeries()
         self._snapshot = feed.latest()
         self._frozen_at: float | None = None
         self._frozen_now: datetime | None = None
         self._tab = keys.TABS[0][0]
         self._filter = ""
-        self.set_class(look.ascii, "-ascii", update=False)
+        self.set_class(options.ascii, "-ascii", update=False)
         for each in theme.THEMES:
             self.register_theme(each)
         self.set_reactive(App.theme, self._theme_name(colours))
@@ -106,14 +106,14 @@ class Display(App[int]):
 
     def compose(self) -> ComposeResult:
         """Make the header, the first tab, and the lines below."""
-        yield from layout.widgets(self._look)
+        yield from layout.widgets(self._options)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return what themes that are not ours lack."""
         return {"dim": theme.DIM_OF_OTHERS}
 
     def refresh_css(self, animate: bool = True) -> None:
-        """Work styles out anew, if a colour has changed: when Textual starts, none has."""
+        """Recompute the styles if a colour has changed: when Textual starts, none has."""
         if (variables := self.get_css_variables()) != self._variables:
             self._variables = variables
             super().refresh_css(animate=animate)
@@ -141,7 +141,7 @@ class Display(App[int]):
         if snapshot.sequence != self._snapshot.sequence:
             self.post_message(SnapshotReady(snapshot))
         elif self._frozen_at is not None:
-            self._draw_frame(self.view())
+            self._draw_header_and_footer(self.view())
         else:
             self._draw_countdown()
 
@@ -161,15 +161,15 @@ class Display(App[int]):
         self._snapshot = snapshot
         self.redraw()
 
-    def view(self) -> View:
+    def view(self) -> PanelView:
         """Return what panels draw from; in a replay, and while frozen, time is the snapshot's."""
         frozen = self._frozen_now or isinstance(self._feed, Player)
         now = self._snapshot.at if frozen else max(self._clock(), self._snapshot.at)
-        return View(
+        return PanelView(
             self._snapshot,
             self._history,
             now,
-            self._look,
+            self._options,
             width=self.size.width,
             height=self.size.height,
             filter=self._filter,
@@ -178,16 +178,16 @@ class Display(App[int]):
     def redraw(self) -> None:
         """Draw what is seen."""
         view = self.view()
-        self._draw_frame(view)
+        self._draw_header_and_footer(view)
         base = self.screen_stack[0]
         for panel in base.query(Panel):
             if panel.is_on_screen and panel.display:
                 self._draw_panel(panel, view)
-        for letters in base.query(Letters) if self._tab == "letters" else ():
+        for letters in base.query(DeadLetterBrowser) if self._tab == "letters" else ():
             if letters.is_mounted:  # its table has its columns
                 letters.show(view)
 
-    def _draw_panel(self, panel: Panel, view: View) -> None:
+    def _draw_panel(self, panel: Panel, view: PanelView) -> None:
         scroll = panel.parent
         follow = (
             panel.id == "all-events"
@@ -205,21 +205,21 @@ class Display(App[int]):
             if panel.is_on_screen:
                 panel.show(view)
 
-    def _draw_frame(self, view: View) -> None:
+    def _draw_header_and_footer(self, view: PanelView) -> None:
         base = self.screen_stack[0]
         player = self._feed if isinstance(self._feed, Player) else None
-        status = Status(
+        status = ConsoleStatus(
             interval=getattr(self._feed, "interval", 1.0),
-            recording=self._switch.path is not None,
+            recording=self._toggle.path is not None,
             paused_s=None if self._frozen_at is None else time.monotonic() - self._frozen_at,
             read_only=bool(self._operator.refuse) and player is None,
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
         )
-        base.query_one("#header", Lines).put(frame.header(view, status))
+        base.query_one("#header", Lines).put(header_footer.header(view, status))
         hint = "? help   : commands   A act   q quit"
-        hint = self._look("?Help :Cmd A q" if self.size.width < 100 else hint)
-        base.query_one("#tabs", Lines).put(frame.tabs(view, [*keys.TABS], self._tab, hint))
-        base.query_one("#too-small", Lines).put(frame.too_small(view))
+        hint = self._options("?Help :Cmd A q" if self.size.width < 100 else hint)
+        base.query_one("#tabs", Lines).put(header_footer.tabs(view, [*keys.TABS], self._tab, hint))
+        base.query_one("#too-small", Lines).put(header_footer.too_small(view))
 
     def on_resize(self) -> None:
         """Draw for the new size, once the layout is known."""

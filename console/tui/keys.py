@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from console.tui.words import KOREAN
+from console.labels import LABELS
 from shop.log import get_logger
 
 
@@ -19,7 +19,7 @@ class Key:
     Attributes:
         id: by which it can be given another key.
         keys: as Textual names them, with commas between.
-        shown: as people write it.
+        shown: as the help writes it.
         action: of the app.
         en: what it does.
         ko: the same in Korean.
@@ -51,7 +51,7 @@ KEYS: Final = (
             str(n),
             f"tab('{name}')",
             f"show {title}",
-            f"{KOREAN.get(title, title)} 보기",
+            f"{LABELS.get(title, title)} 보기",
         )
         for n, (name, title) in enumerate(TABS, start=1)
     ),
@@ -59,21 +59,21 @@ KEYS: Final = (
     Key("palette", "colon,ctrl+p", ":", "command_palette", "commands", "명령 찾기"),
     Key("actions", "A", "A", "actions", "act on the shop", "동작 목록"),
     Key("filter", "slash", "/", "filter", "filter events (!word: without)", "이벤트 필터"),
-    Key("pause", "p", "p", "freeze", "freeze the view; reading goes on", "화면 고정"),
+    Key("pause", "p", "p", "freeze", "freeze the view; reading continues", "화면 고정"),
     Key("refresh", "r", "r", "refresh_now", "read everything now", "지금 새로 읽기"),
     Key("slower", "minus", "-", "interval(1)", "fewer snapshots", "간격 늘리기"),
     Key("faster", "plus,equals_sign", "+", "interval(-1)", "more snapshots", "간격 줄이기"),
-    Key("maximise", "z", "z", "zoom", "one panel alone, and back", "패널 확대"),
+    Key("maximise", "z", "z", "zoom", "show one panel alone, or all again", "패널 확대"),
     Key("copy", "y", "y", "copy", "copy the panel (OSC 52)", "패널 복사"),
     Key("export", "e", "e", "export", "write SVG, JSON and CSV files", "파일로 저장"),
-    Key("reset", "C", "C", "reset_view", "begin the charts anew", "차트 초기화"),
+    Key("reset", "C", "C", "reset_view", "clear the charts", "차트 초기화"),
     Key("record", "R", "R", "record", "recording on or off", "녹화 시작/중지"),
     Key("theme", "t", "t", "theme", "next theme", "다음 테마"),
     Key("replay.play", "space", "space", "play", "replay: play or pause", "재생: 시작/멈춤"),
     Key("replay.back", "left_square_bracket", "[", "step(-1)", "replay: back", "재생: 뒤로"),
-    Key("replay.on", "right_square_bracket", "]", "step(1)", "replay: on", "재생: 앞으로"),
+    Key("replay.on", "right_square_bracket", "]", "step(1)", "replay: forward", "재생: 앞으로"),
     Key("replay.next", "n", "n", "jump(1)", "replay: next event", "재생: 다음 이벤트"),
-    Key("replay.last", "N", "N", "jump(-1)", "replay: former event", "재생: 이전 이벤트"),
+    Key("replay.last", "N", "N", "jump(-1)", "replay: previous event", "재생: 이전 이벤트"),
     Key("down", "j", "j", "move(1)", "scroll down", "아래로"),
     Key("up", "k", "k", "move(-1)", "scroll up", "위로"),
     Key("top", "g", "g", "ends(-1)", "to the top", "맨 위로"),
@@ -85,7 +85,7 @@ KEYS: Final = (
 def keymap() -> dict[str, str]:
     """Return the user's own keys, of `keys.json` in the configuration directory: id -> keys.
 
-    What cannot be read, or names no key of ours, is left out and said in the log.
+    What cannot be read, or names no key of the console, is left out and logged.
     """
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     path = Path(base) / "jangteo" / "keys.json"

@@ -11,12 +11,12 @@ import traceback
 from pathlib import Path
 
 from console import plain
-from console.model import Snapshot, encode
+from console.snapshot.model import Snapshot, encode_in_english
 from shop.clock import utc_now
 from shop.errors import ExitCode
 from shop.log import redact
-from shop.say import say
-from shop.trust import write_private
+from shop.output import say
+from shop.private_files import write_private
 
 
 def osc52(text: str, *, tmux: bool) -> str:
@@ -24,7 +24,7 @@ def osc52(text: str, *, tmux: bool) -> str:
 
     Args:
         text: at most what terminals take: 74,994 bytes before encoding (xterm's limit).
-        tmux: whether tmux stands between, which passes it on only in an envelope.
+        tmux: whether the terminal is tmux, which passes it on only in an envelope.
 
     >>> osc52("a", tmux=False)
     '\x1b]52;c;YQ==\x07'
@@ -42,7 +42,7 @@ def export(folder: Path, picture: str, snapshot: Snapshot) -> Path:
     """
     base = folder / f"console-{utc_now():%Y%m%d-%H%M%S}"
     write_private(base.with_suffix(".svg"), picture)
-    write_private(base.with_suffix(".json"), encode(snapshot).decode() + "\n")
+    write_private(base.with_suffix(".json"), encode_in_english(snapshot).decode() + "\n")
     figures = io.StringIO(newline="")
     csv.writer(figures).writerows([("name", "value"), *plain.pairs(snapshot)])
     write_private(base.with_suffix(".csv"), figures.getvalue())
@@ -50,9 +50,9 @@ def export(folder: Path, picture: str, snapshot: Snapshot) -> Path:
 
 
 def defect(report: Path | None) -> ExitCode:
-    """Say that this program has a defect, and where the report is; return the exit code."""
+    """Print that this program has a defect, and where the report is; return the exit code."""
     where = f"; report: {report}" if report else ""
-    say(f"jangteo console: a defect of this program{where}", to=sys.stderr)
+    say(f"jangteo console: a defect in this program{where}", to=sys.stderr)
     return ExitCode.CRASH
 
 

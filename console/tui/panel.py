@@ -11,11 +11,11 @@ from textual.strip import Strip
 from textual.visual import Visual
 from textual.widgets import Static
 
-from console.text import width
-from console.tui import look
-from console.tui.view import Drawn, View, content
+from console.tui import appearance
+from console.tui.cells import width
+from console.tui.view import Drawn, PanelView, content
 
-Draw = Callable[[View], Drawn]
+Draw = Callable[[PanelView], Drawn]
 _ANY_HEIGHT = 10_000
 
 
@@ -110,7 +110,7 @@ class Panel(Lines, can_focus=True):
         """Whether the layout gives the panel no border."""
         return self.styles.border_top[0] in ("", "none")
 
-    def show(self, view: View) -> None:
+    def show(self, view: PanelView) -> None:
         """Draw the view."""
         if self.border_title != view(self._title):  # set, it repaints all of the panel
             self.border_title = view(self._title)
@@ -120,10 +120,10 @@ class Panel(Lines, can_focus=True):
         rule = self._rule and self.bare
         drawn = self._draw(view.sized(wide, max(1, high - rule)))
         if rule:
-            line = view.look.glyphs.rule
+            line = view.options.glyphs.rule
             title = f"{line * 2} {view(self._title)} "
             drawn = [
-                *content([[(title + line * max(0, wide - width(title)), look.DIM)]]),
+                *content([[(title + line * max(0, wide - width(title)), appearance.DIM)]]),
                 *drawn,
             ]
         self.put(drawn, layout=self._tall)

@@ -1,4 +1,4 @@
-"""What comes up over the panels: help, the list of actions, a question. Reading goes on behind."""
+"""Dialogs over the panels: help, the list of actions, a question. Reading continues."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from console.model import Snapshot
-from console.text import fit
+from console import translations as msg
+from console.snapshot.model import Snapshot
+from console.tui.appearance import DisplayOptions
+from console.tui.cells import fit
 from console.tui.keys import KEYS
-from console.tui.look import Look
 
 
 class Help(ModalScreen[None]):
@@ -24,15 +25,15 @@ class Help(ModalScreen[None]):
     AUTO_FOCUS = "VerticalScroll"
     BINDINGS = [Binding("escape,question_mark,q,f1", "dismiss", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, options: DisplayOptions) -> None:
         super().__init__()
-        self._look = look
+        self._options = options
 
     def compose(self) -> ComposeResult:
         """Make the table."""
-        lines = [f"{fit(k.shown, 5)} {k.ko if self._look.lang == 'ko' else k.en}" for k in KEYS]
+        lines = [f"{fit(k.shown, 5)} {k.ko if self._options.lang == 'ko' else k.en}" for k in KEYS]
         with VerticalScroll(classes="dialog", id="help") as box:
-            box.border_title = self._look("Help")
+            box.border_title = self._options("Help")
             yield Static(Content("\n".join(lines)))
 
 
@@ -81,17 +82,19 @@ class Ask(ModalScreen[str | None]):
 
     Args:
         question: what is asked.
-        look: language.
+        options: language.
         wanted: the only answer that is taken; None: any that is not empty.
     """
 
     AUTO_FOCUS = "Input"
     BINDINGS = [Binding("escape", "dismiss(None)", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
-    def __init__(self, question: str, look: Look, *, wanted: str | None = None) -> None:
+    def __init__(
+        self, question: str, options: DisplayOptions, *, wanted: str | None = None
+    ) -> None:
         super().__init__()
         self._question = question
-        self._look = look
+        self._options = options
         self._wanted = wanted
 
     def compose(self) -> ComposeResult:
@@ -102,18 +105,18 @@ class Ask(ModalScreen[str | None]):
             yield Static("", id="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take the answer, or say that it is another one that is needed."""
+        """Take the answer, or show which answer is needed."""
         event.stop()
         answer = event.value.strip()
         if self._wanted is not None and answer != self._wanted:
-            hint = self._look("type {!r}, or Escape").format(self._wanted)
+            hint = self._options.render(msg.TYPE_OR_ESCAPE(wanted=repr(self._wanted)))
             self.query_one("#hint", Static).update(Content(hint))
         elif answer or self._wanted is None:
             self.dismiss(answer)
 
 
 def offers(snapshot: Snapshot) -> list[tuple[str, list[str]]]:
-    """Return the actions that make sense now: as one types them, and the words.
+    """Return the actions that make sense now: as typed, and the words.
 
     A last word that is a parameter's name is still to be asked for.
     """

@@ -12,14 +12,15 @@ import time
 from types import FrameType
 from typing import Final
 
-from console import sentences
-from console.actions import Operator
-from console.player import Player
+from console import translations as msg
+from console.actions.operations import Operator
 from console.poller import Feed
-from console.switch import Switch
+from console.recording.player import Player
+from console.recording.toggle import RecordingToggle
+from console.translations import Text
 from console.tui import output
 from console.tui.app import ConsoleApp
-from console.tui.look import Look
+from console.tui.appearance import DisplayOptions
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError
 from shop.settings import Settings
@@ -32,11 +33,11 @@ HANGUP: Final = 129
 """Exit code when it is not: 128 + SIGHUP."""
 
 
-def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch) -> int:
-    """Show the feed until the user leaves or a signal ends it."""
-    refuse = sentences.READ_ONLY() if args.read_only else ""
+def run(feed: Feed, args: argparse.Namespace, settings: Settings, toggle: RecordingToggle) -> int:
+    """Show the feed until the user quits or a signal ends it."""
+    refuse: Text = msg.READ_ONLY() if args.read_only else ""
     if isinstance(feed, Player):
-        refuse = sentences.A_RECORDING()
+        refuse = msg.A_RECORDING()
 
     def where() -> Settings:
         try:
@@ -52,8 +53,8 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
     app = ConsoleApp(
         feed,
         Operator(where, refuse=refuse),
-        switch,
-        look=Look(args.lang, args.ascii),
+        toggle,
+        options=DisplayOptions(args.lang, args.ascii),
         colours=args.theme or "dark",
         folder=None if args.served else settings.data_dir / EXPORTS,
         shown=shown,
@@ -65,18 +66,18 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, switch: Switch
 
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, leave)
-    threading.Thread(target=_guard, args=(switch,), name="guard", daemon=True).start()
+    threading.Thread(target=_guard, args=(toggle,), name="guard", daemon=True).start()
     try:
         code = app.run()
     finally:
         feed.stop()
-        switch.off()
+        toggle.stop()
     if app.return_code == ExitCode.CRASH:
         return output.defect(app.crash_report)
     return int(code or app.return_code or 0)
 
 
-def _guard(switch: Switch) -> None:
+def _guard(toggle: RecordingToggle) -> None:
     """End the process when its terminal is gone, as where hangups are ignored (nohup).
 
     Textual's input thread would read the terminal's end for ever, at full speed, while its main
@@ -86,7 +87,7 @@ def _guard(switch: Switch) -> None:
     gone = _pipe_is_closed if "TEXTUAL_DRIVER" in os.environ else _no_terminal
     while not gone():
         time.sleep(GUARD_S)
-    switch.off()
+    toggle.stop()
     os._exit(HANGUP)
 
 
@@ -95,7 +96,7 @@ def _no_terminal() -> bool:
 
 
 def _pipe_is_closed() -> bool:
-    """Tell whether whoever wrote to our standard input is gone; takes nothing from it."""
+    """Return whether the writer of our standard input is gone; takes nothing from it."""
     watched = select.poll()
-    watched.register(0, 0)  # hang-up is told without being asked for
+    watched.register(0, 0)  # a hang-up is reported without being asked for
     return any(what & (select.POLLHUP | select.POLLERR) for _, what in watched.poll(0))

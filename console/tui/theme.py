@@ -38,7 +38,7 @@ _LIGHT: Final = {
     "error": "#870000",
     "dim": "#585858",
 }
-# Blue for what is well and orange for what is not: told apart with any of the usual defects.
+# Blue for what is well and orange for what is not: they differ for every kind of colour vision.
 _COLOUR_BLIND: Final = {
     **_DARK,
     "primary": "#87afd7",

@@ -7,15 +7,15 @@ import os
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from shop import settings as shop_settings
-from shop.progress import ProgressReader
+from shop.ingest_progress import ProgressReader
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -59,16 +59,6 @@ def missing() -> str:
     return ""
 
 
-def wait_until(
-    condition: Callable[[], object], what: Callable[[], str], timeout: float = 300.0
-) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout:g} s: {what()}")
-        time.sleep(1.0)
-
-
 def docker(*words: str, check: bool = True) -> str:
     """What a docker command prints (`docker logs` on both streams); its last words if it fails."""
     done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
@@ -83,7 +73,7 @@ def _paused(name: str) -> bool:
     return docker("inspect", "--format", "{{.State.Paused}}", name).strip() == "true"
 
 
-class Stack:
+class ComposeStack:
     """All services. With COMPOSE_STANDINS=1, images that are not here are not pulled but built."""
 
     def __init__(self) -> None:

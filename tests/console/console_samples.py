@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from console.model import (
+from console import translations as msg
+from console.snapshot.model import (
     Event,
+    EventKind,
     Kafka,
-    Kind,
     Lag,
     Partition,
     Process,
@@ -20,32 +21,35 @@ from console.model import (
     Snapshot,
     Topic,
 )
-from console.reading import Rate, Reading, State
-from console.tables import (
+from console.snapshot.reading import Rate, Reading, ReadingState
+from console.snapshot.tables import (
+    DeadLetterCount,
+    DeadLetterRow,
+    DeadLetters,
     GradeCount,
-    GradeRun,
+    GradeRunRow,
     Grades,
     Ingested,
-    Letter,
-    LetterCount,
-    Letters,
-    Shop,
+    ShopFigures,
     Spender,
     Upgrade,
 )
-from shop.cache import CacheMeta
+from console.translations import Text
 from shop.clock import UTC
+from shop.redis.cache import CacheMeta
 
 NOW = datetime(2026, 11, 23, 3, 3, 41, tzinfo=UTC)
 
 
 def ok(value: Any, age: float = 0.3) -> Reading[Any]:
     return Reading(
-        value=value, state=State.OK, taken_at=NOW - timedelta(seconds=age), latency_ms=2.0
+        value=value, state=ReadingState.OK, taken_at=NOW - timedelta(seconds=age), latency_ms=2.0
     )
 
 
-def failing(reading: Reading[Any], state: State, error: str, *, since: float) -> Reading[Any]:
+def failing(
+    reading: Reading[Any], state: ReadingState, error: Text, *, since: float
+) -> Reading[Any]:
     return msgspec.structs.replace(
         reading,
         state=state,
@@ -139,9 +143,9 @@ def redis(phase: str = "waiting", left: float = 31.4) -> Redis:
     )
 
 
-def shop() -> Shop:
+def shop() -> ShopFigures:
     names = ("김민지", "Lee Ji-woo", "남궁하늘별", None)
-    return Shop(
+    return ShopFigures(
         ingested=tuple(
             Ingested(topic=t, stored=1000, rejected=3, ignored=0, rate=Rate(5.0))
             for t in ("orders", "products", "users")
@@ -162,7 +166,7 @@ def grades() -> Grades:
     counts = (("BRONZE", 569, -31), ("SILVER", 238, 20), ("GOLD", 117, 10), ("VIP", 76, 1))
     return Grades(
         counts=tuple(GradeCount(grade=g, customers=n, change=c) for g, n, c in counts),
-        run=GradeRun(
+        run=GradeRunRow(
             run_id=7,
             as_of=NOW - timedelta(minutes=2),
             mode="incremental",
@@ -190,11 +194,11 @@ def grades() -> Grades:
     )
 
 
-def letters() -> Letters:
-    return Letters(
-        counts=(LetterCount(topic="orders", reason="bad_json", total=40, open=37, newest=NOW),),
+def letters() -> DeadLetters:
+    return DeadLetters(
+        counts=(DeadLetterCount(topic="orders", reason="bad_json", total=40, open=37, newest=NOW),),
         newest=tuple(
-            Letter(
+            DeadLetterRow(
                 topic="orders",
                 partition=3,
                 offset=100 - n,
@@ -243,7 +247,7 @@ def events(count: int = 40) -> tuple[Event, ...]:
         Event(
             n=n + 1,
             at=NOW - timedelta(seconds=count - n),
-            kind=Kind.ACTION if n % 10 == 9 else Kind.LOG,
+            kind=EventKind.ACTION if n % 10 == 9 else EventKind.LOG,
             level=levels[n % 4],
             source="orders" if n % 2 else "cache",
             text=f"event {n} of 장터 [bold]not markup[/bold] " + "x" * (n % 30),
@@ -285,14 +289,14 @@ def broker_away() -> Snapshot:
 def kafka_down() -> Snapshot:
     s = fine()
     return msgspec.structs.replace(
-        s, kafka=failing(s.kafka, State.DOWN, "Local: Broker transport failure", since=64.0)
+        s, kafka=failing(s.kafka, ReadingState.DOWN, "Local: Broker transport failure", since=64.0)
     )
 
 
 def redis_stale() -> Snapshot:
     s = fine()
     return msgspec.structs.replace(
-        s, redis=failing(s.redis, State.STALE, "no answer for 2 s", since=2.0)
+        s, redis=failing(s.redis, ReadingState.STALE, msg.NO_ANSWER_FOR(seconds=2), since=2.0)
     )
 
 
@@ -300,7 +304,7 @@ def all_down() -> Snapshot:
     """Nothing was ever reached."""
     error = "connection refused"
     empty: dict[str, Any] = {
-        name: failing(Reading(), State.DOWN, error, since=12.0)
+        name: failing(Reading(), ReadingState.DOWN, error, since=12.0)
         for name in ("kafka", "redis", "postgres", "grades", "letters", "processes")
     }
     return Snapshot(sequence=1, at=NOW, **empty)

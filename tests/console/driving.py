@@ -6,19 +6,19 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import console_samples as samples
 from textual.pilot import Pilot
 from textual.strip import Strip
 
-from console.actions import Operator, Outcome, Request, Result
-from console.commands import WOULD_PUBLISH, Scenario
-from console.switch import Switch
+from console.actions.commands import WOULD_PUBLISH, ScenarioRow
+from console.actions.operations import ActionOutcome, ActionRequest, ActionResult, Operator
+from console.recording.toggle import RecordingToggle
 from console.tui.app import ConsoleApp
-from console.tui.look import Look
+from console.tui.appearance import DisplayOptions
 from shop.settings import load
+from tests.console import console_samples as samples
 
 
-class Quiet(Operator):
+class RecordingOperator(Operator):
     """Remembers what it was asked for."""
 
     def __init__(self, refuse: str = "") -> None:
@@ -26,31 +26,35 @@ class Quiet(Operator):
         self.asked: list[str] = []
         self.dry: dict[str, int] = {WOULD_PUBLISH: 37, "still bad": 3}
 
-    def would_replay(self, request: Request) -> dict[str, int]:
+    def would_replay(self, request: ActionRequest) -> dict[str, int]:
         self.asked.append(f"dry run of {request.words}")
         return self.dry
 
-    def scenarios(self) -> tuple[Scenario, ...]:
+    def scenarios(self) -> tuple[ScenarioRow, ...]:
         return (
-            Scenario("payday", "1d", "x1.35", "Payday"),
-            Scenario("flash_sale", "30m", "x6", "Flash sale on one product"),
+            ScenarioRow("payday", "1d", "x1.35", "Payday"),
+            ScenarioRow("flash_sale", "30m", "x6", "Flash sale on one product"),
         )
 
     def perform(
-        self, request: Request, *, wait: float = 0.0, stop: threading.Event | None = None
-    ) -> Result:
+        self, request: ActionRequest, *, wait: float = 0.0, stop: threading.Event | None = None
+    ) -> ActionResult:
         self.asked.append(request.words)
-        return self._result(request, Outcome.DONE, "as asked")
+        return self._result(request, ActionOutcome.DONE, "as asked")
 
 
 def app_of(
-    feed: Any, tmp_path: Path, *, look: Look | None = None, operator: Operator | None = None
+    feed: Any,
+    tmp_path: Path,
+    *,
+    options: DisplayOptions | None = None,
+    operator: Operator | None = None,
 ) -> ConsoleApp:
     return ConsoleApp(
         feed,
-        operator or Quiet(),
-        Switch(tmp_path),
-        look=look or Look(),
+        operator or RecordingOperator(),
+        RecordingToggle(tmp_path),
+        options=options or DisplayOptions(),
         folder=tmp_path,
         clock=lambda: samples.NOW,
     )

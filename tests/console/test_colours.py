@@ -7,24 +7,25 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import console_samples as samples
 import pytest
-from console_samples import StillFeed
 from rich.color import ColorTriplet
 from rich.segment import Segment
 from textual.theme import Theme
 
-from console.actions import Operator
-from console.history import History
-from console.model import Lag
-from console.reading import State
-from console.switch import Switch
-from console.tui import look, servers, theme
+from console.actions.operations import Operator
+from console.recording.toggle import RecordingToggle
+from console.rules import Phase, ShopHealth
+from console.series import SnapshotSeries
+from console.snapshot.model import Lag
+from console.snapshot.reading import ReadingState
+from console.snapshot.severity import Severity
+from console.tui import kafka_and_cache, theme
 from console.tui.app import ConsoleApp
-from console.tui.look import ASCII, FINE, Glyphs, Look
-from console.tui.view import View, state
-from console.verdict import Health, Phase
+from console.tui.appearance import DisplayOptions
+from console.tui.view import PanelView, state
 from shop.settings import load
+from tests.console import console_samples as samples
+from tests.console.console_samples import StillFeed
 
 Linear = Sequence[float]
 BACKGROUNDS = ("background", "surface", "panel")
@@ -148,8 +149,8 @@ async def test_whatever_is_drawn_is_readable(name: str, tmp_path: Path) -> None:
     app = ConsoleApp(
         StillFeed(samples.kafka_down()),
         Operator(lambda: load({}, use_stack=False)),
-        Switch(tmp_path),
-        look=Look(),
+        RecordingToggle(tmp_path),
+        options=DisplayOptions(),
         colours=name,
         folder=tmp_path,
         clock=lambda: samples.NOW,
@@ -172,17 +173,18 @@ async def test_whatever_is_drawn_is_readable(name: str, tmp_path: Path) -> None:
     assert not weak, weak
 
 
-@pytest.mark.parametrize("glyphs", [FINE, ASCII], ids=["fine", "ascii"])
-def test_every_style_of_a_state_has_a_mark_of_its_own(glyphs: Glyphs) -> None:
-    marks = [look.mark(style, glyphs) for style in (look.OK, look.WARN, look.BAD, look.DIM)]
-    assert len(set(marks)) == 4
+@pytest.mark.parametrize("ascii_only", [False, True], ids=["fine", "ascii"])
+def test_every_severity_has_a_mark_of_its_own(ascii_only: bool) -> None:
+    severities = (Severity.OK, Severity.WARNING, Severity.ERROR, Severity.UNKNOWN)
+    assert len({DisplayOptions(ascii=ascii_only).mark(s) for s in severities}) == 4
+    assert len({s.style for s in Severity}) == len(Severity)
 
 
 @pytest.mark.parametrize("lang", ["en", "ko"])
 def test_no_state_is_told_by_colour_alone(lang: str) -> None:
     """Those of one colour differ by their word, and those of one word by nothing that matters."""
-    say = Look("ko" if lang == "ko" else "en")
-    for kind in (Lag, State, Health, Phase):
+    say = DisplayOptions("ko" if lang == "ko" else "en")
+    for kind in (Lag, ReadingState, ShopHealth, Phase):
         told = [say(each.value) for each in kind]
         assert all(told)
         assert len(set(told)) == len(told)
@@ -190,18 +192,22 @@ def test_no_state_is_told_by_colour_alone(lang: str) -> None:
 
 def test_the_panels_write_mark_and_word() -> None:
     """Of every reading's state, of every verdict, and of the countdown."""
-    for each in State:
+    for each in ReadingState:
         reading = samples.failing(samples.ok(1), each, "x", since=3.0)
-        plain = "".join(p if isinstance(p, str) else p[0] for p in state(reading, a_view(Look())))
-        mark = look.mark(look.style_of_state(each), FINE)
+        plain = "".join(
+            p if isinstance(p, str) else p[0] for p in state(reading, a_view(DisplayOptions()))
+        )
+        mark = each.severity.mark
         assert f"{mark} {each.value}" in plain
-    shown = [line.plain for line in servers.partitions(a_view(Look()))]
+    shown = [line.plain for line in kafka_and_cache.partitions(a_view(DisplayOptions()))]
     for topic in samples.kafka().topics:
         for p in topic.partitions:
-            said = f"{look.mark(look.style_of_lag(p.verdict), FINE)} {p.verdict.value}"
+            said = f"{p.verdict.severity.mark} {p.verdict.value}"
             assert any(said in line for line in shown)
-    assert any(f"{FINE.ok} waiting" in line.plain for line in servers.countdown(a_view(Look())))
+    assert any(
+        "● waiting" in line.plain for line in kafka_and_cache.countdown(a_view(DisplayOptions()))
+    )
 
 
-def a_view(words_in: Look) -> View:
-    return View(samples.fine(), History(), samples.NOW, words_in, width=120, height=30)
+def a_view(words_in: DisplayOptions) -> PanelView:
+    return PanelView(samples.fine(), SnapshotSeries(), samples.NOW, words_in, width=120, height=30)

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from console import actions
-from console.actions import Operator
-from console.commands import WOULD_PUBLISH
-from shop import boot, stackfile
+from console.actions import operations
+from console.actions.commands import WOULD_PUBLISH
+from console.actions.operations import Operator
+from shop import boot_clock
 from shop import settings as shop_settings
 from shop.errors import JangteoError
 from shop.postgres import Connection
-from shop.settings import Settings
-from shop.stack_env import SERVER_PREFIXES
-from shop.stackfile import Stack
+from shop.settings import Settings, stack_file
+from shop.settings.stack_file import RunningStack
+from shop.settings.stack_servers import SERVER_PREFIXES
 
 _LETTER = b"""
     INSERT INTO rejected_messages
@@ -44,16 +44,16 @@ def elsewhere(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "no-pointers"))
     there, here = tmp_path / "there", tmp_path / "here"
     here.mkdir()
-    started = boot.process_started(os.getpid()) or ""
+    started = boot_clock.process_started(os.getpid()) or ""
     reached = {k: v for k, v in env.items() if k.startswith(SERVER_PREFIXES)}
     now = datetime.now(timezone.utc).isoformat()
-    stackfile.publish(Stack(there, os.getpid(), started, now, reached))
+    stack_file.publish(RunningStack(there, os.getpid(), started, now, reached))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(here)
     try:
         yield shop_settings.load({"PATH": os.environ["PATH"]}, data_dir=there)
     finally:
-        stackfile.withdraw(there)
+        stack_file.withdraw(there)
 
 
 def test_the_stack_of_the_console_is_the_one_that_is_acted_on(
@@ -62,11 +62,11 @@ def test_the_stack_of_the_console_is_the_one_that_is_acted_on(
     for n, payload in enumerate((_PRODUCT, _PRODUCT, b"{")):
         pg.execute(_LETTER, ("products", n, b"1", payload))
     operator = Operator(lambda: elsewhere, who="me@here")
-    request = actions.parse(["dlq.replay", "products"])
+    request = operations.parse(["dlq.replay", "products"])
     replayed = b"SELECT count(replayed_at) FROM rejected_messages"
     assert operator.would_replay(request) == {WOULD_PUBLISH: 2, "still bad": 1}
     assert pg.execute(replayed).fetchone() == (0,), "a dry run"
-    assert operator.would_replay(actions.parse(["dlq.replay", "users"])) == {}
+    assert operator.would_replay(operations.parse(["dlq.replay", "users"])) == {}
     done = operator.perform(request)
     assert (done.outcome, done.result) == ("failed", "jangteo dlq: 2 published, 1 still bad")
     assert pg.execute(replayed).fetchone() == (2,)
@@ -74,10 +74,10 @@ def test_the_stack_of_the_console_is_the_one_that_is_acted_on(
     known = operator.scenarios()
     assert "flash_sale" in {s.scenario for s in known}
     assert all(s.lasts and s.rate and s.title for s in known)
-    started = operator.perform(actions.parse(["scenario.start", "flash_sale", "30m"]))
+    started = operator.perform(operations.parse(["scenario.start", "flash_sale", "30m"]))
     assert started.outcome == "done", started.result
     assert any(b"flash_sale" in key_or_value for key_or_value in everything(redis_client))
-    assert operator.perform(actions.parse(["scenario.stop", "flash_sale"])).outcome == "done"
+    assert operator.perform(operations.parse(["scenario.stop", "flash_sale"])).outcome == "done"
 
 
 def everything(client: redis.Redis) -> Iterator[bytes]:
@@ -95,5 +95,5 @@ def test_without_a_stack_the_command_says_what_is_missing(
     (tmp_path / "nothing").mkdir()
     nowhere = Operator(lambda: shop_settings.load({}, data_dir=tmp_path / "nothing"))
     with pytest.raises(JangteoError, match="no running stack was found"):
-        nowhere.would_replay(actions.parse(["dlq.replay"]))
+        nowhere.would_replay(operations.parse(["dlq.replay"]))
     assert elsewhere.data_dir != tmp_path / "nothing"

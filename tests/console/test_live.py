@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outside import outside
 from PIL import Image
-from terminal import Terminal
 from textual.color import Color
 
 from console.tui import theme
-from shop import stackfile, supervisor
+from shop import process_status
+from shop.settings import stack_file
+from tests.console.terminal import Terminal
+from tests.support.outside_servers import outside
+from tests.support.waiting import wait_until
 
 
-class Shop:
+class LiveShop:
     """A `jangteo up` of its own."""
 
     def __init__(self, directory: Path) -> None:
@@ -40,7 +42,7 @@ class Shop:
         with self.out.open("w") as out:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "shop.cli", "up", "--plain"),
+                    *(sys.executable, "-m", "jangteo", "up", "--plain"),
                     *("--users", "500", "--products", "100"),
                 ],
                 env=self.env,
@@ -49,20 +51,20 @@ class Shop:
             )
 
     def wait_for(self, condition: Callable[[], Any], timeout: float = 90) -> Any:
-        deadline = time.monotonic() + timeout
-        while not (found := condition()):
-            assert time.monotonic() < deadline, self.out.read_text()[-3000:]
-            assert self.process.poll() is None, self.out.read_text()[-3000:]
-            time.sleep(0.05)
-        return found
+        def seen() -> Any:
+            if not (found := condition()):
+                assert self.process.poll() is None, self.out.read_text()[-3000:]
+            return found
+
+        return wait_until(seen, lambda: self.out.read_text()[-3000:], timeout)
 
     def pid(self, name: str) -> int:
-        found = {s.name: s.pid for s in supervisor.read_snapshot(self.data_dir)}
+        found = {s.name: s.pid for s in process_status.read_snapshot(self.data_dir)}
         return int(found.get(name) or 0)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "shop.cli", *words],
+            [sys.executable, "-m", "jangteo", *words],
             env=self.env,
             capture_output=True,
             text=True,
@@ -81,8 +83,8 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    made = Shop(tmp_path_factory.mktemp("live"))
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveShop]:
+    made = LiveShop(tmp_path_factory.mktemp("live"))
     try:
         made.wait_for(lambda: "the shop is open" in made.out.read_text())
         yield made
@@ -91,8 +93,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 @pytest.mark.slow
-def test_three_sizes_over_a_running_shop(shop: Shop) -> None:
-    assert stackfile.read_stack(shop.data_dir)
+def test_three_sizes_over_a_running_shop(shop: LiveShop) -> None:
+    assert stack_file.read_stack(shop.data_dir)
     for size, last in (((80, 24), "Processes"), ((120, 40), "memory"), ((200, 60), "Refreshes")):
         t = Terminal(env={**shop.env, "TERM": "xterm-256color"}, size=size)
         try:
@@ -109,7 +111,7 @@ def test_three_sizes_over_a_running_shop(shop: Shop) -> None:
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_servers_are_killed_under_it_and_come_back(shop: Shop) -> None:
+def test_servers_are_killed_under_it_and_come_back(shop: LiveShop) -> None:
     t = Terminal(env={**shop.env, "TERM": "xterm-256color"}, size=(160, 48))
     try:
         t.wait_for("BRONZE")
@@ -134,7 +136,7 @@ def test_servers_are_killed_under_it_and_come_back(shop: Shop) -> None:
 
 
 @pytest.mark.slow
-def test_actions_take_effect(shop: Shop) -> None:
+def test_actions_take_effect(shop: LiveShop) -> None:
     before = shop.pid("orders")
     done = shop.run("do", "process.restart", "orders", "--yes", "--wait", "--json")
     result = json.loads(done.stdout)
@@ -160,7 +162,7 @@ def shown_colours(png: bytes) -> set[tuple[int, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.browser
-async def test_a_browser_shows_it(shop: Shop, tmp_path: Path) -> None:
+async def test_a_browser_shows_it(shop: LiveShop, tmp_path: Path) -> None:
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if not program:
         pytest.skip("no chromium on the PATH")

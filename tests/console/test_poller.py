@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-import console_samples as samples
 import pytest
 
-from console import verdict
-from console.model import Happening, Kind
+from console import rules
 from console.poller import Poller
-from console.reading import State
-from console.sources import Where
+from console.snapshot.model import EventKind, Happening
+from console.snapshot.reading import ReadingState
+from console.sources import CurrentSettings
 from shop.clock import utc_now
 from shop.settings import load
+from tests.console import console_samples as samples
+from tests.support.waiting import wait_until
 
 SETTINGS = load({}, use_stack=False)
 
@@ -55,23 +55,16 @@ class NoEvents:
 
 
 def poller(*sources: Fake, events: NoEvents | None = None) -> Poller:
-    where = Where(SETTINGS, follow=False)
-    made = Poller(sources, events or NoEvents(), where, rng=random.Random(1))
+    current = CurrentSettings(SETTINGS, follow=False)
+    made = Poller(sources, events or NoEvents(), current)
     made.interval = 0.05
     return made
-
-
-def wait_for(condition: Callable[[], Any], timeout: float = 20) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries soon."""
-    monkeypatch.setattr(verdict, "BACKOFF_S", (0.02,))
+    monkeypatch.setattr(rules, "LONGEST_BACKOFF_S", 0.02)
 
 
 def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:
@@ -82,15 +75,18 @@ def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:
     p._slots["kafka"].patience = 0.1
     p.start()
     try:
-        wait_for(lambda: p.latest().redis.state is State.OK and good.reads > 3)
-        wait_for(lambda: p.latest().kafka.state is State.DOWN)
+        wait_until(
+            lambda: p.latest().redis.state is ReadingState.OK and good.reads > 3,
+            "the source answers",
+        )
+        wait_until(lambda: p.latest().kafka.state is ReadingState.DOWN, "the source is down")
         assert "no answer for" in str(p.latest().kafka.error)
         began = time.monotonic()
         p.latest()
         p.refresh()
         assert time.monotonic() - began < 1
         release.set()
-        wait_for(lambda: p.latest().kafka.state is State.OK)
+        wait_until(lambda: p.latest().kafka.state is ReadingState.OK, "the source answers")
     finally:
         release.set()
         p.stop()
@@ -108,17 +104,17 @@ def test_a_refusing_source_keeps_its_last_value_and_comes_back() -> None:
     p = poller(Fake("redis", read))
     p.start()
     try:
-        wait_for(lambda: p.latest().redis.state is State.OK)
+        wait_until(lambda: p.latest().redis.state is ReadingState.OK, "the source answers")
         broken.set()
-        wait_for(lambda: p.latest().redis.state is State.DOWN)
+        wait_until(lambda: p.latest().redis.state is ReadingState.DOWN, "the source is down")
         down = p.latest().redis
         assert down.value == samples.redis()
         assert down.error == "redis://:********@host refused"
         assert down.failing_since is not None
         assert down.attempts >= 1
         broken.clear()
-        wait_for(lambda: p.latest().redis.state is State.OK)
-        texts = [(e.source, e.text) for e in p.latest().events if e.source == "redis"]
+        wait_until(lambda: p.latest().redis.state is ReadingState.OK, "the source answers")
+        texts = [(e.source, str(e.text)) for e in p.latest().events if e.source == "redis"]
         assert texts[0] == ("redis", "does not answer: redis://:********@host refused")
         assert texts[1][1].startswith("answers again")
     finally:
@@ -135,8 +131,8 @@ def test_garbage_is_a_failed_read_and_nothing_more(garbage: Exception) -> None:
     p = poller(source)
     p.start()
     try:
-        wait_for(lambda: source.reads > 3)
-        wait_for(lambda: p.latest().postgres.state is State.DOWN)
+        wait_until(lambda: source.reads > 3, "reads")
+        wait_until(lambda: p.latest().postgres.state is ReadingState.DOWN, "the source is down")
         assert source.resets >= 3
         assert p.latest().postgres.value is None
     finally:
@@ -149,10 +145,10 @@ def test_a_new_value_is_published_at_once() -> None:
     p.interval = 60
     p.start()
     try:
-        wait_for(lambda: p.latest().sequence >= 1)
-        assert p.latest().grades.state is State.LOADING
+        wait_until(lambda: p.latest().sequence >= 1, "a snapshot")
+        assert p.latest().grades.state is ReadingState.LOADING
         ready.set()
-        wait_for(lambda: p.latest().grades.value == 5)
+        wait_until(lambda: p.latest().grades.value == 5, "the grades")
     finally:
         p.stop()
 
@@ -162,9 +158,9 @@ def test_refresh_reads_before_the_time() -> None:
     p = poller(source)
     p.start()
     try:
-        wait_for(lambda: source.reads == 1 and p.latest().grades.value == 1)
+        wait_until(lambda: source.reads == 1 and p.latest().grades.value == 1, "reads")
         p.refresh()
-        wait_for(lambda: source.reads == 2)
+        wait_until(lambda: source.reads == 2, "reads")
     finally:
         p.stop()
 
@@ -175,9 +171,9 @@ def test_events_are_numbered_in_order_and_kept_in_bounds() -> None:
     p.start()
     try:
         events.waiting = [
-            Happening(utc_now(), Kind.LOG, "info", "orders", f"line {n}") for n in range(1000)
+            Happening(utc_now(), EventKind.LOG, "info", "orders", f"line {n}") for n in range(1000)
         ]
-        wait_for(lambda: p.latest().events and p.latest().events[-1].n == 1000)
+        wait_until(lambda: p.latest().events and p.latest().events[-1].n == 1000, "all lines")
         numbers = [e.n for e in p.latest().events]
         assert numbers == list(range(701, 1001))
     finally:
@@ -193,7 +189,7 @@ def test_waiting_for_the_first_look_ends_when_the_time_is_over() -> None:
     p.start()
     try:
         found = p.wait_until_read(0.3)
-        assert found.kafka.state is State.LOADING
+        assert found.kafka.state is ReadingState.LOADING
         assert found.redis.value == samples.redis()
     finally:
         release.set()

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import console_samples as samples
-from console_samples import StillFeed
-from driving import Quiet, app_of, lines, settle
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
-from console import actions, journal
-from console.actions import Operator
+from console.actions import operations
+from console.actions.operations import Operator
 from shop.settings import load
+from tests.console import console_samples as samples
+from tests.console.console_samples import StillFeed
+from tests.console.driving import RecordingOperator, app_of, lines, settle
 
 
 async def test_an_action_from_the_list_is_done(tmp_path: Path) -> None:
-    operator = Quiet()
+    operator = RecordingOperator()
     app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("A")
@@ -62,7 +62,7 @@ async def choose(pilot: Pilot[Any], text: str) -> None:
 
 
 async def test_what_destroys_must_be_typed(tmp_path: Path) -> None:
-    operator = Quiet()
+    operator = RecordingOperator()
     app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
     async with app.run_test(size=(120, 40)) as pilot:
         await choose(pilot, "dlq.replay")
@@ -87,7 +87,7 @@ async def test_what_destroys_must_be_typed(tmp_path: Path) -> None:
 
 
 async def test_a_replay_that_would_publish_nothing_is_not_offered(tmp_path: Path) -> None:
-    operator = Quiet()
+    operator = RecordingOperator()
     operator.dry = {"still bad": 3}
     app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
@@ -99,7 +99,7 @@ async def test_a_replay_that_would_publish_nothing_is_not_offered(tmp_path: Path
 
 
 async def test_a_scenario_is_chosen_from_a_list(tmp_path: Path) -> None:
-    operator = Quiet()
+    operator = RecordingOperator()
     app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
     async with app.run_test(size=(120, 40)) as pilot:
         await choose(pilot, "scenario.start NAME")
@@ -113,7 +113,7 @@ async def test_a_scenario_is_chosen_from_a_list(tmp_path: Path) -> None:
 
 
 async def test_read_only_refuses(tmp_path: Path) -> None:
-    operator = Quiet(refuse="read-only")
+    operator = RecordingOperator(refuse="read-only")
     app = app_of(StillFeed(samples.fine()), tmp_path, operator=operator)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("A")
@@ -121,7 +121,6 @@ async def test_read_only_refuses(tmp_path: Path) -> None:
         assert len(app.screen_stack) == 1
         assert "READ-ONLY" in lines(app)[0]
     refused = Operator(lambda: load({}, use_stack=False), refuse="read-only").perform(
-        actions.parse(["cache.refresh"])
+        operations.parse(["cache.refresh"])
     )
     assert (refused.outcome, refused.result) == ("refused", "read-only")
-    assert isinstance(refused.entry(), journal.Entry)

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import console_samples as samples
 import msgspec
 import pytest
-from console_samples import StillFeed
-from driving import Quiet, app_of, lines, settle
-from pictures import check
 from textual.filter import Monochrome
 from textual.widgets import Input
 
-from console import sentences
-from console.changes import changes
-from console.model import Event, Kind, Lag, Snapshot
-from console.player import Player
-from console.reading import State
-from console.replay import Recording
-from console.switch import Switch
-from console.text import width
+from console.recording.player import Player
+from console.recording.recording import Recording
+from console.recording.toggle import RecordingToggle
+from console.snapshot.model import Snapshot
 from console.tui import keys
-from console.tui.look import Look
+from console.tui.appearance import DisplayOptions
+from console.tui.cells import width
 from console.tui.panel import Panel
+from tests.console import console_samples as samples
+from tests.console.console_samples import StillFeed
+from tests.console.driving import RecordingOperator, app_of, lines, settle
+from tests.console.pictures import check
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 STATES: dict[str, Callable[[], Snapshot]] = {
@@ -73,7 +69,7 @@ async def test_no_color_needs_no_colour(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("tab", [name for name, _ in keys.TABS])
 @pytest.mark.parametrize("lang", ["en", "ko"])
 async def test_every_tab_in_both_languages(tab: str, lang: Any, tmp_path: Path) -> None:
-    app = app_of(StillFeed(samples.fine()), tmp_path, look=Look(lang))
+    app = app_of(StillFeed(samples.fine()), tmp_path, options=DisplayOptions(lang))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press(str([n for n, _ in keys.TABS].index(tab) + 1))
         await settle(pilot)
@@ -106,7 +102,7 @@ async def test_the_brokers_are_told(lang: Any, size: tuple[int, int], tmp_path: 
     }
     wrong = {"en": "kafka: brokers away: 1", "ko": "kafka: 없는 브로커: 1"}
     feed = StillFeed(samples.well(), msgspec.structs.replace(samples.broker_away(), sequence=2))
-    app = app_of(feed, tmp_path, look=Look(lang))
+    app = app_of(feed, tmp_path, options=DisplayOptions(lang))
     async with app.run_test(size=size) as pilot:
         await pilot.press("2")
         await settle(pilot)
@@ -167,7 +163,7 @@ async def test_a_new_reason_for_dead_letters_gets_its_line(tmp_path: Path) -> No
 
 async def test_ascii_is_ascii(tmp_path: Path) -> None:
     plain = msgspec.structs.replace(samples.fine(), events=(), postgres=samples.ok(None))
-    app = app_of(StillFeed(plain), tmp_path, look=Look("en", ascii=True))
+    app = app_of(StillFeed(plain), tmp_path, options=DisplayOptions("en", ascii=True))
     async with app.run_test(size=(120, 40)) as pilot:
         for key in "12356":
             await pilot.press(key)
@@ -258,9 +254,9 @@ async def test_keys_do_what_the_help_says(tmp_path: Path) -> None:
         await pilot.press("z")
         assert app.screen.maximized is None
         await pilot.press("R")
-        assert app._switch.path is not None
+        assert app._toggle.path is not None
         await pilot.press("R")
-        assert app._switch.path is None
+        assert app._toggle.path is None
         await pilot.press("e")
         await settle(pilot)
         assert {p.suffix for p in tmp_path.glob("console-*")} == {".svg", ".json", ".csv"}
@@ -293,112 +289,15 @@ def test_keys_can_be_changed_and_bad_ones_are_left_out(
     assert keys.keymap() == {}
 
 
-ENGLISH = re.compile(r"[A-Za-z][a-z]{2,}")
-CUT = re.compile(r"\w+…")
-# Names of things, and what processes say of themselves, are the same in every language.
-NAMES = re.compile(
-    r"(orders|users|products|cache|ingest|grader|postgres|redis|kafka|flash_sale|batches)\S*"
-    r"|[a-z-]+@\S+|event \d+ of.*|bad_json|JSON is malformed.*|\{.*\}|jangteo dlq show"
-    r"|Redis|REDIS|Kafka|KAFKA|JANGTEO|DLQ|VIP|SIGKILL|Lee Ji-woo|Tab\b"
-    r"|Local: Broker( \S+)?( failure)?|connection( refused)?|pid\b|relation \S+ does not exist"
-)
-
-
-def troubled() -> Snapshot:
-    """A snapshot in which everything is wrong that can be without a server being away."""
-    s = samples.fine()
-    found = samples.processes().processes
-    wrong = {
-        "orders": {"beat_at": None},
-        "users": {"state": "backoff", "last_exit": "SIGKILL"},
-        "ingest": {"state": "stopping"},
-        "grader": {"state": "starting"},
-    }
-    processes = tuple(msgspec.structs.replace(p, **wrong.get(p.name, {})) for p in found)
-    view = msgspec.structs.replace(samples.processes(), processes=processes)
-    stuck = (sentences.UNHELD(ids="0, 1"), sentences.WAITS(ingest="ingest", error="pid"))
-    topics = tuple(
-        msgspec.structs.replace(t, verdict=lag, troubles=why)
-        for t, lag, why in zip(
-            samples.kafka().topics, (Lag.STOP, Lag.REWIND, Lag.LOST), (stuck, (), ()), strict=True
-        )
-    )
-    said = [text for _, _, text in changes(samples.well(), samples.kafka_down())]
-    said += [text for _, _, text in changes(samples.well(), samples.broker_away())]
-    said += [text for _, _, text in changes(samples.broker_away(), samples.well())]
-    said += [
-        sentences.RESTARTED_AFTER(how="SIGKILL", pid=7),
-        sentences.ACTED(
-            action="cache.refresh",
-            outcome="failed",
-            who="me@here",
-            result=(sentences.NOT_SEEN(seconds="30", what=sentences.NO_REFRESH())),
-        ),
-    ]
-    cluster = samples.broker_away().kafka.value
-    return msgspec.structs.replace(
-        s,
-        kafka=samples.ok(msgspec.structs.replace(cluster, topics=topics)),
-        redis=samples.ok(samples.redis("failed", -8.0)),
-        processes=samples.ok(view),
-        grades=samples.failing(s.grades, State.STALE, sentences.NO_ANSWER_FOR(seconds=2), since=2),
-        events=tuple(
-            Event(n=n, at=samples.NOW, kind=Kind.CONSOLE, level="info", source="kafka", text=text)
-            for n, text in enumerate(said, start=1)
-        ),
-    )
-
-
-@pytest.mark.parametrize("state", [*STATES, "troubled"])
-async def test_nothing_is_left_english_in_korean(state: str, tmp_path: Path) -> None:
-    made = {**STATES, "troubled": troubled}[state]()
-    app = app_of(StillFeed(made), tmp_path, look=Look("ko"))
-    async with app.run_test(size=(120, 40)) as pilot:
-        for n, (tab, _) in enumerate(keys.TABS, start=1):
-            await pilot.press(str(n))
-            await settle(pilot)
-            seen = [NAMES.sub("", CUT.sub("", line)) for line in lines(app)]
-            left = {w for line in seen for w in ENGLISH.findall(line)}
-            assert not left - {"BRONZE", "SILVER", "GOLD"}, tab
-            assert all(width(line) == 120 for line in lines(app)), tab
-        await pilot.press("question_mark")
-        await settle(pilot)
-        box = app.screen.query_one(".dialog").region
-        assert "캐시 보기" in "\n".join(lines(app)[box.y : box.bottom])
-
-
-@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
-@pytest.mark.parametrize("lang", ["en", "ko"])
-async def test_troubles_fit_every_size(lang: Any, size: tuple[int, int], tmp_path: Path) -> None:
-    """Of every partition of many topics, with what a foreign session named itself."""
-    why = sentences.BLOCKED(
-        ingest="ingest-orders", seconds=61, pid=123, who="\ud55c" * 60, lasts=90, query="LOCK " * 40
-    )
-    s = samples.fine()
-    topics = tuple(msgspec.structs.replace(t, troubles=(why,) * 9) for t in samples.kafka().topics)
-    view = msgspec.structs.replace(s.kafka.value, topics=topics)
-    app = app_of(
-        StillFeed(msgspec.structs.replace(s, kafka=samples.ok(view))), tmp_path, look=Look(lang)
-    )
-    async with app.run_test(size=size) as pilot:
-        for tab in ("1", "2"):
-            await pilot.press(tab)
-            await settle(pilot)
-            assert len(lines(app)) == size[1]
-            assert all(width(line) == size[0] for line in lines(app)), tab
-            words = {"en": "has waited 61 s", "ko": "61초째 잠금 대기"}[lang]
-            assert words in lines(app)[0] or size[0] < 100
-
-
 async def test_a_recording_plays_steps_and_jumps(tmp_path: Path) -> None:
-    switch = Switch(tmp_path)
-    path = switch.on(tmp_path / "a.rec")
+    toggle = RecordingToggle(tmp_path)
+    path = toggle.start(tmp_path / "a.rec")
     for n in range(10):
         s = samples.fine(n + 1, seconds=n)
-        switch.write(msgspec.structs.replace(s, events=samples.events(n * 3)))
-    switch.off()
+        toggle.write(msgspec.structs.replace(s, events=samples.events(n * 3)))
+    toggle.stop()
     still = Player(Recording(path), monotonic=lambda: 0.0)  # however slow the machine is
-    app = app_of(still, tmp_path, operator=Quiet("this is a recording"))
+    app = app_of(still, tmp_path, operator=RecordingOperator("this is a recording"))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("right_square_bracket", "right_square_bracket")
         await settle(pilot)

@@ -15,7 +15,7 @@ import pytest
 aiohttp: Any = pytest.importorskip("aiohttp", reason="comes with the extra `serve`")
 pytest.importorskip("textual_serve", reason="the extra `serve` is not installed")
 
-from console.visitors import MOST_VISITORS  # noqa: E402  (needs aiohttp)
+from console.web.visitors import MOST_VISITORS  # noqa: E402  (needs aiohttp)
 
 
 class Served:

@@ -1,55 +1,42 @@
-"""Sources, actions and recordings on real servers."""
+"""Sources and actions on real servers."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import console_samples as samples
-import msgspec
 import psycopg
 import pytest
 import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from console import actions, journal, poller
-from console.actions import Operator
-from console.model import Kind, Lag, Snapshot
-from console.player import Player
-from console.reading import State
-from console.record import Recorder
-from console.replay import Recording, moment
-from console.sources import Where
+from console import poller
+from console import translations as msg
+from console.actions import journal, operations
+from console.actions.operations import Operator
+from console.snapshot.model import EventKind, Lag
+from console.snapshot.reading import ReadingState
+from console.sources import CurrentSettings
 from console.sources.events import EventSource, Tail
-from console.sources.kafka import KafkaSource
-from console.sources.postgres import GradeSource, LetterSource, ShopSource
+from console.sources.kafka import TopicsSource
+from console.sources.postgres import DeadLetterSource, GradeSource, ShopSource
 from console.sources.processes import ProcessSource
 from console.sources.redis import RedisSource
-from console.switch import Switch
 from grading.updater import Updater
-from shop import cache, control, kafka
-from shop.cache import CacheMeta
+from shop import kafka
 from shop.clock import utc_now
 from shop.errors import UsageError
 from shop.postgres import Connection
+from shop.redis import cache, control
+from shop.redis.cache import CacheMeta
 from shop.settings import Settings
-
-
-def wait_for(condition: Callable[[], Any], timeout: float = 40) -> Any:
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
+from tests.support.waiting import wait_until
 
 
 def commit(settings: Settings, topic: str, offsets: dict[int, int]) -> None:
@@ -58,7 +45,7 @@ def commit(settings: Settings, topic: str, offsets: dict[int, int]) -> None:
     consumer = Consumer(config)
     places = [TopicPartition(topic, p, o) for p, o in offsets.items()]
     try:
-        wait_for(lambda: try_commit(consumer, places))
+        wait_until(lambda: try_commit(consumer, places), "the group accepts the offsets")
     finally:
         consumer.close()
 
@@ -84,7 +71,7 @@ def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Co
         " VALUES ('orders', 0, %s, 25), ('orders', 1, %s, 5)"
     )
     pg.execute(apply, (log_id, log_id))
-    source = KafkaSource(Where(settings, follow=False))
+    source = TopicsSource(CurrentSettings(settings, follow=False))
     for _ in range(3):
         found = source.read()
     source.reset()
@@ -97,14 +84,14 @@ def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Co
     assert topics["orders"].lag == 20
     assert topics["orders"].verdict is Lag.STALL
     assert topics["users"].lag == 0
-    assert any("no ingest has partitions 1" in line for line in topics["orders"].troubles)
+    assert any("no ingest has partitions 1" in str(line) for line in topics["orders"].troubles)
     assert second.published.per_s == 0
     assert (found.brokers, found.away, found.out_of_sync) == (1, (), 0)
     assert found.below_min == 0
 
 
 def test_redis_rates_and_refreshes(settings: Settings, redis_client: redis.Redis) -> None:
-    source = RedisSource(Where(settings, follow=False))
+    source = RedisSource(CurrentSettings(settings, follow=False))
     assert source.read().hit_rate is None
     cache.swap(redis_client, [], [], lambda v, n: CacheMeta(version=v, refreshed_at=utc_now()))
     redis_client.set("known", 1)
@@ -148,14 +135,14 @@ def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection)
             " NULL, 'malformed', now(), %s)",
             (offset, b"\x1b[31m{\xff", replayed),
         )
-    where = Where(settings, follow=False)
-    shop = ShopSource(where).read()
+    current = CurrentSettings(settings, follow=False)
+    shop = ShopSource(current).read()
     assert [(s.name, s.spend, s.orders) for s in shop.spenders] == [
         ("이\N{REPLACEMENT CHARACTER}하나", 1000, 2),
         ("김민지", 500, 2),
     ]
     assert (shop.orders, shop.spend) == (4, 1500)
-    grades = GradeSource(where).read()
+    grades = GradeSource(current).read()
     assert {(c.grade, c.customers, c.change) for c in grades.counts} == {
         ("GOLD", 1, 1),
         ("BRONZE", 1, 0),
@@ -165,11 +152,11 @@ def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection)
     assert grades.run
     assert grades.run.seconds == 2.0
     assert grades.upgrades[0].name == "김민지"
-    letters = LetterSource(where).read()
+    letters = DeadLetterSource(current).read()
     assert [(c.reason, c.total, c.open) for c in letters.counts] == [("bad_json", 2, 1)]
     assert "\x1b" not in letters.newest[0].payload
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        ShopSource(where)._connection().execute("DELETE FROM users")
+        ShopSource(current)._connection().execute("DELETE FROM users")
 
 
 def test_processes_say_what_they_do(settings: Settings, redis_client: redis.Redis) -> None:
@@ -178,7 +165,7 @@ def test_processes_say_what_they_do(settings: Settings, redis_client: redis.Redi
     control.set_paused(redis_client, "orders", paused=True)
     control.set_rate(redis_client, "orders", 3)
     redis_client.hset("control:scenarios", "flash_sale", json.dumps({"intensity": 2.0}))
-    source = ProcessSource(Where(settings, follow=False))
+    source = ProcessSource(CurrentSettings(settings, follow=False))
     found = source.read()
     source.reset()
     ingest, orders = found.processes
@@ -192,19 +179,21 @@ def test_a_server_that_dies_is_said_and_comes_back(
     servers: Any, settings: Settings, redis_client: redis.Redis
 ) -> None:
     cache.beat(redis_client, "orders", "running")
-    p = poller.make(Where(settings, follow=False))
+    p = poller.make(CurrentSettings(settings, follow=False))
     p.start()
     try:
         seen = p.wait_until_read(20)
-        assert {getattr(seen, n).state for n in ("kafka", "redis", "postgres")} == {State.OK}
+        assert {getattr(seen, n).state for n in ("kafka", "redis", "postgres")} == {ReadingState.OK}
         servers.redis.kill()
-        down = wait_for(lambda: (s := p.latest()).redis.state is State.DOWN and s)
+        down = wait_until(
+            lambda: (s := p.latest()).redis.state is ReadingState.DOWN and s, "the source is down"
+        )
         assert down.redis.value is not None, "the last values stay"
-        assert down.postgres.state is State.OK, "nobody else is held up"
+        assert down.postgres.state is ReadingState.OK, "nobody else is held up"
         servers.redis.start()
         p.refresh()
-        wait_for(lambda: p.latest().redis.state is State.OK)
-        texts = [e.text for e in p.latest().events if e.source == "redis"]
+        wait_until(lambda: p.latest().redis.state is ReadingState.OK, "the source answers")
+        texts = [str(e.text) for e in p.latest().events if e.source == "redis"]
         assert any(t.startswith("does not answer") for t in texts)
         assert any(t.startswith("answers again") for t in texts)
     finally:
@@ -216,38 +205,44 @@ def test_actions_change_what_they_say_and_are_written_down(
 ) -> None:
     operator = Operator(lambda: settings, who="kim@shop")
     for words in (["generator.pause", "orders"], ["generator.rate", "users", "2.5"]):
-        assert operator.perform(actions.parse(words)).outcome == "done"
+        assert operator.perform(operations.parse(words)).outcome == "done"
     assert control.read(redis_client, "orders").paused
     assert control.read(redis_client, "users").rate == 2.5
-    assert operator.perform(actions.parse(["generator.resume", "orders"])).outcome == "done"
+    assert operator.perform(operations.parse(["generator.resume", "orders"])).outcome == "done"
     assert not control.read(redis_client, "orders").paused
-    failed = operator.perform(actions.parse(["cache.refresh"]), wait=0.2)
+    failed = operator.perform(operations.parse(["cache.refresh"]), wait=0.2)
     assert failed.outcome == "failed"
-    assert "does the cache worker run?" in failed.result
+    assert "does the cache worker run?" in str(failed.result)
     assert control.read(redis_client, "cache").run == 1
-    assert operator.perform(actions.parse(["process.restart", "nobody"])).outcome == "failed"
+    assert operator.perform(operations.parse(["process.restart", "nobody"])).outcome == "failed"
     entries = [e for _, e in journal.read(redis_client)]
     assert [e.action for e in entries] == [
         *("generator.pause orders", "generator.rate users 2.5", "generator.resume orders"),
         *("cache.refresh", "process.restart nobody"),
     ]
     assert {e.who for e in entries} == {"kim@shop"}
-    events = EventSource(Where(settings, follow=False))
-    assert [h.kind for h in events.read()] == [Kind.ACTION] * 5
+    assert entries[0].result == msg.PAUSED()
+    (first, *_) = redis_client.xrange(journal.LOG)
+    assert first[1]["result"] == "paused", "as text, for those who read the stream"
+    events = EventSource(CurrentSettings(settings, follow=False))
+    assert [h.kind for h in events.read()] == [EventKind.ACTION] * 5
     assert events.read() == [], "once"
     events.reset()
 
 
 def test_the_grader_obeys(settings: Settings, redis_client: redis.Redis, pg: Connection) -> None:
     stop = threading.Event()
-    slow = changed(settings, grade_interval=600.0)
+    slow = replace(settings, env={**settings.env, "GRADE_INTERVAL": "600"})
     thread = threading.Thread(target=Updater(slow, stop).run, daemon=True)
     thread.start()
     try:
         runs = b"SELECT count(*) FROM grade_runs"
-        wait_for(lambda: pg.execute(runs).fetchone() == (1,))
-        wait_for(lambda: any(b.fields.get("last_run") for b in cache.heartbeats(redis_client)))
-        done = Operator(lambda: settings).perform(actions.parse(["grading.run"]), wait=30)
+        wait_until(lambda: pg.execute(runs).fetchone() == (1,), "a run")
+        wait_until(
+            lambda: any(b.fields.get("last_run") for b in cache.heartbeats(redis_client)),
+            "the last run in the heartbeat",
+        )
+        done = Operator(lambda: settings).perform(operations.parse(["grading.run"]), wait=30)
         assert done.outcome == "done", done.result
         assert pg.execute(runs).fetchone() == (2,)
     finally:
@@ -256,15 +251,11 @@ def test_the_grader_obeys(settings: Settings, redis_client: redis.Redis, pg: Con
     assert not thread.is_alive()
 
 
-def changed(settings: Settings, **changes: Any) -> Settings:
-    return replace(settings, **changes)
-
-
 def test_without_redis_an_action_says_so(settings: Settings) -> None:
-    nowhere = changed(settings, env={**settings.env, "REDIS_URL": "redis://127.0.0.1:1/0"})
-    result = Operator(lambda: nowhere).perform(actions.parse(["cache.refresh"]))
+    nowhere = replace(settings, env={**settings.env, "REDIS_URL": "redis://127.0.0.1:1/0"})
+    result = Operator(lambda: nowhere).perform(operations.parse(["cache.refresh"]))
     assert result.outcome == "failed"
-    assert "cannot reach Redis" in result.result
+    assert "cannot reach Redis" in str(result.result)
 
 
 @pytest.mark.parametrize(
@@ -283,12 +274,12 @@ def test_without_redis_an_action_says_so(settings: Settings) -> None:
 )
 def test_actions_that_cannot_be_meant(words: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said.replace("(", r"\(")):
-        actions.parse(words)
+        operations.parse(words)
 
 
 def do(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shop.cli", "do", *words],
+        [sys.executable, "-m", "jangteo", "do", *words],
         env=env,
         capture_output=True,
         text=True,
@@ -329,95 +320,4 @@ def test_a_log_that_grows_turns_over_and_holds_anything(tmp_path: Path) -> None:
     log.write_bytes(b"x" * 200_000 + b"\nlast\n")
     found = tail.read()
     assert found[-1] == "last"
-    assert "skipped" in found[0]
-
-
-def recorded(path: Path, count: int) -> list[Snapshot]:
-    recorder = Recorder(path)
-    made = []
-    for n in range(count):
-        s = samples.fine(n + 1, seconds=n)
-        s = msgspec.structs.replace(s, events=samples.events(n))
-        made.append(s)
-        recorder.write(s)
-    recorder.close()
-    return made
-
-
-def test_a_recording_gives_back_what_was_seen(tmp_path: Path) -> None:
-    path = tmp_path / "a.rec"
-    made = recorded(path, 130)
-    assert path.stat().st_mode & 0o777 in (0o640, 0o600, 0o660)
-    found = list(Recording(path))
-    assert len(found) == 130
-    for before, after in zip(made, found, strict=True):
-        bare = {"events": (), "sequence": 0}
-        assert msgspec.structs.replace(before, **bare) == msgspec.structs.replace(after, **bare)
-    assert [e.text for e in found[20].events] == [e.text for e in made[20].events]
-    with sqlite3.connect(path) as db:
-        (size,) = db.execute("SELECT avg(length(data)) FROM snapshots WHERE key_id > 0").fetchone()
-    assert size < 1_000, "a difference, not a snapshot"
-
-
-def test_a_damaged_row_is_stepped_over(tmp_path: Path) -> None:
-    path = tmp_path / "a.rec"
-    recorded(path, 5)
-    with sqlite3.connect(path) as db:
-        db.execute("UPDATE snapshots SET data = x'00' WHERE id = 3")
-    player = Player(Recording(path))
-    player.step(2)
-    assert player.latest().at == samples.NOW + timedelta(seconds=3)
-    player.step(100)
-    assert player.position == 4
-    player.step(-100)
-    assert player.position == 0
-
-
-def test_a_recording_plays_in_its_own_time(tmp_path: Path) -> None:
-    path = tmp_path / "a.rec"
-    recorded(path, 5)
-    now = [0.0]
-    player = Player(Recording(path), monotonic=lambda: now[0])
-    player.start()
-    assert player.latest().sequence == 1
-    now[0] = 2.1
-    assert player.latest().sequence == 3
-    player.toggle()
-    now[0] = 9.0
-    assert player.latest().sequence == 3
-    player.toggle()
-    now[0] = 10.1
-    assert player.latest().sequence == 4
-
-
-def test_recordings_that_are_none(tmp_path: Path) -> None:
-    (tmp_path / "text").write_text("no database at all, only text " * 100)
-    for path, said in ((tmp_path / "text", "is no recording"), (tmp_path / "none", "no recording")):
-        with pytest.raises(UsageError, match=said):
-            Recording(path)
-    switch = Switch(tmp_path)
-    switch.on(tmp_path / "empty.rec")
-    switch.off()
-    with pytest.raises(UsageError, match="holds no snapshot"):
-        Recording(tmp_path / "empty.rec")
-    with pytest.raises(UsageError, match="cannot record into"):
-        Recorder(tmp_path / "text" / "below.rec")
-    recorded(tmp_path / "a.rec", 1)
-    with pytest.raises(UsageError, match="expected HH:MM:SS"):
-        moment("noon", Recording(tmp_path / "a.rec"))
-
-
-def test_compare_and_replay_from_the_shell(tmp_path: Path) -> None:
-    path = tmp_path / "a.rec"
-    recorded(path, 5)
-
-    def console(*args: str) -> str:
-        words = [sys.executable, "-m", "console", "--replay", str(path), *args]
-        return subprocess.run(
-            words, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
-        ).stdout
-
-    assert len(console("--json").splitlines()) == 5
-    compared = console("--compare", "12:03:41", "12:03:43")
-    assert "* at" in compared
-    assert "12:03:43" in compared
+    assert "skipped" in str(found[0])

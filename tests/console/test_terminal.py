@@ -15,7 +15,8 @@ from typing import Any
 
 import psutil
 import pytest
-from terminal import Terminal
+
+from tests.console.terminal import Terminal
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def test_a_defect_is_not_taken_for_a_shop_that_is_not_well(
         [sys.executable, str(broken)], env=dead, capture_output=True, text=True, check=False
     )
     assert done.returncode == 70
-    assert "a defect of this program; report: " in done.stderr
+    assert "a defect in this program; report: " in done.stderr
     (report,) = (tmp_path / "state" / "jangteo").glob("console-crash-*.txt")
     assert "RuntimeError: broken 7" in report.read_text()
     assert "Traceback" not in done.stderr

@@ -10,20 +10,17 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
-
-from samples import Message, changed, message, order, raw_batch
 
 from flows.decode import decode_batch
-from flows.store import Store
+from flows.transaction import Store
 from grading.store import grade_users
-from shop import consistency, postgres
+from jangteo.stack import consistency
+from shop import postgres
 from shop import settings as shop_settings
 from shop.clock import utc_now
 from shop.ids import EPOCH, make_id
 from shop.postgres import Connection
+from tests.support.event_samples import Message, changed, message, order, raw_batch
 
 DAYS, CUSTOMERS, PRODUCTS, ORDERS_PER_DAY = 90, 400, 100, 100
 PARTITIONS = 12

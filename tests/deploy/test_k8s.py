@@ -10,11 +10,12 @@ from typing import Any
 import kubernetes_validate
 import pytest
 from kubernetes_validate.utils import SchemaNotFoundError
-from kustomize import Object, build, pod
 
-from shop import cli, command
-from shop.model import GROUPS, TOPICS
+from jangteo.cli import main
+from shop import command
+from shop.events import GROUPS, TOPICS
 from shop.settings import LOGINS
+from tests.deploy.kustomize import Object, build, pod
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 K8S = DEPLOY / "k8s"
@@ -106,12 +107,12 @@ def test_every_command_is_one_of_ours(objects: list[Object]) -> None:
             if "command" in container:
                 assert container["command"][:2] == ["python", "-m"]
                 continue
-            table = cli.COMMANDS
+            table = main.COMMANDS
             if words[0] == "generate":
-                table, words = cli.GENERATE, words[1:]
+                table, words = main.GENERATE, words[1:]
             parser = command.Parser()
             importlib.import_module(table[words[0]].module).configure(parser)
-            parser.parse_args(words[1:])
+            parser.parse(words[1:])
 
 
 def test_settings_are_known_and_secrets_only_named(objects: list[Object]) -> None:

@@ -17,12 +17,10 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
-
-from processes import Ingest, publish, wait_until
-from samples import message, order, user
-
 from shop.settings import Settings
+from tests.support.event_samples import message, order, user
+from tests.support.ingest_processes import Ingest, publish
+from tests.support.waiting import wait_until
 
 GRAFANA = Path(__file__).parents[2] / "deploy/grafana"
 CONFIG = GRAFANA / "prometheus.yml"
@@ -90,8 +88,8 @@ def asked(topics: object, env: dict[str, str], settings: Settings, tmp_path: Pat
     started = []
     with Ingest(where["ingest"], tmp_path / "ingest.log"), (tmp_path / "log").open("ab") as log:
         for command, e in (
-            ([sys.executable, "-m", "shop.cli", "generate", "cache"], where["cache-worker"]),
-            ([sys.executable, "-m", "shop.cli", "grade"], where["grader"]),
+            ([sys.executable, "-m", "jangteo", "generate", "cache"], where["cache-worker"]),
+            ([sys.executable, "-m", "jangteo", "grade"], where["grader"]),
             (
                 [
                     server,

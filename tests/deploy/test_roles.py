@@ -11,17 +11,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from jangteo.stack.consistency import check
 from shop import kafka, postgres
 from shop import settings as shop_settings
 from shop.clock import UTC
-from shop.consistency import check
 from shop.postgres import Connection
 from shop.settings import LOGINS, Settings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
-
-from processes import Ingest, publish, wait_caught_up
-from samples import message, order, user
+from tests.support.event_samples import message, order, user
+from tests.support.ingest_processes import Ingest, publish, wait_caught_up
 
 ROLES = ("ingest", "generator", "grader", "console")
 PASSWORD = "not-a-secret"
@@ -77,7 +74,7 @@ FOR_ALL = [
 
 def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shop.cli", *words],
+        [sys.executable, "-m", "jangteo", *words],
         env=env, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 

@@ -5,28 +5,32 @@ The embedded servers are built without TLS, so these are the system's; skipped w
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 import redis
-from certificates import Certificates, make
 
-from shop import cache, embedded, health, identity, init, postgres
+from jangteo.cli import health, init
+from jangteo.stack import embedded, run_as
+from jangteo.stack.ports import HOST, free_port
+from shop import postgres
 from shop import settings as shop_settings
 from shop.errors import UnreachableError
-from shop.ports import HOST, free_port
+from shop.redis import cache
 from shop.settings import PostgresSettings
+from tests.support.certificates import Certificates, make
+from tests.support.waiting import wait_until
 
 SYSTEM = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 PASSWORD = "only-for-this-test"
 
 
-class SystemPostgres(embedded.Postgres):
+class SystemPostgres(embedded.EmbeddedPostgres):
     """The newest of Debian's, with TLS and nobody let in without it."""
 
     bin = SYSTEM[-1] if SYSTEM else Path()
@@ -46,7 +50,7 @@ class SystemPostgres(embedded.Postgres):
         super()._prepare()
         for file in (self._files.certificate, self._files.key):
             copied = Path(shutil.copy(file, self.home / file.name))
-            identity.give(copied, self.identity)
+            run_as.give(copied, self.identity)
         rules = self.cluster / "pg_hba.conf"
         rules.write_text("hostssl all all all scram-sha-256\n", encoding="utf-8")
 
@@ -144,24 +148,21 @@ def redis_url(ours: Certificates, tmp_path_factory: pytest.TempPathFactory) -> I
         process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT)
     try:
         url = f"rediss://:{PASSWORD}@localhost:{port}/0"
-        _wait(f"{url}?ssl_ca_certs={ours.authority}", process, log)
+        wait_for_redis(f"{url}?ssl_ca_certs={ours.authority}", process, log)
         yield url
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            with cache.client(url) as client:
-                client.ping()
-                return
-        except redis.RedisError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(log.read_text(errors="replace")[-2000:]) from None
-            time.sleep(0.1)
+def wait_for_redis(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+        with contextlib.suppress(redis.RedisError), cache.client(url) as client:
+            return bool(client.ping())
+        return False
+
+    wait_until(answers, lambda: log.read_text(errors="replace")[-2000:])
 
 
 def test_redis_is_verified(redis_url: str, ours: Certificates, another: Certificates) -> None:

@@ -14,12 +14,14 @@ from types import TracebackType
 from typing import Final
 
 import msgspec
-from clocks import WallClock
 from confluent_kafka import Consumer, TopicPartition
-from processes import ROOT, wait_until
 
-from shop import cache, kafka
+from shop import kafka
+from shop.redis import cache
 from shop.settings import Settings
+from tests.faults.clocks import WallClock
+from tests.support.ingest_processes import ROOT
+from tests.support.waiting import wait_until
 
 COMMANDS: Final = {
     "grader": ["grading.updater"],

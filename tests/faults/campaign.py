@@ -22,24 +22,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from bystanders import Bystanders, SmallDisk, small_disk
-from clocks import can_be_moved
-from kinds import Campaign
-from processes import wait_until
-from proxy import Proxy
 from psycopg import sql
 from rich.console import Console
 from rich.table import Table
-from stage import Stage
 
-from shop import embedded, kafka, log, postgres
+from jangteo.stack import embedded
+from jangteo.stack.kafka.cluster import Cluster
+from shop import kafka, log, postgres
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError, UsageError
-from shop.kafka_cluster import Cluster
 from shop.settings import Settings
+from tests.faults.bystanders import Bystanders, SmallDisk, small_disk
+from tests.faults.clocks import can_be_moved
+from tests.faults.kinds import Campaign
+from tests.support.fault_stage import Stage
+from tests.support.network_proxy import Proxy
+from tests.support.waiting import wait_until
 
 DISK_MB = 512
 """For the table of orders of a campaign, several times what it needs."""
@@ -76,7 +74,9 @@ def _directory(chosen: Path | None) -> Iterator[Path]:
             yield Path(name)
 
 
-def _put_orders_on(disk: SmallDisk, database: embedded.Postgres, settings: Settings) -> None:
+def _put_orders_on(
+    disk: SmallDisk, database: embedded.EmbeddedPostgres, settings: Settings
+) -> None:
     """Move the table of orders to a disk of its own."""
     space = disk.folder / "space"
     space.mkdir(mode=0o700)
@@ -95,8 +95,8 @@ def main() -> int:
     log.configure("campaign", level="warning")
     began = time.monotonic()
     with _directory(args.directory) as directory, ExitStack() as held:
-        database = embedded.Postgres(directory)  # fsync on, as in earnest
-        cache = embedded.Redis(directory)
+        database = embedded.EmbeddedPostgres(directory)  # fsync on, as in earnest
+        cache = embedded.EmbeddedRedis(directory)
         cluster = Cluster(directory / "kafka", 3) if args.brokers == 3 else None
         broker = cluster or embedded.Broker(directory)
         for server in (database, cache, broker):

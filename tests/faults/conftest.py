@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from stage import Stage
-
 from shop.settings import Settings
+from tests.support.fault_stage import Stage
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from bystanders import Bystanders, SmallDisk
-from clocks import DAY_S, WallClock
-from processes import Ingest, wait_until
-from proxy import Proxy
-from stage import Stage, answers, drain_time
-
 from shop.errors import JangteoError
+from tests.faults.bystanders import Bystanders, SmallDisk
+from tests.faults.clocks import DAY_S, WallClock
+from tests.support.fault_stage import Stage, answers, drain_time
+from tests.support.ingest_processes import Ingest
+from tests.support.network_proxy import Proxy
+from tests.support.waiting import wait_until
 
 TAKE_OVER_S = 180.0
 """What would be a violation by far: docs/faults.md states 60 s, and servers take time to start."""

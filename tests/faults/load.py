@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
-from samples import Message, message, order, poison
 
 from shop import kafka
 from shop.clock import utc_now
-from shop.model import Order
+from shop.events import Order
 from shop.settings import Settings
+from tests.support.event_samples import Message, message, order, poison
 
 BLOCK = 400
 """Messages that are shuffled together: so far apart may revisions be out of order."""

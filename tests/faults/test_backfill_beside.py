@@ -7,14 +7,14 @@ import sys
 import threading
 
 import psycopg
-from processes import wait_until
-from stage import Stage
 
 from grading.store import grade_users
+from jangteo.stack.consistency import check
 from shop import postgres
-from shop.consistency import check
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.fault_stage import Stage
+from tests.support.waiting import wait_until
 
 SIZE = ["--days", "9", "--users", "800", "--products", "1100", "--orders-per-day", "120"]
 ROUNDS = 3

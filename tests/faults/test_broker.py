@@ -7,13 +7,14 @@ import subprocess
 import sys
 
 import pytest
-from processes import ROOT, publish, wait_caught_up, wait_until
-from samples import message, order, product, user
-from stage import Stage
 
 from shop import kafka
 from shop.clock import utc_now
 from shop.postgres import Connection
+from tests.support.event_samples import message, order, product, user
+from tests.support.fault_stage import Stage
+from tests.support.ingest_processes import ROOT, publish, wait_caught_up
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 

@@ -11,25 +11,26 @@ import time
 from typing import Any
 
 import pytest
-from processes import wait_until
 
 from shop import kafka
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 
 ASKS = """
 import sys
 from confluent_kafka import KafkaException
-from shop import groups, kafka, settings
-from shop.commits import Commits
+from shop import kafka, settings
+from shop.kafka import groups
+from shop.kafka.committed_offsets import CommittedOffsets
 
 where = settings.load(use_stack=False).kafka
 asked = {f"{topic}_group": [(topic, 0)] for topic in ("orders", "users")}
-clients = [(kafka.admin(where), Commits(where, "asks"))]
+clients = [(kafka.admin(where), CommittedOffsets(where, "asks"))]
 for line in sys.stdin:
     if line == "anew\\n":
-        clients.append((kafka.admin(where), Commits(where, "asks")))
+        clients.append((kafka.admin(where), CommittedOffsets(where, "asks")))
     client, commits = clients[-1]
     said = [groups.describe(client, ["orders"], 0.5)["orders"].members]
     said += commits.read(asked, 0.5).values()

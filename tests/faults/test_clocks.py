@@ -12,16 +12,18 @@ from pathlib import Path
 
 import pytest
 import redis
-from clocks import DAY_S, WallClock
-from processes import ROOT, Ingest, caught_up, publish, wait_until
-from samples import message, order
-from stage import drain_time
 
-from shop import boot, cache
+from shop import boot_clock
 from shop.clock import utc_now
 from shop.ids import time_of
 from shop.postgres import Connection
+from shop.redis import cache
 from shop.settings import Settings
+from tests.faults.clocks import DAY_S, WallClock
+from tests.support.event_samples import message, order
+from tests.support.fault_stage import drain_time
+from tests.support.ingest_processes import ROOT, Ingest, caught_up, publish
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 HOUR_S = 3_600
@@ -158,7 +160,7 @@ def test_two_cache_workers_two_hours_apart_refresh_once_an_interval(
 
 def test_a_process_is_known_whatever_its_clock_says(env: dict[str, str], clock: WallClock) -> None:
     code = (
-        "import os, sys, time; from shop import boot; "
+        "import os, sys, time; from shop import boot_clock as boot; "
         "print(boot.process_started(os.getpid()), time.time(), flush=True); sys.stdin.read()"
     )
     clock.set(-2 * HOUR_S)
@@ -170,18 +172,18 @@ def test_a_process_is_known_whatever_its_clock_says(env: dict[str, str], clock: 
         assert process.stdout
         started, said = process.stdout.readline().rsplit(" ", 1)
         assert abs(time.time() - float(said)) > HOUR_S  # the clock is moved indeed
-        assert boot.same_process(process.pid, started)
-        assert not boot.same_process(process.pid, started + "0")
+        assert boot_clock.same_process(process.pid, started)
+        assert not boot_clock.same_process(process.pid, started + "0")
     finally:
         process.kill()
         process.communicate()
-    assert boot.process_started(process.pid) is None
+    assert boot_clock.process_started(process.pid) is None
 
 
 @pytest.mark.usefixtures("topics")
 def test_the_doctor_says_that_clocks_differ(env: dict[str, str], clock: WallClock) -> None:
     clock.set(2 * HOUR_S)
-    done = start(env | clock.env, "shop.doctor", "--json")
+    done = start(env | clock.env, "jangteo.cli.doctor", "--json")
     out, _ = done.communicate(timeout=60)
     found = {f["subject"]: f for f in json.loads(out)["findings"]}
     assert found["clock of PostgreSQL"]["level"] == "wrong"

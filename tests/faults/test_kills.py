@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from kinds import Campaign
-from stage import Stage
+
+from tests.faults.kinds import Campaign
+from tests.support.fault_stage import Stage
 
 pytestmark = pytest.mark.fault
 

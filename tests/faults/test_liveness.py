@@ -7,14 +7,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
-from processes import Ingest, wait_until
-from proxy import Proxy
-from stage import Stage, drain_time
 
-from shop import probes
+from jangteo.cli import doctor_probes
 from shop.settings import Settings
+from tests.support.fault_stage import Stage, drain_time
+from tests.support.ingest_processes import Ingest
+from tests.support.network_proxy import Proxy
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 
@@ -91,8 +93,8 @@ def test_who_waits_for_a_lock_can_still_stop_and_says_who_holds_it(stage: Stage)
         wait_until(red, "/healthz is red and names the holder")
         assert any(
             "somebody" in f.text
-            for f in probes.kafka_cluster(
-                Settings(**{**vars(stage.settings), "ingest_stall_after": 1.0})
+            for f in doctor_probes.kafka_cluster(
+                replace(stage.settings, env={**stage.settings.env, "INGEST_STALL_AFTER": "1"})
             )
         )
         assert drain_time(member) < 10

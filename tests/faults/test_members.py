@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 
 import pytest
-from processes import wait_until
-from stage import Stage, drain_time
+
+from tests.support.fault_stage import Stage, drain_time
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 

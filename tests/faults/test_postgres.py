@@ -10,14 +10,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from processes import Ingest, wait_until
 from psycopg import sql
-from stage import Stage
 
-from shop import embedded, postgres
+from jangteo.stack import embedded
+from shop import postgres
 from shop import settings as shop_settings
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.fault_stage import Stage
+from tests.support.ingest_processes import Ingest
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 
@@ -174,7 +176,7 @@ def test_disk_full(
     small_disk: Path, env: dict[str, str], settings: Settings, tmp_path: Path
 ) -> None:
     """53100 is waited for; when there is room again, every row is stored and none rejected."""
-    server = embedded.Postgres(tmp_path / "own", durable=False)
+    server = embedded.EmbeddedPostgres(tmp_path / "own", durable=False)
     server.start()
     try:
         own = {**env, **server.env}

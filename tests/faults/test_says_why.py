@@ -13,17 +13,21 @@ from typing import TypeAlias
 
 import pytest
 from confluent_kafka import Consumer
-from processes import ROOT, Ingest, wait_until
-from stage import Stage
-from test_liveness import health
 
-from shop import kafka, probes, screen, topics
+from jangteo.cli import doctor_probes
+from jangteo.cli.topics import command as topics
+from jangteo.stack import screen
+from jangteo.stack.accounting import OffsetAccounting
+from jangteo.stack.observer import Observer
+from jangteo.stack.screen import StatusView
+from shop import kafka
 from shop.clock import utc_now
-from shop.ledger import Books
-from shop.model import GROUPS
-from shop.observer import Observer
-from shop.screen import View
+from shop.events import GROUPS
 from shop.settings import Settings
+from tests.faults.test_liveness import health
+from tests.support.fault_stage import Stage
+from tests.support.ingest_processes import ROOT, Ingest
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 
@@ -93,10 +97,10 @@ CAUSES: dict[str, tuple[Cause, str]] = {
 def told(settings: Settings, env: dict[str, str], member: Ingest) -> dict[str, tuple[bool, str]]:
     """Return, for each that tells, whether it calls that wrong, and what it says."""
     status, troubles = health(member)
-    found = [f for f in probes.kafka_cluster(settings) if f.level == "wrong"]
+    found = [f for f in doctor_probes.kafka_cluster(settings) if f.level == "wrong"]
     look = topics.describe(settings, ["orders"])
-    described = topics.in_words(look.topics["orders"], look)
-    argv = [sys.executable, "-m", "shop.cli", "console", "--once", "--json"]
+    described = topics.format_topic(look.topics["orders"], look)
+    argv = [sys.executable, "-m", "jangteo", "console", "--once", "--json"]
     once = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     group = json.loads(once.stdout or "{}").get("kafka", {})
     return {
@@ -111,12 +115,12 @@ def told(settings: Settings, env: dict[str, str], member: Ingest) -> dict[str, t
 def test_everything_says_why_the_ingest_waits(stage: Stage, name: str) -> None:
     cause, word = CAUSES[name]
     stage.env["INGEST_STALL_AFTER"] = str(BOUND_S)
-    settings = replace(stage.settings, ingest_stall_after=BOUND_S)
+    settings = replace(stage.settings, env={**stage.settings.env, **stage.env})
     member = stage.ingest()
     stage.load(seed=91, rate=100)
     stage.wait_taken(100)
     wait_until(lambda: health(member)[0] == 200, "healthy")
-    books = Books(settings.kafka)
+    books = OffsetAccounting(settings.kafka)
     with stage.reading() as conn:
         books.open(conn)
     observer = Observer(settings, books)
@@ -134,7 +138,7 @@ def test_everything_says_why_the_ingest_waits(stage: Stage, name: str) -> None:
             wait_until(all_of_them, "all of them say why")
             wait_until(lambda: any(word in s for s in observer.latest.stalls), "so does `up`")
             line = screen.plain_line(
-                View(data_dir=settings.data_dir, since=utc_now() - timedelta(1), speed=1.0,
+                StatusView(data_dir=settings.data_dir, since=utc_now() - timedelta(1), speed=1.0,
                      ends_in=None, servers=[], statuses=[], sample=observer.latest)
             )  # fmt: skip
             assert word in line

@@ -8,14 +8,14 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from load import stream
-from processes import publish, wait_caught_up
-from samples import Message, message, order, poison
-from stage import Stage
 
 from shop.clock import utc_now
-from shop.deadletters import KEPT_PAYLOAD_BYTES
 from shop.postgres import Connection
+from shop.postgres.dead_letters import KEPT_PAYLOAD_BYTES
+from tests.faults.load import stream
+from tests.support.event_samples import Message, message, order, poison
+from tests.support.fault_stage import Stage
+from tests.support.ingest_processes import publish, wait_caught_up
 
 pytestmark = pytest.mark.fault
 

@@ -6,17 +6,28 @@ import random
 from collections.abc import Sequence
 from datetime import timedelta
 
-import nearly
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import NOW, SAMPLE, Message, changed, message, order, poison, product, raw_batch, user
 
 from flows import decode as decode_module
 from flows.batch import Batch
 from flows.decode import INDEX, decode_batch
-from shop import model
-from shop.model import SCHEMAS, Rejection, RejectReason, as_row
+from shop import events
+from shop.events import SCHEMAS, Rejection, RejectReason, as_row
+from tests.flows import nearly_valid_messages
+from tests.support.event_samples import (
+    NOW,
+    SAMPLE,
+    Message,
+    changed,
+    message,
+    order,
+    poison,
+    product,
+    raw_batch,
+    user,
+)
 
 
 def oracle(topic: str, messages: Sequence[Message]) -> tuple[list[dict], list[tuple]]:
@@ -24,7 +35,7 @@ def oracle(topic: str, messages: Sequence[Message]) -> tuple[list[dict], list[tu
     rows, rejects = [], []
     for i, (key, payload) in enumerate(messages):
         try:
-            rows.append({**as_row(model.decode(topic, key, payload, now=NOW)), INDEX: i})
+            rows.append({**as_row(events.decode(topic, key, payload, now=NOW)), INDEX: i})
         except Rejection as r:
             rejects.append((i, r.reason, r.field, r.detail))
     return rows, rejects
@@ -150,7 +161,7 @@ def check_batches(seed: int, messages: int) -> None:
     rng = random.Random(seed)
     done = 0
     while done < messages:
-        topic, batch = nearly.batch(rng, 120)
+        topic, batch = nearly_valid_messages.batch(rng, 120)
         check(topic, batch)
         done += len(batch)
 
@@ -169,16 +180,24 @@ def test_a_million_nearly_valid_messages_have_one_fate_in_any_batch(seed: int) -
 @st.composite
 def one_field_changed(draw: st.DrawFn) -> tuple[str, list[Message]]:
     """A batch in which one message has one field replaced by any JSON text, nearly right or not."""
-    topic = draw(st.sampled_from(nearly.TOPICS))
-    members = nearly.PAIRS[topic]
+    topic = draw(st.sampled_from(nearly_valid_messages.TOPICS))
+    members = nearly_valid_messages.PAIRS[topic]
     at = draw(st.integers(0, len(members) - 1))
-    quoted = st.sampled_from([*nearly.TEXTS, *nearly.TIMES]).map('"{}"'.format)
+    quoted = st.sampled_from([*nearly_valid_messages.TEXTS, *nearly_valid_messages.TIMES]).map(
+        '"{}"'.format
+    )
     value = draw(
-        st.one_of(st.sampled_from(nearly.NUMBERS), quoted, st.from_regex(r"[-+0-9.eE]{1,9}"))
+        st.one_of(
+            st.sampled_from(nearly_valid_messages.NUMBERS),
+            quoted,
+            st.from_regex(r"[-+0-9.eE]{1,9}"),
+        )
     )
     text = ",".join(f'"{n}":{value if i == at else v}' for i, (n, v) in enumerate(members))
-    others = st.lists(st.sampled_from([nearly.GOOD[topic], (b"7", b"{"), (b"7", None)]), max_size=2)
-    key, _ = nearly.GOOD[topic]
+    others = st.lists(
+        st.sampled_from([nearly_valid_messages.GOOD[topic], (b"7", b"{"), (b"7", None)]), max_size=2
+    )
+    key, _ = nearly_valid_messages.GOOD[topic]
     return topic, [*draw(others), (key, f"{{{text}}}".encode()), *draw(others)]
 
 
@@ -200,7 +219,7 @@ NEIGHBOURS: dict[str, list[Message]] = {
 @pytest.mark.parametrize("neighbours", NEIGHBOURS)
 @pytest.mark.parametrize("first", [True, False])
 def test_a_time_has_one_fate_beside_any_neighbours(neighbours: str, first: bool) -> None:
-    for text in nearly.TIMES:
+    for text in nearly_valid_messages.TIMES:
         one = (b"7", changed(user(), created_at="TIME").replace(b"TIME", text.encode()))
         others = NEIGHBOURS[neighbours]
         check("users", [one, *others] if first else [*others, one])
@@ -211,7 +230,7 @@ def test_the_depth_of_the_callers_stack_decides_nothing() -> None:
     assert good is not None
     cases = [
         (key, good[:-1] + b',"x":' + b"[" * depth + b"]" * depth + b"}")
-        for depth in (98, model.MAX_DEPTH - 1, model.MAX_DEPTH, 10_000)
+        for depth in (98, events.MAX_DEPTH - 1, events.MAX_DEPTH, 10_000)
     ]
 
     def deeper(levels: int) -> list[int]:

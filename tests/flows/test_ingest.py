@@ -11,16 +11,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from processes import ROOT, Ingest, caught_up, publish, wait_caught_up, wait_until
-from samples import Message, message, order, poison, product, user
 
 from shop import kafka
 from shop.clock import utc_now
-from shop.commits import Commits
 from shop.errors import ExitCode
-from shop.model import ID_FIELD, TOPICS, Order
+from shop.events import ID_FIELD, TOPICS, Order
+from shop.kafka.committed_offsets import CommittedOffsets
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.event_samples import Message, message, order, poison, product, user
+from tests.support.ingest_processes import ROOT, Ingest, caught_up, publish, wait_caught_up
+from tests.support.waiting import wait_until
 
 
 def busy_stream(seed: int, n: int) -> tuple[list[Message], dict[int, Order], int]:
@@ -86,7 +87,7 @@ def test_every_topic_is_ingested_and_every_message_accounted_for(
     for topic in TOPICS:  # what Kafka's own tools show agrees with PostgreSQL
         ends = kafka.end_offsets(settings.kafka, topic)
         expected = {(topic, p): end for p, end in ends.items()}
-        commits = Commits(settings.kafka, "test")
+        commits = CommittedOffsets(settings.kafka, "test")
         answer = commits.read({f"{topic}_group": expected})
         commits.close()
         assert answer[f"{topic}_group"] == expected, "idle partitions are known, too"
@@ -196,7 +197,7 @@ def test_a_broker_that_lost_its_memory_is_read_from_its_beginning(
     ("variable", "value", "code", "said"),
     [
         ("SPEND_WINDOW", "7m", ExitCode.USAGE, "SPEND_WINDOW='7m'"),
-        ("INGEST_TOPICS", "oders", ExitCode.USAGE, "no topic 'oders'"),
+        ("INGEST_TOPICS", "oders", ExitCode.USAGE, "INGEST_TOPICS='oders'"),
         ("KAFKA_BOOTSTRAP_SERVERS", "", ExitCode.UNREACHABLE, "no Kafka"),
         ("DB_TYPE", "production", ExitCode.USAGE, "POSTGRES_PASSWORD"),
         ("REDIS_URL", "redis://[", ExitCode.USAGE, "REDIS_URL"),

@@ -14,24 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import ROOT, Ingest, publish, wait_caught_up, wait_until
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from samples import message, order
 
-from flows import metrics as ingest_metrics
-from flows.store import Outcome
-from flows.tally import KAFKA, POSTGRES, Tally
-from shop import metrics, postgres
+from flows import health as ingest_metrics
+from flows.metrics import KAFKA, POSTGRES, IngestMetrics
+from flows.transaction import BatchOutcome
+from shop import metrics_endpoint, postgres
 from shop.clock import utc_now
-from shop.groups import Member
+from shop.events import RejectReason
 from shop.kafka import TopicInfo
-from shop.metrics import Health
-from shop.model import RejectReason
-from shop.outage import Outage
+from shop.kafka.groups import GroupMember
+from shop.kafka.progress import PartitionProgress, ProgressReport, TopicProgress
+from shop.metrics_endpoint import HealthAnswer
 from shop.postgres import Connection
-from shop.progress import PartitionProgress, ProgressReport, TopicProgress
+from shop.retry import Outage
 from shop.settings import Settings, load
+from tests.support.event_samples import message, order
+from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
+from tests.support.manual_clock import ManualClock
+from tests.support.waiting import wait_until
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -64,7 +66,7 @@ def lags(found: Samples) -> list[float]:
 
 def discovered(data_dir: Path) -> str:
     """The address, as Prometheus would find it."""
-    folder = data_dir / metrics.FOLDER
+    folder = data_dir / metrics_endpoint.FOLDER
     wait_until(lambda: any(folder.glob("*.json")), "the discovery file")
     (path,) = folder.glob("*.json")
     ((target,),) = [group["targets"] for group in json.loads(path.read_text())]
@@ -84,7 +86,7 @@ def test_an_ingest_shows_true_numbers_and_what_an_outage_does(
         taken.listen()
         port = str(taken.getsockname()[1])
         # A file that a killed process left; no process has the largest pid plus one.
-        folder = settings.data_dir / metrics.FOLDER
+        folder = settings.data_dir / metrics_endpoint.FOLDER
         folder.mkdir(parents=True)
         (folder / "ingest-4194305.json").write_text("[]")
         with Ingest(env, tmp_path / "i.log", INGEST_TOPICS="orders", METRICS_PORT=port) as ingest:
@@ -136,116 +138,110 @@ def test_an_ingest_shows_true_numbers_and_what_an_outage_does(
         assert not list(folder.iterdir())  # its own is withdrawn, the dead one's removed
 
 
-# -- the tally -------------------------------------------------------------------------------
-
-
-class Time:
-    """A monotonic clock that tests move."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+# -- the metrics -------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def time_() -> Time:
-    return Time()
+def time_() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def tally(time_: Time) -> Tally:
-    return Tally(time_)
+def metrics(time_: ManualClock) -> IngestMetrics:
+    return IngestMetrics(time_)
 
 
-def sample(tally: Tally, name: str, **labels: str) -> float | None:
-    return tally.registry.get_sample_value(f"jangteo_ingest_{name}", labels)
+def sample(metrics: IngestMetrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"jangteo_ingest_{name}", labels)
 
 
-def test_batches_are_counted_once_for_heartbeat_and_metrics(tally: Tally, time_: Time) -> None:
-    outcome = Outcome(5, 2, 1, 3, {RejectReason.EMPTY: 2})
-    tally.add("orders", outcome, 0.2)
-    tally.add("orders", outcome, 0.02)
+def test_batches_are_counted_once_for_heartbeat_and_metrics(
+    metrics: IngestMetrics, time_: ManualClock
+) -> None:
+    outcome = BatchOutcome(5, 2, 1, 3, {RejectReason.EMPTY: 2})
+    metrics.add("orders", outcome, 0.2)
+    metrics.add("orders", outcome, 0.02)
     time_.now += 7
-    assert tally.counts() == {
+    assert metrics.counts() == {
         "batches": 2, "orders.ignored": 2, "orders.rejected": 4, "orders.stored": 10,
     }  # fmt: skip
-    assert sample(tally, "messages_total", topic="orders", outcome="trimmed") == 6
-    assert sample(tally, "rejects_total", topic="orders", reason="empty") == 4
-    assert sample(tally, "batch_messages_sum", topic="orders") == 22
-    assert sample(tally, "transaction_seconds_bucket", topic="orders", le="0.025") == 1
-    assert sample(tally, "last_commit_age_seconds", topic="orders") == 7
+    assert sample(metrics, "messages_total", topic="orders", outcome="trimmed") == 6
+    assert sample(metrics, "rejects_total", topic="orders", reason="empty") == 4
+    assert sample(metrics, "batch_messages_sum", topic="orders") == 22
+    assert sample(metrics, "transaction_seconds_bucket", topic="orders", le="0.025") == 1
+    assert sample(metrics, "last_commit_age_seconds", topic="orders") == 7
 
 
-def test_an_outage_seen_by_several_is_one(tally: Tally, time_: Time) -> None:
-    writer, reader = (Outage("db", tally.watch(POSTGRES), monotonic=time_) for _ in range(2))
+def test_an_outage_seen_by_several_is_one(metrics: IngestMetrics, time_: ManualClock) -> None:
+    writer, reader = (Outage("db", metrics.watch(POSTGRES), monotonic=time_) for _ in range(2))
     writer.failed(OSError())
     time_.now += 10
     reader.failed(OSError())
     time_.now += 10
     writer.over()
     time_.now += 10
-    assert tally.is_away(POSTGRES)
-    assert sample(tally, "outage_seconds_total", server=POSTGRES) == 30
+    assert metrics.is_away(POSTGRES)
+    assert sample(metrics, "outage_seconds_total", server=POSTGRES) == 30
     reader.over()
     time_.now += 100
-    assert not tally.is_away(POSTGRES)
-    assert sample(tally, "outage_seconds_total", server=POSTGRES) == 30
-    assert sample(tally, "retries_total", server=POSTGRES) == 2
-    assert sample(tally, "outage_seconds_total", server=KAFKA) == 0
+    assert not metrics.is_away(POSTGRES)
+    assert sample(metrics, "outage_seconds_total", server=POSTGRES) == 30
+    assert sample(metrics, "retries_total", server=POSTGRES) == 2
+    assert sample(metrics, "outage_seconds_total", server=KAFKA) == 0
     writer.over()  # again: nothing
-    assert sample(tally, "outage_seconds_total", server=POSTGRES) == 30
+    assert sample(metrics, "outage_seconds_total", server=POSTGRES) == 30
 
 
 def test_a_worker_that_does_not_poll_is_ill_unless_it_waits_for_a_server(
-    tally: Tally, time_: Time
+    metrics: IngestMetrics, time_: ManualClock
 ) -> None:
-    state = tally.reader("orders")
-    tally.reader("users").polled_at = time_.now + 1_000
-    assert ingest_metrics.live(tally).well
+    state = metrics.reader("orders")
+    metrics.reader("users").polled_at = time_.now + 1_000
+    assert ingest_metrics.live(metrics).well
     time_.now += 9.9
-    assert ingest_metrics.live(tally).well
+    assert ingest_metrics.live(metrics).well
     time_.now += 0.2
-    assert not ingest_metrics.live(tally).well
-    changed = tally.watch(KAFKA)
+    assert not ingest_metrics.live(metrics).well
+    changed = metrics.watch(KAFKA)
     changed(True, "why")
-    assert ingest_metrics.live(tally).well
+    assert ingest_metrics.live(metrics).well
     changed(False, "")
-    assert not ingest_metrics.live(tally).well
+    assert not ingest_metrics.live(metrics).well
     state.polled_at = time_.now
-    assert ingest_metrics.live(tally).well
-    tally.ended(state)
-    assert "orders" not in ingest_metrics.live(tally).facts["silent_s"]
+    assert ingest_metrics.live(metrics).well
+    metrics.ended(state)
+    assert "orders" not in ingest_metrics.live(metrics).facts["silent_s"]
 
 
-def test_ready_means_partitions_of_every_topic_and_a_postgres_that_answers(tally: Tally) -> None:
+def test_ready_means_partitions_of_every_topic_and_a_postgres_that_answers(
+    metrics: IngestMetrics,
+) -> None:
     topics = ("orders", "users")
-    orders, users = (tally.reader(topic) for topic in topics)
+    orders, users = (metrics.reader(topic) for topic in topics)
     orders.applied = {0: 3, 5: 0}
-    assert not ingest_metrics.ready(tally, topics).well
+    assert not ingest_metrics.ready(metrics, topics).well
     users.applied = {1: 0}
-    health = ingest_metrics.ready(tally, topics)
+    health = ingest_metrics.ready(metrics, topics)
     assert (health.well, health.facts["partitions"]) == (True, {"orders": 2, "users": 1})
-    assert sample(tally, "lag_messages", topic="orders", partition="0") is None  # not known yet
-    tally.watch(POSTGRES)(True, "why")
-    assert not ingest_metrics.ready(tally, topics).well
+    assert sample(metrics, "lag_messages", topic="orders", partition="0") is None  # not known yet
+    metrics.watch(POSTGRES)(True, "why")
+    assert not ingest_metrics.ready(metrics, topics).well
 
 
-def report(*partitions: PartitionProgress, members: tuple[Member, ...] = ()) -> ProgressReport:
+def report(*partitions: PartitionProgress, members: tuple[GroupMember, ...] = ()) -> ProgressReport:
     info = TopicInfo("orders", len(partitions), 1, "cluster/topic")
     return ProgressReport({"orders": TopicProgress(info, partitions, members)})
 
 
-def test_health_is_red_where_a_partition_waits_or_no_ingest_has_it(tally: Tally) -> None:
-    ours = Member("jangteo-ingest-orders", "/10.0.0.1", (0, 1, 2))
-    theirs = Member("rdkafka", "/10.0.0.2", (3,))
-    tally.reader("orders").applied = {0: 5}
+def test_health_is_red_where_a_partition_waits_or_no_ingest_has_it(metrics: IngestMetrics) -> None:
+    ours = GroupMember("jangteo-ingest-orders", "/10.0.0.1", (0, 1, 2))
+    theirs = GroupMember("rdkafka", "/10.0.0.2", (3,))
+    metrics.reader("orders").applied = {0: 5}
     well = PartitionProgress(0, begin=0, end=9, applied=5, waits_s=59.0, holder="ours")
-    tally.see(report(well, members=(ours,)))
-    assert ingest_metrics.healthy(tally, 60.0).well
-    assert sample(tally, "lag_messages", topic="orders", partition="0") == 4
-    assert sample(tally, "waits_seconds", topic="orders", partition="0") == 59
+    metrics.see(report(well, members=(ours,)))
+    assert ingest_metrics.healthy(metrics, 60.0).well
+    assert sample(metrics, "lag_messages", topic="orders", partition="0") == 4
+    assert sample(metrics, "waits_seconds", topic="orders", partition="0") == 59
     bad = {
         "have not advanced for 61 s": (
             PartitionProgress(1, begin=0, end=9, applied=5, waits_s=61.0, holder="ours"), ours),
@@ -257,38 +253,38 @@ def test_health_is_red_where_a_partition_waits_or_no_ingest_has_it(tally: Tally)
             PartitionProgress(4, begin=7, end=9, applied=5, holder="ours"), ours),
     }  # fmt: skip
     for words, (partition, member) in bad.items():
-        tally.see(report(well, partition, members=(member,)))
-        health = ingest_metrics.healthy(tally, 60.0)
+        metrics.see(report(well, partition, members=(member,)))
+        health = ingest_metrics.healthy(metrics, 60.0)
         assert not health.well
         assert any(words in line for line in health.facts["troubles"]), words
-        assert ingest_metrics.live(tally).well, "a restart would fix nothing"
-    assert sample(tally, "lag_messages", topic="orders", partition="4") is None  # another's
-    tally.see(report(bad["is not an ingest of this shop"][0], members=(theirs,)))
-    assert sample(tally, "lag_messages", topic="orders", partition="3") == 0  # nobody else tells
+        assert ingest_metrics.live(metrics).well, "a restart would fix nothing"
+    assert sample(metrics, "lag_messages", topic="orders", partition="4") is None  # another's
+    metrics.see(report(bad["is not an ingest of this shop"][0], members=(theirs,)))
+    assert sample(metrics, "lag_messages", topic="orders", partition="3") == 0  # nobody else tells
 
 
 def test_health_is_red_where_a_server_is_away_for_longer_than_the_bound(
-    tally: Tally, time_: Any
+    metrics: IngestMetrics, time_: Any
 ) -> None:
-    tally.watch(POSTGRES)(True, "No space left on device")
+    metrics.watch(POSTGRES)(True, "No space left on device")
     time_.now += 59
-    assert ingest_metrics.healthy(tally, 60.0).well
+    assert ingest_metrics.healthy(metrics, 60.0).well
     time_.now += 2
-    health = ingest_metrics.healthy(tally, 60.0)
+    health = ingest_metrics.healthy(metrics, 60.0)
     assert not health.well
     assert "No space left on device" in health.facts["troubles"][0]
 
 
-def test_the_guide_names_exactly_what_is_shown(tally: Tally) -> None:
+def test_the_guide_names_exactly_what_is_shown(metrics: IngestMetrics) -> None:
     guide = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| `(jangteo_\w+)` \| (\w+) \| ([\w, ]*)\|", guide, re.MULTILINE)
     documented = {
         (name, kind): set(labels.replace(",", " ").split()) for name, kind, labels in table
     }
-    tally.add("orders", Outcome(1, 1, 1, 1, {RejectReason.EMPTY: 1}), 0.1)
-    tally.reader("orders").applied = {0: 1}
-    tally.see(report(PartitionProgress(0, begin=0, end=2, applied=1)))
-    text = generate_latest(tally.registry).decode()
+    metrics.add("orders", BatchOutcome(1, 1, 1, 1, {RejectReason.EMPTY: 1}), 0.1)
+    metrics.reader("orders").applied = {0: 1}
+    metrics.see(report(PartitionProgress(0, begin=0, end=2, applied=1)))
+    text = generate_latest(metrics.registry).decode()
     shown = {
         (family.name + "_total" * (family.type == "counter"), family.type): {
             label for s in family.samples for label in s.labels if label != "le"
@@ -306,15 +302,19 @@ def bare(tmp_path: Path, **env: str) -> Settings:
     return load({"JANGTEO_DATA_DIR": str(tmp_path), **env}, use_stack=False)
 
 
-def serve(tally: Tally, settings: Settings, **checks: Callable[[], Health]) -> metrics.Endpoint:
-    endpoint = metrics.start("probe", tally.registry, settings, **checks)
+def serve(
+    metrics: IngestMetrics, settings: Settings, **checks: Callable[[], HealthAnswer]
+) -> metrics_endpoint.Endpoint:
+    endpoint = metrics_endpoint.start("probe", metrics.registry, settings, **checks)
     assert endpoint is not None
     return endpoint
 
 
-def test_the_endpoint_answers_what_it_knows_and_nothing_else(tally: Tally, tmp_path: Path) -> None:
+def test_the_endpoint_answers_what_it_knows_and_nothing_else(
+    metrics: IngestMetrics, tmp_path: Path
+) -> None:
     facts: dict[str, Any] = {"why": "널"}
-    endpoint = serve(tally, bare(tmp_path), ready=lambda: Health(well=False, facts=facts))
+    endpoint = serve(metrics, bare(tmp_path), ready=lambda: HealthAnswer(well=False, facts=facts))
     try:
         with socket.create_connection(endpoint.server.server_address[:2]):  # says nothing
             assert get(f"{endpoint.url}/healthz") == (200, f'{{"pid": {os.getpid()}}}\n')
@@ -328,14 +328,14 @@ def test_the_endpoint_answers_what_it_knows_and_nothing_else(tally: Tally, tmp_p
         endpoint.close()
     with pytest.raises(urllib.error.URLError):
         get(f"{endpoint.url}/healthz")
-    assert not list((tmp_path / metrics.FOLDER).iterdir())
+    assert not list((tmp_path / metrics_endpoint.FOLDER).iterdir())
 
 
-def test_an_endpoint_that_cannot_be_disturbs_nobody(tally: Tally, tmp_path: Path) -> None:
+def test_an_endpoint_that_cannot_be_disturbs_nobody(metrics: IngestMetrics, tmp_path: Path) -> None:
     nowhere = bare(tmp_path, METRICS_HOST="192.0.2.1")  # of nobody: RFC 5737
-    assert metrics.start("probe", tally.registry, nowhere) is None
+    assert metrics_endpoint.start("probe", metrics.registry, nowhere) is None
     (tmp_path / "file").write_text("in the way")
-    endpoint = serve(tally, bare(tmp_path / "file"))
+    endpoint = serve(metrics, bare(tmp_path / "file"))
     try:
         assert endpoint.record is None
         assert get(f"{endpoint.url}/healthz")[0] == 200
@@ -343,13 +343,15 @@ def test_an_endpoint_that_cannot_be_disturbs_nobody(tally: Tally, tmp_path: Path
         endpoint.close()
 
 
-def test_asking_all_the_time_does_not_stop_the_counting(tally: Tally, tmp_path: Path) -> None:
-    endpoint = serve(tally, bare(tmp_path))
+def test_asking_all_the_time_does_not_stop_the_counting(
+    metrics: IngestMetrics, tmp_path: Path
+) -> None:
+    endpoint = serve(metrics, bare(tmp_path))
     try:
         deadline = time.monotonic() + 0.5
         n = 0
         while time.monotonic() < deadline or n < 10:
-            tally.add("orders", Outcome(stored=1), 0.001)
+            metrics.add("orders", BatchOutcome(stored=1), 0.001)
             n += 1
             text = get(f"{endpoint.url}/metrics")[1]
             found = samples(text)

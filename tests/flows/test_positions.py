@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, NewPartitions
 from confluent_kafka.cimpl import NewTopic
-from processes import Ingest, publish, wait_until
-from samples import Message, message, order
 
-from shop import kafka, probes, topics
+from jangteo.cli import doctor_probes
+from jangteo.cli.topics import command as topics
+from jangteo.stack.consistency import check
+from shop import command, kafka
 from shop.clock import utc_now
-from shop.consistency import check
 from shop.errors import ExitCode
-from shop.model import GROUPS
+from shop.events import GROUPS
+from shop.ingest_progress import ProgressReader
+from shop.kafka.progress import TopicProgress
 from shop.postgres import Connection
-from shop.progress import ProgressReader, TopicProgress
 from shop.settings import Settings
+from tests.support.event_samples import Message, message, order
+from tests.support.ingest_processes import Ingest, publish
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("topics")
 
@@ -66,7 +75,7 @@ def wait_lag_0(settings: Settings) -> None:
 
 
 def counts(pg: Connection) -> dict[str, int]:
-    """The books of the newest incarnation of the topic."""
+    """The counts of the newest incarnation of the topic."""
     row = pg.execute(
         "SELECT sum(next_offset), sum(stored), sum(rejected), sum(ignored), sum(gaps), sum(lost)"
         " FROM ingest_offsets WHERE log_id = (SELECT log_id FROM ingest_offsets"
@@ -84,7 +93,7 @@ def recreate(settings: Settings, partitions: int) -> None:
     def created() -> bool:
         try:
             client.create_topics([NewTopic("orders", partitions, 1)])["orders"].result(30)
-        except kafka.KafkaException:
+        except KafkaException:
             return False
         return True
 
@@ -119,10 +128,10 @@ def test_transactions_leave_no_lag_and_only_what_was_committed(
                 producer.abort_transaction(30)
         wait_stored(pg, [*range(1, 61), *range(2_001, 2_061)])
         wait_lag_0(settings)
-        books = counts(pg)
-        assert (books["stored"], books["rejected"], books["ignored"]) == (120, 0, 0)
-        assert books["next"] == 120 + books["gaps"]  # markers and aborted records are no messages
-        assert books["gaps"] >= 120
+        counted = counts(pg)
+        assert (counted["stored"], counted["rejected"], counted["ignored"]) == (120, 0, 0)
+        assert counted["next"] == 120 + counted["gaps"]  # markers, aborted records
+        assert counted["gaps"] >= 120
 
         producer.begin_transaction()
         send(producer, orders(4_001, 30))
@@ -154,8 +163,8 @@ def test_a_topic_deleted_and_created_again_while_it_is_read(
         publish(settings, "orders", [*orders(1_001, again), (b"1", b"{")])
         wait_stored(pg, [*range(1, 61), *range(1_001, 1_001 + again)])
         wait_lag_0(settings)
-        books = counts(pg)
-        assert (books["next"], books["stored"], books["rejected"]) == (again + 1, again, 1)
+        counted = counts(pg)
+        assert (counted["next"], counted["stored"], counted["rejected"]) == (again + 1, again, 1)
         assert pg.execute("SELECT count(*) FROM rejected_messages").fetchone() == (1,)
         assert ingest.alive()
         assert ingest.log().count("the topic was recreated") == 1
@@ -205,8 +214,8 @@ def test_what_an_operator_does_to_the_group_changes_nothing(
     with Ingest(env, tmp_path / "2.log", **ORDERS_ONLY):
         wait_stored(pg, [*range(1, 121), *range(1_001, 1_061)])
         wait_lag_0(settings)
-    books = counts(pg)
-    assert (books["stored"], books["ignored"]) == (180, 0), "nothing was read twice"
+    counted = counts(pg)
+    assert (counted["stored"], counted["ignored"]) == (180, 0), "nothing was read twice"
 
 
 def test_partitions_that_are_added_are_read_by_a_running_ingest(
@@ -251,7 +260,7 @@ def test_messages_removed_unread_stop_the_ingest_until_the_loss_is_accepted(
         assert "were removed before they were read" in alarm
         assert "jangteo topics accept-loss orders" in alarm
     assert counts(pg)["next"] == 60
-    assert any("removed before" in f.text for f in probes.kafka_cluster(settings))
+    assert any("removed before" in f.text for f in doctor_probes.kafka_cluster(settings))
 
     def accept(*options: str) -> int:
         return topics_command(settings, "accept-loss", "orders", *options)
@@ -266,14 +275,14 @@ def test_messages_removed_unread_stop_the_ingest_until_the_loss_is_accepted(
     with Ingest(env, tmp_path / "3.log", **ORDERS_ONLY):
         wait_stored(pg, [*range(1, 61), *range(2_001, 2_061)])
         wait_lag_0(settings)
-    books = counts(pg)
-    assert (books["lost"], books["stored"], books["gaps"]) == (60, 120, 0)
+    counted = counts(pg)
+    assert (counted["lost"], counted["stored"], counted["gaps"]) == (60, 120, 0)
 
 
 def topics_command(settings: Settings, *words: str) -> int:
-    parser = argparse.ArgumentParser()
+    parser = command.Parser()
     topics.configure(parser)
-    return topics.run(parser.parse_intermixed_args(words), settings)
+    return topics.run(parser.parse(words), settings)
 
 
 def test_a_stranger_in_the_group_is_shown_everywhere(
@@ -301,13 +310,13 @@ def test_a_stranger_in_the_group_is_shown_everywhere(
             wait_until(lambda: not stranger.poll(0.2) and bool(stranger.assignment()), "it joined")
             publish(settings, "orders", orders(1_001, 120))
             wait_until(lambda: bool(seen(settings).lag), "what it has is not stored")
-            found = probes.kafka_cluster(settings)
+            found = doctor_probes.kafka_cluster(settings)
             assert any(f.level == "wrong" and "not an ingest of this shop" in f.text for f in found)
             assert not any("\x1b" in f.text for f in found)
             assert topics_command(settings, "describe", "--json", "orders") == 0
-            (told,) = json.loads(capsys.readouterr().out)
-            assert {p["holder"] for p in told["partitions"]} == {"ours", "foreign"}
-            assert "kafka?[31mcat" in told["troubles"][0]
+            (described,) = json.loads(capsys.readouterr().out)
+            assert {p["holder"] for p in described["partitions"]} == {"ours", "foreign"}
+            assert "kafka\\x1b[31mcat" in described["troubles"][0]
         finally:
             stranger.close()
         wait_stored(pg, [*range(1, 13), *range(1_001, 1_121)])

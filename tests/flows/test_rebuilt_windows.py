@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from samples import NOW, order, orders_batch
 
+from flows.aggregates import fold_batch
 from flows.decode import decode_batch
-from flows.spend import fold_batch
-from flows.store import Outcome, Store
-from shop import postgres, windows
-from shop.consistency import check
-from shop.model import Order
-from shop.postgres import Connection
-from shop.windows import WindowLengthError
+from flows.transaction import BatchOutcome, Store
+from jangteo.stack.consistency import check
+from shop import postgres
+from shop.events import Order
+from shop.postgres import Connection, window_length
+from shop.postgres.window_length import WindowLengthError
+from tests.support.event_samples import NOW, order, orders_batch
 
 HELD = (
     "SELECT window_start, user_id, orders, spend FROM user_spend_windows WHERE orders <> 0"
@@ -48,7 +48,7 @@ def store_for(conn: Connection, window_s: int) -> Store:
 
 def apply(
     conn: Connection, store: Store, orders: list[Order], start: int, window_s: int
-) -> Outcome:
+) -> BatchOutcome:
     batch = decode_batch(orders_batch(orders, start=start), clock=lambda: NOW)
     return store.apply(conn, fold_batch(batch, window_s=window_s))
 
@@ -58,7 +58,7 @@ def test_a_cancellation_after_a_rebuild_takes_from_the_new_window(conn: Connecti
     old = store_for(conn, 300)
     apply(conn, old, [order(1), order(2, ordered_at=earlier)], 0, 300)
     assert len(conn.execute(HELD).fetchall()) == 2
-    windows.rebuild(conn, 3_600)
+    window_length.rebuild(conn, 3_600)
 
     cancelled = [order(1, rev=2, status="CANCELLED", updated_at=NOW)]
     before = conn.execute(HELD).fetchall()
@@ -68,7 +68,7 @@ def test_a_cancellation_after_a_rebuild_takes_from_the_new_window(conn: Connecti
     with pytest.raises(WindowLengthError):
         store_for(conn, 300)
 
-    assert apply(conn, store_for(conn, 3_600), cancelled, 2, 3_600) == Outcome(stored=1)
+    assert apply(conn, store_for(conn, 3_600), cancelled, 2, 3_600) == BatchOutcome(stored=1)
     ((start, *sums),) = conn.execute(HELD).fetchall()
     assert start == NOW.replace(minute=0, second=0, microsecond=0)
     assert sums == [7, 1, 2_000]
@@ -97,5 +97,5 @@ def test_what_the_ingest_added_up_is_what_a_rebuild_folds(conn: Connection) -> N
         done = min(done + n, len(events))
     added_up = conn.execute(HELD).fetchall()
     assert len(added_up) > 50
-    assert windows.rebuild(conn, 300).windows == len(added_up)
+    assert window_length.rebuild(conn, 300).windows == len(added_up)
     assert conn.execute(HELD).fetchall() == added_up

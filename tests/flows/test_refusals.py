@@ -2,81 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-
 import psycopg
 import pytest
-from processes import wait_until
-from samples import NOW, message, order, orders_batch, poison, product, raw_batch, user
 
-from flows import sink
-from flows.batch import Batch, RawBatch
-from flows.decode import decode_batch
-from flows.lane import Lane
-from flows.spend import fold_batch
-from flows.store import Store
-from flows.tally import POSTGRES, Tally
+from flows.batch import RawBatch
+from flows.transaction import Store
+from jangteo.stack.consistency import check
 from shop import postgres
 from shop import settings as shop_settings
-from shop.consistency import check
-from shop.ids import EPOCH, MAX_ID
-from shop.model import MAX_KRW
 from shop.postgres import Connection
 from shop.settings import Settings
-
-WINDOW_S = 300
-TOPICS = ("orders", "users", "products")
-
-
-class Ingesting:
-    """The sink's own writer, against a real server; batches are handed to it as Bytewax would."""
-
-    def __init__(self, settings: Settings, topic: str) -> None:
-        self.stop = threading.Event()
-        self.tally = Tally()
-        self._lane = Lane(self.stop)
-        self._writer = sink.Writer(
-            Store(topic, window_s=WINDOW_S), settings.postgres, self._lane, self.tally
-        )
-        self._writer.start()
-
-    def put(self, raw: RawBatch) -> None:
-        self._lane.handed_out()
-        self._writer.put(batch_of(raw))
-
-    def stored(self) -> bool:
-        return self._lane.idle
-
-    def held(self) -> bool:
-        return self.tally.is_away(POSTGRES)
-
-    def end(self) -> None:
-        self.stop.set()
-        self._writer.finish(timeout=30)
-        assert not self._writer.is_alive()
-
-
-def batch_of(raw: RawBatch) -> Batch:
-    batch = decode_batch(raw, clock=lambda: NOW)
-    return fold_batch(batch, window_s=WINDOW_S) if raw.topic == "orders" else batch
-
-
-@pytest.fixture
-def ingesting(settings: Settings, pg: Connection) -> Iterator[dict[str, Ingesting]]:
-    for topic in TOPICS:
-        pg.execute(
-            "INSERT INTO ingest_offsets (topic, partition, log_id, next_offset)"
-            " VALUES (%s, 0, 'log-1', 0)",
-            (topic,),
-        )
-    members = {topic: Ingesting(settings, topic) for topic in TOPICS}
-    try:
-        yield members
-    finally:
-        for member in members.values():
-            member.end()
-
+from tests.flows.ingesting import TOPICS, WINDOW_S, Ingesting, batch_of
+from tests.support.event_samples import (
+    message,
+    order,
+    orders_batch,
+    poison,
+    product,
+    raw_batch,
+    user,
+)
+from tests.support.waiting import wait_until
 
 RAISE = """CREATE FUNCTION {0}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {1} END $$;
 CREATE TRIGGER {0} BEFORE INSERT OR UPDATE ON {2} FOR EACH ROW EXECUTE FUNCTION {0}()"""
@@ -414,56 +360,3 @@ def test_a_large_refused_batch_costs_one_transaction_a_try(
     # Statistics of a session are counted for certain when it ends.
     wait_until(lambda: transactions(pg) > before, "counted")
     assert transactions(pg) - before < 60
-
-
-# -- our own schema refuses nothing that decoding lets through ---------------------------------
-
-EXTREMES = [
-    orders_batch([
-        order(1, quantity=1, unit_price=0, discount=0, rev=32_767, user_id=1, product_id=1),
-        order(MAX_ID, quantity=999, unit_price=MAX_KRW // 999, product_id=MAX_ID,
-              payment_method="VIRTUAL_ACCOUNT", scenario="a" * 64),
-        order(2, ordered_at=EPOCH, updated_at=EPOCH, status="REFUNDED"),
-    ]),
-    raw_batch("users", [
-        message("users", user(1, birth_year=1900, name="\x01", email="\x7f",
-                              city="\U0010ffff" * 200)),
-        message("users", user(MAX_ID, birth_year=2100, name="\uffff", email="\u202e", city="\ufeff",
-                              gender="M", created_at=EPOCH)),
-    ]),
-    raw_batch("products", [
-        message("products", product(1, price=0, name="\\N", brand="\\.", category='"')),
-        message("products", product(MAX_ID, price=MAX_KRW, name="\r\n" * 100)),
-    ]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("raw", EXTREMES, ids=lambda raw: raw.topic)
-def test_the_edges_of_what_is_valid_are_stored(
-    raw: RawBatch, ingesting: dict[str, Ingesting], pg: Connection
-) -> None:
-    member = ingesting[raw.topic]
-    member.put(raw)
-    wait_until(member.stored, "stored")
-    counts = "SELECT stored, rejected FROM ingest_offsets WHERE topic = %s"
-    assert pg.execute(counts, (raw.topic,)).fetchone() == (len(raw), 0)
-
-
-OURS = {
-    "orders": {"orders_pkey", "orders_status_check"},
-    "users": {"users_pkey", "users_gender_check"},
-    "products": {"products_pkey"},
-    "user_spend_windows": {"user_spend_windows_pkey"},
-    "ingest_offsets": {"ingest_offsets_pkey"},
-    "rejected_messages": {"rejected_messages_pkey"},
-}
-
-
-def test_a_constraint_is_added_only_with_what_decoding_holds_it_against(pg: Connection) -> None:
-    """A new constraint of ours must be implied by `shop.model`, or good messages wait for ever."""
-    for table, names in OURS.items():
-        rows = pg.execute(
-            "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype <> 'n'",
-            (table,),
-        )
-        assert {name for (name,) in rows} == names

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import order
 
 from benchmarks.windows import Item, added_up, by_bytewax, by_us
 from shop.clock import UTC
-from shop.model import SCHEMAS, Order, as_row
+from shop.events import SCHEMAS, Order, as_row
+from tests.support.event_samples import order
 
 START = datetime(2026, 3, 4, tzinfo=UTC)
 

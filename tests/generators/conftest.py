@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from generating import Process
+from tests.support.generator_processes import GeneratorProcess
 
 
 @pytest.fixture
-def start(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Process]]:
+def start(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., GeneratorProcess]]:
     """Start a generator as a process: `start("generators.orders", "--rate", "50")`."""
-    started: list[Process] = []
+    started: list[GeneratorProcess] = []
 
-    def run(module: str, *args: str, **extra: str) -> Process:
+    def run(module: str, *args: str, **extra: str) -> GeneratorProcess:
         given = {**env, **extra}
-        process = Process(module, args, given, tmp_path / f"{module}{len(started)}.log")
+        process = GeneratorProcess(module, args, given, tmp_path / f"{module}{len(started)}.log")
         started.append(process)
         return process
 

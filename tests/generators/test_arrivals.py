@@ -5,25 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators import arrivals
-from generators.streams import stream
-
-
-class Time:
-    """A clock that goes only when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from generators.behaviour import arrivals
+from generators.random_streams import stream
+from tests.support.manual_clock import ManualClock
 
 
 def simulate(
     law: arrivals.Law, seconds: float, *, tick: float = 0.01, made: int = 0
 ) -> list[float]:
     """Return the times of the events that a loop with this tick makes."""
-    clock, times = Time(), []
+    clock, times = ManualClock(), []
     pacer = arrivals.Pacer(law, stream(1, "test"), made=made, monotonic=clock)
     start = clock.now
     while (passed := clock.now - start) < seconds:
@@ -87,7 +78,7 @@ def test_speed_divides_every_gap(law: arrivals.Law, speed: float, u: float, made
 @given(st.floats(0.1, 5_000), st.lists(st.floats(0.0, 0.9), max_size=30), st.integers(1, 1_000))
 def test_a_pacer_owes_nothing_and_forgets_nothing(rate: float, steps: list[float], limit: int):
     """However the loop is delayed (by less than the backlog), the count follows the clock."""
-    clock = Time()
+    clock = ManualClock()
     pacer = arrivals.Pacer(arrivals.Constant(rate), stream(1, "p"), monotonic=clock)
     start, made = clock.now, 0
     for step in steps:
@@ -105,7 +96,7 @@ def test_a_pacer_owes_nothing_and_forgets_nothing(rate: float, steps: list[float
 
 @given(st.floats(1, 5_000), st.floats(2, 1e6))
 def test_a_stall_is_caught_up_for_one_second_only(rate: float, stall: float):
-    clock = Time()
+    clock = ManualClock()
     pacer = arrivals.Pacer(arrivals.Constant(rate), stream(1, "p"), monotonic=clock)
     clock.now += stall
     assert len(pacer.due(10**9)) <= arrivals.LONGEST_BACKLOG_S * rate + 1.001
@@ -113,7 +104,7 @@ def test_a_stall_is_caught_up_for_one_second_only(rate: float, stall: float):
 
 
 def test_a_restart_forgets_what_was_missed():
-    clock = Time()
+    clock = ManualClock()
     pacer = arrivals.Pacer(arrivals.Constant(10), stream(1, "p"), monotonic=clock)
     clock.now += 0.9
     pacer.restart()

@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import redis
-from generating import wait_until
 
-from generators.cache_metrics import MOST_SILENT_S, CacheMetrics
-from shop import cache, metrics
-from shop.cache import CacheMeta
+from generators.cache.metrics import MOST_SILENT_S, CacheMetrics
+from shop import metrics_endpoint
 from shop.clock import UTC
 from shop.postgres import Connection
+from shop.redis import cache
+from shop.redis.cache import CacheMeta
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 
@@ -28,7 +29,7 @@ def test_a_cache_worker_shows_its_refreshes_and_withdraws_when_it_ends(
     pg.execute("INSERT INTO products (product_id, price, created_at) VALUES (1, 1000, now())")
     process = start("generators.cache_worker")
     wait_until(lambda: cache.read_meta(redis_client).version, "a refresh")
-    (record,) = (settings.data_dir / metrics.FOLDER).glob("cache-*.json")
+    (record,) = (settings.data_dir / metrics_endpoint.FOLDER).glob("cache-*.json")
     ((address,),) = [group["targets"] for group in json.loads(record.read_text())]
 
     def shown(path: str) -> str:

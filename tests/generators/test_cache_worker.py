@@ -11,16 +11,18 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-from generating import NOW, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators import cache_worker, segments
-from generators.cache_worker import CacheWorker
-from shop import cache
+from generators.behaviour import cache_segments
+from generators.cache import worker as cache_worker
+from generators.cache.worker import CacheWorker
 from shop.clock import utc_now
 from shop.postgres import Connection
+from shop.redis import cache
 from shop.settings import Settings
+from tests.support.generator_processes import NOW
+from tests.support.waiting import wait_until
 
 Start = Callable[..., Any]
 
@@ -134,7 +136,9 @@ def test_the_batch_size_scales_every_part(
 ):
     add_users(pg, 500, 500)
     add_products(pg, 500)
-    CacheWorker(replace(settings, cache_batch_size=50), redis_client, 50.0).refresh()
+    CacheWorker(
+        replace(settings, env={**settings.env, "CACHE_BATCH_SIZE": "50"}), redis_client, 50.0
+    ).refresh()
     assert [len(s) for s in users_in(redis_client)] == [30, 20]
     assert [len(s) for s in products_in(redis_client)] == [35, 15]
 
@@ -333,12 +337,12 @@ def test_once_says_in_one_line_what_is_wrong(
 
 @given(
     st.integers(1, 2_000),
-    st.sampled_from([segments.PURCHASER_SHARE, segments.POPULAR_SHARE]),
+    st.sampled_from([cache_segments.PURCHASER_SHARE, cache_segments.POPULAR_SHARE]),
     st.integers(0, 3_000),
     st.integers(0, 3_000),
 )
 def test_fill(size: int, share: float, first: int, second: int):
-    a, b = segments.fill(size, share, range(first), range(second))
+    a, b = cache_segments.fill(size, share, range(first), range(second))
     assert len(a) + len(b) == min(size, first + second)
     wanted = round(size * share)
     if first >= wanted and second >= size - wanted:

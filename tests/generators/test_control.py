@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import redis
-from generating import wait_until
 
-from generators import arrivals
-from generators.streams import stream
-from shop import cache, control
+from generators.behaviour import arrivals
+from generators.random_streams import stream
+from shop.redis import cache, control
+from tests.support.waiting import wait_until
 
 Start = Callable[..., Any]
 

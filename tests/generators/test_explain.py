@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import redis
-from generating import NOW, cached_user
 
-from generators import explain, scenarios
-from generators.scenarios import compose
-from shop import cache, command
+from generators import explain
+from generators.scenarios import timetable
+from generators.scenarios.timetable import compose
+from shop import command
 from shop.errors import JangteoError
 from shop.postgres import Connection
+from shop.redis import cache
 from shop.settings import Settings
+from tests.support.generator_processes import NOW, cached_user
 
 TERMS = ("intercept", "grade", "fresh", "spend", "cart", "soured", "scenario")
 
@@ -23,7 +25,7 @@ TERMS = ("intercept", "grade", "fresh", "spend", "cart", "soured", "scenario")
 def test_the_terms_add_up(orders: int):
     others = [cached_user(i, orders=i % 4) for i in range(1, 60)]
     user = cached_user(7, orders=orders, grade="GOLD")
-    win_back = compose([scenarios.Span(0, 1, "win_back", 1.05)])
+    win_back = compose([timetable.ScenarioSpan(0, 1, "win_back", 1.05)])
     found = explain.explain(user, others, NOW, win_back)
     assert found["in_cache"]
     assert found["grade"] == 0.35
@@ -47,7 +49,7 @@ def test_the_command_tells_of_a_stored_customer(
     def call(*words: str) -> str:
         parser = command.Parser()
         explain.configure(parser)
-        assert explain.run(parser.parse_args(words), settings) == 0
+        assert explain.run(parser.parse(words), settings) == 0
         return str(capsys.readouterr().out)
 
     found = json.loads(call("5", "--json"))

@@ -14,21 +14,30 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-from generating import NOW, ROOT, cached_product, cached_user, full_disk, read_topic_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators import fault_command, faults, ledger, population
-from generators.encoding import encode_columns
-from generators.faults import IGNORED, KINDS, STORED, Faults
-from generators.ledger import Entry
-from generators.spoiler import Spoiler
-from generators.streams import stream
-from shop import cache, ids
+from generators.behaviour import population
+from generators.faults import command, kinds, ledger
+from generators.faults.injector import FaultInjector
+from generators.faults.kinds import IGNORED, KINDS, STORED, FaultGenerator
+from generators.faults.ledger import LedgerEntry
+from generators.publishing.encoding import encode_columns
+from generators.random_streams import stream
+from shop import ids
 from shop.clock import utc_now
 from shop.errors import JangteoError, UsageError
-from shop.model import Order, Product, Rejection, User, decode
+from shop.events import Order, Product, Rejection, User, decode
+from shop.redis import cache
 from shop.settings import Settings
+from tests.support.generator_processes import (
+    NOW,
+    ROOT,
+    cached_product,
+    cached_user,
+    full_disk,
+    read_topic_raw,
+)
 
 Start = Callable[..., Any]
 BORN = ids.make_id(1_000)
@@ -59,25 +68,25 @@ def test_the_shares_are_those_of_the_specification():
     [(k, t) for k in KINDS for t in k.topics],
     ids=lambda v: getattr(v, "name", v),
 )
-def test_the_contract_decides_as_the_table_says(kind: faults.Kind, topic: str):
-    made = Faults(topic, 0.5, stream(1, "f"), clock=lambda: NOW)
-    letters = list(made.letters(kind, topic, EVENTS[topic]))
-    assert letters
+def test_the_contract_decides_as_the_table_says(kind: kinds.FaultKind, topic: str):
+    made = FaultGenerator(topic, 0.5, stream(1, "f"), clock=lambda: NOW)
+    messages = list(made.messages(kind, topic, EVENTS[topic]))
+    assert messages
     found_by_storing = (STORED, IGNORED, "other_content")
-    for (key, value), _, route in letters:
+    for (key, value), _, route in messages:
         try:
             decode(topic, key, value, now=NOW + timedelta(seconds=1))
             decided = None
         except Rejection as r:
             decided = r.reason.value
         assert decided == (None if route in found_by_storing else route)
-    assert letters[-1][2] == kind.route
+    assert messages[-1][2] == kind.route
 
 
 def test_an_id_is_reused_behind_the_order_that_has_it():
-    made = Faults("orders", 0.5, stream(1, "f"), clock=lambda: NOW)
+    made = FaultGenerator("orders", 0.5, stream(1, "f"), clock=lambda: NOW)
     (kind,) = (k for k in KINDS if k.name == "reused_id")
-    (first, id_, stored), (second, same, rejected) = made.letters(kind, "orders", EVENTS["orders"])
+    (first, id_, stored), (second, same, rejected) = made.messages(kind, "orders", EVENTS["orders"])
     assert (id_, stored, rejected) == (same, STORED, "other_content")
     assert first[0] == second[0], "one key, one partition: the order is kept"
     assert first[1] != second[1]
@@ -86,23 +95,23 @@ def test_an_id_is_reused_behind_the_order_that_has_it():
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=8))
 def test_faults_do_not_depend_on_how_many_are_made_at_a_time(sizes: list[int]):
-    parts, whole = (Faults("orders", 0.1, stream(3, "f")) for _ in range(2))
+    parts, whole = (FaultGenerator("orders", 0.1, stream(3, "f")) for _ in range(2))
     before, found = 0, []
     for n in sizes:
-        found += [(before + i, k.name) for i, k in parts.beside(n)]
+        found += [(before + i, k.name) for i, k in parts.positions(n)]
         before += n
-    assert found == [(i, k.name) for i, k in whole.beside(before)]
+    assert found == [(i, k.name) for i, k in whole.positions(before)]
 
 
 def test_the_rate_is_kept():
     n = 200_000
-    names = [k.name for _, k in Faults("orders", 0.0062, stream(1, "f")).beside(n)]
+    names = [k.name for _, k in FaultGenerator("orders", 0.0062, stream(1, "f")).positions(n)]
     for kind in KINDS:
         assert names.count(kind.name) / n * 100 == pytest.approx(kind.share, rel=0.5, abs=0.01)
 
 
-def entry(kind: str, route: str, offset: int, id_: int = 1) -> Entry:
-    return Entry(
+def entry(kind: str, route: str, offset: int, id_: int = 1) -> LedgerEntry:
+    return LedgerEntry(
         topic="orders", partition=0, offset=offset, kind=kind, route=route, id=id_, digest="d",
         log_id="l",
     )  # fmt: skip
@@ -120,7 +129,7 @@ def test_every_difference_is_named():
         ("orders", 0, 4): "bad_json",
         ("orders", 0, 9): "empty",
     }
-    result = fault_command.compare(entries, rejected, frozenset())
+    result = command.compare(entries, rejected, frozenset())
     assert (result.expected, result.found, result.recall) == (2, 1, 0.5)
     assert [line.split(":")[0] for line in result.differences] == [
         "orders[0]@2 oversize", "orders[0]@3 late", "orders[0]@4 duplicate", "orders[0]@9",
@@ -136,10 +145,12 @@ def test_a_ledger_that_is_not_there_or_broken_is_said(tmp_path: Path):
 
 
 def test_a_ledger_without_room_costs_faults_and_no_line_is_cut(tmp_path: Path):
-    book = ledger.Ledger(tmp_path / "x.ndjson")
+    book = ledger.FaultLedger(tmp_path / "x.ndjson")
     posted: list[bytes] = []
-    made = Faults("users", 1.0, stream(1, "test"), clock=lambda: NOW, ids=ids.IdGenerator(14))
-    spoiler = Spoiler(
+    made = FaultGenerator(
+        "users", 1.0, stream(1, "test"), clock=lambda: NOW, ids=ids.IdGenerator(14)
+    )
+    spoiler = FaultInjector(
         "users", made, book, lambda key, value, done: posted.append(value),
         SimpleNamespace(latest=None, stop=lambda: None), clock=lambda: NOW,  # type: ignore[arg-type]
     )  # fmt: skip
@@ -170,10 +181,10 @@ def test_ledger_and_shop_reconcile(
     common = ("--rate", "3000", "--limit", "1500", "--faults", "0.06")
     makers = [start(f"generators.{t}", *common) for t in ("users", "orders")]
     assert [m.popen.wait(60) for m in makers] == [0, 0]
-    ingest = start("shop.ingest")
+    ingest = start("jangteo.cli.ingest")
 
     def reconcile() -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "generators.fault_command", "reconcile", "--wait", "60"]
+        argv = [sys.executable, "-m", "generators.faults.command", "reconcile", "--wait", "60"]
         return subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
 
     done = reconcile()

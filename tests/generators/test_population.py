@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators import catalogue, korea, population
-from generators.streams import stream
-from shop import model
+from generators.behaviour import catalogue, korean_people, population
+from generators.random_streams import stream
+from shop import events
 from shop.ids import EPOCH_MS, ids_at
 
 NOW = datetime(2026, 11, 23, tzinfo=timezone.utc)
@@ -39,17 +39,17 @@ def products() -> pl.DataFrame:
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_columns_are_those_of_the_contract_without_nulls(kind: str):
     frame = rows(kind, 1_000)
-    assert dict(frame.schema) == model.SCHEMAS[kind]
+    assert dict(frame.schema) == events.SCHEMAS[kind]
     assert frame.null_count().sum_horizontal().item() == 0
-    assert frame[model.ID_FIELD[kind]].n_unique() == 1_000
+    assert frame[events.ID_FIELD[kind]].n_unique() == 1_000
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_every_row_is_an_event_that_the_ingest_takes(kind: str):
     for row in rows(kind, 500).iter_rows(named=True):
-        event = model.TOPICS[kind](v=1, **row)
-        key = model.key_of(kind, event)
-        assert model.decode(kind, key, model.encode(event), now=NOW) == event
+        event = events.TOPICS[kind](v=1, **row)
+        key = events.key_of(kind, event)
+        assert events.decode(kind, key, events.encode(event), now=NOW) == event
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -80,7 +80,7 @@ def test_nobody_can_be_reached(users: pl.DataFrame):
 
 def test_there_are_229_cities_each_once():
     assert len(population.cities()) == 229
-    assert sum(len(text.split()) // 2 for text in korea.CITIES.values()) == 229
+    assert sum(len(text.split()) // 2 for text in korean_people.CITIES.values()) == 229
     assert {"서울 노원구", "울산 울주군", "경기 안산시", "제주 서귀포시"} <= population.cities()
     assert not {"울산 노원구", "제주 안산시"} & population.cities()
 
@@ -153,4 +153,4 @@ def test_the_people_of_seed_1_stay_the_same():
 
 def test_romanise_refuses_what_is_not_hangul():
     with pytest.raises(ValueError, match="Hangul"):
-        korea.romanise("김a")
+        korean_people.romanise("김a")

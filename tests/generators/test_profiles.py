@@ -8,16 +8,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from processes import Ingest, publish, wait_caught_up
-from samples import message, order, user
 
 from generators import profiles, seed
-from shop import kafka, ledger
+from jangteo.stack import accounting
+from shop import kafka
 from shop.clock import utc_now
 from shop.errors import JangteoError
-from shop.model import ID_FIELD, TOPICS, decode
+from shop.events import ID_FIELD, TOPICS, decode
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.event_samples import message, order, user
+from tests.support.ingest_processes import Ingest, publish, wait_caught_up
 
 pytestmark = pytest.mark.usefixtures("topics")
 
@@ -123,7 +124,7 @@ def test_only_what_the_topics_lack_is_published(
     pg.execute("INSERT INTO users (user_id) VALUES (9)")  # a stub: nothing is known of it
     some = [user(u) for u in (1, 2)]
     pg.execute("UPDATE users SET name = '김서연' WHERE user_id = 1")
-    assert ledger.may_lack_profiles(pg, logs(settings))
+    assert accounting.may_lack_profiles(pg, logs(settings))
     publish(settings, "products", [(b"70", b"not JSON"), (b"70", None), message("orders", order())])
     publish(settings, "users", [message("users", u) for u in some])
     done = run(env, "profiles")
@@ -142,11 +143,11 @@ def logs(settings: Settings) -> list[tuple[str, str]]:
 def test_a_shop_whose_topics_know_all_is_not_published_again(
     env: dict[str, str], settings: Settings, pg: Connection
 ) -> None:
-    assert not ledger.may_lack_profiles(pg, logs(settings))
+    assert not accounting.may_lack_profiles(pg, logs(settings))
     assert run(env, "seed", "--users", "30", "--products", "8").returncode == 0
-    assert not ledger.may_lack_profiles(pg, logs(settings))
+    assert not accounting.may_lack_profiles(pg, logs(settings))
     pg.execute("UPDATE ingest_offsets SET log_id = 'a topic that was deleted'")
-    assert ledger.may_lack_profiles(pg, logs(settings))
+    assert accounting.may_lack_profiles(pg, logs(settings))
 
 
 def test_a_row_is_recognised_in_whatever_way_its_event_is_written(

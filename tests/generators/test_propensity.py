@@ -10,15 +10,15 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-from generating import NOW, cached_user
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators import propensity
-from generators.buyers import Buyers
-from generators.segments import PURCHASER_SHARE, fill
-from generators.streams import stream
-from shop.cache import CachedUser
+from generators.behaviour import propensity
+from generators.behaviour.cache_segments import PURCHASER_SHARE, fill
+from generators.live.buyers import Buyers
+from generators.random_streams import stream
+from shop.redis.cache import CachedUser
+from tests.support.generator_processes import NOW, cached_user
 
 M = propensity.CDNOW
 
@@ -113,7 +113,7 @@ def test_steering_goes_the_right_way_and_stays_within_bounds(b: float, target: f
         assert after <= b
 
 
-class Shop:
+class ServerlessShop:
     """A shop without servers: the cache rule over `n` customers, orders applied at once."""
 
     def __init__(self, n: int) -> None:
@@ -174,26 +174,26 @@ def naive(users: list[CachedUser], now: datetime) -> list[int]:
 
 
 def test_the_circle_of_buyers_stays_open():
-    grown = Shop(20_000).run(ours(), 300)
+    grown = ServerlessShop(20_000).run(ours(), 300)
     assert grown[299] > 4_000
     for before, after in itertools.pairwise(grown[100:300:50]):
         assert after - before > 500  # 50 refreshes of 50 orders, nearly 30 % of them first ones
 
 
 def test_the_naive_rule_closes_it():
-    grown = Shop(20_000).run(naive, 100)
+    grown = ServerlessShop(20_000).run(naive, 100)
     assert grown[-1] == grown[20] < 1_000
 
 
 def test_first_orders_keep_their_share():
-    shop = Shop(20_000)
+    shop = ServerlessShop(20_000)
     shop.run(ours(), 300)
     late = shop.first_orders[5_000:]
     assert np.mean(late) == pytest.approx(propensity.NEW_BUYER_SHARE, abs=0.04)
 
 
 def test_no_customer_takes_the_shop_over():
-    shop = Shop(20_000)
+    shop = ServerlessShop(20_000)
     shop.run(ours(), 300)
     counts = Counter(u.order_count for u in shop.users.values() if u.purchaser)
     assert max(counts) < 150
@@ -223,7 +223,7 @@ def test_own_orders_count_before_the_cache_knows_them():
 def test_the_same_seed_chooses_the_same_customers():
     chosen = []
     for seed in (1, 1, 2):
-        shop = Shop(3_000)
+        shop = ServerlessShop(3_000)
         shop.run(ours(seed), 5)
         chosen.append([u for u in shop.users.values() if u.purchaser])
     assert chosen[0] == chosen[1] != chosen[2]

@@ -13,19 +13,22 @@ import msgspec
 import numpy as np
 import pytest
 import redis
-from generating import ROOT, cached_product, cached_user, read_topic, wait_until
 
-from generators import lane, users
-from generators.encoding import encode_frame
-from generators.outbox import Outbox
-from generators.scenario_table import BY_NAME
-from generators.streams import stream
-from shop import cache, kafka
+from generators.live.registrations import RegistrationSource
+from generators.publishing import reliable_producer
+from generators.publishing.encoding import encode_frame
+from generators.publishing.event_producer import EventProducer
+from generators.random_streams import stream
+from generators.scenarios.table import BY_NAME
+from shop import kafka
 from shop.clock import utc_now
+from shop.events import ID_FIELD, User
 from shop.ids import NODES, IdGenerator, time_of
-from shop.model import ID_FIELD, User
 from shop.postgres import Connection
+from shop.redis import cache
 from shop.settings import Settings
+from tests.support.generator_processes import ROOT, cached_product, cached_user, read_topic
+from tests.support.waiting import wait_until
 
 Start = Callable[..., Any]
 USERS = range(1, 301)
@@ -75,12 +78,12 @@ def test_without_a_cache_the_orders_wait_and_then_go_on(
     assert "no users and products" in process.log
     assert sum(kafka.end_offsets(settings.kafka, "orders").values()) == 0
     fill_cache(redis_client)
-    process.says("going on")
+    process.says("no longer waiting")
     wait_until(lambda: published(redis_client, "orders") > 50, "orders")
     redis_client.flushall()
     process.says("waiting_for=", times=2)
     fill_cache(redis_client)
-    process.says("going on", times=2)
+    process.says("no longer waiting", times=2)
     assert process.stop() == 0
     assert process.log.count("waiting_for=") == 2
 
@@ -97,7 +100,7 @@ def test_redis_away_is_waited_for(
     assert "Redis" in process.log
     servers.redis.start()
     fill_cache(redis_client)
-    process.says("going on")
+    process.says("no longer waiting")
     wait_until(lambda: published(redis_client, "orders") > 100, "more orders")
     assert process.stop() == 0
 
@@ -281,7 +284,7 @@ def test_kafka_away_is_waited_for_and_nothing_acknowledged_is_lost(
     else:  # another cluster: its log is empty, and it knows no producer
         servers.kafka.start_without_memory()
         kafka.create_topics(settings.kafka)
-    process.says("going on")
+    process.says("no longer waiting")
     wait_until(lambda: published(redis_client, "orders") > before + 200, "orders again")
     assert process.stop() == 0
     lost = 0 if remembers else before
@@ -306,8 +309,8 @@ def test_sigterm_while_kafka_is_away_ends_in_time(
 
 @pytest.mark.usefixtures("topics")
 def test_an_event_that_kafka_refuses_is_counted_and_the_next_one_goes_on(settings: Settings):
-    box = Outbox("users", lambda **o: kafka.producer(settings.kafka, "test", **o))
-    source = users.SignUpSource(stream(1, "x"), IdGenerator())
+    box = EventProducer("users", lambda **o: kafka.producer(settings.kafka, "test", **o))
+    source = RegistrationSource("users", stream(1, "x"), IdGenerator())
     large, good = (User(v=1, **row) for row in source.make(np.zeros(2)).iter_rows(named=True))
     box.send(msgspec.structs.replace(large, name="김" * 2_000_000))
     box.send(good)
@@ -318,10 +321,10 @@ def test_an_event_that_kafka_refuses_is_counted_and_the_next_one_goes_on(setting
 
 @pytest.mark.usefixtures("topics")
 def test_a_full_queue_is_known(settings: Settings, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lane, "QUEUE_MESSAGES", 50)
-    box = Outbox("users", lambda **o: kafka.producer(settings.kafka, "test", **o))
+    monkeypatch.setattr(reliable_producer, "QUEUE_MESSAGES", 50)
+    box = EventProducer("users", lambda **o: kafka.producer(settings.kafka, "test", **o))
     assert not box.trouble
-    frame = users.SignUpSource(stream(1, "x"), IdGenerator()).make(np.zeros(200))
+    frame = RegistrationSource("users", stream(1, "x"), IdGenerator()).make(np.zeros(200))
     for key, value in encode_frame("users", frame):
         box.post(key, value)  # beyond the bound: kept and sent again
     assert box.full

@@ -10,17 +10,17 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from generating import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import bgnbd, shapes
 from benchmarks.realism import Simulated, arrival_statistics, digest, simulate, statistics
-from generators import arrivals, curves
-from generators.plan import Plan
-from generators.simulate import Simulation
-from generators.streams import stream
+from generators.behaviour import arrivals, demand_curves
+from generators.history.plan import Plan
+from generators.history.simulation import Simulation
+from generators.random_streams import stream
 from shop.clock import KST
+from tests.support.generator_processes import ROOT
 
 CANNOT = {"bought again within 30 days", "bought again within 90 days", "Gini of spend",
           "bought again within 180 days", "spend of the top 20 %"}  # fmt: skip
@@ -97,7 +97,7 @@ def test_times_lie_where_the_rate_is(rates: list[float], seed: int):
 def test_a_year_has_as_much_demand_as_days():
     start = datetime(2026, 1, 1, tzinfo=KST).timestamp()
     at = start + np.arange(365 * 24) * 3_600.0
-    assert curves.multiplier(at).mean() == pytest.approx(1, rel=0.01)
+    assert demand_curves.multiplier(at).mean() == pytest.approx(1, rel=0.01)
 
 
 def week(seed: int) -> str:
@@ -106,10 +106,7 @@ def week(seed: int) -> str:
 
 
 def test_the_same_seed_is_the_same_stream_in_any_process_with_any_threads():
-    code = (
-        "import sys; sys.path.insert(0, 'tests/generators');"
-        "from test_realism import week; print(week(7))"
-    )
+    code = "from tests.generators.test_realism import week; print(week(7))"
     seen = set()
     for threads in ("1", "2"):
         env = {**os.environ, "POLARS_MAX_THREADS": threads, "PYTHONHASHSEED": threads}

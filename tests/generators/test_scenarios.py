@@ -10,18 +10,19 @@ import numpy as np
 import polars as pl
 import pytest
 import redis
-from generating import NOW, cached_user
 
-from generators import behaviour, catalogue, propensity, scenario_control, scenarios
-from generators.behaviour import Customers, Goods
-from generators.scenario_command import answer, configure, page_rows
-from generators.scenario_table import BY_NAME, SCENARIOS, Scenario
-from generators.scenarios import NONE, Effects, Span, compose
-from generators.streams import stream
+from generators.behaviour import catalogue, order_events, propensity
+from generators.behaviour.order_events import Customers, Goods
+from generators.random_streams import stream
+from generators.scenarios import control, timetable
+from generators.scenarios.command import answer, configure, page_rows
+from generators.scenarios.table import BY_NAME, SCENARIOS, Scenario
+from generators.scenarios.timetable import NONE, ScenarioEffects, ScenarioSpan, compose
 from shop import command
 from shop.clock import KST
 from shop.errors import UsageError
 from shop.settings import Settings
+from tests.support.generator_processes import NOW, cached_user
 
 N = 20_000
 IDS = np.arange(1, 1_001, dtype=np.int64)
@@ -29,20 +30,21 @@ SOLD = Goods(IDS, IDS % 10, 5_000 + IDS * 97 % 90_000, IDS <= 700)
 KEYS = [c.key for c in catalogue.CATEGORIES]
 
 
-def stream_of(effects: Effects) -> pl.DataFrame:
+def stream_of(effects: ScenarioEffects) -> pl.DataFrame:
     """Orders of the same customers from the same numbers, under some effects."""
     rng = stream(1, "scenario test")
     who = Customers(
         np.arange(1, N + 1), (rng.random(N) * 2).astype(np.int64), np.full(N, 1_988, np.int64)
     )
-    return behaviour.orders(
-        rng.random((N, behaviour.DRAWS)), np.arange(1, N + 1), who, behaviour.menu(SOLD, effects),
+    return order_events.orders(
+        rng.random((N, order_events.DRAWS)), np.arange(1, N + 1), who,
+        order_events.menu(SOLD, effects),
         at_us=np.full(N, int(NOW.timestamp() * 1e6)), year=2026,
     )  # fmt: skip
 
 
-def effects_of(scenario: Scenario, intensity: float = 1.0) -> Effects:
-    span = scenarios.run_of(scenario, 0.0, scenario.lasts_s, intensity)[0]
+def effects_of(scenario: Scenario, intensity: float = 1.0) -> ScenarioEffects:
+    span = timetable.run_of(scenario, 0.0, scenario.lasts_s, intensity)[0]
     return compose([span])
 
 
@@ -52,7 +54,7 @@ def plain() -> pl.DataFrame:
 
 
 def in_category(orders: pl.DataFrame, key: str) -> float:
-    found = behaviour.categories_of(SOLD, orders["product_id"].to_numpy())
+    found = order_events.categories_of(SOLD, orders["product_id"].to_numpy())
     return float((found == KEYS.index(key)).mean())
 
 
@@ -87,9 +89,9 @@ def test_each_scenario_does_to_the_stream_what_the_table_says(
         assert most.sum() / N > 0.9 * scenario.focus
     if scenario.value:
         assert orders["unit_price"].mean() < plain["unit_price"].mean()
-    u = stream(2, "fate").random((N, behaviour.LIFE_DRAWS))
-    category = behaviour.categories_of(SOLD, orders["product_id"].to_numpy())
-    with_, without = (behaviour.fate(u, category, e) for e in (effects, NONE))
+    u = stream(2, "fate").random((N, order_events.LIFE_DRAWS))
+    category = order_events.categories_of(SOLD, orders["product_id"].to_numpy())
+    with_, without = (order_events.fate(u, category, e) for e in (effects, NONE))
     for name, factor in (("cancelled", scenario.cancel), ("refunded", scenario.refund)):
         change = getattr(with_, name).sum() - getattr(without, name).sum()
         assert change * (factor - 1) > 0 or (factor == 1 and abs(change) < N * 0.01), name
@@ -99,7 +101,7 @@ def test_each_scenario_does_to_the_stream_what_the_table_says(
         assert (lifted == 0).any() or not (segment.genders or segment.ages or segment.grades)
 
 
-def _scores(effects: Effects) -> np.ndarray:
+def _scores(effects: ScenarioEffects) -> np.ndarray:
     users = [
         cached_user(i, orders=i % 2, grade=grade, last_days=20 + 90 * (i % 4 == 1))
         for i, grade in enumerate(propensity.GRADES * 4, 1)
@@ -113,7 +115,7 @@ def _scores(effects: Effects) -> np.ndarray:
 def days_of(name: str, year: int) -> set[date]:
     return {
         datetime.fromtimestamp(s.start, KST).date()
-        for s in scenarios.year(1, year)
+        for s in timetable.year(1, year)
         if s.name == name
     }
 
@@ -139,25 +141,29 @@ def test_a_payday_at_the_weekend_moves_to_friday():
 
 
 def test_the_peak_hour_of_the_festival():
-    spans = [s for s in scenarios.year(1, 2026) if s.name == "double_eleven" and s.rate > 4]
+    spans = [s for s in timetable.year(1, 2026) if s.name == "double_eleven" and s.rate > 4]
     (peak,) = spans
     assert datetime.fromtimestamp(peak.start, KST) == datetime(2026, 11, 11, 21, tzinfo=KST)
     assert peak.end - peak.start == 3_600
 
 
 def test_what_chance_starts_depends_on_the_seed_alone():
-    assert scenarios.year(1, 2026) == scenarios.year.__wrapped__(1, 2026)
-    assert scenarios.year(1, 2026) != scenarios.year(2, 2026)
+    assert timetable.year(1, 2026) == timetable.year.__wrapped__(1, 2026)
+    assert timetable.year(1, 2026) != timetable.year(2, 2026)
 
 
 def test_rates_multiply_up_to_the_cap_and_the_larger_discount_wins():
-    both = compose([Span(0, 1, "flash_sale", 6.0), Span(0, 1, "double_eleven", 4.0)])
-    assert both.rate == scenarios.MAX_RATE
+    both = compose(
+        [ScenarioSpan(0, 1, "flash_sale", 6.0), ScenarioSpan(0, 1, "double_eleven", 4.0)]
+    )
+    assert both.rate == timetable.MAX_RATE
     assert both.name == "flash_sale"
     assert both.discount is not None
     assert both.discount[1] == 60
     assert both.cancel == pytest.approx(2.0 * 1.4)
-    own = compose([Span(0, 1, "flash_sale", 6.0), Span(0, 1, "dust_rain", 1.1, manual=True)])
+    own = compose(
+        [ScenarioSpan(0, 1, "flash_sale", 6.0), ScenarioSpan(0, 1, "dust_rain", 1.1, manual=True)]
+    )
     assert (own.name, own.manual_rate) == ("dust_rain", 1.1)
 
 
@@ -171,18 +177,18 @@ def test_intensity_scales_every_effect():
 
 def test_the_operator_starts_and_stops(redis_client: redis.Redis):
     r = redis_client
-    scenario_control.start(r, "flash_sale", NOW, duration=600, intensity=0.5)
+    control.start(r, "flash_sale", NOW, duration=600, intensity=0.5)
     later = NOW + timedelta(seconds=599)
-    assert scenario_control.started(r, later)["flash_sale"].intensity == 0.5
-    spans = scenario_control.spans(scenario_control.started(r, later))
+    assert control.started(r, later)["flash_sale"].intensity == 0.5
+    spans = control.spans(control.started(r, later))
     assert spans[0].rate == pytest.approx(6**0.5)
     assert spans[-1].end == (NOW + timedelta(seconds=600)).timestamp()
-    assert scenario_control.started(r, NOW + timedelta(seconds=600)) == {}
-    assert r.hgetall(scenario_control.KEY) == {}
+    assert control.started(r, NOW + timedelta(seconds=600)) == {}
+    assert r.hgetall(control.KEY) == {}
     with pytest.raises(UsageError, match="not started by the operator"):
-        scenario_control.stop(r, "flash_sale")
-    r.hset(scenario_control.KEY, mapping={"payday": "{", "nonsense": "{}"})
-    assert scenario_control.started(r, NOW) == {}
+        control.stop(r, "flash_sale")
+    r.hset(control.KEY, mapping={"payday": "{", "nonsense": "{}"})
+    assert control.started(r, NOW) == {}
 
 
 @pytest.mark.parametrize(
@@ -200,8 +206,8 @@ def test_refused_values_are_answered_with_the_reason(
     redis_client: redis.Redis, name: str, options: dict[str, float], said: str
 ):
     with pytest.raises(UsageError, match=said):
-        scenario_control.start(redis_client, name, NOW, **options)
-    assert not redis_client.exists(scenario_control.KEY)
+        control.start(redis_client, name, NOW, **options)
+    assert not redis_client.exists(control.KEY)
 
 
 def test_the_command(
@@ -210,7 +216,7 @@ def test_the_command(
     def call(*words: str) -> str:
         parser = command.Parser()
         configure(parser)
-        assert answer(parser.parse_intermixed_args(words), settings, lambda: NOW) == 0
+        assert answer(parser.parse(words), settings, lambda: NOW) == 0
         return capsys.readouterr().out
 
     assert len(json.loads(call("list", "--json"))) == 20

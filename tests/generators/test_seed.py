@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from generators import seed
-from generators.streams import stream
+from generators.random_streams import stream
 from shop.clock import KST, UTC
 from shop.errors import UsageError
 from shop.ids import time_of

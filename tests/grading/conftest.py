@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -15,7 +13,7 @@ from shop.postgres import Connection
 NOW = datetime(2026, 8, 31, 12, tzinfo=UTC)
 
 
-class Shop:
+class CustomerTables:
     """Writes customers and orders straight into the tables."""
 
     def __init__(self, pg: Connection) -> None:
@@ -86,16 +84,5 @@ class Shop:
 
 
 @pytest.fixture
-def shop(pg: Connection) -> Shop:
-    return Shop(pg)
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], object]], None]:
-    def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline, "the condition never came true"
-            time.sleep(0.02)
-
-    return wait
+def shop(pg: Connection) -> CustomerTables:
+    return CustomerTables(pg)

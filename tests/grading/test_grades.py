@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grading import grades
-from grading.policy import POLICY, Grade, Policy
+from shop.grading_policy import POLICY, Grade, GradePolicy
 
 _USERS = st.integers(1, 20)
 _AMOUNTS = st.one_of(
@@ -22,12 +22,12 @@ _CURRENT = st.dictionaries(_USERS, _GRADES, max_size=20)
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> Policy:
+def policies(draw: st.DrawFn) -> GradePolicy:
     thresholds = sorted(draw(st.sets(st.integers(1, 3_000_000), max_size=6)))
-    return Policy(tuple(Grade(f"G{i}", t) for i, t in enumerate([0, *thresholds])))
+    return GradePolicy(tuple(Grade(f"G{i}", t) for i, t in enumerate([0, *thresholds])))
 
 
-def _earned(spend: int, policy: Policy) -> str:
+def _earned(spend: int, policy: GradePolicy) -> str:
     return [g.name for g in policy if spend >= g.threshold][-1]
 
 
@@ -44,7 +44,7 @@ def _frames(
 
 @given(_ORDERS, _CURRENT, st.one_of(st.just(POLICY), policies()))
 def test_changes_are_those_of_plain_python(
-    orders: list[tuple[int, int]], current: dict[int, str], policy: Policy
+    orders: list[tuple[int, int]], current: dict[int, str], policy: GradePolicy
 ) -> None:
     spent: dict[int, int] = defaultdict(int)
     for user, amount in orders:

@@ -12,17 +12,18 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from grading import state
-from grading.policy import POLICY, Grade, Policy
+from grading import incremental
 from grading.store import GradeRun, grade_users
 from shop import postgres
 from shop.clock import UTC
+from shop.grading_policy import POLICY, Grade, GradePolicy
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 T0 = datetime(2026, 8, 31, 12, tzinfo=UTC)
 OLD = T0 - timedelta(days=400)
-POLICIES = (POLICY, Policy((Grade("A", 0), Grade("B", 300_000)), months=2))
+POLICIES = (POLICY, GradePolicy((Grade("A", 0), Grade("B", 300_000)), months=2))
 
 _USERS = st.integers(1, 4)
 _AGES = st.one_of(st.integers(-3, 3), st.integers(55, 65), st.integers(170, 200), st.just(400))
@@ -173,7 +174,7 @@ class History:
         if kept := self.grader.execute("SELECT counts FROM grade_state").fetchone():
             assert kept[0] == table
             with self.grader.transaction(), self.grader.cursor() as cur:
-                known = dict(state.remembered(cur).select("user_id", "counted").iter_rows())
+                known = dict(incremental.remembered(cur).select("user_id", "counted").iter_rows())
             there = self.grader.execute("SELECT user_id, grade FROM users").fetchall()
             assert {user: grade for user, grade in known.items() if grade} == dict(there)
 
@@ -192,7 +193,9 @@ def test_an_incremental_run_agrees_with_a_full_one_after_any_history(  # noqa: P
 ) -> None:
     h = History(where)
     merging = pytest.MonkeyPatch()
-    merging.setattr(state, "MERGE_ROWS", merge_rows)  # rows newer than the table, and merged ones
+    merging.setattr(
+        incremental, "MERGE_ROWS", merge_rows
+    )  # rows newer than the table, and merged ones
     try:
         h.spent(0, 1, 0)
         h.end(0, commit=True)
@@ -314,7 +317,7 @@ def test_changes_that_came_with_a_dump_of_another_server_are_not_counted_twice(
 
 
 def test_orders_truncated_while_a_run_writes_make_the_next_one_full(
-    pg: Connection, shop: Any, settings: Settings, eventually: Any
+    pg: Connection, shop: Any, settings: Settings
 ) -> None:
     shop.order(1, 100_000, T0 - timedelta(days=1))
     shop.order(2, 300_000, OLD)
@@ -328,7 +331,7 @@ def test_orders_truncated_while_a_run_writes_make_the_next_one_full(
     with postgres.connect(settings.postgres, "blocker") as blocker:
         blocker.execute("SELECT FROM users WHERE user_id = 1 FOR UPDATE")
         thread.start()
-        eventually(lambda: shop.graders("transactionid"))
+        wait_until(lambda: shop.graders("transactionid"), "a grader waits for the row")
         pg.execute("TRUNCATE orders")
     thread.join(30)
     pg.execute("UPDATE users SET total_spent = 0")

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import redis
 
-from shop import cache, postgres
+from shop import postgres
 from shop.clock import UTC
+from shop.redis import cache
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
-Eventually = Callable[[Callable[[], object]], None]
 COMMAND = (sys.executable, "-m", "grading.updater")
 
 
@@ -98,11 +99,13 @@ def test_the_process_grades_beats_and_stops_on_sigterm(
     start: Callable[..., Any],
     shop: Any,
     redis_client: redis.Redis,
-    eventually: Eventually,
 ) -> None:
     process, log = start(GRADE_INTERVAL="1")
-    eventually(lambda: len(shop.runs()) >= 2)
-    eventually(lambda: any("last_run" in b.fields for b in cache.heartbeats(redis_client)))
+    wait_until(lambda: len(shop.runs()) >= 2, "two runs")
+    wait_until(
+        lambda: any("last_run" in b.fields for b in cache.heartbeats(redis_client)),
+        "the last run in the heartbeat",
+    )
     beat = next(b for b in cache.heartbeats(redis_client) if b.name == "grader")
     assert beat.pid == process.pid
     assert {"last_run", "changed", "duration"} <= set(beat.fields)
@@ -114,26 +117,25 @@ def test_the_process_grades_beats_and_stops_on_sigterm(
 
 @pytest.mark.usefixtures("a_silver_customer")
 def test_sigterm_in_the_middle_of_a_run_ends_it_without_a_trace(
-    start: Callable[..., Any], shop: Any, settings: Settings, eventually: Eventually
+    start: Callable[..., Any], shop: Any, settings: Settings
 ) -> None:
     process, log = start()
     with blocked(settings, 1):
-        eventually(lambda: shop.graders("transactionid"))
+        wait_until(lambda: shop.graders("transactionid"), "a grader waits for the row")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-        eventually(lambda: not shop.graders())
+        wait_until(lambda: not shop.graders(), "no grader is left")
     assert (shop.grades(), shop.history(), shop.runs()) == ({1: "BRONZE"}, [], [])
     assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("mode", ["full", "incremental"])
-def test_killed_half_way_nothing_is_half_done(  # noqa: PLR0917  (fixtures)
+def test_killed_half_way_nothing_is_half_done(
     mode: str,
     start: Callable[..., Any],
     shop: Any,
     settings: Settings,
-    eventually: Eventually,
     env: dict[str, str],
 ) -> None:
     now = datetime.now(UTC)
@@ -147,10 +149,10 @@ def test_killed_half_way_nothing_is_half_done(  # noqa: PLR0917  (fixtures)
     before = _written(shop)
     with blocked(settings, 2):  # customer 1 is locked by the grader already
         process, _ = start("--once")
-        eventually(lambda: shop.graders("transactionid"))
+        wait_until(lambda: shop.graders("transactionid"), "a grader waits for the row")
         process.kill()
         process.wait(30)
-    eventually(lambda: not shop.graders())
+    wait_until(lambda: not shop.graders(), "no grader is left")
     assert _written(shop) == before
     assert shop.grades() == {1: "BRONZE", 2: "BRONZE"}
     after = json.loads(_run(env, "--once", "--json").stdout)
@@ -172,32 +174,37 @@ def _written(shop: Any) -> list[Any]:
 
 @pytest.mark.usefixtures("a_silver_customer")
 def test_a_second_grader_leaves_the_first_alone(
-    start: Callable[..., Any], shop: Any, settings: Settings, eventually: Eventually
+    start: Callable[..., Any], shop: Any, settings: Settings
 ) -> None:
     with blocked(settings, 1):
         start("--once")
-        eventually(lambda: shop.graders("transactionid"))
+        wait_until(lambda: shop.graders("transactionid"), "a grader waits for the row")
         second, log = start()
-        eventually(lambda: "another grader is at work" in log.read_text())
+        wait_until(
+            lambda: "another grader is at work" in log.read_text(), "the second says why it waits"
+        )
         assert second.poll() is None
-    eventually(lambda: shop.runs() == [("full", 1, 1, 1, 0)])
+    wait_until(lambda: shop.runs() == [("full", 1, 1, 1, 0)], "the run")
 
 
 @pytest.mark.fault
 @pytest.mark.usefixtures("a_silver_customer")
 def test_postgresql_away_is_said_once_and_survived(
-    start: Callable[..., Any], shop: Any, servers: Any, settings: Settings, eventually: Eventually
+    start: Callable[..., Any], shop: Any, servers: Any, settings: Settings
 ) -> None:
     process, log = start(GRADE_INTERVAL="1")
-    eventually(shop.runs)
+    wait_until(shop.runs, "a run")
     servers.postgres.kill()
-    eventually(lambda: "waiting for server" in log.read_text())
+    wait_until(lambda: "waiting for server" in log.read_text(), log.read_text)
     servers.postgres.start()
-    eventually(lambda: "server is back" in log.read_text())
+    wait_until(lambda: "server is back" in log.read_text(), log.read_text)
     assert log.read_text().count("waiting for server") == 1
     assert process.poll() is None
     with postgres.connect(settings.postgres, "test", autocommit=True) as conn:
         seen = conn.execute("SELECT count(*) FROM grade_runs").fetchone()
-        eventually(lambda: conn.execute("SELECT count(*) FROM grade_runs").fetchone() != seen)
+        wait_until(
+            lambda: conn.execute("SELECT count(*) FROM grade_runs").fetchone() != seen,
+            "another run",
+        )
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-
-from processes import wait_until
-from stage import Stage
-
+from jangteo.stack.kafka.cluster import Cluster
 from shop import kafka
 from shop import settings as shop_settings
-from shop.kafka_cluster import Cluster
-from shop.model import TOPICS
+from shop.events import TOPICS
 from shop.settings import Settings
+from tests.support.fault_stage import Stage
+from tests.support.waiting import wait_until
 
 # Scripts of the client matrix, each run by the Python that has its client: no tests.
 collect_ignore = ["clients"]

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from processes import ROOT, wait_until
-from stage import Stage
-
+from jangteo.stack.kafka.cluster import FOLDER, Cluster, read_layout
 from shop import kafka
-from shop.kafka_cluster import FOLDER, Cluster, read_layout
-from shop.model import TOPICS
+from shop.events import TOPICS
 from shop.settings import Settings
+from tests.support.fault_stage import Stage
+from tests.support.ingest_processes import ROOT
+from tests.support.waiting import wait_until
 
 
 def tool(cluster: Cluster, *words: str) -> str:
@@ -21,7 +21,7 @@ def tool(cluster: Cluster, *words: str) -> str:
     name, *arguments = words
     where = ["--bootstrap-server", cluster.layout.bootstrap]
     done = subprocess.run(
-        [sys.executable, "-m", "shop.kafka_cluster", "tool", name, *where, *arguments],
+        [sys.executable, "-m", "jangteo.stack.kafka.cluster", "tool", name, *where, *arguments],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout
@@ -60,9 +60,11 @@ def test_three_members_share_the_group_and_kafka_shows_no_lag(
 def test_one_broker_up_detached_and_down(tmp_path: Path, cluster: Cluster) -> None:
     data_dir = tmp_path / "가게 둘"
 
+    program = (sys.executable, "-m", "jangteo.stack.kafka.cluster")
+
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "shop.kafka_cluster", *words, "--data-dir", str(data_dir)],
+            [*program, *words, "--data-dir", str(data_dir)],
             cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
-from processes import wait_until
-from stage import Stage
 
-from console.sources import Where
-from console.sources.kafka import KafkaSource
+from console.sources import CurrentSettings
+from console.sources.kafka import TopicsSource
+from jangteo.stack.kafka.cluster import Cluster
 from shop import kafka
 from shop.errors import ExitCode
-from shop.kafka_cluster import Cluster
 from shop.settings import Settings
+from tests.support.fault_stage import Stage
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 
@@ -22,7 +22,7 @@ def test_one_broker_of_three_killed(cluster: Cluster, stage: Stage) -> None:
     fleet = [stage.ingest() for _ in range(2)]
     stage.load(seed=51, rate=300)
     stage.wait_taken(500)
-    source = KafkaSource(Where(stage.settings, follow=False))
+    source = TopicsSource(CurrentSettings(stage.settings, follow=False))
     whole = source.read()
     assert (whole.brokers, whole.away, whole.out_of_sync, whole.below_min) == (3, (), 0, 0)
     cluster.brokers[0].kill()
@@ -123,7 +123,7 @@ def _expire(stage: Stage) -> None:
     for future in client.incremental_alter_configs([resource]).values():
         future.result()
     ends = {p: end for p, end in kafka.end_offsets(settings, "orders").items() if end}
-    consumer = kafka.Consumer({**kafka.client_config(settings, "low"), "group.id": "jangteo-low"})
+    consumer = Consumer({**kafka.client_config(settings, "low"), "group.id": "jangteo-low"})
 
     def removed() -> bool:
         lows = {

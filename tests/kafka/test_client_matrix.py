@@ -19,14 +19,14 @@ from typing import Any
 
 import confluent_kafka
 import pytest
-from processes import ROOT, Ingest, wait_caught_up
-from samples import order
 
-from shop import java, kafka_jars
+from jangteo.stack.kafka import jars, java
 from shop import settings as shop_settings
-from shop.model import encode
+from shop.events import encode
 from shop.postgres import Connection, connect
 from shop.settings import Settings
+from tests.support.event_samples import order
+from tests.support.ingest_processes import ROOT, Ingest, wait_caught_up
 
 pytestmark = pytest.mark.usefixtures("topics")
 
@@ -115,10 +115,10 @@ def java_tools(where: str, group: str) -> Client:
     def tool(name: str, *words: str) -> list[str]:
         options = ["-Xmx128m", *java.options()]
         server = ("--bootstrap-server", where, "--topic", "orders")
-        return java.command_line(kafka_jars.TOOLS[name], *server, *words, options=options)
+        return java.command_line(jars.TOOLS[name], *server, *words, options=options)
 
     return Client(
-        f"Kafka's console tools {kafka_jars.version()}",
+        f"Kafka's console tools {jars.version()}",
         tool("kafka-console-producer", "--reader-property", "parse.key=true"),
         tool("kafka-console-consumer", "--group", group, "--from-beginning", "--max-messages", "2"),
     )

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import guides
-from guides import GUIDES, Line
+from tests.support import guide_commands
+from tests.support.guide_commands import GUIDES, Line
 
 
 @pytest.mark.timeout(600)
@@ -20,14 +17,16 @@ def test_apache_kafka_runs_as_the_guide_says(
 ) -> None:
     try:
         for page in GUIDES:
-            for line in guides.lines(page, "apache"):
+            for line in guide_commands.lines(page, "apache"):
                 if line.command.startswith("eval "):
                     told = Line(f"{line.command} && env", "", endless=False)
-                    said = guides.run(told, env, tmp_path)
+                    said = guide_commands.run(told, env, tmp_path)
                     (env["KAFKA_BOOTSTRAP_SERVERS"],) = re.findall(
                         r"^KAFKA_BOOTSTRAP_SERVERS=(.+)$", said, re.MULTILINE
                     )
                 else:
-                    guides.run(line, env, tmp_path, until="CACHE:")
+                    guide_commands.run(line, env, tmp_path, until="CACHE:")
     finally:
-        guides.run(Line("python -m shop.kafka_cluster down", "", endless=False), env, tmp_path)
+        guide_commands.run(
+            Line("python -m jangteo.stack.kafka.cluster down", "", endless=False), env, tmp_path
+        )

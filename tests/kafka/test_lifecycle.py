@@ -7,19 +7,24 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
-from processes import publish, wait_until
-from samples import message, order
-from stage import Stage
 
-from shop import doctor, java, kafka, loss, postgres, topics
+from jangteo.cli import doctor
+from jangteo.cli.topics import command as topics
+from jangteo.cli.topics import loss
+from jangteo.stack.kafka import java
+from jangteo.stack.kafka.cluster import Cluster
+from jangteo.stack.kafka.jars import TOOLS
+from shop import kafka, postgres
 from shop.clock import utc_now
 from shop.errors import ExitCode
-from shop.kafka_cluster import Cluster
-from shop.kafka_jars import TOOLS
 from shop.settings import Settings
+from tests.support.event_samples import message, order
+from tests.support.fault_stage import Stage
+from tests.support.ingest_processes import publish
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +145,7 @@ def test_doctor_and_describe_take_hundreds_of_partitions_side_by_side(
     def led() -> bool:
         try:
             return len(kafka.end_offsets(settings.kafka, "orders", timeout=5)) == 500
-        except kafka.KafkaException:  # 500 leaders take seconds to be appointed
+        except KafkaException:  # 500 leaders take seconds to be appointed
             return False
 
     wait_until(led, "500 partitions have a leader", 120)

@@ -11,18 +11,17 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
-
-from certificates import Certificates, make
-from processes import ROOT, Ingest, publish, wait_caught_up, wait_until
-from samples import message, user
-
-from shop import init, kafka
+from jangteo.cli import init
+from jangteo.stack.kafka.cluster import Cluster
+from jangteo.stack.ports import HOST, free_port
+from shop import kafka
 from shop import settings as shop_settings
 from shop.errors import UnreachableError
-from shop.kafka_cluster import Cluster
-from shop.ports import HOST, free_port
 from shop.postgres import Connection
+from tests.support.certificates import Certificates, make
+from tests.support.event_samples import message, user
+from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
+from tests.support.waiting import wait_until
 
 PASSWORD = "only-for-this-test"
 
@@ -110,7 +109,7 @@ def _add_user(bootstrap: str) -> None:
     """Give the user of SCRAM a password; what PLAIN knows stands in the broker's own settings."""
     subprocess.run(
         [
-            *(sys.executable, "-m", "shop.kafka_cluster", "tool", "kafka-configs"),
+            *(sys.executable, "-m", "jangteo.stack.kafka.cluster", "tool", "kafka-configs"),
             *("--bootstrap-server", bootstrap, "--alter", "--entity-type", "users"),
             *("--entity-name", "shop", "--add-config", f"SCRAM-SHA-512=[password={PASSWORD}]"),
         ],

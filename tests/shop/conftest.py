@@ -1,6 +1,1 @@
 """Lets these tests import what all tests share."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))

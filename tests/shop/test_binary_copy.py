@@ -11,9 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from shop import postgres
-from shop.binary_copy import NARROW, binary
 from shop.clock import UTC
 from shop.postgres import Connection
+from shop.postgres.binary_copy import NARROW, binary
 
 _WIDTHS = {"smallint": pl.Int16(), "integer": pl.Int32()}
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import redis
 
-from generators import scenario_control
-from shop import control
+from generators.scenarios import control as scenarios_control
+from shop.redis import control
 
 
 def misses(r: redis.Redis) -> int:
@@ -23,7 +23,7 @@ def test_looks_at_what_nobody_set_are_no_misses(redis_client: redis.Redis) -> No
         for name in (*control.GENERATORS, *control.RUNNABLE):
             assert control.read(r, name) == control.Control()
         assert control.restarts(r) == {}
-        assert scenario_control.started(r, now) == {}
+        assert scenarios_control.started(r, now) == {}
 
     look()
     before = misses(r)

@@ -6,14 +6,15 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from shop import groups, kafka
-from shop.commits import Commits
+from shop import kafka
+from shop.kafka import groups
+from shop.kafka.committed_offsets import CommittedOffsets
 
 ASKED = {"orders_group": [("orders", p) for p in range(12)], "users_group": [("users", 0)]}
 
 
 def test_silence_is_an_error_within_the_time_given(topics: Any) -> None:
-    client, commits = kafka.admin(topics.settings), Commits(topics.settings, "test")
+    client, commits = kafka.admin(topics.settings), CommittedOffsets(topics.settings, "test")
     assert commits.read(ASKED) == {"orders_group": {}, "users_group": {}}
     topics.kill()
     for answer in commits.read(ASKED, 0.2).values():
@@ -33,7 +34,7 @@ def test_what_is_committed_is_known_by_partition(topics: Any) -> None:
     member = Consumer(config)
     member.commit(offsets=[TopicPartition("orders", 3, 7)], asynchronous=False)
     member.close()
-    commits = Commits(topics.settings, "test")
+    commits = CommittedOffsets(topics.settings, "test")
     assert commits.read(ASKED) == {"orders_group": {("orders", 3): 7}, "users_group": {}}
     assert commits.read({}) == {}
     assert groups.describe(kafka.admin(topics.settings), ["orders"])["orders"].members == ()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from shop import postgres
 from shop.errors import JangteoError, UnreachableError
-from shop.model import SCHEMAS
-from shop.postgres import Connection
+from shop.events import SCHEMAS
+from shop.postgres import Connection, schema
 from shop.settings import PostgresSettings, Settings
 
 
@@ -68,7 +68,7 @@ def test_a_migration_that_fails_leaves_nothing(
 ) -> None:
     known = postgres.migrations()
     broken = (len(known) + 1, "broken", "CREATE TABLE half (); SELECT 1/0")
-    monkeypatch.setattr(postgres, "migrations", lambda: [*known, broken])
+    monkeypatch.setattr(schema, "migrations", lambda: [*known, broken])
     with postgres.connect(empty, "test") as conn:
         with pytest.raises(Exception, match="division by zero"):
             postgres.migrate(conn)
@@ -76,14 +76,14 @@ def test_a_migration_that_fails_leaves_nothing(
 
 
 def test_the_tables_have_the_columns_of_the_events_in_their_order(pg: Connection) -> None:
-    for topic, schema in SCHEMAS.items():
+    for topic, fields in SCHEMAS.items():
         rows = pg.execute(
             "SELECT column_name FROM information_schema.columns WHERE table_name = %s "
             "AND table_schema = 'public' ORDER BY ordinal_position",
             (topic,),
         ).fetchall()
         columns = [name for (name,) in rows]
-        assert [c for c in columns if c in schema] == list(schema)
+        assert [c for c in columns if c in fields] == list(fields)
 
 
 def test_an_unreachable_server_is_one_line(servers: Any) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from shop import announce, log, stackfile, supervisor
+from jangteo.cli.main import main
+from jangteo.stack import supervisor
+from shop import log
 from shop import settings as shop_settings
-from shop.cli import main
 from shop.clock import UTC
 from shop.errors import ExitCode
+from shop.settings import announce, stack_file
 
 OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "SHOP_", "DB_TYPE", "ALLOW_")
 DEV_SHOP = {
@@ -56,8 +58,10 @@ def beside_a_dev_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     started = supervisor.process_started(os.getpid())
     assert started is not None
     now = datetime.now(UTC).isoformat()
-    stackfile.publish(stackfile.Stack(tmp_path / "dev", os.getpid(), started, now, DEV_SHOP))
-    assert stackfile.find_stack(), "it is found from elsewhere"
+    stack_file.publish(
+        stack_file.RunningStack(tmp_path / "dev", os.getpid(), started, now, DEV_SHOP)
+    )
+    assert stack_file.find_stack(), "it is found from elsewhere"
     handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(s) for s in handled]
     yield

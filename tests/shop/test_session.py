@@ -13,10 +13,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from surroundings import ENVIRONMENT, polluted
 
-from shop import postgres, session
+from shop import postgres
+from shop.postgres import session
 from shop.settings import PostgresSettings, Settings
+from tests.support.surroundings import ENVIRONMENT, polluted
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
@@ -37,7 +38,7 @@ COMMANDS = (
 
 def run(words: list[str], env: dict[str, str], **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shop.cli", *words],
+        [sys.executable, "-m", "jangteo", *words],
         cwd=ROOT, env={**env, **more}, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 

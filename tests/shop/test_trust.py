@@ -15,15 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from console.record import Recorder
-from generators.ledger import Ledger
+from console.recording.recorder import Recorder
+from generators.faults.ledger import FaultLedger
+from jangteo.stack import spawn, supervisor
+from jangteo.stack.servers import end_leftovers, held
+from shop import private_files, process_status
 from shop import settings as shop_settings
-from shop import spawn, stackfile, supervisor, trust
 from shop.clock import UTC
 from shop.errors import UnreachableError, UsageError
-from shop.stack import end_leftovers, held
-from shop.stackfile import Stack
-from shop.trust import DistrustError
+from shop.private_files import UntrustedFileError
+from shop.settings import stack_file
+from shop.settings.stack_file import RunningStack
 
 NOBODY = 65_534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as a second user")
@@ -53,10 +55,10 @@ def _published(data_dir: Path, **env: str) -> Path:
     """Write the stack file of a stack that runs: this very process."""
     process = supervisor.process_started(os.getpid())
     assert process is not None
-    trust.make_folder(data_dir)
+    private_files.make_folder(data_dir)
     now = datetime.now(UTC).isoformat()
-    stackfile.publish(Stack(data_dir, os.getpid(), process, now, env or HOSTILE))
-    return data_dir / stackfile.STACK_FILE
+    stack_file.publish(RunningStack(data_dir, os.getpid(), process, now, env or HOSTILE))
+    return data_dir / stack_file.STACK_FILE
 
 
 def _as_nobody(act: Callable[[], None]) -> None:
@@ -91,7 +93,7 @@ def _spoil_fifo(path: Path) -> None:
 
 def _spoil_size(path: Path) -> None:
     with path.open("a", encoding="utf-8") as file:
-        file.write(" " * trust.MAX_BYTES)
+        file.write(" " * private_files.MAX_BYTES)
 
 
 def _spoil_folder(path: Path) -> None:
@@ -117,12 +119,12 @@ def test_a_stack_file_that_others_may_have_written_or_read_is_not_believed(
     spoil: Callable[[Path], None], why: str, tmp_path: Path
 ) -> None:
     path = _published(tmp_path / "shop/.jangteo")
-    assert stackfile.find_stack(path.parent), "believed until it is spoilt"
+    assert stack_file.find_stack(path.parent), "believed until it is spoilt"
     spoil(path)
     doubts: list[str] = []
-    assert stackfile.find_stack(path.parent, doubts) is None
+    assert stack_file.find_stack(path.parent, doubts) is None
     assert why in " ".join(doubts)
-    with pytest.raises(UnreachableError, match=f"not believed: .*{why}") as e:
+    with pytest.raises(UnreachableError, match=f"not trusted: .*{why}") as e:
         _ = shop_settings.load({}, data_dir=path.parent).postgres
     assert "\n" not in str(e.value)
 
@@ -133,7 +135,7 @@ def test_the_stack_file_of_another_user_is_not_believed(which: str, tmp_path: Pa
     path = _published(tmp_path / "shop/.jangteo")
     os.chown({"file": path, "folder": path.parent, "above": path.parents[1]}[which], NOBODY, NOBODY)
     doubts: list[str] = []
-    assert stackfile.find_stack(path.parent, doubts) is None
+    assert stack_file.find_stack(path.parent, doubts) is None
     assert str(NOBODY) in " ".join(doubts)
 
 
@@ -142,7 +144,7 @@ def test_a_second_user_above_the_working_directory_gets_nothing(
     shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ours = json.loads(_published(tmp_path / "ours").read_text())
-    stackfile.withdraw(tmp_path / "ours")
+    stack_file.withdraw(tmp_path / "ours")
     lure = {**ours, "env": {**HOSTILE, "POSTGRES_PASSWORD": "x'; touch owned; '", "X;id": "$(id)"}}
 
     def plant() -> None:
@@ -157,7 +159,7 @@ def test_a_second_user_above_the_working_directory_gets_nothing(
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "POSTGRES_PASSWORD": "of-ours"}
     for words in (["env"], ["env", "--format", "dbt"], ["init"], ["seed"]):
         done = subprocess.run(
-            [sys.executable, "-m", "shop.cli", *words], env=env, capture_output=True, text=True,
+            [sys.executable, "-m", "jangteo", *words], env=env, capture_output=True, text=True,
             check=False, timeout=60,
         )  # fmt: skip
         assert done.returncode == 3, done
@@ -165,13 +167,13 @@ def test_a_second_user_above_the_working_directory_gets_nothing(
         assert done.stderr.count("\n") == 1
         assert "stranger" not in done.stderr
         assert f"belongs to another user (uid {NOBODY})" in done.stderr
-    assert supervisor.read_snapshot(shared / ".jangteo") == []
+    assert process_status.read_snapshot(shared / ".jangteo") == []
     assert end_leftovers(shared / ".jangteo") == []
 
 
 def _processes() -> dict[str, object]:
     """A snapshot that would have this very process ended."""
-    status = supervisor.Status(
+    status = supervisor.ProcessStatus(
         "x", os.getpid(), supervisor.process_started(os.getpid()), "running", 0, None, None
     )
     return {"at": "", "processes": [vars(status)]}
@@ -185,12 +187,12 @@ def test_files_of_root_are_believed_by_root_alone(shared: Path) -> None:
 
     def find() -> None:
         doubts: list[str] = []
-        assert stackfile.find_stack(path.parent, doubts) is None
+        assert stack_file.find_stack(path.parent, doubts) is None
         assert doubts
 
     _as_nobody(find)
     path.chmod(0o600)
-    assert stackfile.find_stack(path.parent), "a sticky directory above is no harm"
+    assert stack_file.find_stack(path.parent), "a sticky directory above is no harm"
 
 
 @root_only
@@ -228,23 +230,23 @@ def test_a_stack_file_with_what_no_stack_has_is_not_believed(
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "env": {**record["env"], **env}}))
     doubts: list[str] = []
-    assert stackfile.find_stack(path.parent, doubts) is None
+    assert stack_file.find_stack(path.parent, doubts) is None
     assert len(doubts) == 1
 
 
 # -- what we write -------------------------------------------------------------------------------
 
 WRITERS: dict[str, Callable[[Path], object]] = {
-    "private": lambda path: trust.write_private(path, "new"),
+    "private": lambda path: private_files.write_private(path, "new"),
     "recording": lambda path: Recorder(path).close(),
-    "ledger": lambda path: Ledger(path).close(),
+    "ledger": lambda path: FaultLedger(path).close(),
     "log": lambda path: spawn.spawn(["/bin/echo"], log=path, env={}).wait(),
 }
 
 
 def _refused(name: str, why: str) -> AbstractContextManager[object]:
     """A process starts without a log that is not ours; the others say why they do not write."""
-    refusal = pytest.raises((DistrustError, UsageError), match=why)
+    refusal = pytest.raises((UntrustedFileError, UsageError), match=why)
     return nullcontext() if name == "log" else refusal
 
 
@@ -283,8 +285,8 @@ def test_the_file_of_another_user_is_not_overwritten(name: str, shared: Path) ->
 
 
 def test_a_failed_write_leaves_the_former_file_and_no_other(tmp_path: Path) -> None:
-    trust.write_private(tmp_path / "f", "old")
+    private_files.write_private(tmp_path / "f", "old")
     with pytest.raises(UnicodeEncodeError):
-        trust.write_private(tmp_path / "f", "\ud800")
+        private_files.write_private(tmp_path / "f", "\ud800")
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["f"]
     assert (tmp_path / "f").read_text() == "old"

@@ -24,7 +24,7 @@ debian() {
 
 jars() { # the brokers', as deploy/kafka/jars.txt pins them
   local libs
-  libs=$(cd "$root" && "${PYTHON:-.venv/bin/python}" -c 'from shop import kafka_jars; print(kafka_jars.fetch())')
+  libs=$(cd "$root" && "${PYTHON:-.venv/bin/python}" -c 'from jangteo.stack.kafka import jars as kafka_jars; print(kafka_jars.fetch())')
   cp -r "$libs" "$1"
 }
 

@@ -1,0 +1,1 @@
+"""Actions of the operator, from the keys and from the shell."""

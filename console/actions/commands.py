@@ -1,0 +1,132 @@
+"""Actions that are commands of other rooms: run as processes, never imported here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from shop.errors import DeadlineError, JangteoError
+
+WOULD_PUBLISH: Final = "would be published"
+"""The word of `dlq replay --dry-run` for messages that would be published again."""
+_LONGEST_S: Final = 120.0
+
+
+class ScenarioRow(msgspec.Struct, frozen=True):
+    """One line of `jangteo scenario list`; `lasts` and `rate` as people read them."""
+
+    scenario: str
+    lasts: str
+    rate: str
+    title: str
+
+
+def command_of(kind: str, arguments: Sequence[str]) -> list[str]:
+    """Return the `jangteo` command that does an action.
+
+    >>> command_of("dlq.replay", ("orders", "bad_json"))
+    ['dlq', 'replay', '--topic', 'orders', '--reason', 'bad_json']
+    >>> command_of("scenario.start", ("flash_sale",))
+    ['scenario', 'start', 'flash_sale']
+    >>> command_of("scenario.start", ("flash_sale", "30m"))[-1]
+    '--duration=30m'
+    """
+    if kind == "dlq.replay":
+        options = zip(("--topic", "--reason"), arguments, strict=False)
+        return ["dlq", "replay", *(w for pair in options for w in pair)]
+    name, *duration = arguments
+    return ["scenario", kind.rpartition(".")[2], name, *(f"--duration={d}" for d in duration)]
+
+
+def run(data_dir: Path, *words: str) -> str:
+    """Run a command for the stack of a data directory; return the last line of its output.
+
+    Raises:
+        UsageError: if this program has no such command.
+        JangteoError: if it fails; the message is that line.
+    """
+    done = _run(data_dir, words)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    text = said[-1] if said else f"exit {done.returncode}"
+    if done.returncode:
+        raise JangteoError.of(done.returncode, text)
+    return text
+
+
+def would_replay(data_dir: Path, arguments: Sequence[str]) -> dict[str, int]:
+    """Return the result that a replay of dead letters would have; changes nothing.
+
+    Args:
+        data_dir: of the stack.
+        arguments: of the action `dlq.replay`.
+
+    Returns:
+        Of `WOULD_PUBLISH` and the command's words for those that would not be; empty if there are
+        no dead letters to replay.
+
+    Raises:
+        JangteoError: if it cannot be found out.
+    """
+    words = [*command_of("dlq.replay", arguments), "--dry-run"]
+    done = _run(data_dir, words)
+    said = [line.removeprefix("jangteo dlq: ") for line in done.stderr.splitlines()]
+    summary = said[-1] if said else f"exit {done.returncode}"
+    if summary == "nothing to replay":
+        return {}
+    counted = counts_in(summary)
+    if not counted:
+        raise JangteoError(summary)
+    return counted
+
+
+def counts_in(summary: str) -> dict[str, int]:
+    """Read the counts in the last line of `dlq replay`; empty if there is anything else in it.
+
+    >>> counts_in("1,337 would be published, 3 still bad")
+    {'would be published': 1337, 'still bad': 3}
+    >>> counts_in("no PostgreSQL, 3 attempts")
+    {}
+    """
+    found = [re.fullmatch(r"(\d[\d,]*) (\D+)", part) for part in summary.split(", ")]
+    if not all(found):
+        return {}
+    return {m[2]: int(m[1].replace(",", "")) for m in found if m}
+
+
+def scenarios(data_dir: Path) -> tuple[ScenarioRow, ...]:
+    """Return the scenarios that there are.
+
+    Raises:
+        JangteoError: if they cannot be asked for.
+    """
+    words = ("scenario", "list", "--json")
+    done = _run(data_dir, words)
+    try:
+        return tuple(msgspec.json.decode(done.stdout, type=list[ScenarioRow]))
+    except msgspec.DecodeError:
+        said = done.stderr.strip().splitlines()
+        raise JangteoError(said[-1] if said else "`jangteo scenario list` gave no list") from None
+
+
+def _run(data_dir: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    name, *rest = words
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "jangteo", name, "--data-dir", str(data_dir), *rest],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LONGEST_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeadlineError(
+            f"`jangteo {' '.join(words)}` took longer than {_LONGEST_S:g} s"
+        ) from None

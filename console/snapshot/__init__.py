@@ -1,0 +1,1 @@
+"""What the console knows at one moment: immutable and serialisable."""

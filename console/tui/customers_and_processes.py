@@ -1,0 +1,346 @@
+"""What is drawn of customers, processes, events and dead letters: pure functions of a view."""
+
+from __future__ import annotations
+
+from console import rules
+from console import translations as msg
+from console.snapshot.model import Event, Process, Processes
+from console.snapshot.reading import ReadingState
+from console.snapshot.severity import Severity
+from console.snapshot.tables import DeadLetterRow, GradeCount, GradeRunRow
+from console.text import duration, number, percent, size
+from console.tui import appearance
+from console.tui.cells import folded, width
+from console.tui.view import (
+    Drawn,
+    Line,
+    PanelView,
+    Part,
+    cell,
+    content,
+    count,
+    listed,
+    rate,
+    table,
+    trouble,
+)
+from shop.clock import KST
+
+_MOST_COUNTS = 6
+"""Lines of the dead letters' counts; the rest of a low screen is for the letters themselves."""
+
+
+def grades(view: PanelView) -> Drawn:
+    """Draw how many customers hold each grade, and how that changed in the last run."""
+    reading = view.snapshot.grades
+    found = reading.value
+    if found is None:
+        return content(trouble(reading, view))
+    if view.height <= 1:
+        parts: list[Part] = [(f"{view('Grades').upper()} ", appearance.DIM)]
+        for g in found.counts:
+            parts += [
+                f"{g.grade} ",
+                (percent(rules.share(g.customers, found.customers)), appearance.BOLD),
+                "  ",
+            ]
+        return content([parts])
+    lines = [] if reading.state is ReadingState.OK else trouble(reading, view)
+    label = max((len(g.grade) for g in found.counts), default=0)
+    most = max((g.customers for g in found.counts), default=0)
+    for g in found.counts:
+        lines.append(_grade(g, label, most, found.customers, view))
+    if found.run:
+        rows = [_run(found.run, view), *_run_details(found.run, view)]
+        lines += [[(cell(text, view.width, view), appearance.DIM)] for text in rows]
+    return content(lines[: view.height])
+
+
+def _run(run: GradeRunRow, view: PanelView) -> str:
+    glyphs = view.options.glyphs
+    return (
+        f"{view('last run')} {run.as_of.astimezone(KST):%H:%M:%S} {view(run.mode)}"
+        f" {run.seconds:.2f}s, {view('changed')} {run.changed}"
+        f" ({glyphs.rising}{run.upgraded} {glyphs.falling}{run.downgraded})"
+    )
+
+
+def _run_details(run: GradeRunRow, view: PanelView) -> list[str]:
+    """Return what else is known of a run; none of a schema that does not tell."""
+    words = []
+    if run.examined is not None:
+        words.append(f"{view('examined')} {number(run.examined)}")
+    if run.disagreed is not None:
+        words.append(f"{view('disagreed')} {run.disagreed}")
+    parts = (("read", run.read_seconds), ("compute", run.compute_seconds))
+    for name, took in (*parts, ("write", run.write_seconds)):
+        if took is not None:
+            words.append(f"{view(name)} {took:.2f}s")
+    return [", ".join(words)] if words else []
+
+
+def _grade(g: GradeCount, label: int, most: int, customers: int, view: PanelView) -> Line:
+    share = rules.share(g.customers, customers) or 0.0
+    change = f"{g.change:+d}" if g.change else ""
+    style = appearance.OK if g.change > 0 else appearance.DIM
+    room = max(4, view.width - label - 24)
+    return [
+        (cell(g.grade, label, view), ""),
+        " ",
+        (
+            appearance.bar(g.customers / most if most else 0.0, room, view.options.glyphs),
+            appearance.BAR,
+        ),
+        f" {percent(share):>6} ",
+        (f"{number(g.customers):>6}", appearance.BOLD),
+        (f" {change}", style),
+    ]
+
+
+def spenders(view: PanelView) -> Drawn:
+    """Draw who spent most in the last minutes, and what was taken in all."""
+    reading = view.snapshot.postgres
+    found = reading.value
+    lines = trouble(reading, view)
+    if found is None:
+        return content(lines)
+    takings = msg.TAKINGS(orders=number(found.orders), spend=f"{found.spend:,}")
+    show = view.options.render
+    lines.append(
+        [
+            (f"{show(msg.MINUTES(count=found.minutes))}: ", appearance.DIM),
+            (show(takings), appearance.BOLD),
+        ]
+    )
+    rows: list[list[Part]] = [
+        [s.name or view("unknown"), (s.grade, appearance.ACCENT), str(s.orders), f"{s.spend:,}", ""]
+        for s in found.spenders
+    ]
+    header = [view("customers"), "", view("orders"), view("KRW"), ""]
+    return content(
+        (lines + listed(reading, header, rows, view, left=range(2)))[: max(3, view.height)]
+    )
+
+
+def upgrades(view: PanelView) -> Drawn:
+    """Draw the newest changes of grade."""
+    reading = view.snapshot.grades
+    found = reading.value
+    glyphs = view.options.glyphs
+    arrow: dict[bool | None, Part] = {
+        True: (glyphs.rising, appearance.OK), False: (glyphs.falling, appearance.WARN), None: "",
+    }  # fmt: skip
+    rows: list[list[Part]] = [
+        [
+            f"{u.at.astimezone(KST):%H:%M:%S}",
+            u.name or view("unknown"),
+            arrow[u.rises],
+            (f"{u.from_grade} > {u.to_grade}", appearance.ACCENT),
+            f"{u.spend:,}",
+            "",
+        ]
+        for u in (found.upgrades if found else ())
+    ]
+    header = [view("at"), view("customers"), "", "", view("KRW"), ""]
+    return content(listed(reading, header, rows, view, left=range(4))[: max(2, view.height)])
+
+
+def process_severity(p: Process, view: PanelView) -> Severity:
+    """Return how serious the state of a process is."""
+    if p.state in ("backoff", "gone", "silent"):
+        return Severity.ERROR
+    if p.beats and p.supervised and rules.silent(p.beat_at, view.now):
+        return Severity.WARNING
+    if p.paused or p.state in ("stopped", "stopping", "restarting"):
+        return Severity.WARNING
+    if p.state in ("running", "grading") or (p.state == "waiting" and not waiting_for(p)):
+        return Severity.OK
+    return Severity.WARNING
+
+
+def waiting_for(p: Process) -> str:
+    """Return what a process says it waits for."""
+    return p.fields.get("waiting_for", "")
+
+
+def processes(view: PanelView) -> Drawn:
+    """Draw the processes: a line each where there is room, else as many as fit in a line."""
+    reading = view.snapshot.processes
+    found = reading.value
+    lines = trouble(reading, view)
+    if found is None:
+        return content(lines)
+    glyphs = view.options.glyphs
+    if view.height < 6:
+        parts: list[Part] = []
+        used = 0
+        rows: list[Line] = []
+        for p in found.processes:
+            done = f"{p.name} {rate(p.rate, view)}".removesuffix(f" {glyphs.dash}")
+            text, style = view.marked(process_severity(p, view), done)
+            text += f" {view('paused')}" if p.paused else ""
+            if used + width(text) + 2 > view.width:
+                rows.append(parts)
+                parts, used = [], 0
+            parts = [*parts, (text, style), "  "]
+            used += width(text) + 2
+        return content([*lines, *rows, parts][: view.height])
+    drawn = table(*_process_table(found.processes, view, brief=True), view, left=range(2))
+    return content((lines + _scenarios(found, view) + drawn)[: view.height])
+
+
+def _scenarios(found: Processes, view: PanelView) -> list[Line]:
+    if not found.scenarios:
+        return []
+    head = f"{view('scenarios')}: "
+    running = cell(", ".join(found.scenarios), max(0, view.width - width(head)), view).rstrip()
+    return [[(head, appearance.DIM), (running, appearance.ACCENT)]]
+
+
+def every_process(view: PanelView) -> Drawn:
+    """Draw the processes with all that they say of themselves."""
+    reading = view.snapshot.processes
+    found = reading.value
+    lines = trouble(reading, view)
+    if found is None:
+        return content(lines)
+    drawn = table(*_process_table(found.processes, view, brief=False), view, left=range(2))
+    return content(lines + _scenarios(found, view) + drawn)
+
+
+def _process_table(
+    found: tuple[Process, ...], view: PanelView, *, brief: bool
+) -> tuple[list[str], list[list[Part]]]:
+    rows: list[list[Part]] = []
+    dash = view.options.glyphs.dash
+    for p in found:
+        word = view("paused") if p.paused else view(p.state)
+        factor = f" x{p.factor:g}" if p.factor != 1.0 else ""
+        beat = (view.now - p.beat_at).total_seconds() if p.beat_at else None
+        up = (view.now - p.up_since).total_seconds() if p.up_since else None
+        row: list[Part] = [
+            p.name,
+            view.marked(process_severity(p, view), word + factor),
+            rate(p.rate, view),
+            duration(None if beat is None else max(0.0, beat), dash),
+            str(p.restarts),
+        ]
+        if not brief:
+            cpu = dash if p.cpu is None else f"{p.cpu:.0f}%"
+            row += [duration(up, dash), cpu, size(p.memory, dash), str(p.pid or dash)]
+        row.append((_details(p, brief=brief), appearance.DIM))
+        rows.append(row)
+    header = ["", "", "", view("beat"), view("restarts")]
+    if not brief:
+        header += [*map(view, ("up", "cpu", "memory", "pid"))]
+    return [*header, ""], rows
+
+
+def _details(p: Process, *, brief: bool) -> str:
+    said = f"{waiting_for(p)} " if waiting_for(p) else ""
+    if p.state == "backoff" and p.last_exit:
+        said += f"{p.last_exit} "
+    if brief:
+        return said.strip()
+    hidden = ("waiting_for", "rate", "last_id", "paused")
+    return said + " ".join(f"{k}={v}" for k, v in p.fields.items() if k not in hidden and v)
+
+
+_LEVELS = {
+    "warning": appearance.WARN,
+    "error": appearance.BAD,
+    "critical": appearance.BAD,
+    "debug": appearance.DIM,
+}
+
+
+def event_line(event: Event, view: PanelView) -> Line:
+    """Return an event as a line that fits the width."""
+    at = f"{event.at.astimezone(KST):%H:%M:%S}"
+    style = _LEVELS.get(event.level, "")
+    own = appearance.ACCENT if event.kind.value != "log" else appearance.DIM
+    source = cell(event.source, 9, view)
+    text = cell(view.options.render(event.text), max(4, view.width - 25), view).rstrip()
+    return [
+        (f"{at} ", appearance.DIM),
+        (f"{event.level[:4].upper():<4} ", style),
+        (f"{source} ", own),
+        (text, style if style != appearance.DIM else ""),
+    ]
+
+
+def chosen(view: PanelView) -> list[Event]:
+    """Return the events that the filter lets through; `!word` keeps what does not have it."""
+    wanted = view.filter.casefold()
+    negated = wanted.startswith("!")
+    wanted = wanted.removeprefix("!")
+    if not wanted:
+        return list(view.snapshot.events)
+    return [
+        e
+        for e in view.snapshot.events
+        if (wanted in f"{e.level} {e.source} {view.options.render(e.text)}".casefold())
+        is not negated
+    ]
+
+
+def events(view: PanelView) -> Drawn:
+    """Draw the newest events, the newest at the bottom."""
+    last = chosen(view)[-max(1, view.height) :]
+    if not last:
+        return content([[(view("none"), appearance.DIM)]])
+    return content([event_line(e, view) for e in last])
+
+
+def every_event(view: PanelView) -> Drawn:
+    """Draw all events that are kept."""
+    found = chosen(view)
+    return content([event_line(e, view) for e in found] or [[(view("none"), appearance.DIM)]])
+
+
+def dead_letter_counts(view: PanelView) -> Drawn:
+    """Draw the dead letters by topic and reason."""
+    reading = view.snapshot.letters
+    found = reading.value
+    lines = trouble(reading, view)
+    if found is None:
+        return content(lines)
+    if not found.counts:
+        return content([*lines, [(view("none"), appearance.OK)]])
+    rows: list[list[Part]] = [
+        [
+            c.topic,
+            c.reason,
+            (count(c.open, view), appearance.WARN if c.open else appearance.DIM),
+            count(c.total, view),
+            f"{c.newest.astimezone(KST):%m-%d %H:%M:%S}",
+        ]
+        for c in found.counts
+    ]
+    header = [*map(view, ("topic", "reason", "open", "total", "newest"))]
+    lines += table(header, rows, view, left=range(2))
+    if len(lines) > _MOST_COUNTS:
+        cut = len(lines) - _MOST_COUNTS + 1
+        lines = [*lines[:-cut], [(f"+{cut}: jangteo dlq counts", appearance.DIM)]]
+    return content(lines)
+
+
+def dead_letter(found: DeadLetterRow, view: PanelView) -> Drawn:
+    """Draw one dead letter."""
+    replayed = ""
+    if found.replayed_at:
+        replayed = f"  {view('replayed')} {found.replayed_at.astimezone(KST):%m-%d %H:%M:%S}"
+    where = f"{found.topic} {found.partition} {found.offset}"
+    at = f"{found.rejected_at.astimezone(KST):%Y-%m-%d %H:%M:%S}"
+    field = f" {found.field}" if found.field else ""
+    reason = f"{found.reason}{field}: "
+    first, *more = folded(reason + found.detail, view.width)
+    return content(
+        [
+            [(where, appearance.BOLD), (f"  {at}{replayed}", appearance.DIM)],
+            [(first[: len(reason)], appearance.WARN), first[len(reason) :]],
+            *([line] for line in more),
+            *([line] for line in folded(found.payload, view.width)),
+            [(f"jangteo dlq show {where}", appearance.DIM)],
+        ]
+    )

@@ -1,0 +1,96 @@
+"""The lines above and below the panels: pure functions of a view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from console import rules
+from console import translations as msg
+from console.snapshot.model import SERVERS
+from console.text import number
+from console.tui import appearance
+from console.tui.cells import width
+from console.tui.view import Drawn, PanelView, Part, cell, content, state
+from shop.clock import KST
+
+
+@dataclass(frozen=True)
+class ConsoleStatus:
+    """What the console itself is doing.
+
+    Attributes:
+        interval: seconds between two snapshots.
+        recording: whether a file is written.
+        paused_s: since the view was frozen; None: it is not.
+        read_only: whether actions are refused.
+        replay: position, number of snapshots, playing; None: this is live.
+    """
+
+    interval: float = 1.0
+    recording: bool = False
+    paused_s: float | None = None
+    read_only: bool = False
+    replay: tuple[int, int, bool] | None = None
+
+
+def header(view: PanelView, status: ConsoleStatus) -> Drawn:
+    """Draw the two lines at the top: how all of it is, and each server."""
+    health, reasons = rules.health(view.snapshot)
+    word = "all ok" if health is rules.ShopHealth.OK else health.value
+    first: list[Part] = [
+        (" JANGTEO ", "bold reverse"),
+        f" {view.snapshot.at.astimezone(KST):%H:%M:%S}  ",
+        view.marked(health.severity, view(word)),
+        "  ",
+    ]
+    marks: list[Part] = []
+    if status.paused_s is not None:
+        seconds = int(status.paused_s)
+        marks += [(f" {view('PAUSED')} {seconds // 60:02}:{seconds % 60:02} ", "bold reverse"), " "]
+    if status.replay:
+        at, of, playing = status.replay
+        sign = ">" if playing else "||"
+        marks += [(f" {view('REPLAY')} {sign} {at}/{of} ", "bold reverse"), " "]
+    if status.read_only:
+        marks += [(f"{view('READ-ONLY')} ", appearance.ACCENT)]
+    record = f"{view('rec')} {view('on' if status.recording else 'off')}"
+    marks += [
+        (f"{record}  {status.interval:g}s", appearance.BAD if status.recording else appearance.DIM)
+    ]
+    taken = sum(width(p[0] if isinstance(p, tuple) else p) for p in [*first, *marks])
+    why = cell("; ".join(map(view.options.render, reasons)), max(0, view.width - taken - 2), view)
+    first += [(why, health.severity.style), "  ", *marks]
+    second: list[Part] = [" "]
+    for name in SERVERS:
+        title = {"postgres": "PG"}.get(name, name.upper())
+        second += [(f"{title} ", appearance.DIM), *state(getattr(view.snapshot, name), view), "  "]
+    letters = view.snapshot.letters.value
+    if letters and letters.open:
+        second += [(f"DLQ {letters.open}", appearance.WARN), "  "]
+    if (found := view.snapshot.postgres.value) is not None:
+        used = sum(width(p[0] if isinstance(p, tuple) else p) for p in second)
+        for spend in (f"{found.spend:,}", number(found.spend)):  # never a part of a number
+            spent = view.options.render(msg.SPENT(count=found.minutes, spend=spend))
+            if used + width(spent) <= view.width:
+                second += [(spent, appearance.DIM)]
+                break
+    return content([first, second])
+
+
+def tabs(view: PanelView, names: list[tuple[str, str]], active: str, keys: str) -> Drawn:
+    """Draw the tab bar, the active one reversed, and the most used keys."""
+    parts: list[Part] = []
+    used = 0
+    for key, (name, title) in enumerate(names, start=1):
+        text = f"{key}{view(title)}"
+        parts += [(text, "bold reverse" if name == active else ""), " "]
+        used += width(text) + 1
+    return content(
+        [[*parts, (cell(keys, max(0, view.width - used), view, right=True), appearance.DIM)]]
+    )
+
+
+def too_small(view: PanelView) -> Drawn:
+    """Draw which size is needed."""
+    needed = msg.TOO_SMALL(width=view.width, height=view.height)
+    return content([[view.options.render(needed)]])

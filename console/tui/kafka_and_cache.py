@@ -1,0 +1,331 @@
+"""What is drawn of Kafka, the cache and Redis: pure functions of a view."""
+
+from __future__ import annotations
+
+from console import rules
+from console.rules import Phase
+from console.snapshot.model import Kafka, Lag, Partition, Redis, Topic
+from console.snapshot.severity import Severity
+from console.text import duration, number, percent, size
+from console.tui import appearance
+from console.tui.cells import width
+from console.tui.view import (
+    Drawn,
+    Line,
+    PanelView,
+    Part,
+    cell,
+    content,
+    count,
+    listed,
+    rate,
+    table,
+    trouble,
+)
+from shop.clock import KST
+
+
+def flow(view: PanelView) -> Drawn:
+    """Draw what comes in, what goes out, and what is between, each over the last minutes."""
+    kafka = view.snapshot.kafka
+    topics = kafka.value.topics if kafka.value else ()
+    lag = rules.total_lag(t.lag for t in topics)
+    worst = rules.worst(t.verdict for t in topics)
+    published = rules.total(t.published for t in topics)
+    taken = rules.total(t.taken for t in topics)
+    word, style = view.marked(worst.severity, view(worst.value))
+    if view.height <= 1:
+        cells = max(4, (view.width - 52) // 2)
+        return content(
+            [
+                [
+                    (f"{view('in').upper()} ", appearance.DIM),
+                    (cell(rate(published, view), 8, view, right=True), appearance.BOLD),
+                    (" " + _spark(view, "in", cells, 1)[0], appearance.BAR),
+                    (f"  {view('out').upper()} ", appearance.DIM),
+                    (cell(rate(taken, view), 8, view, right=True), appearance.BOLD),
+                    (" " + _spark(view, "out", cells, 1)[0], appearance.BAR),
+                    (f"  {view('lag').upper()} ", appearance.DIM),
+                    (count(lag, view), appearance.BOLD),
+                    (f" {word}", style),
+                ]
+            ]
+        )
+    lines = trouble(kafka, view)
+    rows = max(1, (view.height - len(lines)) // 3)
+    drain = rules.drain_s(lag, published, taken)
+    said = f"{view('drain')} {duration(drain)}" if lag and drain is not None else ""
+    for name, text, after in (
+        ("in", rate(published, view), ""),
+        ("out", rate(taken, view), ""),
+        ("lag", count(lag, view), said),
+    ):
+        lines += _chart(view, name, text, after, rows)
+    if lines and rows > 1:
+        lines[-rows + 1] = [(cell(word, 10, view), style), *lines[-rows + 1][1:]]
+    else:
+        lines.append([(word, style)])
+    return content(lines[: view.height])
+
+
+def _spark(view: PanelView, name: str, cells: int, rows: int) -> list[str]:
+    return appearance.spark(view.history.series(name), cells, rows, view.options.glyphs)
+
+
+def _chart(view: PanelView, name: str, text: str, after: str, rows: int) -> list[Line]:
+    """Draw a series with its name and value beside it, and its maximum behind."""
+    points = [p for p in view.history.series(name) if p is not None]
+    highest = number(max(points)) if points else view.options.glyphs.dash
+    cells = max(4, view.width - 26)
+    charts = _spark(view, name, cells, rows)
+    lines: list[Line] = []
+    for i, chart in enumerate(charts):
+        label = view(name) if i == 0 else after if i == 2 else ""
+        value = text if i == 0 else ""
+        first: Part = (cell(label, 10, view), appearance.DIM)
+        if rows == 1:
+            first = (cell(view(name), 10, view), appearance.DIM)
+        top = highest if i == 0 else "0" if i == rows - 1 else ""
+        side = (cell(value, 8, view, right=True), appearance.BOLD)
+        lines.append([first, side, " ", (chart, appearance.BAR), (f" {top}", appearance.DIM)])
+    if rows == 2 and after:
+        lines[1] = [(cell(after, 18, view), appearance.DIM), *lines[1][2:]]
+    return lines
+
+
+def partitions(view: PanelView) -> Drawn:
+    """Draw the partitions, the worst and those furthest behind first."""
+    kafka = view.snapshot.kafka
+    lines = trouble(kafka, view)
+    found = [(t, p) for t in (kafka.value.topics if kafka.value else ()) for p in t.partitions]
+    order = tuple(Lag)
+    found.sort(key=lambda f: (-order.index(f[1].verdict), -(f[1].lag or 0), f[0].name))
+    rows = [_row(t, p, view) for t, p in found]
+    header = [*map(view, ("partition", "lag", "in", "out", "drain")), ""]
+    drawn = table(header, rows[: view.height], view)
+    if view.height < 6:  # no room for a header
+        drawn = drawn[1:]
+    return content((lines + list(drawn))[: view.height])
+
+
+def _row(topic: Topic, p: Partition, view: PanelView) -> list[Part]:
+    word, style = view.marked(p.verdict.severity, view(p.verdict.value))
+    if p.lost:
+        word += f" {number(p.lost)}"
+    return [
+        f"{topic.name}-{p.partition}",
+        (count(p.lag, view), appearance.BOLD),
+        rate(p.published, view),
+        rate(p.taken, view),
+        duration(p.drain_s, view.options.glyphs.dash) if p.lag else view.options.glyphs.dash,
+        (word, style),
+    ]
+
+
+def groups(view: PanelView) -> Drawn:
+    """Draw a line for each group: lag, rates, verdict, who consumes."""
+    kafka = view.snapshot.kafka
+    lines = trouble(kafka, view)
+    rows: list[list[Part]] = []
+    for t in kafka.value.topics if kafka.value else ():
+        members = view("unknown") if t.members is None else str(len(t.members))
+        who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ())
+        word = view.options.render(t.error) if t.error else view(t.verdict.value)
+        rows.append(
+            [
+                t.group,
+                (count(t.lag, view), appearance.BOLD),
+                rate(t.published, view),
+                rate(t.taken, view),
+                duration(t.drain_s, view.options.glyphs.dash),
+                members,
+                view.marked(t.verdict.severity, word),
+                (who, appearance.DIM),
+            ]
+        )
+    header = [*map(view, ("group", "lag", "in", "out", "drain", "members")), "", ""]
+    lines += table(header, rows, view, left=(0, 6))
+    return content([*lines, _brokers(kafka.value, view)] if kafka.value else lines)
+
+
+def _brokers(found: Kafka, view: PanelView) -> Line:
+    """Return a line on the brokers and on the replicas of the shop's partitions."""
+    who = f" ({view('away')} {rules.ids(found.away)})" if found.away else ""
+    line: list[Part] = []
+    for name, wrong, text, bad in (
+        ("brokers", len(found.away), rules.brokers(found) + who, Severity.WARNING),
+        ("out of sync", found.out_of_sync, count(found.out_of_sync, view), Severity.WARNING),
+        ("below min ISR", found.below_min, count(found.below_min, view), Severity.ERROR),
+    ):
+        severity = Severity.UNKNOWN if wrong is None else bad if wrong else Severity.OK
+        line += [(f"{view(name)} ", appearance.DIM), view.marked(severity, text), "  "]
+    return line[:-1]
+
+
+def every_partition(view: PanelView) -> Drawn:
+    """Draw all partitions with their offsets."""
+    rows: list[list[Part]] = []
+    for t in view.snapshot.kafka.value.topics if view.snapshot.kafka.value else ():
+        for p in t.partitions:
+            skew = f" {view('skew')} {p.skew}" if p.skew else ""
+            *front, last = _row(t, p, view)
+            word, style = last if isinstance(last, tuple) else (last, "")
+            offsets = [
+                view.options.glyphs.dash if n is None else str(n)
+                for n in (p.low, p.committed, p.end)
+            ]
+            rows.append([*front, *offsets, (word + skew, style)])
+    names = ("partition", "lag", "in", "out", "drain", "begin", "committed", "end")
+    return content(listed(view.snapshot.kafka, [*map(view, names), ""], rows, view))
+
+
+def countdown(view: PanelView) -> Drawn:
+    """Draw how long until the cache is refreshed, from what its worker announced."""
+    phase, left = rules.cache_phase(view.snapshot)
+    reading = view.snapshot.redis
+    meta = reading.value.meta if reading.value else None
+    if meta is not None and meta.next_due_at is not None and left is not None:
+        left = (meta.next_due_at - view.now).total_seconds()
+        if phase is Phase.WAITING and left < -rules.OVERDUE_AFTER_S:
+            phase = Phase.OVERDUE
+    word = view.marked(phase.severity, view(phase.value))
+    style = phase.severity.style
+    head = f"{view('Cache').upper()} " if view.height <= 1 else ""
+    if meta is None or phase is Phase.UNKNOWN or left is None:
+        lines = trouble(reading, view) or [[word]]
+        first: Line = [(head, appearance.DIM), *lines[0]]
+        return content([first, *lines[1:]][: view.height])
+    times = {
+        Phase.WAITING: f"{max(0.0, left):.1f} s",
+        Phase.OVERDUE: f"+{max(0.0, -left):.1f} s",
+    }.get(phase, "")
+    said: list[Part] = [(f" {times} ", f"{style} reverse"), " ", word] if times else [word]
+    text = "".join(p if isinstance(p, str) else p[0] for p in said)
+    tail = f"#{meta.version}  {meta.duration:.2f} s  {view('replaced')} {meta.replaced}"
+    if phase is Phase.FAILED and meta.refreshed_at:
+        tail = f"{duration((view.now - meta.refreshed_at).total_seconds())}: {meta.error}"
+    done = 1 - max(0.0, left) / meta.interval if meta.interval else 1.0
+    if view.height <= 1:
+        room = view.width - width(head) - width(text) - width(tail) - 6
+        return content(
+            [
+                [
+                    (head, appearance.DIM),
+                    *_bar(done, room, view),
+                    *said,
+                    (f"  {tail}", appearance.DIM),
+                ]
+            ]
+        )
+    below: Line = [(cell(tail, view.width, view), appearance.DIM)]
+    if view.height < 4:
+        return content([[*_bar(done, view.width - width(text) - 4, view), *said], below])
+    return content([*_large(times, said[-1], done, style, view), below])
+
+
+def _bar(done: float, room: int, view: PanelView) -> list[Part]:
+    return [
+        "[",
+        (appearance.bar(done, max(4, min(50, room)), view.options.glyphs), appearance.BAR),
+        "] ",
+    ]
+
+
+def _large(times: str, word: Part, done: float, style: str, view: PanelView) -> list[Line]:
+    """Draw the time in digits of three lines, beside it the phase and the bar."""
+    digits = appearance.digits(times)
+    used = width(digits[0])
+    lines: list[Line] = [[(row, f"{style} bold"), "  "] for row in digits]
+    return [
+        lines[0],
+        [*lines[1], word],
+        [*lines[2], *_bar(done, view.width - used - 6, view)],
+    ]
+
+
+def redis(view: PanelView) -> Drawn:
+    """Draw Redis: one line where there is room for one, else the details."""
+    reading = view.snapshot.redis
+    found = reading.value
+    if found is None:
+        return content(trouble(reading, view))
+    if view.height <= 1:
+        stale = trouble(reading, view)
+        return content([stale[0] if stale else _redis_line(found, view)])
+    lines = trouble(reading, view)
+    rows = _redis_rows(found, view)
+    label = max(width(r[0]) for r in rows)
+    longest = max(width(value) for _, value, series in rows if series)
+    room = view.width - label - 2 - longest - 2
+    for name, value, series in rows:
+        line: list[Part] = [
+            (cell(name, label, view), appearance.DIM),
+            "  ",
+            (value, appearance.BOLD),
+        ]
+        if series and room >= 8:
+            line += [
+                " " * (longest - width(value) + 2),
+                (_spark(view, series, min(40, room), 1)[0], appearance.BAR),
+            ]
+        lines.append(line)
+    return content(lines[: view.height])
+
+
+def _memory(found: Redis) -> str:
+    return size(found.memory) + (f"/{size(found.max_memory)}" if found.max_memory else "")
+
+
+def _redis_line(found: Redis, view: PanelView) -> Line:
+    return [
+        ("REDIS ", appearance.DIM),
+        (_memory(found), appearance.BOLD),
+        f" {number(found.ops)}/s {view('hit')} ",
+        (percent(found.hit_rate, view.options.glyphs.dash), appearance.BOLD),
+        (
+            f" ({view('ever')} {percent(found.hit_rate_ever, view.options.glyphs.dash)})",
+            appearance.DIM,
+        ),
+        f" {view('evicted')} {found.evicted}  {view('users')} {found.users}",
+        f" {view('products')} {found.products}",
+    ]
+
+
+def _redis_rows(found: Redis, view: PanelView) -> list[tuple[str, str, str]]:
+    hit = percent(found.hit_rate, view.options.glyphs.dash)
+    ever = percent(found.hit_rate_ever, view.options.glyphs.dash)
+    return [
+        (view("memory"), _memory(found), "memory"),
+        (view("ops"), f"{number(found.ops)}/s", "ops"),
+        (view("hit"), f"{hit} ({view('ever')} {ever})", "hit"),
+        (
+            view("Cache"),
+            f"{view('users')} {found.users}, {view('products')} {found.products}",
+            "",
+        ),
+        (
+            view("clients"),
+            f"{found.clients}, {view('evicted')} {found.evicted}, {found.version}",
+            "",
+        ),
+    ]
+
+
+def refreshes(view: PanelView) -> Drawn:
+    """Draw the last refreshes of the cache, the newest first."""
+    found = view.snapshot.redis.value
+    rows: list[list[Part]] = [
+        [
+            f"{r.at.astimezone(KST):%H:%M:%S}",
+            f"#{r.version}",
+            f"{r.duration:.3f}s",
+            str(r.users),
+            str(r.products),
+            str(r.replaced),
+            (r.error or view("ok"), appearance.BAD if r.error else appearance.OK),
+        ]
+        for r in reversed(found.refreshes if found else ())
+    ]
+    names = ("duration", "users", "products", "replaced")
+    header = [view("at"), "#", *map(view, names), ""]
+    return content(listed(view.snapshot.redis, header, rows, view)[: max(1, view.height)])

@@ -1,0 +1,70 @@
+"""What the cache worker shows on its metrics endpoint, and when it is healthy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from shop.metrics_endpoint import HealthAnswer
+from shop.redis.cache import CacheMeta
+
+_PREFIX: Final = "jangteo_cache"
+_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+MOST_SILENT_S: Final = 60.0
+"""The loop turns twice a second; while a server is away it waits 10 s at most between attempts,
+and one attempt takes a connection time-out of a few seconds."""
+
+
+class CacheMetrics:
+    """Counts a cache worker's own refreshes, on a registry of its own.
+
+    Args:
+        monotonic: seconds of a clock that never steps.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.registry = CollectorRegistry()
+        self._monotonic = monotonic
+        self._turned_at = monotonic()
+        self._version = 0
+        self._entries = Gauge(
+            f"{_PREFIX}_entries", "Entries that the last refresh put in", ("side",),
+            registry=self.registry,
+        )  # fmt: skip
+        self._replaced = Counter(
+            f"{_PREFIX}_replaced", "Entries that a refresh put in and that were not there before",
+            registry=self.registry,
+        )  # fmt: skip
+        self._seconds = Histogram(
+            f"{_PREFIX}_refresh_seconds", "Seconds of a refresh; its count is the refreshes",
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self._refreshed = Gauge(
+            f"{_PREFIX}_refreshed_timestamp_seconds", "When the last refresh ended, Unix time",
+            registry=self.registry,
+        )  # fmt: skip
+
+    def turned(self, meta: CacheMeta) -> None:
+        """Note that the loop turned, and count the worker's last refresh if it is a new one."""
+        self._turned_at = self._monotonic()
+        if meta.refreshed_at is None or meta.version == self._version:
+            return
+        self._version = meta.version
+        self._entries.labels("users").set(meta.users)
+        self._entries.labels("products").set(meta.products)
+        self._replaced.inc(meta.replaced)
+        self._seconds.observe(meta.duration)
+        self._refreshed.set(meta.refreshed_at.timestamp())
+
+    def healthy(self) -> HealthAnswer:
+        """Tell whether the loop turns; it does so while a server is away, too."""
+        silent = self._monotonic() - self._turned_at
+        return HealthAnswer(silent < MOST_SILENT_S, {"silent_s": round(silent, 3)})
+
+    def ready(self) -> HealthAnswer:
+        """Tell whether the loop turns and this worker has filled the cache once."""
+        well = self._version > 0 and self.healthy().well
+        return HealthAnswer(well, {"version": self._version})

@@ -1,0 +1,323 @@
+"""Keep the cache warm: every 50 s, 600 purchasers and 400 others, 700 popular and 300 new products.
+
+Any number of cache workers may run: a lock in Redis lets one refresh at a time, and the others see
+that it is done. While PostgreSQL is away the old cache stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import psycopg
+import redis
+from psycopg import sql
+from psycopg.rows import class_row
+
+from generators.behaviour.cache_segments import POPULAR_SHARE, PURCHASER_SHARE, fill
+from generators.cache.metrics import CacheMetrics
+from shop import command, metrics_endpoint, postgres
+from shop.clock import Clock
+from shop.errors import ExitCode, JangteoError, UnreachableError
+from shop.log import get_logger
+from shop.postgres import Connection
+from shop.redis import cache
+from shop.redis.cache import CachedProduct, CachedUser, CacheMeta
+from shop.redis.control import ControlReader, RunRequests
+from shop.redis.heartbeat import HeartbeatSender
+from shop.retry import Outage, Refusal, first_line
+from shop.server_clock import redis_time
+from shop.settings import Settings, announce
+
+NAME: Final = "cache"
+"""Of its heartbeat and its connections: the name that the supervisor gives it."""
+LOCK: Final = "cache:lock"
+LOCK_S: Final = 10.0
+"""A worker that dies holding the lock holds up the others for so long at most; a refresh takes
+well under a second. Should one take longer, the swap is one step all the same."""
+SHORTEST_S: Final = 1.0
+EMPTY_S: Final = 2.0
+"""While there is nothing to put in, the shop is just opening: look again soon."""
+LOOK_S: Final = 0.5
+"""How often the worker looks whether the cache is still there, and what the operator wants."""
+
+_USERS: Final = sql.SQL(
+    "SELECT user_id, last_ordered_at IS NOT NULL AS purchaser, gender, birth_year, city, grade,"
+    " created_at, last_ordered_at, order_count, total_spent"
+    " FROM users WHERE created_at IS NOT NULL AND {} LIMIT %(limit)s"
+)
+_PURCHASERS: Final = sql.SQL("last_ordered_at IS NOT NULL ORDER BY last_ordered_at, user_id")
+_OTHERS: Final = sql.SQL("last_ordered_at IS NULL ORDER BY created_at DESC, user_id DESC")
+
+_PRODUCTS: Final = sql.SQL(
+    "SELECT product_id, %(is_popular)s AS popular, name, category, brand, price, created_at,"
+    " order_count"
+    " FROM products WHERE price IS NOT NULL AND {} LIMIT %(limit)s"
+)
+_POPULAR: Final = sql.SQL("true ORDER BY order_count DESC, product_id")
+_NEW: Final = sql.SQL("product_id <> ALL (%(taken)s) ORDER BY created_at DESC, product_id DESC")
+
+
+def read_users(conn: Connection, size: int) -> list[CachedUser]:
+    """Return the customers to cache: purchasers, then others; stubs are left out."""
+    with conn.cursor(row_factory=class_row(CachedUser)) as cur:
+        sides = [
+            cur.execute(_USERS.format(which), {"limit": size}).fetchall()
+            for which in (_PURCHASERS, _OTHERS)
+        ]
+    purchasers, others = fill(size, PURCHASER_SHARE, *sides)
+    return [*purchasers, *others]
+
+
+def read_products(conn: Connection, size: int) -> list[CachedProduct]:
+    """Return the products to cache: popular ones, then new ones that are not among them.
+
+    There are too few new ones only where every product is in the cache already.
+    """
+    with conn.cursor(row_factory=class_row(CachedProduct)) as cur:
+        values = {"is_popular": True, "limit": round(size * POPULAR_SHARE)}
+        popular = cur.execute(_PRODUCTS.format(_POPULAR), values).fetchall()
+        taken = [p.product_id for p in popular]
+        rest = {"is_popular": False, "taken": taken, "limit": size - len(popular)}
+        return [*popular, *cur.execute(_PRODUCTS.format(_NEW), rest).fetchall()]
+
+
+def read_shop(settings: Settings, size: int) -> tuple[list[CachedUser], list[CachedProduct]]:
+    """Read what to cache, all as of one moment.
+
+    Raises:
+        psycopg.Error: if PostgreSQL does not answer or has no schema.
+    """
+    with postgres.connect(settings.postgres, NAME, timeout=3) as conn:
+        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        conn.read_only = True
+        return read_users(conn, size), read_products(conn, size)
+
+
+class CacheWorker:
+    """Refreshes the cache when it is due.
+
+    Args:
+        settings: where PostgreSQL is, and how much to cache.
+        r: Redis.
+        interval: seconds between two refreshes.
+        clock: UTC; dates the cache. Redis's by default: workers anywhere agree on what is due.
+        monotonic: seconds of a clock that never steps.
+
+    Attributes:
+        redis: the same.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        r: redis.Redis,
+        interval: float,
+        *,
+        clock: Clock | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self.redis = r
+        self._interval = interval
+        self._clock = clock or (lambda: redis_time(r))
+        self._monotonic = monotonic
+        self._not_before = float("-inf")
+        self.refreshes = 0
+        self.meta = CacheMeta(interval=interval)
+
+    def due_in(self) -> float:
+        """Return seconds until the next refresh is due, whichever worker made the last one.
+
+        Raises:
+            redis.RedisError: if Redis does not answer.
+        """
+        if not self.refreshes:
+            return 0.0
+        meta = cache.read_meta(self.redis)
+        full = self.redis.exists(cache.USERS, cache.PRODUCTS) == 2
+        interval = self._interval if full else min(EMPTY_S, self._interval)
+        lost = meta.version == 0 or (not full and meta.users > 0 and meta.products > 0)
+        if meta.refreshed_at is None or lost:
+            return 0.0
+        age = (self._clock() - meta.refreshed_at).total_seconds()
+        # An age below zero: Redis's clock was set back; the cache may be as old as it likes.
+        by_age = interval - age if age >= 0 else 0.0
+        return max(by_age, self._not_before - self._monotonic(), 0.0)
+
+    def refresh(self) -> bool:
+        """Refresh the cache; return False if another worker is at it.
+
+        Raises:
+            psycopg.Error: if it cannot be read; the old cache stays and its phase says so.
+            redis.RedisError: if it cannot be written.
+        """
+        lock = self.redis.lock(LOCK, timeout=LOCK_S, blocking=False)
+        if not lock.acquire():
+            return False
+        try:
+            self._swap()
+        except psycopg.Error as e:
+            cache.update_meta(self.redis, phase="failed", error=explain(e))
+            raise
+        finally:
+            _release(lock)
+        return True
+
+    def _swap(self) -> None:
+        began = self._monotonic()
+        cache.update_meta(self.redis, phase="refreshing", interval=self._interval)
+        users, products = read_shop(self._settings, self._settings.cache_batch_size)
+
+        def meta(version: int, replaced: int) -> CacheMeta:
+            now = self._clock()
+            empty = not users or not products
+            wait = min(EMPTY_S, self._interval) if empty else self._interval
+            return CacheMeta(
+                version=version,
+                refreshed_at=now,
+                next_due_at=now + timedelta(seconds=wait),
+                interval=self._interval,
+                duration=round(self._monotonic() - began, 6),
+                users=len(users),
+                products=len(products),
+                replaced=replaced,
+            )
+
+        self.meta = cache.swap(self.redis, users, products, meta)
+        self.refreshes += 1
+        # However slow the database, it has at least half of the time for others.
+        self._not_before = self._monotonic() + self.meta.duration
+        get_logger().info(
+            "refreshed",
+            version=self.meta.version,
+            users=len(users),
+            purchasers=sum(u.purchaser for u in users),
+            products=len(products),
+            popular=sum(p.popular for p in products),
+            replaced=self.meta.replaced,
+            seconds=round(self.meta.duration, 3),
+        )
+
+
+def _release(lock: redis.lock.Lock) -> None:
+    try:
+        lock.release()
+    except redis.RedisError:  # it has run out, or Redis is away: then it runs out by itself
+        get_logger().debug("lock not released")
+
+
+def explain(error: psycopg.Error) -> str:
+    """Return one line on what is wrong with PostgreSQL, and what to do if that is known."""
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return f"{first_line(error)}: run `jangteo init`"
+    return first_line(error)
+
+
+def serve(
+    worker: CacheWorker,
+    settings: Settings,
+    heartbeat: HeartbeatSender,
+    stop: threading.Event,
+    asked: Callable[[], bool] = lambda: False,
+    *,
+    shown: CacheMetrics | None = None,
+) -> None:
+    """Refresh the cache whenever it is due or `asked`, until `stop`; outlast any outage.
+
+    Raises:
+        UnreachableError: if a wrong setting keeps Redis from us, and has since the start.
+    """
+    away_postgres = Outage(settings.postgres.where)
+    away_redis = Outage("Redis")
+    refused = Refusal("Redis")
+    while not stop.is_set():
+        wait, waiting_for = LOOK_S, ""
+        try:
+            wait = 0.0 if asked() else worker.due_in()
+            if wait == 0.0:
+                wait = 0.0 if worker.refresh() else LOOK_S
+                away_postgres.over()
+            away_redis.over()
+            refused.over()
+        except psycopg.Error as e:
+            wait, waiting_for = away_postgres.failed(psycopg.Error(explain(e))), "PostgreSQL"
+        except redis.RedisError as e:
+            if not worker.refreshes and cache.wrong_setting(e):
+                raise cache.refusal(worker.redis, e) from None
+            answers = not isinstance(e, redis.ConnectionError | redis.TimeoutError)
+            outage = refused if answers else away_redis
+            wait, waiting_for = outage.failed(redis.RedisError(cache.explain(e))), "Redis"
+        if shown is not None:
+            shown.turned(worker.meta)
+        heartbeat(
+            "waiting" if waiting_for else "running",
+            refreshes=worker.refreshes,
+            version=worker.meta.version,
+            users=worker.meta.users,
+            products=worker.meta.products,
+            waiting_for=waiting_for,
+        )
+        stop.wait(min(wait, LOOK_S) if not waiting_for else wait)
+    get_logger().info("stopped", refreshes=worker.refreshes)
+
+
+def refresh_once(worker: CacheWorker, settings: Settings) -> None:
+    """Refresh the cache now.
+
+    Raises:
+        UnreachableError: if PostgreSQL or Redis does not answer.
+        JangteoError: if another worker holds the lock all the time.
+    """
+    deadline = time.monotonic() + LOCK_S
+    try:
+        while not worker.refresh():
+            if time.monotonic() > deadline:
+                raise JangteoError(f"another cache worker has been refreshing for {LOCK_S:g} s")
+            time.sleep(0.1)
+    except psycopg.OperationalError as e:
+        raise UnreachableError(f"cannot reach {settings.postgres.where}: {explain(e)}") from None
+    except psycopg.Error as e:
+        raise JangteoError(f"cannot read the shop: {explain(e)}") from None
+    except redis.RedisError as e:
+        raise UnreachableError(f"cannot reach Redis: {cache.explain(e)}") from None
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--once", action="store_true", help="refresh now, then end")
+    parser.add_argument(
+        "--speed", type=command.positive, help="divide the interval (default: SHOP_SPEED, 1)"
+    )
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Keep the cache warm until stopped, or refresh it once."""
+    settings.require("cache")
+    speed = settings.speed if args.speed is None else args.speed
+    interval = max(SHORTEST_S, settings.cache_refresh_interval / speed)
+    r = cache.client(settings.redis_url)
+    worker = CacheWorker(settings, r, interval)
+    if args.once:
+        announce.servers_in_production(settings, "postgres", "redis")
+        refresh_once(worker, settings)
+        return ExitCode.OK
+    where = settings.postgres.where  # a missing setting is reported before anything starts
+    announce.servers(settings, "postgres", "redis")
+    get_logger().info("started", interval=interval, size=settings.cache_batch_size, reads=where)
+    stop = command.stop_on_signals()
+    shown = CacheMetrics()
+    metrics_endpoint.start(NAME, shown.registry, settings, healthy=shown.healthy, ready=shown.ready)
+    serve(
+        worker,
+        settings,
+        HeartbeatSender(r, NAME),
+        stop,
+        RunRequests(ControlReader(r, NAME)),
+        shown=shown,
+    )
+    return ExitCode.OK

@@ -1,0 +1,1 @@
+"""Bad data on purpose, and the ledger that accounts for it."""

@@ -1,0 +1,1 @@
+"""A history: the same behaviour on a virtual clock, written to one of three targets."""

@@ -1,0 +1,1 @@
+"""Where a history is written: PostgreSQL, Parquet files, Kafka."""

@@ -1,0 +1,321 @@
+"""A history into PostgreSQL: a transaction for each day, and one at the end that makes it whole.
+
+1. begin: the tables are empty or are emptied; guards keep everybody else from writing.
+2. each day: orders, spend windows and grade changes, and how far it is, in one transaction.
+3. finish: customers and products with what all days came to, guards gone, in one transaction.
+
+Indexes and keys stay in place, so half a history is a shop that can be asked and given up: ids and
+times ascend, so they grow at one edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Final, Literal
+
+import polars as pl
+from psycopg import sql
+
+from generators.history.fingerprint import fingerprint
+from generators.history.history import Ending
+from generators.history.plan import Day
+from generators.history.request import Begun, HistoryRequest, read
+from generators.history.resume import store
+from generators.history.targets.begin import RunState
+from shop import postgres
+from shop.errors import JangteoError, UsageError
+from shop.grading_policy import GradePolicy
+from shop.postgres import Connection, Cursor, window_length
+from shop.postgres.binary_copy import binary
+from shop.postgres.sqlstate import retried
+from shop.settings import PostgresSettings
+from shop.spend_windows import fits_business_days, window_start
+
+GUARDED: Final = ("user_spend_windows", "orders", "users", "products")
+"""In the order in which every writer locks them (`postgres.SHOP_TABLES`)."""
+_LOCKED: Final = (
+    *postgres.SHOP_TABLES[:-1], "spend_before_period", "spend_before_recent", "old_order_changes",
+    "grade_state", postgres.SHOP_TABLES[-1],
+)  # fmt: skip
+"""All that `empty_shop` changes, in the order in which an ingest and a grader lock it."""
+CHUNK: Final = 250_000
+_LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
+
+
+class PostgresTarget:
+    """Writes a history into the shop's tables.
+
+    Args:
+        settings: which server.
+        window_s: length of the spend windows, seconds.
+        policy: the grades.
+        truncate: empty the tables if they are not.
+    """
+
+    everything = False
+    """Days that are there already need not be given again."""
+    live = True
+    """The shop continues from here: what is still to come is stored for it."""
+    keeps_state = True
+
+    def __init__(
+        self, settings: PostgresSettings, *, window_s: int, policy: GradePolicy, truncate: bool
+    ) -> None:
+        self._settings = settings
+        self._window_s = window_s
+        self._policy = policy
+        self._truncate = truncate
+        self._looked_over: dict[str, int] = {}  # the first pages that have rows nobody looked at
+        self._conn = self._connect()
+
+    def _connect(self) -> Connection:
+        with postgres.connection(self._settings, "backfill", autocommit=True) as conn:
+            if (postgres.schema_version(conn) or 0) < len(postgres.migrations()):
+                raise JangteoError("the database has not this version's schema: run `jangteo init`")
+        conn = postgres.connect(self._settings, "backfill", autocommit=True)
+        # A day that a crash of the server undoes is simply written again.
+        conn.execute("SET synchronous_commit = off")
+        conn.execute("SET jangteo.backfill = 'on'")
+        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+        if row is None or not row[0]:
+            conn.close()
+            raise UsageError("another backfill is writing to this database")
+        return conn
+
+    def close(self) -> None:
+        """Let go of the server."""
+        self._conn.close()
+
+    def begin(self, request: HistoryRequest, end: datetime) -> Begun:
+        """Make ready; return where it stands.
+
+        Args:
+            request: what is asked for.
+            end: of a history that begins now; one that is half done keeps its own.
+
+        Raises:
+            UsageError: if another one is half done, or the tables are not empty.
+        """
+        return retried(partial(self._begin, request, end))
+
+    def _begin(self, request: HistoryRequest, end: datetime) -> Begun:
+        with self._conn.transaction(), self._conn.cursor() as cur:
+            cur.execute(
+                "SELECT request, ends_at, next_day, fingerprint, finished_at FROM backfill_runs"
+            )
+            row = cur.fetchone()
+            found = row and RunState(
+                request=read(row[0]), ends_at=row[1], next_day=row[2], fingerprint=row[3],
+                finished=row[4] is not None,
+            )  # fmt: skip
+            resume = partial(
+                RunState.resume, request=request, end=end, truncate=self._truncate,
+                give_up="run `jangteo backfill --discard`",
+            )  # fmt: skip
+            if found and not found.finished and (begun := resume(found)):
+                return begun
+            lock(cur, _LOCKED)
+            empty = self._is_empty(cur)
+            if found and not empty and (begun := resume(found)):
+                return begun
+            if not empty and not self._truncate:
+                raise UsageError(
+                    "the shop is not empty: a history begins with an empty one; "
+                    "--truncate empties it (all users, products, orders)"
+                )
+            empty_shop(cur)
+            window_length.claim(cur, self._window_s)
+            cur.execute(
+                "INSERT INTO backfill_runs (request, ends_at, fingerprint) VALUES (%s, %s, 0)",
+                (request.as_json(), end),
+            )
+            for table in GUARDED:
+                _guard(cur, "CREATE", table)
+        return Begun(end)
+
+    def _is_empty(self, cur: Cursor) -> bool:
+        rows = sql.SQL(" OR ").join(
+            sql.SQL("EXISTS (SELECT FROM {})").format(sql.Identifier(table))
+            for table in postgres.SHOP_TABLES
+        )
+        row = cur.execute(sql.SQL("SELECT NOT ({})").format(rows)).fetchone()
+        return bool(row and row[0])
+
+    def prepare(self, day: Day) -> Callable[[], None]:
+        """Make the rows of a day, which needs no server; return what writes them."""
+        rows = {"orders": binary(day.orders, "orders")}
+        if fits_business_days(self._window_s):
+            folded = fold(day.orders, self._window_s)
+            rows["user_spend_windows"] = binary(folded, "user_spend_windows")
+        if day.grades is not None:
+            rows["grade_history"] = binary(day.grades, "grade_history")
+        return partial(self._write, day, rows, fingerprint(day))
+
+    def _write(self, day: Day, rows: Mapping[str, postgres.CopyData], bits: int) -> None:
+        retried(partial(self._store, day, rows, bits))
+        if day.grades is not None:
+            self._look_over()
+
+    def _store(self, day: Day, rows: Mapping[str, postgres.CopyData], bits: int) -> None:
+        with self._conn.transaction(), self._conn.cursor() as cur:
+            for table, data in rows.items():
+                postgres.copy_into(cur, table, data)
+            if day.grades is not None:
+                self._note_grading(cur, day, day.grades)
+                cur.execute("SET LOCAL synchronous_commit = on")  # for `_look_over`
+            cur.execute(
+                "UPDATE backfill_runs SET next_day = %s, orders = orders + %s,"
+                " fingerprint = fingerprint # %s WHERE next_day = %s",
+                (day.number + 1, len(day.orders), bits, day.number),
+            )
+            if cur.rowcount != 1:
+                raise JangteoError(f"day {day.number} is not the one that is due: nothing written")
+
+    def _note_grading(self, cur: Cursor, day: Day, changes: pl.DataFrame) -> None:
+        before, after = (
+            changes[c].replace_strict(self._policy.ranks, return_dtype=pl.Int64)
+            for c in ("from_grade", "to_grade")
+        )
+        up = int((after > before).sum())
+        cur.execute(
+            "INSERT INTO grade_runs (as_of, mode, users, changed, upgraded, downgraded, examined,"
+            " started_at, finished_at)"
+            " VALUES (%(as_of)s, 'full', %(users)s, %(n)s, %(up)s, %(down)s, %(users)s,"
+            " %(as_of)s, %(as_of)s)",
+            {
+                "as_of": day.start, "users": day.customers, "n": len(changes), "up": up,
+                "down": len(changes) - up,
+            },
+        )  # fmt: skip
+
+    def _look_over(self) -> None:
+        """Look at the new rows, orders by way of their range index, while they are in memory.
+
+        Whoever looks first at a row notes in its page that it is committed. With checksums, the
+        default since PostgreSQL 18, a page that was written since the last checkpoint takes the
+        note for nothing; any other goes through the log whole, and all of them took the first
+        reader of a year 20 s. Nothing is noted of a commit that may still be lost, or of the 32
+        transactions around it: so the last one was synchronous.
+        """
+        self._conn.execute(_SUMMARIZE)
+        for leaf in self._leaves("user_spend_windows"):
+            self._conn.execute(
+                sql.SQL("SELECT count(*) FROM {} WHERE ctid >= %s::tid").format(leaf),
+                (f"({self._looked_over.get(leaf.as_string(), 0)},1)",),
+            )
+            row = self._conn.execute(_PAGES, (leaf.as_string(),)).fetchone()
+            self._looked_over[leaf.as_string()] = row[0] if row else 0
+
+    def _leaves(self, table: str) -> list[sql.Identifier]:
+        return leaves(self._conn.cursor(), table)
+
+    def finish(self, ending: Ending) -> None:
+        """Write customers and products; from here on it is a shop like any other."""
+        self._conn.execute("SET synchronous_commit = on")
+        retried(partial(self._finish, ending))
+        self._look_over()
+        for table in postgres.SHOP_TABLES:
+            self._conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+
+    def _finish(self, ending: Ending) -> None:
+        with self._conn.transaction(), self._conn.cursor() as cur:
+            if not fits_business_days(self._window_s):
+                window_length.fold_all(cur, self._window_s)
+            for table, rows in (("users", ending.users), ("products", ending.products)):
+                for part in rows.iter_slices(CHUNK):
+                    postgres.copy_frame(cur, table, part)
+            # The guards keep an ingest from going further than the first of these, with no lock
+            # but on that one: it lets go of it, and all of them can be had in order.
+            lock(cur, GUARDED)
+            cur.execute("SELECT forget_grade_state()")
+            for table in GUARDED:
+                _guard(cur, "DROP", table)
+            store.write(cur, ending)
+            cur.execute("UPDATE backfill_runs SET finished_at = now()")
+
+    def discard(self) -> bool:
+        """Give up a history that is half done; return whether there was one."""
+        return retried(self._discard)
+
+    def _discard(self) -> bool:
+        with self._conn.transaction(), self._conn.cursor() as cur:
+            row = cur.execute("SELECT FROM backfill_runs WHERE finished_at IS NULL").fetchone()
+            if row is not None:
+                lock(cur, _LOCKED)
+                empty_shop(cur)
+                for table in GUARDED:
+                    _guard(cur, "DROP", table)
+            return row is not None
+
+
+def empty_shop(cur: Cursor) -> None:
+    """Empty the shop's tables, and forget what was known of their history."""
+    tables = sql.SQL(", ").join(map(sql.Identifier, postgres.SHOP_TABLES))
+    state = sql.SQL("spend_before_period, spend_before_recent, old_order_changes")
+    cur.execute(sql.SQL("TRUNCATE {}, {}").format(tables, state))
+    cur.execute("SELECT forget_grade_state()")
+    cur.execute("DELETE FROM spend_window_length")
+    cur.execute("DELETE FROM backfill_state")
+    cur.execute("DELETE FROM backfill_runs")
+
+
+def fold(orders: pl.DataFrame, window_s: int) -> pl.DataFrame:
+    """Return the spend windows of orders: user_id, window_start, orders, spend, by key."""
+    return (
+        orders.lazy()
+        .filter(pl.col("status") == "PAID")
+        .group_by("user_id", window_start(window_s))
+        .agg(pl.len().cast(pl.Int64).alias("orders"), pl.col("amount").sum().alias("spend"))
+        .sort("window_start", "user_id")
+        .collect()
+    )
+
+
+def lock(cur: Cursor, tables: Sequence[str]) -> None:
+    """Take tables for this transaction alone, one after the other."""
+    names = sql.SQL(", ").join(map(sql.Identifier, tables))
+    cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+
+
+def leaves(cur: Cursor, table: str) -> list[sql.Identifier]:
+    """Return the tables that hold a table's rows: its partitions, or itself."""
+    cur.execute(
+        "SELECT n.nspname, c.relname FROM pg_partition_tree(%s::regclass) AS t"
+        " JOIN pg_class AS c ON c.oid = t.relid JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE t.isleaf AND c.relkind = 'r' ORDER BY 1, 2",
+        (table,),
+    )
+    return [sql.Identifier(*names) for names in cur.fetchall()]
+
+
+# The range index of each table that holds orders, whatever its name there.
+_SUMMARIZE: Final = """
+SELECT brin_summarize_new_values(i.indexrelid) FROM pg_partition_tree('orders') AS t
+JOIN pg_index AS i ON i.indrelid = t.relid
+JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
+JOIN pg_am AS a ON a.oid = c.relam AND a.amname = 'brin'
+WHERE t.isleaf
+"""
+_PAGES: Final = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::integer"
+
+
+def _guard(cur: Cursor, verb: Literal["CREATE", "DROP"], table: str) -> None:
+    """Let nobody else write to a table, and no autovacuum compete for what a bulk load needs.
+
+    Once it is over, autovacuum looks after the table as always. Of a partitioned table it looks
+    after the partitions, which have the setting.
+    """
+    trigger = {
+        "CREATE": "CREATE TRIGGER backfill_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE"
+        " ON {} FOR EACH STATEMENT EXECUTE FUNCTION refuse_during_backfill()",
+        "DROP": "DROP TRIGGER IF EXISTS backfill_guard ON {}",
+    }
+    storage = {
+        "CREATE": "ALTER TABLE {} SET (autovacuum_enabled = off)",
+        "DROP": "ALTER TABLE {} RESET (autovacuum_enabled)",
+    }
+    cur.execute(sql.SQL(trigger[verb]).format(sql.Identifier(table)))
+    for leaf in leaves(cur, table):
+        cur.execute(sql.SQL(storage[verb]).format(leaf))

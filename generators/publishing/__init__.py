@@ -1,0 +1,1 @@
+"""How events get to Kafka: the publishing loop and its reliable producer."""

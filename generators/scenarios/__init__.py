@@ -1,0 +1,1 @@
+"""Scenarios: what they are, when they run, what they do to orders."""

@@ -1,0 +1,1 @@
+"""`jangteo topics`: the Kafka topics."""

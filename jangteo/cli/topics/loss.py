@@ -1,0 +1,80 @@
+"""What a log no longer holds and PostgreSQL never got, and the decision to continue without it.
+
+The ingest never skips anything by itself: it stops where its offset is outside of the log. Here an
+operator decides, after seeing the numbers, that it continues at the log's own bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from shop.kafka.progress import ProgressReport
+from shop.postgres import Connection
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A partition whose applied offset is outside of its log; offsets.
+
+    Attributes:
+        topic: its topic.
+        log_id: the topic's identity.
+        partition: its number.
+        applied: up to where PostgreSQL has applied.
+        resume: where the log begins, or ends where it ends before `applied`.
+    """
+
+    topic: str
+    log_id: str
+    partition: int
+    applied: int
+    resume: int
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets are gone unread; 0 where the log lost what had been applied."""
+        return max(0, self.resume - self.applied)
+
+    def describe(self) -> str:
+        """Return it as one line.
+
+        >>> Loss("orders", "x", 3, applied=40, resume=100).describe()
+        'orders[3]: applied up to 40, the log begins at 100: 60 offsets are lost'
+        >>> Loss("orders", "x", 3, applied=40, resume=30).describe()
+        'orders[3]: applied up to 40, the log ends at 30: new messages from there on are read'
+        """
+        where = f"{self.topic}[{self.partition}]: applied up to {self.applied}"
+        if self.offsets:
+            return f"{where}, the log begins at {self.resume}: {self.offsets} offsets are lost"
+        return f"{where}, the log ends at {self.resume}: new messages from there on are read"
+
+
+def find(look: ProgressReport) -> list[Loss]:
+    """Return the partitions that the ingest cannot continue with."""
+    return [
+        Loss(name, topic.info.log_id, p.partition, p.applied, max(p.begin, min(p.applied, p.end)))
+        for name, topic in look.topics.items()
+        for p in topic.partitions
+        if p.applied is not None and not p.begin <= p.applied <= p.end
+    ]
+
+
+def accept(conn: Connection, losses: Iterable[Loss]) -> list[Loss]:
+    """Let the ingest continue at the log's bounds; return what was changed.
+
+    A partition that advanced meanwhile is left alone.
+    """
+    done = []
+    with conn.transaction(), conn.cursor() as cur:
+        for loss in sorted(losses, key=lambda x: (x.topic, x.partition)):
+            cur.execute(
+                "INSERT INTO ingest_offsets AS o (topic, partition, log_id, next_offset, lost)"
+                " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (topic, partition, log_id) DO UPDATE"
+                " SET next_offset = excluded.next_offset, lost = o.lost + excluded.lost,"
+                " updated_at = now() WHERE o.next_offset = %s",
+                (loss.topic, loss.partition, loss.log_id, loss.resume, loss.offsets, loss.applied),
+            )
+            if cur.rowcount:
+                done.append(loss)
+    return done

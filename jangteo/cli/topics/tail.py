@@ -1,0 +1,133 @@
+"""`jangteo topics tail`: show the messages of a topic, without joining any consumer group."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from confluent_kafka import KafkaException, Message
+from rich.console import Console
+from rich.text import Text
+
+from jangteo.cli.topics import expression, message_lines
+from jangteo.cli.topics.reader import Meets, ShownMessage, StartPosition, TopicReader
+from shop import command
+from shop.clock import UTC, parse_time_or_ago, utc_now
+from shop.errors import ExitCode, UnreachableError, UsageError
+from shop.output import say
+from shop.settings import Settings
+
+MOST_LAST: Final = 100_000
+LAST: Final = 10
+"""Messages that `--no-follow` alone shows, as `tail` does."""
+
+
+def start_at(text: str, now: datetime) -> StartPosition:
+    """Read the value of --from.
+
+    Raises:
+        UsageError: if it has none of the five forms.
+
+    >>> start_at("-5", utc_now()), start_at("42", utc_now())
+    (StartPosition(kind='last', value=5), StartPosition(kind='offset', value=42))
+    >>> start_at("2026-01-01", datetime(2026, 1, 2, tzinfo=UTC)).value == 1767225600000
+    True
+    """
+    words = {"beginning": "beginning", "earliest": "beginning", "end": "end", "latest": "end"}
+    if text in words:
+        return StartPosition("beginning" if words[text] == "beginning" else "end")
+    if re.fullmatch(r"-?\d{1,18}", text):
+        number = int(text)
+        if not text.startswith("-"):
+            return StartPosition("offset", number)
+        if not 1 <= -number <= MOST_LAST:
+            raise UsageError(f"--from {text}: the last 1 to {MOST_LAST:,} messages can be shown")
+        return StartPosition("last", -number)
+    try:
+        at = parse_time_or_ago(text, now, zone=UTC)
+    except ValueError:
+        raise UsageError(
+            f"--from {text!r}: expected beginning, end, an offset, -N for the last N messages, "
+            "a time such as 2026-11-28T09:00:00Z (UTC unless it has an offset), or 15m for "
+            "15 minutes ago"
+        ) from None
+    if at > now:
+        raise UsageError(f"--from {text}: that is in the future; it is {now:%Y-%m-%dT%H:%M:%SZ}")
+    return StartPosition("time", int(at.timestamp() * 1000))
+
+
+def configure(parser: command.Parser) -> None:
+    """Add the action `tail`."""
+    tail = parser.add_action(
+        "tail", "show a topic's messages: new ones, unless --from or --no-follow is given",
+        example="jangteo topics tail orders --from -3 --no-follow --where 'amount > 10000'",
+    )  # fmt: skip
+    add = tail.add_argument
+    add("topic", metavar="TOPIC")
+    add("--from", dest="begin", metavar="WHERE",
+        help="begin there: beginning, end, an offset, a time (UTC), 15m for 15 minutes ago, "
+        f"or -N for the last N messages (default: end; with --no-follow: -{LAST})")  # fmt: skip
+    add("--partition", type=command.count, metavar="P", help="show only this partition")
+    add("--key", metavar="KEY", help="show only messages with this key")
+    add("--where", metavar="EXPR",
+        help="""show only these, e.g. 'amount > 10000 and status == "PAID"'""")  # fmt: skip
+    add("--limit", type=command.count, metavar="N", help="stop after N messages")
+    add("--follow", action=argparse.BooleanOptionalAction, default=None,
+        help="wait for new messages (the default), or stop at the present end")  # fmt: skip
+    add("--json", action="store_true", help="print one JSON object per line")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Show messages until the limit, the end, or a signal."""
+    topic: str = args.topic
+    follow = args.follow is not False
+    begin = args.begin or ("end" if follow else f"-{LAST}")
+    start = start_at(begin, utc_now())
+    meets = _meets(args.key, args.where)
+    stop = command.stop_on_signals()
+    shown = ShownMessage(_writer(as_json=args.json), meets, args.limit)
+    try:
+        with contextlib.closing(TopicReader(settings.kafka, topic, args.partition)) as reader:
+            reader.show(start, shown, stop, follow=follow)
+    except KafkaException as e:
+        raise UnreachableError(f"{settings.kafka.where}: {e.args[0].str()}") from None
+    if not shown.count and not stop.is_set() and args.limit != 0:
+        say(f"{topic}: no such message", to=sys.stderr)
+    return ExitCode.OK
+
+
+def _meets(key: str | None, where: str | None) -> Meets:
+    """Return whether a message is wanted, as a function."""
+    wanted = None if key is None else key.encode()
+    condition = None if where is None else expression.parse(where)
+
+    def meets(message: Message) -> bool:
+        if wanted is not None and message.key() != wanted:
+            return False
+        return condition is None or condition(message_lines.fields(message))
+
+    return meets
+
+
+def _writer(*, as_json: bool) -> Callable[[list[Message]], None]:
+    if as_json:
+        return lambda batch: say("\n".join(map(message_lines.as_json, batch)))
+    if not sys.stdout.isatty():
+        return lambda batch: say("\n".join("\t".join(message_lines.cells(m)) for m in batch))
+    console = Console(highlight=False)
+
+    def write(batch: list[Message]) -> None:
+        for message in batch:
+            at, partition, offset, key, payload, *headers = message_lines.cells(message)
+            line = Text.assemble(
+                (at, "dim"), "  ", (f"{partition:>3} {offset:>9}", "cyan"), "  ",
+                (f"{key:<16}", "bold"), "  ", payload, *((f"  {h}", "green") for h in headers),
+            )  # fmt: skip
+            console.print(line, soft_wrap=True)
+
+    return write

@@ -1,0 +1,73 @@
+"""Promise P2: spend windows, user totals and counters say what the orders say."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from psycopg import IsolationLevel
+
+from shop.postgres import Connection
+
+# Each query returns a few words on every row where the two sides differ; the last parameter is
+# how many are wanted at most. PAID orders are the truth, the other tables follow from them.
+_PAID: Final = """
+paid AS MATERIALIZED (
+    SELECT user_id, amount FROM orders WHERE status = 'PAID'
+),
+by_user AS (
+    SELECT user_id, count(*) AS orders, sum(amount) AS spend FROM paid GROUP BY user_id
+),
+by_window AS (
+    SELECT user_id, sum(orders) AS orders, sum(spend) AS spend
+    FROM user_spend_windows GROUP BY user_id
+)
+"""
+_USERS: Final = f"""
+WITH {_PAID}
+SELECT format(
+    'user %%s: orders %%s of %%s KRW, windows %%s of %%s, users row %%s of %%s', user_id,
+    coalesce(o.orders, 0), coalesce(o.spend, 0), coalesce(w.orders, 0), coalesce(w.spend, 0),
+    coalesce(u.order_count::text, 'missing'), coalesce(u.total_spent::text, 'missing'))
+FROM by_user AS o
+FULL JOIN by_window AS w USING (user_id)
+FULL JOIN users AS u USING (user_id)
+WHERE (coalesce(o.orders, 0), coalesce(o.spend, 0))
+        IS DISTINCT FROM (coalesce(w.orders, 0), coalesce(w.spend, 0))
+   OR (coalesce(o.orders, 0), coalesce(o.spend, 0))
+        IS DISTINCT FROM (u.order_count::bigint, u.total_spent::numeric)
+ORDER BY user_id LIMIT %s
+"""  # noqa: S608  (put together from our own constants)
+_PRODUCTS: Final = """
+WITH paid AS (
+    SELECT product_id, count(*) AS orders FROM orders WHERE status = 'PAID' GROUP BY product_id
+)
+SELECT format('product %%s: orders %%s, products row %%s', product_id,
+    coalesce(o.orders, 0), coalesce(p.order_count::text, 'missing'))
+FROM paid AS o FULL JOIN products AS p USING (product_id)
+WHERE coalesce(o.orders, 0) IS DISTINCT FROM p.order_count::bigint
+ORDER BY product_id LIMIT %s
+"""
+
+
+def check(conn: Connection, *, limit: int = 20) -> list[str]:
+    """Return the differences, at most `limit` of each kind; none if all adds up.
+
+    For every user: the sum over the spend windows = the sum over PAID orders = the totals in
+    `users`, in count and in KRW; for every product: `order_count` = its PAID orders. Both are
+    read from one snapshot, so it may run while the ingest writes.
+
+    Args:
+        conn: outside a transaction; its isolation level is set back afterwards.
+        limit: differences of each kind.
+    """
+    before = conn.isolation_level
+    conn.isolation_level = IsolationLevel.REPEATABLE_READ
+    try:
+        with conn.transaction():
+            return [
+                str(row[0])
+                for query in (_USERS, _PRODUCTS)
+                for row in conn.execute(query, (limit,)).fetchall()
+            ]
+    finally:
+        conn.isolation_level = before

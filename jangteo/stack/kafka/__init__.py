@@ -1,0 +1,1 @@
+"""Apache Kafka on this machine: the jars, the Java runtime, one broker or several."""

@@ -1,0 +1,175 @@
+"""Looks at the running shop from a thread of its own, so that nobody waits for a slow answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import psycopg
+import redis
+from confluent_kafka import KafkaException
+
+from jangteo.stack.accounting import Account, OffsetAccounting
+from shop import postgres
+from shop.clock import utc_now
+from shop.events import TOPICS
+from shop.ingest_progress import ProgressReader
+from shop.postgres import Connection
+from shop.redis import cache, cache_line, control
+from shop.retry import first_line
+from shop.server_clock import redis_time
+from shop.settings import Settings
+
+EVERY_S: Final = 1.0
+LOG_EVERY_S: Final = 2.0
+"""Asking Kafka for the ends of all logs takes half a second of patience and 25 ms of CPU."""
+_REST: Final = 20
+"""Counting rows takes at most one twentieth of the time, however large the tables."""
+
+
+@dataclass(frozen=True)
+class ShopSample:
+    """What was seen; what could not be read keeps its former value.
+
+    Attributes:
+        account: None before the first.
+        counted: monotonic seconds at which `account` began to be taken; -inf before the first.
+        rows: exact counts per table; up to minutes old where tables are huge.
+        grades: customers per grade, as old as `rows`.
+        monitor: the cache monitor line.
+        away: the servers that did not answer.
+        stalls: what keeps topics from advancing, one line each (see `shop.ingest_progress`).
+        restarts: how often the operator asked for each process to be restarted.
+        beats: the last heartbeat of each process, by name.
+    """
+
+    account: Account | None = None
+    counted: float = float("-inf")
+    rows: Mapping[str, int] = field(default_factory=dict)
+    grades: Mapping[str, int] = field(default_factory=dict)
+    monitor: str = ""
+    away: tuple[str, ...] = ()
+    stalls: tuple[str, ...] = ()
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    beats: Mapping[str, cache.Heartbeat] = field(default_factory=dict)
+
+    @property
+    def lag(self) -> int | None:
+        """Messages not yet taken by the ingest; None if not known."""
+        return sum(self.account.lag.values()) if self.account else None
+
+
+class Observer(threading.Thread):
+    """Samples the shop.
+
+    Args:
+        settings: where the servers are.
+        accounting: opened.
+    """
+
+    def __init__(self, settings: Settings, accounting: OffsetAccounting) -> None:
+        super().__init__(name="observer", daemon=True)
+        self.latest = ShopSample()
+        self._settings = settings
+        self._accounting = accounting
+        self._redis = cache.client(settings.redis_url)
+        self._progress = ProgressReader(settings, "up-progress", patient=True, commits=False)
+        self._conn: Connection | None = None
+        self._count_due = float("-inf")
+        self._log_due = float("-inf")
+        self._every = EVERY_S
+        self._log_every = LOG_EVERY_S
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Sample until `stop`."""
+        while not self._ended.is_set():
+            self._sample()
+            self._wake.wait(self._every)
+            self._wake.clear()
+        if self._conn:
+            self._conn.close()
+        self._progress.close()
+        self._redis.close()
+
+    def hasten(self) -> None:
+        """Look at everything now, and more often from now on."""
+        self._every = EVERY_S / 2
+        self._log_due, self._log_every = float("-inf"), 0.0
+        self._wake.set()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread."""
+        self._ended.set()
+        self._wake.set()
+        self.join(timeout)
+
+    def _sample(self) -> None:
+        seen = replace(self.latest, away=())
+        looks = (
+            self._look_at_cache, self._look_at_progress, self._look_at_tables, self._look_at_log,
+        )  # fmt: skip
+        for look in looks:
+            try:
+                seen = look(seen)
+            except redis.RedisError as e:
+                line = cache_line.away(e, utc_now(), self._settings.lang)
+                seen = replace(seen, monitor=line, away=(*seen.away, f"Redis: {first_line(e)}"))
+            except psycopg.Error as e:
+                self._conn = None
+                seen = replace(seen, away=(*seen.away, f"PostgreSQL: {first_line(e)}"))
+            except KafkaException as e:
+                seen = replace(seen, away=(*seen.away, f"Kafka: {e.args[0].str()}"))
+            self.latest = seen
+
+    def _look_at_cache(self, seen: ShopSample) -> ShopSample:
+        line = cache_line.read(self._redis, redis_time(self._redis), self._settings.lang)
+        beats = {beat.name: beat for beat in cache.heartbeats(self._redis)}
+        return replace(seen, monitor=line, restarts=control.restarts(self._redis), beats=beats)
+
+    def _look_at_tables(self, seen: ShopSample) -> ShopSample:
+        began = time.monotonic()
+        if began < self._count_due:
+            return seen
+        rows, grades = count(self._connection())
+        took = time.monotonic() - began
+        self._count_due = time.monotonic() + _REST * took
+        return replace(seen, rows=rows, grades=grades)
+
+    def _look_at_log(self, seen: ShopSample) -> ShopSample:
+        began = time.monotonic()
+        if began < self._log_due:
+            return seen
+        account = self._accounting.account(self._connection())
+        self._log_due = began + self._log_every
+        return replace(seen, account=account, counted=began)
+
+    def _look_at_progress(self, seen: ShopSample) -> ShopSample:
+        """Look at what stalls, before what may itself wait or fail for the same reason."""
+        if time.monotonic() < self._log_due:
+            return seen
+        troubles = self._progress.look().troubles()
+        stalls = tuple(f"{topic}: {line}" for topic, lines in troubles.items() for line in lines)
+        return replace(seen, stalls=stalls)
+
+    def _connection(self) -> Connection:
+        if self._conn is None or self._conn.closed:
+            # A count has all the time it needs, but does not wait behind another's lock.
+            self._conn = postgres.connect(
+                self._settings.postgres, "up", autocommit=True, limits={"lock_timeout": "2s"}
+            )
+        return self._conn
+
+
+def count(conn: Connection) -> tuple[dict[str, int], dict[str, int]]:
+    """Return exact rows per table and customers per grade."""
+    rows = {}
+    for topic in TOPICS:
+        row = conn.execute(f"SELECT count(*) FROM {topic}".encode()).fetchone()  # noqa: S608  (topic: one of our three)
+        rows[topic] = int(row[0]) if row else 0
+    grades = conn.execute("SELECT grade, count(*) FROM users GROUP BY grade ORDER BY 2 DESC, 1")
+    return rows, {str(grade): int(number) for grade, number in grades.fetchall()}

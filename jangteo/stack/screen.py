@@ -1,0 +1,226 @@
+"""How `jangteo up` talks: a live status on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from jangteo.stack.observer import ShopSample
+from shop.clock import KST, utc_now
+from shop.events import TOPICS
+from shop.output import escape, escape_in_lines
+from shop.process_status import ProcessState, ProcessStatus
+
+PLAIN_EVERY_S: Final = 5.0
+_LIVE_PER_S: Final = 4
+_STYLE: Final = {
+    ProcessState.RUNNING.value: "green",
+    ProcessState.BACKOFF.value: "red",
+    ProcessState.STOPPING.value: "yellow",
+    ProcessState.STOPPED.value: "dim",
+}
+
+
+@dataclass(frozen=True)
+class StatusView:
+    """All that is shown. `ends_in`: seconds until the stack stops by itself; None: never."""
+
+    data_dir: Path
+    since: datetime
+    speed: float
+    ends_in: float | None
+    servers: Sequence[str]
+    statuses: Sequence[ProcessStatus]
+    sample: ShopSample
+
+
+class Screen(abc.ABC):
+    """Where `jangteo up` writes for people."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, text: str) -> None:
+        """Write one line; a terminal that is gone is no reason to end."""
+        with contextlib.suppress(OSError):
+            self._console.print(
+                f"[{utc_now().astimezone(KST):%H:%M:%S}] {escape_in_lines(text)}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    @abc.abstractmethod
+    def show(self, view: Callable[[], StatusView]) -> None:
+        """Show the status if it is time to; `view` is called only then."""
+
+    @abc.abstractmethod
+    def live(self) -> AbstractContextManager[object]:
+        """Return the context in which `show` is called."""
+
+
+class PlainScreen(Screen):
+    """One line every few seconds."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._due = time.monotonic() + PLAIN_EVERY_S
+
+    def live(self) -> AbstractContextManager[object]:
+        """Nothing to set up."""
+        return nullcontext()
+
+    def show(self, view: Callable[[], StatusView]) -> None:
+        """Print the status line if it is due."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + PLAIN_EVERY_S
+        with contextlib.suppress(OSError):
+            self._console.print(plain_line(view()), markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveScreen(Screen):
+    """A status that is drawn in place, with the messages above it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._due = 0.0
+
+    def live(self) -> AbstractContextManager[object]:
+        """Keep the status at the bottom of the terminal while this lasts."""
+        return _unless_gone(self._live)
+
+    def show(self, view: Callable[[], StatusView]) -> None:
+        """Draw, at most four times a second."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + 1 / _LIVE_PER_S
+        with contextlib.suppress(OSError):
+            self._live.update(render(view()), refresh=True)
+
+
+@contextlib.contextmanager
+def _unless_gone(live: Live) -> Iterator[None]:
+    """Start and stop drawing; a terminal that is gone is no reason to end."""
+    with contextlib.suppress(OSError):
+        live.start()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            live.stop()
+
+
+class ShopConsole(Console):
+    """Writes to standard output as long as it has a reader; Rich would end the process then."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing more."""
+        self.quiet = True
+
+
+def make(console: Console, *, plain: bool) -> Screen:
+    """Return the screen that fits the console."""
+    return LiveScreen(console) if console.is_terminal and not plain else PlainScreen(console)
+
+
+def pairs(numbers: Mapping[str, int]) -> str:
+    """Write counts by name.
+
+    >>> pairs({"users": 1000, "orders": 12})
+    'users=1,000, orders=12'
+    """
+    return ", ".join(f"{name}={number:,}" for name, number in numbers.items()) or "none yet"
+
+
+def plain_line(view: StatusView) -> str:
+    """Return the status in one line; it begins with the cache monitor line."""
+    sample = view.sample
+    up = sum(s.state == ProcessState.RUNNING.value for s in view.statuses)
+    parts = [sample.monitor or "starting"]
+    if account := sample.account:
+        parts += [
+            f"published: {pairs(account.published)}",
+            f"stored: {pairs(account.stored)}",
+            f"rejected: {sum(account.rejected.values())}",
+            f"lag: {sample.lag}",
+        ]
+    parts.append(f"processes: {up}/{len(view.statuses)}")
+    parts += [f"away: {words}" for words in sample.away]
+    parts += [f"stalled: {words}" for words in sample.stalls]
+    return escape(" | ".join(parts))
+
+
+def render(view: StatusView) -> RenderableType:
+    """Return the live status."""
+    sample = view.sample
+    head = f"Jangteo  up {_span(view.since)}  speed {view.speed:g}"
+    if view.ends_in is not None:
+        head += f"  ends in {max(0.0, view.ends_in):.0f} s"
+    lines: list[RenderableType] = [
+        Text(head, style="bold"),
+        Text(escape("   ".join(view.servers)), style="dim"),
+        processes(view.statuses),
+        flow(sample),
+        Text(escape(f"grades  {pairs(sample.grades)}")),
+        Text(escape(sample.monitor) or "cache: waiting for its first refresh", style="cyan"),
+        *(Text(escape(f"away: {words}"), style="red") for words in sample.away),
+        *(Text(escape(f"stalled: {words}"), style="red") for words in sample.stalls),
+        Text(f"logs in {view.data_dir / 'logs'}", style="dim"),
+        Text("Ctrl-C stops; in another terminal: jangteo monitor, topics, psql", style="dim"),
+    ]
+    return Group(*lines)
+
+
+def processes(statuses: Sequence[ProcessStatus]) -> Table:
+    """Return the table of processes."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("process", "state", "pid", "restarts", "up", "last exit"):
+        table.add_column(column, justify="right" if column in {"pid", "restarts"} else "left")
+    for status in statuses:
+        table.add_row(
+            Text(escape(status.name)),
+            Text(status.state, style=_STYLE.get(status.state, "")),
+            str(status.pid or ""),
+            str(status.restarts or ""),
+            _span(status.up_since) if status.up_since else "",
+            Text(escape(status.last_exit or "")),
+        )
+    return table
+
+
+def flow(sample: ShopSample) -> Table:
+    """Return the table of what was published, stored and is there."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("topic")
+    for column in ("published", "stored", "rejected", "lag", "rows in table"):
+        table.add_column(column, justify="right")
+    account = sample.account
+    for topic in TOPICS:
+        counts = (
+            [account.published, account.stored, account.rejected, account.lag]
+            if account
+            else [{}, {}, {}, {}]
+        )
+        numbers = [*(c.get(topic) for c in counts), sample.rows.get(topic)]
+        table.add_row(topic, *("" if n is None else f"{n:,}" for n in numbers))
+    return table
+
+
+def _span(since: datetime) -> str:
+    seconds = max(0, int((utc_now() - since).total_seconds()))
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

@@ -1,0 +1,33 @@
+"""Kafka: clients, topics, their identity and their ends."""
+
+from shop.kafka.clients import (
+    REQUEST_TIMEOUT_S,
+    admin,
+    client_config,
+    cluster_id,
+    consumer_config,
+    producer,
+    wait_until_up,
+)
+from shop.kafka.offsets import Key, end_offsets, ends_of, list_offsets, read
+from shop.kafka.topics import FOR_EVER, KEPT, TopicInfo, create_topics, describe_topics
+
+__all__ = [
+    "FOR_EVER",
+    "KEPT",
+    "REQUEST_TIMEOUT_S",
+    "Key",
+    "TopicInfo",
+    "admin",
+    "client_config",
+    "cluster_id",
+    "consumer_config",
+    "create_topics",
+    "describe_topics",
+    "end_offsets",
+    "ends_of",
+    "list_offsets",
+    "producer",
+    "read",
+    "wait_until_up",
+]

@@ -1,0 +1,171 @@
+"""The output of commands, for people and scripts: no other module prints.
+
+Standard output may be anything: a terminal without UTF-8, a full disk, a pipe without a reader,
+closed. None of them is a defect of this program, so none gives a traceback.
+"""
+
+from __future__ import annotations
+
+import atexit
+import codecs
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Final, TextIO
+
+from shop.errors import ExitCode
+
+UNFIT: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Controls (C0, DEL, C1), what turns or joins text unseen, separators of lines, lone surrogates,
+and the tag characters that no terminal shows."""
+_ESCAPE: Final = "jangteo"
+_STREAM_ERRORS: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN}
+)
+
+
+def escape(text: str) -> str:
+    r"""Return text that a terminal or a log shows as it is: nothing that moves, colours or hides.
+
+    >>> escape("a\n\x1b[31m\u202e 머그컵")
+    'a\\x0a\\x1b[31m\\u202e 머그컵'
+    """
+    return UNFIT.sub(_short, text)
+
+
+def escape_in_lines(text: str) -> str:
+    r"""Escape all but line ends and tabs, in the form that a JSON string has too.
+
+    >>> escape_in_lines("a\n\x9b31m\U000e0041")
+    'a\n\\u009b31m\\udb40\\udc41'
+    """
+    return UNFIT.sub(lambda m: m[0] if m[0] in "\n\t" else _long(m[0]), text)
+
+
+def _short(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else _long(match[0])
+
+
+def _long(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2))
+
+
+def _cannot_encode(error: UnicodeError) -> tuple[str, int]:
+    """Write what an encoding has no bytes for as JSON escapes it: such output stays JSON."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(map(_long, text)), error.end
+
+
+codecs.register_error(_ESCAPE, _cannot_encode)
+
+
+def prepare() -> None:
+    """Make the standard streams fit to be written to; safe to call again.
+
+    A closed one becomes /dev/null: the next file or socket would get its number, and our output.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123  (lives as long as the process)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  (lives as long as the process)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  (lives as long as the process)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure") and stream.errors != _ESCAPE:
+            stream.reconfigure(errors=_ESCAPE)
+
+
+@atexit.register
+def _flush_or_discard() -> None:
+    """Flush what is left: where that fails, the interpreter would end with exit code 120."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and attempt(stream, "") is not None:
+            _discard(stream)
+
+
+def say(*words: object, end: str = "\n", to: TextIO | None = None) -> None:
+    """Print words, a space between them, at once; control characters are escaped.
+
+    Args:
+        words: what to print.
+        end: what follows.
+        to: `sys.stdout` of this moment by default. What cannot be written to `sys.stderr` is
+            lost: there is no other place to report it.
+
+    Raises:
+        BrokenPipeError: if the reader has closed the pipe.
+        OSError: if standard output cannot be written.
+    """
+    text = escape_in_lines(" ".join(map(str, words)))
+    if to is not None and to is sys.stderr:
+        attempt(to, text + end)
+        return
+    print(text, end=end, file=to or sys.stdout, flush=True)
+
+
+def attempt(stream: TextIO, text: str) -> OSError | None:
+    """Write text that is not worth an error; return the error that there was."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as e:
+        return e
+    except ValueError:  # closed
+        return OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return None
+
+
+def guarded(prog: str, work: Callable[[], int]) -> int:
+    """Run a command; return its exit code, or that of an output that cannot be written.
+
+    Args:
+        prog: how a person calls it, for the one line.
+        work: may raise SystemExit, as argparse does.
+    """
+    prepare()
+    try:
+        try:
+            code = work()
+        finally:
+            sys.stdout.flush()  # --help of argparse; an error at exit would be a traceback
+    except BrokenPipeError:  # `jangteo ... | head` closed our stdout
+        _discard(sys.stdout)
+        return ExitCode.BROKEN_PIPE
+    except OSError as e:
+        if e.filename is None and e.errno in _STREAM_ERRORS:
+            _discard(sys.stdout)
+        what = f"{e.filename}: " if e.filename else ""
+        say(f"{prog}: {what}{e.strerror or e}", to=sys.stderr)
+        return ExitCode.FAILED
+    except MemoryError:
+        say(f"{prog}: out of memory", to=sys.stderr)
+        return ExitCode.FAILED
+    else:
+        return code
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what is left in a stream's buffer nowhere: the interpreter flushes it when it ends."""
+    try:
+        opened = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(opened, stream.fileno())
+        os.close(opened)
+    except (OSError, ValueError):  # a stream of a test has no number
+        return

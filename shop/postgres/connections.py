@@ -1,0 +1,148 @@
+"""Connections to PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import psycopg
+
+from shop.errors import UnreachableError
+from shop.postgres import pooler, session
+from shop.postgres.deadline import Deadline
+from shop.settings import PostgresSettings
+
+CONNECT_TIMEOUT_S: Final = 5
+_KEEPALIVE: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+_SERVER_KEEPALIVE: Final = {
+    # The same from the server's side: where our host vanishes, its sessions and their locks are
+    # gone after 25 s instead of two hours. Ignored on a UNIX socket.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+    # A session that waits for a lock looks, too, whether its client is still there.
+    "client_connection_check_interval": "10s",
+}
+_UNHURRIED: Final = {
+    "statement_timeout": 80000,
+    "idle_session_timeout": 140000,
+    "transaction_timeout": 170000,
+}
+"""Limits that may end a session before it has set its own; by the server version that adds them."""
+_NO_FILE: Final = f"{os.devnull}/none"  # without a password libpq would look into ~/.pgpass
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+
+def connect(
+    settings: PostgresSettings,
+    name: str,
+    *,
+    autocommit: bool = False,
+    timeout: int = CONNECT_TIMEOUT_S,
+    limits: Mapping[str, str] = MappingProxyType({}),
+) -> Connection:
+    """Open a session under the contract of `shop.postgres.session`; no other code opens one.
+
+    Args:
+        settings: where.
+        name: shown in `pg_stat_activity` as ``jangteo-NAME``.
+        autocommit: each statement its own transaction.
+        timeout: seconds to wait for the server.
+        limits: server settings for the purpose of this session, set in the same round trip, e.g.
+            ``{"idle_in_transaction_session_timeout": "60s", "tcp_keepalives_idle": "10"}``. The
+            contract has no limits; these win over it.
+
+    Raises:
+        psycopg.OperationalError: if the server does not answer or does not let us in.
+        SessionError: if the session cannot meet the contract; see `shop.postgres.session` and
+            `shop.postgres.pooler`.
+    """
+    session.leave_environment()
+    parameters: dict[str, Any] = {
+        **settings.conninfo(),
+        **_KEEPALIVE,
+        "connect_timeout": timeout,
+        "application_name": f"jangteo-{name}",
+        "client_encoding": "UTF8",
+        "passfile": _NO_FILE,
+    }
+    within = time.monotonic() + timeout
+    try:
+        return _opened(parameters, limits, timeout, autocommit=autocommit)
+    except _LostError as e:
+        if time.monotonic() >= within:
+            raise e.error from None
+        # A role's or database's limit of milliseconds ends a session before it can set its own:
+        # startup parameters beat it. Not at once: PgBouncer refuses them.
+        options = " ".join(f"-c {n}=0" for n, since in _UNHURRIED.items() if e.version >= since)
+        with contextlib.suppress(psycopg.Error, _LostError):
+            return _opened(
+                {**parameters, "options": options}, limits, timeout, autocommit=autocommit
+            )
+        raise e.error from None
+
+
+class _LostError(Exception):
+    """A session that ended before its settings were made."""
+
+    def __init__(self, error: psycopg.Error, version: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.version = version
+
+
+def _opened(
+    parameters: Mapping[str, Any], limits: Mapping[str, str], timeout: int, *, autocommit: bool
+) -> Connection:
+    conn: Connection = psycopg.connect(**parameters, autocommit=True)
+    version = conn.info.server_version
+    try:
+        try:
+            with Deadline(conn, timeout):
+                pooled = session.establish(conn, {**_SERVER_KEEPALIVE, **limits})
+        except psycopg.Error as e:
+            raise _LostError(e, version) from e
+        if pooled:
+            pooler.require_session_mode(conn, parameters)
+            # A pool without a reset query keeps the statements that others have prepared.
+            conn.prepare_threshold = None
+        conn.autocommit = autocommit
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+@contextlib.contextmanager
+def connection(
+    settings: PostgresSettings,
+    name: str,
+    *,
+    autocommit: bool = False,
+    limits: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Connection]:
+    """Like `connect`, closed at the end, with one line about an unreachable server.
+
+    Raises:
+        UnreachableError: which server, where, and libpq's first line.
+    """
+    try:
+        conn = connect(settings, name, autocommit=autocommit, limits=limits)
+    except psycopg.OperationalError as e:
+        reason = next(iter(str(e).strip().splitlines()), "no answer")
+        raise UnreachableError(f"cannot reach {settings.where}: {reason}") from None
+    with conn:
+        yield conn

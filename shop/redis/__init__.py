@@ -1,0 +1,1 @@
+"""Redis: the cache, what the operator set, and heartbeats."""

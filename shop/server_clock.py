@@ -1,0 +1,278 @@
+"""The time by a server's clock, so that the clock of this machine may be wrong or be set.
+
+A server is asked for its time now and then; between two questions the seconds since boot are
+counted, which no step of a wall clock moves. All processes that ask one server date alike.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Final, cast
+
+import psycopg
+
+from shop import postgres
+from shop.boot_clock import boottime
+from shop.clock import SAID_S, Clock, utc_now
+from shop.errors import JangteoError
+from shop.log import get_logger
+from shop.postgres import Connection
+from shop.retry import first_line
+from shop.settings import PostgresSettings
+
+if TYPE_CHECKING:
+    import redis
+
+BOUND_S: Final = 60.0
+"""Clocks that differ by more are not used: what depends on them waits, or is refused."""
+EVERY_S: Final = 10.0
+"""How often a server is asked for its time."""
+RETRY_S: Final = 0.5
+"""The same while it has never answered."""
+
+
+_said: Final[set[str]] = set()
+"""Servers whose clocks this process has reported to differ."""
+
+
+class ServerClock:
+    """A clock that follows a server's; this machine's wall clock before the first answer.
+
+    Args:
+        server: for messages, e.g. ``PostgreSQL``.
+        wall: this machine's wall clock, for comparison.
+        seconds: since boot.
+
+    Attributes:
+        server: the same.
+    """
+
+    def __init__(
+        self, server: str, *, wall: Clock = utc_now, seconds: Callable[[], float] = boottime
+    ) -> None:
+        self.server = server
+        self._wall = wall
+        self._seconds = seconds
+        self._anchor: tuple[datetime, float] | None = None
+
+    def __call__(self) -> datetime:
+        """Return the server's time, UTC."""
+        if (anchor := self._anchor) is None:
+            return self._wall()
+        at, seconds = anchor
+        return at + timedelta(seconds=self._seconds() - seconds)
+
+    def ask(self, question: Callable[[], datetime]) -> None:
+        """Ask the server; what it raises is raised."""
+        before = self._seconds()
+        at = question()
+        after = self._seconds()
+        self.see(at, before, after)
+
+    def see(self, at: datetime, before: float, after: float) -> None:
+        """Take note of an answer.
+
+        Args:
+            at: the server's time.
+            before: seconds since boot when it was asked.
+            after: when it answered; the truth is off by half of the difference at most.
+        """
+        self._anchor = (at.astimezone(timezone.utc), (before + after) / 2)
+        apart = self.apart
+        said = self.server in _said
+        if abs(apart) > SAID_S and not said:
+            _said.add(self.server)
+            get_logger().warning(
+                f"this machine's clock is {format_offset(apart)} that of {self.server}; "
+                "set one of them right (NTP)", seconds=round(apart, 1),
+            )  # fmt: skip
+        elif said and abs(apart) <= SAID_S:
+            _said.discard(self.server)
+            get_logger().info(f"this machine's clock agrees with that of {self.server} again")
+
+    def stamp(self) -> int:
+        """Return the time for Kafka's records, milliseconds; 0 if this machine's clock will do.
+
+        A broker refuses records of more than an hour ahead, and keeps those too long that are
+        dated behind.
+        """
+        return int(self().timestamp() * 1_000) if abs(self.apart) > SAID_S else 0
+
+    @property
+    def asked(self) -> bool:
+        """Whether the server has answered yet."""
+        return self._anchor is not None
+
+    @property
+    def apart(self) -> float:
+        """By how many seconds this machine's clock is ahead of the server's; 0 if unknown."""
+        return (self._wall() - self()).total_seconds()
+
+
+class RedisClock:
+    """Redis's clock: what is kept in Redis is dated by it, so that its age is known to everybody.
+
+    Args:
+        r: Redis; asked every few seconds, when the time is wanted.
+        seconds: since boot.
+    """
+
+    def __init__(self, r: redis.Redis, *, seconds: Callable[[], float] = boottime) -> None:
+        self._redis = r
+        self._seconds = seconds
+        self._clock = ServerClock("Redis", seconds=seconds)
+        self._next = float("-inf")
+
+    def __call__(self) -> datetime:
+        """Return what time it is there, UTC.
+
+        Raises:
+            redis.RedisError: if it is to be asked and does not answer.
+        """
+        if self._seconds() >= self._next:
+            self._clock.ask(lambda: redis_time(self._redis))
+            self._next = self._seconds() + EVERY_S
+        return self._clock()
+
+
+class ClockWatch(threading.Thread):
+    """Keeps a clock that follows PostgreSQL's, and doubts it where Redis's agrees with ours.
+
+    Args:
+        where: PostgreSQL; None if another component keeps `clock`.
+        r: Redis, as a second opinion; None if there is none.
+        stop: ends the thread.
+        clock: PostgreSQL's; made if there is none yet.
+
+    Attributes:
+        clock: PostgreSQL's.
+    """
+
+    def __init__(
+        self,
+        where: PostgresSettings | None,
+        r: redis.Redis | None,
+        stop: threading.Event,
+        *,
+        clock: ServerClock | None = None,
+        wall: Clock = utc_now,
+    ) -> None:
+        super().__init__(name="clocks", daemon=True)
+        self.clock = clock or ServerClock("PostgreSQL", wall=wall)
+        self._where = where
+        self._redis = r
+        self._stop_event = stop
+        self._second = ServerClock("Redis", wall=wall)
+
+    def run(self) -> None:
+        """Ask every few seconds, until stopped."""
+        doubted = ""
+        while True:
+            self.look()
+            before, doubted = doubted, self.trouble
+            if doubted and not before:
+                get_logger().warning("waiting", waiting_for=doubted)
+            elif before and not doubted:
+                get_logger().info("PostgreSQL's clock is trusted again")
+            if self._stop_event.wait(EVERY_S if self.clock.asked else RETRY_S):
+                return
+
+    def look(self) -> None:
+        """Ask both servers now; one that does not answer is asked again later."""
+        if self._where is not None:
+            try:
+                with postgres.connect(self._where, "clock", autocommit=True) as conn:
+                    self.clock.ask(lambda: postgres_time(conn))
+            except (psycopg.Error, JangteoError) as e:
+                get_logger().debug("clock of PostgreSQL not known", error=first_line(e))
+        if (r := self._redis) is not None:
+            from redis import RedisError  # noqa: PLC0415  (0.1 s that not everybody needs)
+
+            try:
+                self._second.ask(lambda: redis_time(r))
+            except RedisError as e:
+                get_logger().debug("clock of Redis not known", error=first_line(e))
+
+    @property
+    def hindered(self) -> str:
+        """The same, and also while PostgreSQL has never answered: then its time is not known."""
+        return self.trouble if self.clock.asked else "PostgreSQL's clock"
+
+    @property
+    def trouble(self) -> str:
+        """Why PostgreSQL's clock is not trusted; empty if it is.
+
+        It is, unless it differs from this machine's while Redis's does not: of three clocks, the
+        one that stands alone is wrong.
+        """
+        apart = self.clock.apart
+        if abs(apart) <= BOUND_S or not self._second.asked or abs(self._second.apart) > BOUND_S:
+            return ""
+        others = "those of this machine and of Redis"
+        return f"PostgreSQL's clock to be set right (it is {format_offset(-apart)} {others})"
+
+
+def clock_of(conn: Connection) -> ServerClock:
+    """Return a clock that follows PostgreSQL's from now on; for what ends soon.
+
+    Raises:
+        psycopg.Error: if it does not answer.
+    """
+    clock = ServerClock("PostgreSQL")
+    clock.ask(lambda: postgres_time(conn))
+    return clock
+
+
+class ClocksDifferError(JangteoError):
+    """Two clocks differ by more than the bound: what depends on the time must not be done now."""
+
+
+def agreed_clock(conn: Connection) -> ServerClock:
+    """Return a clock that follows PostgreSQL's, if this machine's says the same.
+
+    Raises:
+        ClocksDifferError: if they differ by more than `BOUND_S`; says by how much, what to do.
+        psycopg.Error: if PostgreSQL does not answer.
+    """
+    clock = clock_of(conn)
+    if abs(clock.apart) > BOUND_S:
+        raise ClocksDifferError(
+            f"this machine's clock is {format_offset(clock.apart)} that of PostgreSQL, more than "
+            f"{BOUND_S:.0f} s: nothing was done; set the wrong one right (NTP)"
+        )
+    return clock
+
+
+def format_offset(seconds: float) -> str:
+    """Say by how much one clock is away from another.
+
+    >>> format_offset(90.2), format_offset(-7200), format_offset(-172_800)
+    ('90 s ahead of', '2.0 h behind', '2.0 days behind')
+    """
+    size = abs(seconds)
+    for unit, name in ((86_400, "days"), (3_600, "h")):
+        if size >= 2 * unit or (unit == 3_600 and size >= unit):
+            text = f"{size / unit:.1f} {name}"
+            break
+    else:
+        text = f"{size:.0f} s"
+    return f"{text} {'ahead of' if seconds > 0 else 'behind'}"
+
+
+def postgres_time(conn: Connection) -> datetime:
+    """Return what time it is by PostgreSQL's clock."""
+    row = conn.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None  # noqa: S101  (a SELECT without FROM has a row)
+    return cast("datetime", row[0])
+
+
+def redis_time(r: redis.Redis) -> datetime:
+    """Return what time it is by Redis's clock.
+
+    Raises:
+        redis.RedisError: if it does not answer.
+    """
+    seconds, micros = r.time()
+    return datetime.fromtimestamp(seconds, timezone.utc) + timedelta(microseconds=micros)

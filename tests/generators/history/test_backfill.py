@@ -1,0 +1,378 @@
+"""Backfill: a history that adds up, survives kills, and refuses what would harm."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+import pytest
+import redis
+
+from generators.history.history import HistorySimulation, midnight
+from generators.history.plan import Day
+from generators.history.request import HistoryRequest
+from generators.history.targets.postgres import GUARDED, PostgresTarget
+from generators.publishing.order_lifecycle import PENDING
+from grading.store import grade_users
+from jangteo.stack import consistency
+from shop import postgres
+from shop.clock import KST, UTC
+from shop.errors import JangteoError, UsageError
+from shop.events import SCHEMAS
+from shop.grading_policy import POLICY
+from shop.ids import EPOCH, make_id
+from shop.postgres import Connection
+from shop.settings import Settings
+
+SIZE = ["--days", "24", "--users", "1500", "--products", "1100", "--orders-per-day", "150"]
+END = ["--end", "2026-11-20"]
+QUERIES = {
+    "users": "SELECT * FROM users ORDER BY user_id",
+    "products": "SELECT * FROM products ORDER BY product_id",
+    "orders": "SELECT order_id, rev, user_id, product_id, quantity, unit_price, discount, amount,"
+    " payment_method, status, scenario, ordered_at, updated_at FROM orders ORDER BY order_id",
+    "windows": "SELECT * FROM user_spend_windows ORDER BY window_start, user_id",
+    "history": "SELECT * FROM grade_history ORDER BY as_of, user_id",
+    "runs": "SELECT as_of, users, changed, upgraded, downgraded FROM grade_runs ORDER BY as_of",
+    "length": "SELECT seconds FROM spend_window_length",
+}
+Fill = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def everything(pg: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    return {name: pg.execute(query).fetchall() for name, query in QUERIES.items()}
+
+
+def number(pg: Connection, query: str) -> int:
+    row = pg.execute(query).fetchone()
+    assert row
+    return int(row[0])
+
+
+@pytest.fixture
+def fill(env: dict[str, str]) -> Fill:
+    def run(*words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "generators.backfill", *SIZE, *words],
+            env={**env, **extra}, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def filled(fill: Fill, redis_client: redis.Redis) -> None:
+    # What an earlier shop left: its order is gone, so nobody is to hear of its cancellation.
+    redis_client.zadd(PENDING, {json.dumps({"order_id": 1, "rev": 2}): 9e9})
+    done = fill(*END)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_history_adds_up(pg: Connection, redis_client: redis.Redis):
+    assert consistency.check(pg) == []
+    orders = number(pg, "SELECT count(*) FROM orders")
+    assert 2_500 < orders < 6_000  # 24 days of 150, with growth, holidays, scenarios
+    assert number(pg, "SELECT count(*) FROM users") == 1_500
+    assert number(pg, "SELECT count(*) FROM products") == 1_100
+    end = midnight(datetime(2026, 11, 21, tzinfo=KST).date())
+    row = pg.execute(
+        "SELECT min(ordered_at), max(ordered_at), max(updated_at), "
+        "count(*) FILTER (WHERE rev = 2), count(*) FILTER (WHERE status <> 'PAID') FROM orders"
+    ).fetchone()
+    assert row
+    first, last, changed, second, undone = row
+    assert end - timedelta(days=24) <= first < end - timedelta(days=23)
+    assert last < end
+    assert changed < end
+    assert second == undone > 0
+    # The newest order of each customer, cancelled or not, and nothing for who never ordered.
+    assert not number(
+        pg,
+        "SELECT count(*) FROM users LEFT JOIN (SELECT user_id, max(ordered_at) AS newest "
+        "FROM orders GROUP BY user_id) AS o USING (user_id) "
+        "WHERE last_ordered_at IS DISTINCT FROM newest",
+    )
+    waiting = redis_client.zrange(PENDING, 0, -1, withscores=True)
+    assert waiting
+    for text, due in waiting:
+        event = json.loads(text)
+        assert due >= end.timestamp()
+        there = pg.execute(
+            "SELECT rev, status FROM orders WHERE order_id = %s", (event["order_id"],)
+        ).fetchone()
+        assert there == (1, "PAID")
+        assert event["rev"] == 2
+    # It is a shop like any other: nothing guards it, and it can be written to.
+    pg.execute("UPDATE users SET city = city")
+    assert number(pg, "SELECT count(*) FROM pg_stats WHERE tablename = 'orders'") > 10
+    assert not number(pg, "SELECT count(*) FROM pg_trigger WHERE tgname = 'backfill_guard'")
+    assert not number(
+        pg, "SELECT count(*) FROM pg_class WHERE array_to_string(reloptions, ' ') LIKE '%vacuum%'"
+    )
+
+
+@pytest.mark.usefixtures("filled")
+def test_grades_are_what_a_grader_would_have_given(pg: Connection, settings: Settings):
+    """Every change, from the orders as they stood then; and the customers' rows from the last."""
+    wrong = pg.execute(
+        "SELECT h.user_id, h.as_of, cumulative_spend FROM grade_history AS h "
+        "WHERE cumulative_spend <> (SELECT coalesce(sum(amount), 0) FROM orders AS o "
+        "  WHERE o.user_id = h.user_id AND ordered_at < as_of "
+        "  AND ordered_at >= as_of - interval '6 months' "
+        "  AND (status = 'PAID' OR updated_at > as_of))"
+    ).fetchall()
+    assert wrong == []
+    assert number(pg, "SELECT count(*) FROM grade_history") > 20
+    assert number(pg, "SELECT count(*) FROM grade_runs") == 4  # of day 0, 7, 14, 21
+    assert not number(
+        pg,
+        "SELECT count(*) FROM users WHERE grade <> coalesce((SELECT to_grade FROM grade_history "
+        "AS h WHERE h.user_id = users.user_id ORDER BY as_of DESC LIMIT 1), 'BRONZE')",
+    )
+    # The live grader goes on from there: a full run, then what changed.
+    with postgres.connect(settings.postgres, "test") as conn:
+        now = midnight(datetime(2026, 11, 21, tzinfo=KST).date())
+        first = grade_users(conn, wait=True, clock=lambda: now)
+        again = grade_users(conn, wait=True, clock=lambda: now + timedelta(hours=1))
+    assert first
+    assert again
+    assert (first.mode, again.mode, again.changed) == ("full", "incremental", 0)
+
+
+def test_killed_at_any_moment_it_goes_on_and_nothing_is_doubled(
+    fill: Fill, env: dict[str, str], pg: Connection
+):
+    assert fill(*END).returncode == 0
+    expected = everything(pg)
+    pg.execute("UPDATE orders SET amount = amount + 1 WHERE rev = 2")  # to be seen to be replaced
+    begun = [sys.executable, "-m", "generators.backfill", *SIZE, *END, "--truncate"]
+    kills = 0
+    for day in (3, 16):
+        process = subprocess.Popen(begun, env=env, stderr=subprocess.PIPE, text=True)
+        ends = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < ends:
+            half = pg.execute(
+                "SELECT next_day FROM backfill_runs WHERE finished_at IS NULL"
+            ).fetchone()
+            if half and half[0] >= day:
+                process.kill()
+                kills += 1
+                break
+        process.communicate()
+    assert kills
+    assert fill(*END, "--truncate").returncode == 0
+    assert everything(pg) == expected
+    assert consistency.check(pg) == []
+
+
+def half(settings: Settings, asked: HistoryRequest, days: int) -> None:
+    """Write some days of a history, as a backfill that was killed leaves them."""
+    target = PostgresTarget(
+        settings.postgres, window_s=settings.spend_window, policy=POLICY, truncate=False
+    )
+    end = asked.ends_at(datetime(2026, 11, 25, tzinfo=UTC))
+    target.begin(asked, end)
+    history = HistorySimulation(asked.plan(end, POLICY), POLICY, end)
+    for _, day in zip(range(days), history.days(), strict=False):
+        target.prepare(day)()
+    target.close()
+
+
+def request() -> HistoryRequest:
+    """Return what `SIZE` and `END` ask for."""
+    return HistoryRequest(
+        days=24, users=1_500, products=1_100, orders_per_day=150,
+        end=datetime(2026, 11, 20).date(), policy=POLICY.as_json(),  # noqa: DTZ001  (only its date is used)
+    )  # fmt: skip
+
+
+def test_what_would_harm_is_refused(fill: Fill, settings: Settings, pg: Connection):
+    half(settings, request(), 3)
+    before = everything(pg)
+    other = fill(*END, "--seed", "7", "--truncate")
+    assert other.returncode == 2
+    assert "a history is half done (3 of 24 days), with seed 1, not 7" in other.stderr
+    production = fill(*END, DB_TYPE="production")
+    assert production.returncode == 2
+    assert "Traceback" not in production.stderr
+    for table in GUARDED:  # half a history is nobody's to write to
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            pg.execute(f"TRUNCATE {table}")
+    seeded = subprocess.run(
+        [sys.executable, "-m", "generators.seed", "--users", "10"],
+        env={**settings.env}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "a backfill is half done" in seeded.stderr
+    assert "Traceback" not in seeded.stderr
+    assert everything(pg) == before
+    assert fill("--discard").returncode == 0
+    pg.execute("INSERT INTO users (user_id) VALUES (1)")
+    full = fill(*END)
+    assert full.returncode == 2
+    assert "--truncate empties it" in full.stderr
+    assert number(pg, "SELECT count(*) FROM users") == 1
+
+
+def test_days_that_come_out_otherwise_are_not_gone_on_with(
+    fill: Fill, settings: Settings, pg: Connection
+):
+    asked = request()
+    half(settings, asked, 9)
+    kept = number(pg, "SELECT fingerprint FROM backfill_runs")
+    pg.execute("UPDATE backfill_runs SET fingerprint = fingerprint # 1")
+    before = everything(pg)
+    refused = fill(*END)
+    assert refused.returncode == 1
+    assert "day 0 to 8, simulated again, are not those that are written" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert everything(pg) == before
+    # Begun by a version that did not keep it: nothing to compare with.
+    pg.execute("UPDATE backfill_runs SET fingerprint = NULL")
+    assert fill(*END).returncode == 0
+    assert kept
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--end", "2199-01-01"], "has not begun yet"),
+        (["--days", "0"], "--days is 1 to"),
+        (["--users", "0"], "at least 1"),
+        (["--to", "mars"], "postgres, parquet DIR, or kafka"),
+        (["--speed", "3"], "--to kafka"),
+        (["--end", "tomorrow"], "invalid"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_in_one_line(fill: Fill, words: list[str], says: str):
+    refused = fill(*words)
+    assert refused.returncode == 2
+    assert says in refused.stderr
+    # Next to the line that names the servers, which is logged before the database is asked.
+    said = [line for line in refused.stderr.splitlines() if "event=servers" not in line]
+    assert len(said) == 1
+
+
+@pytest.mark.usefixtures("filled")
+def test_files_hold_what_the_database_holds(fill: Fill, pg: Connection, tmp_path: Path):
+    folder = tmp_path / "year"
+    done = fill(*END, "--to", "parquet", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert fill(*END, "--to", "parquet", str(folder)).returncode == 0  # there already
+    assert "another history" in fill(*END, "--seed", "2", "--to", "parquet", str(folder)).stderr
+    for table, key in (
+        ("orders", ["order_id"]),
+        ("users", ["user_id"]),
+        ("products", ["product_id"]),
+        ("user_spend_windows", ["window_start", "user_id"]),
+        ("grade_history", ["as_of", "user_id"]),
+    ):
+        files = pl.read_parquet(folder / table / "**/*.parquet", hive_partitioning=False).sort(key)
+        columns = ", ".join(files.columns)
+        stored = pg.execute(f"SELECT {columns} FROM {table} ORDER BY {', '.join(key)}")
+        assert files.rows() == stored.fetchall(), table
+    assert len(list((folder / "orders").iterdir())) == 24
+
+
+def test_windows_of_a_day_lie_across_business_days(fill: Fill, pg: Connection):
+    done = fill(*END, "--days", "9", SPEND_WINDOW="24h")
+    assert done.returncode == 0, done.stderr
+    assert consistency.check(pg) == []
+    assert number(pg, "SELECT seconds FROM spend_window_length") == 86_400
+
+
+def test_the_end_cuts_the_last_day():
+    asked = HistoryRequest(days=9, users=1_500, products=1_100, orders_per_day=200)
+    now = datetime(2026, 11, 20, 6, 30, tzinfo=UTC)  # half past three in Seoul
+    end = asked.ends_at(now)
+    assert end == now
+    cut = list(HistorySimulation(asked.plan(end, POLICY), POLICY, end).days())
+    later = midnight(datetime(2026, 11, 21, tzinfo=KST).date())
+    whole_request = asked.plan(later, POLICY)
+    whole = list(HistorySimulation(whole_request, POLICY, later).days())
+    assert len(cut) == len(whole) == 9
+    known = pl.concat(d.orders for d in cut)
+    full = pl.concat(d.orders for d in whole)
+    assert known["order_id"].equals(full.filter(pl.col("ordered_at") < now)["order_id"])
+    assert known.filter(pl.col("updated_at") >= now).is_empty()
+    assert max(d.users["created_at"].max() for d in cut if len(d.users)) < now  # type: ignore[type-var]  # max() of a column may be None; not of these
+
+
+def test_another_backfill_is_not_let_in(settings: Settings):
+    def open_one() -> PostgresTarget:
+        return PostgresTarget(settings.postgres, window_s=300, policy=POLICY, truncate=False)
+
+    first = open_one()
+    with pytest.raises(UsageError, match="another backfill"):
+        open_one()
+    first.close()
+    open_one().close()
+
+
+def test_days_must_come_in_order(settings: Settings):
+    asked = HistoryRequest(days=2, users=1_500, products=1_100, orders_per_day=50, policy="p")
+    half(settings, asked, 1)
+    target = PostgresTarget(settings.postgres, window_s=300, policy=POLICY, truncate=False)
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    none = pl.DataFrame(schema=SCHEMAS["orders"])
+    day = Day(7, now, now, none, none, none, None, 0)
+    with pytest.raises(JangteoError, match="not the one that is due"):
+        target.prepare(day)()
+    target.close()
+
+
+def by_month(pg: Connection, first: datetime, months: int) -> None:
+    """Make orders and spend windows partitioned tables of a month each, as docs/scaling.md does."""
+    starts = [first]
+    for _ in range(months):
+        starts.append((starts[-1] + timedelta(days=32)).replace(day=1))
+    for table, key, bound in (
+        ("orders", "order_id", lambda at: f"{make_id((at - EPOCH) // timedelta(milliseconds=1))}"),
+        ("user_spend_windows", "window_start", lambda at: f"'{at.isoformat()}'"),
+    ):
+        pg.execute(f"ALTER TABLE {table} RENAME TO whole")
+        pg.execute(
+            f"CREATE TABLE {table} (LIKE whole INCLUDING ALL EXCLUDING STORAGE)"
+            f" PARTITION BY RANGE ({key})"
+        )
+        pg.execute("DROP TABLE whole")
+        for low, high in itertools.pairwise(starts):
+            pg.execute(
+                f"CREATE TABLE {table}_{low:%Y_%m} PARTITION OF {table}"
+                f" FOR VALUES FROM ({bound(low)}) TO ({bound(high)})"
+            )
+
+
+def test_a_history_fills_partitions_of_a_month(
+    fill: Fill, settings: Settings, pg: Connection
+) -> None:
+    """As docs/scaling.md advises. A month without a partition is reported; then it resumes."""
+    by_month(pg, datetime(2026, 10, 1, tzinfo=UTC), 1)
+    size = ["--days", "10", "--orders-per-day", "60", "--end", "2026-11-05"]
+    halted = fill(*size)
+    assert halted.returncode == 1
+    assert "create the partition for these rows" in halted.stderr, halted.stderr
+    assert "Traceback" not in halted.stderr
+    for table in ("orders", "user_spend_windows"):
+        pg.execute(f"CREATE TABLE {table}_rest PARTITION OF {table} DEFAULT")
+    done = fill(*size)
+    assert done.returncode == 0, done.stderr
+    assert consistency.check(pg) == []
+    parts = "SELECT count(*) FROM orders_2026_10", "SELECT count(*) FROM orders_rest"
+    assert all(number(pg, query) for query in parts)
+    assert (
+        number(pg, "SELECT count(*) FROM pg_class WHERE 'autovacuum_enabled=off' = ANY(reloptions)")
+        == 0
+    )
+    with postgres.connect(settings.postgres, "grader", autocommit=True) as conn:
+        for _ in range(2):  # the first is full, the second starts from it
+            assert grade_users(conn, wait=True) is not None

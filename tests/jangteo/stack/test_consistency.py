@@ -1,0 +1,115 @@
+"""The check of promise P2 finds every kind of difference, and none where there is none."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from jangteo.stack import consistency
+from shop import postgres
+from shop.postgres import Connection
+from shop.settings import Settings
+
+SOUND = """
+INSERT INTO users (user_id, order_count, total_spent) VALUES (1, 2, 300), (2, 0, 0), (3, 1, 50);
+INSERT INTO products (product_id, order_count) VALUES (10, 3), (11, 0);
+INSERT INTO orders (order_id, rev, user_id, product_id, quantity, unit_price, discount, amount,
+                    payment_method, status, ordered_at, updated_at)
+SELECT id, rev, who, 10, 1, amount, 0, amount, 'CARD', status, at::timestamptz, at::timestamptz
+FROM (VALUES
+    (100, 1, 1, 100, 'PAID', '2026-11-23 00:01Z'), (101, 1, 1, 200, 'PAID', '2026-11-23 00:07Z'),
+    (102, 2, 2, 999, 'CANCELLED', '2026-11-23 00:01Z'), (103, 1, 3, 50, 'PAID', '2026-11-23 00:02Z')
+) AS o (id, rev, who, amount, status, at);
+INSERT INTO user_spend_windows VALUES
+    (1, '2026-11-23 00:00Z', 1, 100), (1, '2026-11-23 00:05Z', 1, 200),
+    (2, '2026-11-23 00:00Z', 0, 0), (3, '2026-11-23 00:00Z', 1, 50);
+"""
+
+
+@pytest.fixture
+def sound(pg: Connection) -> Connection:
+    pg.execute(SOUND)
+    return pg
+
+
+def test_an_empty_and_a_sound_shop_have_no_differences(pg: Connection) -> None:
+    assert consistency.check(pg) == []
+    pg.execute(SOUND)
+    assert consistency.check(pg) == []
+
+
+@pytest.mark.parametrize(
+    ("breakage", "who"),
+    [
+        ("UPDATE users SET total_spent = total_spent + 1 WHERE user_id = 1", "user 1:"),
+        ("UPDATE users SET order_count = 1 WHERE user_id = 2", "user 2:"),
+        ("UPDATE user_spend_windows SET spend = spend - 1 WHERE user_id = 3", "user 3:"),
+        ("UPDATE user_spend_windows SET orders = 5 WHERE user_id = 3", "user 3:"),
+        ("DELETE FROM user_spend_windows WHERE user_id = 1", "user 1:"),
+        ("INSERT INTO user_spend_windows VALUES (9, '2026-11-23 00:00Z', 1, 5)", "user 9:"),
+        ("DELETE FROM users WHERE user_id = 3", "user 3:"),
+        ("UPDATE orders SET status = 'PAID' WHERE order_id = 102", "user 2:"),
+        ("UPDATE products SET order_count = 4 WHERE product_id = 10", "product 10:"),
+        ("DELETE FROM products WHERE product_id = 10", "product 10:"),
+    ],
+)
+def test_every_kind_of_difference_is_found(sound: Connection, breakage: str, who: str) -> None:
+    sound.execute(breakage.encode())
+    found = consistency.check(sound)
+    assert any(words.startswith(who) for words in found), found
+
+
+def test_words_carry_the_numbers(sound: Connection) -> None:
+    sound.execute("UPDATE users SET total_spent = 7 WHERE user_id = 1")
+    assert consistency.check(sound) == [
+        "user 1: orders 2 of 300 KRW, windows 2 of 300, users row 2 of 7"
+    ]
+
+
+def test_differences_are_limited(pg: Connection) -> None:
+    pg.execute("INSERT INTO users (user_id, total_spent) SELECT n, 1 FROM generate_series(1, 50) n")
+    assert len(consistency.check(pg, limit=3)) == 3
+
+
+def test_it_reads_one_snapshot_and_leaves_the_connection_as_it_was(
+    sound: Connection, settings: Settings
+) -> None:
+    stop = threading.Event()
+    isolation = sound.isolation_level
+
+    def write() -> None:
+        with postgres.connect(settings.postgres, "writer") as conn:
+            paid = False
+            while not stop.is_set():
+                paid = not paid
+                sign = 1 if paid else -1
+                with conn.transaction():
+                    conn.execute(
+                        "UPDATE orders SET status = %s WHERE order_id = 102",
+                        ("PAID" if paid else "CANCELLED",),
+                    )
+                    conn.execute(
+                        "UPDATE user_spend_windows SET orders = orders + %s, spend = spend + %s"
+                        " WHERE user_id = 2",
+                        (sign, sign * 999),
+                    )
+                    conn.execute(
+                        "UPDATE users SET order_count = order_count + %s,"
+                        " total_spent = total_spent + %s WHERE user_id = 2",
+                        (sign, sign * 999),
+                    )
+                    conn.execute(
+                        "UPDATE products SET order_count = order_count + %s WHERE product_id = 10",
+                        (sign,),
+                    )
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(50):
+            assert consistency.check(sound) == []
+    finally:
+        stop.set()
+        writer.join()
+    assert sound.isolation_level == isolation

@@ -1,0 +1,99 @@
+"""`jangteo up` as a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from shop import boot_clock, postgres, process_status
+from shop import settings as shop_settings
+from shop.process_status import ProcessStatus
+from shop.settings import EMBEDDED_PORTS, stack_file
+from tests.support.outside_servers import outside
+from tests.support.waiting import wait_until
+
+
+class UpProcess:
+    """A `jangteo up` in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.data_dir = directory / ".jangteo"
+        self.out = directory / "out"
+        self.env = {
+            **outside(),
+            "XDG_STATE_HOME": str(directory / "state"),
+            "JANGTEO_LANG": "en",
+            **dict.fromkeys(EMBEDDED_PORTS.values(), "0"),  # several shops at once
+        }
+        self._directory = directory
+        self.process: subprocess.Popen[str] | None = None
+
+    def command(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "jangteo.stack.up", "--data-dir", str(self.data_dir), *args]
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        with self.out.open("a") as out:
+            self.process = subprocess.Popen(
+                self.command(*args),
+                env=self.env,
+                cwd=self._directory,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        return self.process
+
+    def run(self, *args: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*args),
+            env=self.env,
+            cwd=self._directory,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def wait_for(self, condition: Callable[[], Any], timeout: float = 240) -> None:
+        def seen() -> Any:
+            if not (found := condition()):
+                assert self.process
+                assert self.process.poll() is None, self.said()
+            return found
+
+        wait_until(seen, self.said, timeout)
+
+    def said(self) -> str:
+        logs = sorted((self.data_dir / "logs").glob("*.log"))
+        tails = [f"--- {log.name}\n{log.read_text(errors='replace')[-800:]}" for log in logs]
+        return "\n".join([self.out.read_text() if self.out.exists() else "", *tails])
+
+    def statuses(self) -> dict[str, ProcessStatus]:
+        return {s.name: s for s in process_status.read_snapshot(self.data_dir)}
+
+    def pids(self) -> list[int]:
+        return [s.pid for s in self.statuses().values() if s.pid]
+
+    def orders(self) -> int:
+        try:
+            with self.connect() as conn:
+                row = conn.execute("SELECT count(*) FROM orders").fetchone()
+        except psycopg.Error:
+            return -1
+        return int(row[0]) if row else 0
+
+    def connect(self) -> postgres.Connection:
+        found = stack_file.read_stack(self.data_dir)
+        if found is None:
+            raise psycopg.OperationalError("no stack yet")
+        settings = shop_settings.load(found.env, use_stack=False)
+        return postgres.connect(settings.postgres, "test", autocommit=True)
+
+
+def gone(pids: list[int]) -> bool:
+    return not any(boot_clock.process_started(pid) for pid in pids)

@@ -1,0 +1,98 @@
+"""The rooms stay small and tidy: sizes of folders and modules, names, and what names what."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.guide_commands import ROOT
+
+ROOMS = ("jangteo", "shop", "flows", "generators", "grading", "console", "benchmarks", "tests")
+MOST_MODULES = 20
+MOST_LINES = 400
+_ROOM = r"(?:jangteo|flows|generators|grading|console)"
+_NAMES_A_ROOM = re.compile(
+    rf"\b(?:import|from) {_ROOM}\b|(?<![\w./-]){_ROOM}(?:\.(?=[a-z_])|/)|`{_ROOM}`"
+)
+"""In an import, as a dotted name or as a path; "the console" in a message for people is fine."""
+
+
+@functools.cache
+def sources(room: str) -> dict[Path, str]:
+    paths = sorted((ROOT / room).rglob("*.py"))
+    return {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in paths}
+
+
+ALL = {path: text for room in ROOMS for path, text in sources(room).items()}
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(ALL[path])
+
+
+def test_no_folder_has_too_many_modules() -> None:
+    sizes = Counter(path.parent.as_posix() for path in ALL)
+    assert {folder: n for folder, n in sizes.items() if n > MOST_MODULES} == {}
+
+
+def test_no_module_is_too_long() -> None:
+    lines = {path.as_posix(): text.count("\n") for path, text in ALL.items()}
+    assert {path: n for path, n in lines.items() if n > MOST_LINES} == {}
+
+
+def test_every_public_class_has_a_name_of_its_own() -> None:
+    places: dict[str, list[str]] = {}
+    for path in ALL:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(f"{path}:{node.lineno}")
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_the_shop_names_no_room() -> None:
+    found = [
+        f"{path}:{text.count(chr(10), 0, m.start()) + 1}: {m[0]}"
+        for path, text in sources("shop").items()
+        for m in _NAMES_A_ROOM.finditer(text)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("import generators", True),
+        ("    from flows.sink import Sink", True),
+        ("see `jangteo.stack.retention`", True),
+        ("in flows/sink.py", True),
+        ("the folder `grading`", True),
+        ("The monitor and the console print it.", False),
+        ("run `jangteo up`", False),
+        ('ROLES = ["console"]', False),
+    ],
+)
+def test_a_room_is_found_by_name(text: str, names: bool) -> None:
+    assert bool(_NAMES_A_ROOM.search(text)) is names
+
+
+def test_every_package_of_the_product_has_a_docstring() -> None:
+    packages = [p for p in ALL if p.name == "__init__.py" and p.parts[0] != "tests"]
+    assert [p.as_posix() for p in packages if not ast.get_docstring(parsed(p))] == []
+
+
+def test_every_folder_is_a_package() -> None:
+    folders = {p.parent for p in ALL}
+    lacking = {f.as_posix() for f in folders if f / "__init__.py" not in ALL}
+    assert lacking <= {"tests/kafka/clients"}  # its programs run next to other client libraries
+
+
+def test_no_test_changes_the_search_path() -> None:
+    changed = re.compile(r"\bsys\.path\.|\bsys\.path\b.*[^=!]=[^=]|syspath_prepend")
+    found = [p.as_posix() for p, text in sources("tests").items() if changed.search(text)]
+    assert found == ["tests/test_structure.py"]
