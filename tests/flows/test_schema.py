@@ -63,7 +63,7 @@ OURS = {
 
 
 def test_a_constraint_is_added_only_with_what_decoding_holds_it_against(pg: Connection) -> None:
-    """A new constraint of ours must be implied by `shop.events`, or good messages wait for ever."""
+    """Each of our constraints must follow from `shop.events`, or good messages wait for ever."""
     for table, names in OURS.items():
         rows = pg.execute(
             "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype <> 'n'",

@@ -152,7 +152,7 @@ def test_a_ledger_without_room_costs_faults_and_no_line_is_cut(tmp_path: Path):
     )
     spoiler = FaultInjector(
         "users", made, book, lambda key, value, done: posted.append(value),
-        SimpleNamespace(latest=None, stop=lambda: None), clock=lambda: NOW,  # type: ignore[arg-type]
+        SimpleNamespace(latest=None, stop=lambda: None), clock=lambda: NOW,  # type: ignore[arg-type]  # a watch that never looks
     )  # fmt: skip
     event = population.users(stream(1, "u").random((20, population.USER_DRAWS)), np.arange(1, 21))
     keys, values = encode_columns("users", event)

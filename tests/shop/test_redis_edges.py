@@ -15,6 +15,7 @@ import redis
 
 from jangteo.cli import doctor_probes
 from shop import postgres
+from shop import settings as shop_settings
 from shop.errors import UnreachableError, UsageError
 from shop.redis import cache
 from shop.settings import Settings
@@ -111,9 +112,7 @@ def test_without_info_the_rest_is_shown(env: dict[str, str], no_info: str) -> No
 
 
 def settings_of(env: dict[str, str], url: str) -> Settings:
-    from shop import settings  # noqa: PLC0415
-
-    return settings.load({**env, "REDIS_URL": url}, use_stack=False)
+    return shop_settings.load({**env, "REDIS_URL": url}, use_stack=False)
 
 
 def test_the_doctor_sees_a_policy_that_evicts(
@@ -142,7 +141,7 @@ def test_another_programs_keys_are_named(
         elif kind == "foreign hash":
             redis_client.hset(key, mapping={"version": "x", "pid": "x", "a": "x"})
         else:
-            redis_client.hset(key, mapping={b"version\xff": b"\xff", b"version": b"\xff"})  # type: ignore[arg-type]
+            redis_client.hset(key, mapping={b"version\xff": b"\xff", b"version": b"\xff"})  # type: ignore[arg-type]  # Redis takes bytes
     for read in (cache.read_users, cache.read_products, cache.read_meta):
         with pytest.raises(redis.RedisError) as refused:
             read(redis_client)

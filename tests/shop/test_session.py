@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_every_setting_of_the_contract_beats_database_and_environment(
     with polluted(where), postgres.connect(where, "polluted", autocommit=True) as conn:
         expected = {**session.CONTRACT, "session_replication_role": "origin"}
         found = {
-            n: conn.execute("SELECT current_setting(%s)", (n,)).fetchone()[0]  # type: ignore[index]
+            n: conn.execute("SELECT current_setting(%s)", (n,)).fetchone()[0]  # type: ignore[index]  # a setting has a value
             for n in expected
         }
         assert found == expected
@@ -145,8 +146,6 @@ Pooled = Callable[..., dict[str, str]]
 @pytest.fixture
 def pooled(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pooled]:
     """Return a function that puts a PgBouncer in front of the test's PostgreSQL."""
-    import tempfile  # noqa: PLC0415
-
     started: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

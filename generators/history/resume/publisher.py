@@ -108,7 +108,7 @@ class ResumePublisher(PublishingLoop):
         self._beat("stopped")
         return not missing
 
-    def _step(self, stop: threading.Event, began: float) -> None:  # noqa: ARG002
+    def _step(self, stop: threading.Event, began: float) -> None:  # noqa: ARG002  (the loop gives it)
         if self._pending:
             stop.wait(_ANSWER_S)
         elif self._save():

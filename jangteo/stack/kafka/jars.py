@@ -279,5 +279,5 @@ def _why(error: BaseException) -> str:
     if isinstance(error, RuntimeError):
         return "the repository does not have it"
     with contextlib.suppress(AttributeError):
-        return str(error.strerror or error)  # type: ignore[attr-defined]
+        return str(error.strerror or error)  # type: ignore[attr-defined]  # of OSError alone
     return str(error).splitlines()[0][:200] or type(error).__name__

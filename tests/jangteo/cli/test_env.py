@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -105,8 +106,6 @@ def test_nasty_values_in_files(value: str) -> None:
 
 
 def _assert_dotenv(found: dict[str, str]) -> None:
-    import io  # noqa: PLC0415
-
     assert dotenv.dotenv_values(stream=io.StringIO(shop_env.as_dotenv(found))) == found
 
 

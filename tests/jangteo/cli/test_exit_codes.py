@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,8 +76,6 @@ FOREIGN = ("psql", "ingest", "env", "env --format json", "console --watch", "con
 @pytest.fixture(autouse=True)
 def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No shop, no settings, and what a command does to signals undone."""
-    import os  # noqa: PLC0415
-
     for name in list(os.environ):
         if name.startswith(OURS):
             monkeypatch.delenv(name)
