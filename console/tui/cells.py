@@ -52,7 +52,11 @@ def fit(text: str, cells: int, *, right: bool = False, more: str = "…") -> str
 def folded(text: str, cells: int) -> list[str]:
     """Break a text into lines of at most a number of cells, between any two characters.
 
+    Two cells are the least: a panel not laid out yet has none, and no wide character fits in one.
+
     >>> folded("abcde", 3), folded("장터 콘솔", 5), folded("", 5)
     (['abc', 'de'], ['장터 ', '콘솔'], [''])
+    >>> folded("abc", 0), folded("장터", 1)
+    (['ab', 'c'], ['장', '터'])
     """
-    return chop_cells(composed(text), cells) or [""]
+    return chop_cells(composed(text), max(2, cells)) or [""]
