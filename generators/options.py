@@ -83,7 +83,9 @@ def seed_of(args: argparse.Namespace, settings: Settings) -> int:
 def leased(
     args: argparse.Namespace, settings: Settings, topic: str, stop: threading.Event
 ) -> Iterator[NodeLease | None]:
-    """Hold the node number of a generator's ids; None if stopped before it was to be had.
+    """Hold the node number of a generator's ids; None if stopped before it was granted.
+
+    `--for` bounds this wait too.
 
     Its `name`, that of the heartbeat and the streams, is the topic; of a second generator of the
     same kind, or of one with a `--node`, the number follows: ``orders-2``.
@@ -92,7 +94,12 @@ def leased(
         with r:
             cache.check(r, topic)
     with node_lease.leased(
-        node_lease.server(settings), topic, stop, exact=args.node, named=True
+        node_lease.server(settings),
+        topic,
+        stop,
+        patience=args.seconds,
+        exact=args.node,
+        named=True,
     ) as held:
         yield held
 

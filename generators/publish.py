@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import threading
+import time
 from typing import Final
 
 from confluent_kafka import KafkaException
@@ -49,7 +50,9 @@ def registrations(args: argparse.Namespace, settings: Settings, topic: str, natu
             return ExitCode.OK
         rng = stream(options.seed_of(args, settings), held.name)
         source = RegistrationSource(topic, rng, held.ids, clock=held.clock)
-        made = already_published(settings, topic, stop) if args.rate is None else 0
+        made = 0
+        if args.rate is None:
+            made = already_published(settings, topic, stop, patience=args.seconds)
         return publish(args, settings, source, natural, held, stop=stop, made=made)
 
 
@@ -131,17 +134,26 @@ def log_rate(report: PublishingReport, target: float, *, chance: bool = False) -
     log(said, target=target, sustained=round(report.rate), short_percent=max(0.0, short))
 
 
-def already_published(settings: Settings, topic: str, stop: threading.Event) -> int:
+def already_published(
+    settings: Settings, topic: str, stop: threading.Event, *, patience: float | None = None
+) -> int:
     """Return how many events generators have published to a topic, copies of rows not included.
 
-    Waits until Kafka answers or `stop`.
+    Waits until Kafka answers or `stop`, for `patience` seconds at most.
+
+    Raises:
+        UnreachableError: if Kafka has not answered by then.
     """
+    ends = time.monotonic() + patience if patience else float("inf")
     outage = Outage(settings.kafka.where)
     while not stop.is_set():
         try:
             count = originals(settings, topic, timeout=3.0)
         except KafkaException as e:
-            stop.wait(outage.failed(e))
+            left = ends - time.monotonic()
+            if patience and left <= 0:
+                raise kafka.unreachable(settings.kafka, patience, e) from None
+            stop.wait(min(outage.failed(e), left))
         else:
             outage.over()
             return count

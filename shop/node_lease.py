@@ -18,6 +18,7 @@ import os
 import platform
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -119,8 +120,12 @@ class NodeLease:
 
     # -- taking, keeping, giving back ------------------------------------------------------------
 
-    def take(self, stop: threading.Event | None = None) -> bool:
+    def take(self, stop: threading.Event | None = None, patience: float | None = None) -> bool:
         """Take a number; while PostgreSQL is away, wait for it if there is a `stop`.
+
+        Args:
+            stop: ends the wait.
+            patience: seconds to wait at most; None waits until `stop`.
 
         Returns:
             False if stopped before PostgreSQL answered.
@@ -128,17 +133,19 @@ class NodeLease:
         Raises:
             UsageError: if the number is taken, or all are; says by whom.
             JangteoError: if PostgreSQL refuses; says what to do.
-            UnreachableError: if it does not answer and there is no `stop`.
+            UnreachableError: if it does not answer in time, or there is no `stop`.
         """
+        ends = time.monotonic() + patience if patience else float("inf")
         outage = Outage(self._where.where, why="a node lease, without which no id may be made")
         while stop is None or not stop.is_set():
             try:
                 with self._connected() as conn:
                     self._grant(conn)
             except psycopg.Error as e:
-                if stop is None or judge(e) is not Verdict.RETRY:
+                left = ends - time.monotonic()
+                if stop is None or left <= 0 or judge(e) is not Verdict.RETRY:
                     raise explained(e, self._where) from None
-                stop.wait(outage.failed(e))
+                stop.wait(min(outage.failed(e), left))
             else:
                 outage.over()
                 self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -291,12 +298,17 @@ class NodeLease:
 
 @contextmanager
 def leased(
-    where: PostgresSettings, name: str, stop: threading.Event | None = None, **options: Any
+    where: PostgresSettings,
+    name: str,
+    stop: threading.Event | None = None,
+    *,
+    patience: float | None = None,
+    **options: Any,
 ) -> Iterator[NodeLease | None]:
     """Hold a lease; see `NodeLease`. None if stopped before PostgreSQL answered."""
     lease = NodeLease(where, name, **options)
     try:
-        yield lease if lease.take(stop) else None
+        yield lease if lease.take(stop, patience) else None
     finally:
         lease.release()
 

@@ -7,6 +7,7 @@ from shop.kafka.clients import (
     cluster_id,
     consumer_config,
     producer,
+    unreachable,
     wait_until_up,
 )
 from shop.kafka.offsets import Key, end_offsets, ends_of, list_offsets, read
@@ -29,5 +30,6 @@ __all__ = [
     "list_offsets",
     "producer",
     "read",
+    "unreachable",
     "wait_until_up",
 ]

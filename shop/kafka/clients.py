@@ -145,11 +145,11 @@ def wait_until_up(settings: KafkaSettings, timeout: float = REQUEST_TIMEOUT_S) -
                 f"cannot reach {settings.where}: the connection was refused for {first:g} s"
             ) from None
         if first == timeout:
-            raise _unreachable(settings, timeout, e) from None
+            raise unreachable(settings, timeout, e) from None
     try:
         return len(client.list_topics(timeout=timeout - first).brokers)
     except KafkaException as e:
-        raise _unreachable(settings, timeout, e) from None
+        raise unreachable(settings, timeout, e) from None
 
 
 def _all_refused(errors: Iterable[KafkaError]) -> bool:
@@ -158,7 +158,8 @@ def _all_refused(errors: Iterable[KafkaError]) -> bool:
     return bool(why) and all("Connection refused" in text for text in why)
 
 
-def _unreachable(settings: KafkaSettings, waited: float, error: KafkaException) -> UnreachableError:
+def unreachable(settings: KafkaSettings, waited: float, error: KafkaException) -> UnreachableError:
+    """Return what to raise when Kafka has not answered for `waited` seconds."""
     why = error.args[0].str()
     return UnreachableError(f"cannot reach {settings.where} within {waited:g} s: {why}")
 

@@ -179,6 +179,20 @@ def test_a_run_that_publishes_nothing_is_no_success(redis_client: redis.Redis, s
     assert "nothing was published while waiting for the cache" in process.log
 
 
+@pytest.mark.parametrize(
+    ("away", "server"),
+    [({"POSTGRES_PORT": "1"}, "PostgreSQL"), ({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "Kafka")],
+    ids=["postgresql", "kafka"],
+)
+@pytest.mark.usefixtures("topics")
+def test_a_run_for_some_seconds_ends_though_a_server_never_answers(
+    start: Start, away: dict[str, str], server: str
+):
+    process = start("generators.users", "--for", "1", **away)
+    assert process.popen.wait(60) == 3
+    assert f"cannot reach {server}" in process.log
+
+
 @pytest.mark.usefixtures("topics")
 def test_a_node_that_is_taken_is_refused_in_one_line(
     settings: Settings, redis_client: redis.Redis, start: Start

@@ -228,6 +228,8 @@ def test_postgresql_away_is_waited_for_or_said(settings: Settings, env: dict[str
     with pytest.raises(UnreachableError, match="leases the node numbers"):
         NodeLease(nowhere, "orders").take()
     stop = threading.Event()
+    with pytest.raises(UnreachableError, match="leases the node numbers"):
+        NodeLease(nowhere, "orders").take(stop, patience=0.3)
     threading.Timer(0.5, stop.set).start()
     assert not NodeLease(nowhere, "orders").take(stop)
 
