@@ -276,8 +276,9 @@ def _written(target: Target, days: Iterator[Day], begun: Begun) -> Generator[Day
         passed ^= fingerprint(day)
         if day.number + 1 == begun.next_day and begun.fingerprint not in (None, passed):
             raise JangteoError(
-                f"day 0 to {day.number}, simulated again, are not those that are written: another "
-                "kind of processor, or another NumPy; go on where it was begun, or give it up"
+                f"day 0 to {day.number}, simulated again, are not those that are written: "
+                "another version of the program or of NumPy wrote them; resume with that one, or "
+                "start again with --discard"
             )
         return target.prepare(day) if target.everything else None
 

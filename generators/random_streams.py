@@ -5,7 +5,8 @@ counter-based generator. Two processes never share numbers, and switching one st
 leaves all others as they were.
 
 NumPy promises the same numbers across versions for raw bits and `random()` only, not for its
-distributions (NumPy compatibility policy), so the distributions here are our own inverses.
+distributions (NumPy compatibility policy), so the distributions here are our own inverses, of
+functions that give the same bits on every processor.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+from generators import portable_math
+from generators.portable_math import log, normal_quantile
+
+Floats: TypeAlias = portable_math.Floats
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 
@@ -59,15 +63,14 @@ def pick(u: Floats, shares: Floats) -> Ints:
     return np.searchsorted(shares, u, side="right").astype(np.int64)
 
 
-def normal(u: Floats, v: Floats) -> Floats:
-    """Return standard normal numbers from two columns of uniform ones (Box and Muller, 1958)."""
-    result: Floats = np.sqrt(-2.0 * np.log1p(-u)) * np.cos(2.0 * np.pi * v)
-    return result
+def normal(u: Floats) -> Floats:
+    """Return standard normal numbers from uniform ones; see `normal_quantile`."""
+    return normal_quantile(u)
 
 
-def exponential(u: Floats) -> Floats:
+def exponential(u: Floats | float) -> Floats:
     """Return exponential numbers of mean 1 from uniform ones."""
-    result: Floats = -np.log1p(-u)
+    result: Floats = -log(1.0 - u)  # exact to the last bit of u, which is a multiple of 2^-53
     return result
 
 
@@ -77,8 +80,7 @@ def gumbel(u: Floats) -> Floats:
     Adding them to log-weights and sorting gives weighted draws without replacement, in the order
     of the draws (Gumbel-max).
     """
-    tiny = np.finfo(np.float64).tiny  # u = 0 would be the logarithm of 0
-    result: Floats = -np.log(np.maximum(exponential(u), tiny))
+    result: Floats = -log(exponential(u))
     return result
 
 
@@ -103,3 +105,26 @@ def hashed(ids: Ints, salt: str) -> Floats:
     z ^= z >> np.uint64(31)
     result: Floats = (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return result
+
+
+def least(keys: Floats | Ints, k: int) -> Ints:
+    """Return the places of the k least keys, ascending; of equal keys the first places.
+
+    `np.argpartition` is as fast, but which of equal keys it takes depends on the processor.
+
+    Args:
+        keys: shape (n,).
+        k: how many; all places if n is not more.
+
+    >>> least(np.array([5, 1, 7, 1, 1]), 2).tolist()
+    [1, 3]
+    """
+    if k >= len(keys):
+        return np.arange(len(keys), dtype=np.int64)
+    if k <= 0:
+        return np.empty(0, np.int64)
+    bound = np.partition(keys, k - 1)[k - 1]
+    below = keys < bound
+    equal = np.flatnonzero(keys == bound)[: k - int(below.sum())]
+    below[equal] = True
+    return np.flatnonzero(below).astype(np.int64)

@@ -25,6 +25,7 @@ from psycopg import sql
 
 from generators import options, profiles
 from generators.behaviour import population
+from generators.portable_math import log
 from generators.random_streams import Floats, Ints, stream
 from shop import command, kafka, node_lease, postgres
 from shop.clock import KST, UTC, Clock, utc_now
@@ -60,7 +61,7 @@ def creation_ids(u: Floats, anchor: datetime) -> Ints:
         Shape (n,), ascending.
     """
     # Inverse of the cumulative share (GROWTH^t - 1) / (GROWTH - 1), t in [0, 1).
-    t = np.log1p(u * (GROWTH - 1)) / np.log(GROWTH)
+    t = log(1 + u * (GROWTH - 1)) / log(GROWTH)
     end = int(anchor.timestamp() * 1000) - EPOCH_MS
     span = int(SPAN / timedelta(milliseconds=1))
     back = ((1 - t) * span).astype(np.int64) + 1

@@ -18,6 +18,7 @@ from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 
+from generators.portable_math import interpolate
 from generators.random_streams import Floats, Ints, exponential
 
 Number: TypeAlias = "float | Floats"
@@ -153,7 +154,7 @@ class Poisson:
 
     def gap(self, u: Number, made: Count) -> Number:
         """Return seconds to the next event."""
-        return -np.log1p(-u) * self.law.gap(0.5, made)
+        return exponential(u) * self.law.gap(0.5, made)
 
 
 @dataclass(frozen=True)
@@ -303,8 +304,7 @@ def poisson_times(edges: Floats, rates: Floats, rng: np.random.Generator) -> Flo
         parts.append(sums[sums < total])
         passed = float(sums[-1])
     when = np.concatenate(parts) if parts else np.empty(0)
-    times: Floats = np.interp(when, mass, edges)
-    return times
+    return interpolate(when, mass, edges)
 
 
 def fixed_times(edges: Floats, rates: Floats, n: int, rng: np.random.Generator) -> Floats:
@@ -320,5 +320,4 @@ def fixed_times(edges: Floats, rates: Floats, n: int, rng: np.random.Generator) 
     """
     # Relative to the highest rate: among the least of doubles a slope would overflow.
     mass = np.concatenate([[0.0], np.cumsum(np.diff(edges) * (rates / rates.max()))])
-    times: Floats = np.interp(np.sort(rng.random(n)) * mass[-1], mass, edges)
-    return times
+    return interpolate(np.sort(rng.random(n)) * mass[-1], mass, edges)

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from generators.portable_math import power
 from generators.random_streams import Floats, Ints
 from shop.clock import KST
 
@@ -54,7 +55,7 @@ def multiplier(at: Floats, anchor: float | None = None) -> Floats:
     day = np.floor_divide(local, _DAY_S).astype(np.int64)
     hour = ((local - day * _DAY_S) // 3_600).astype(np.int64)
     result: Floats = _HOUR[hour] * _WEEKDAY[(day + _MONDAY) % 7] * _MONTH[_months(day)]
-    return result if anchor is None else result * YEARLY ** ((at - anchor) / _YEAR_S)
+    return result if anchor is None else result * power(YEARLY, (at - anchor) / _YEAR_S)
 
 
 def _months(day: Ints) -> Ints:

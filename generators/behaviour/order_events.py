@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from generators.behaviour import catalogue
+from generators.portable_math import exp, log, power
 from generators.random_streams import Floats, Ints, cumulative, hashed, normal, pick
 from generators.scenarios.timetable import NONE, ScenarioEffects
 from shop.events import PAYMENT_METHODS, SCHEMAS
@@ -128,8 +129,7 @@ def appeal(ids: Ints) -> Floats:
     True
     """
     rank = hashed(ids, "appeal") * ZIPF_PRODUCTS
-    result: Floats = (rank + ZIPF_OFFSET) ** -ZIPF_POWER
-    return result
+    return power(rank + ZIPF_OFFSET, -ZIPF_POWER)
 
 
 def level(ids: Ints) -> Ints:
@@ -195,7 +195,8 @@ def menu(sold: Goods, effects: ScenarioEffects = NONE) -> Menu:
     order = np.argsort(sold.category, kind="stable").astype(np.int64)
     category, price = sold.category[order], np.maximum(sold.price[order], 1)
     base = _shares(sold)[order]
-    log_price = np.log(price / np.exp(np.average(np.log(price), weights=base)))
+    log_price = log(price)
+    log_price -= (log_price * base).sum() / base.sum()
     tilt = np.zeros(_OTHER + 1)
     for key, value in effects.categories.items():
         tilt[_KEYS.index(key)] = value
@@ -203,9 +204,9 @@ def menu(sold: Goods, effects: ScenarioEffects = NONE) -> Menu:
     within = np.empty((len(LEVELS), len(order)))
     for i, z in enumerate(LEVELS):
         slope = TASTE * z + TASTE_CENTRE + effects.value
-        weight = base * np.exp(slope * log_price - TASTE_WIDTH * log_price**2)
+        weight = base * exp(slope * log_price - TASTE_WIDTH * log_price * log_price)
         total = np.bincount(category, weight, _OTHER + 1)
-        raw = total * np.exp(_AFFINITY + tilt)
+        raw = total * exp(_AFFINITY + tilt)
         sums = np.cumsum(raw, axis=1)
         categories[i] = sums / sums[:, -1:]
         before = np.concatenate([[0.0], np.cumsum(total)])[category]
@@ -358,9 +359,9 @@ def fate(u: Floats, category: Ints, effects: ScenarioEffects = NONE) -> Fate:
     refund = _times_odds(table, effects.refund)[category]
     cancelled = u[:, 0] < cancel
     refunded = ~cancelled & (u[:, 0] < cancel + (1 - cancel) * refund)
-    z = normal(u[:, 1], u[:, 2])
+    z = normal(u[:, 1])
     (quick, spread), (slow, spread_slow) = CANCEL_AFTER_S, REFUND_AFTER_S
-    after = np.where(cancelled, quick * np.exp(spread * z), slow * np.exp(spread_slow * z))
+    after = np.where(cancelled, quick * exp(spread * z), slow * exp(spread_slow * z))
     return Fate(cancelled, refunded, after)
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from generators.behaviour import catalogue, korean_people
+from generators.portable_math import exp
 from generators.random_streams import Floats, Ints, cumulative, normal, pick
 from shop.events import SCHEMAS
 from shop.ids import EPOCH_MS, NODE_BITS, SEQUENCE_BITS
@@ -212,7 +213,7 @@ def products(u: Floats, ids: Ints) -> pl.DataFrame:
             "name": pl.Series(names, dtype=pl.String),
             "category": pl.Series(labels, dtype=pl.String),
             "brand": pl.Series(brands, dtype=pl.String),
-            "price": _prices(category, normal(u[:, 5], u[:, 6])),
+            "price": _prices(category, normal(u[:, 5])),
             "created_at": _instants(created_ms),
         },
         schema=SCHEMAS["products"],
@@ -226,7 +227,7 @@ def _take(words: Sequence[str], u: Floats) -> Words:
 def _prices(category: Ints, z: Floats) -> Ints:
     median = np.array([c.median for c in catalogue.CATEGORIES], dtype=np.float64)[category]
     sigma = np.array([c.sigma for c in catalogue.CATEGORIES])[category]
-    price = np.clip(median * np.exp(sigma * z), catalogue.CHEAPEST, catalogue.DEAREST)
+    price = np.clip(median * exp(sigma * z), catalogue.CHEAPEST, catalogue.DEAREST)
     steps: Ints = np.rint(price / catalogue.PRICE_STEP).astype(np.int64)
     return steps * catalogue.PRICE_STEP
 

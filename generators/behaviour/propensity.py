@@ -16,7 +16,6 @@ sign-up (`created_at`), for T and for t_x alike.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from generators.behaviour import customer_model, quantiles
+from generators.portable_math import exp, log
 from generators.random_streams import Floats, Ints, gumbel, hashed
 from generators.scenarios.table import Segment
 from shop.clock import KST
@@ -284,13 +284,13 @@ def log_rate(orders: Ints, age: Floats, last: Floats, model: BgNbd = CDNOW) -> F
     0.055
     """
     repeats = np.maximum(orders - 1, 0).astype(np.float64)
-    silence = np.log((model.alpha + age) / (model.alpha + last))
+    silence = log((model.alpha + age) / (model.alpha + last))
     once = repeats == 0
-    odds = np.log(model.a / np.where(once, 1.0, model.b + repeats - 1)) + (
+    odds = log(model.a / np.where(once, 1.0, model.b + repeats - 1)) + (
         (model.r + repeats) * silence
     )
-    gone = np.where(once, 0.0, np.logaddexp(0.0, odds))
-    rate: Floats = np.log(model.r + repeats) - np.log(model.alpha + age) - gone
+    gone = np.where(once, 0.0, log(1.0 + exp(odds)))
+    rate: Floats = log(model.r + repeats) - log(model.alpha + age) - gone
     return rate
 
 
@@ -314,11 +314,12 @@ def balance(score: Floats, buyer: npt.NDArray[np.bool_], share: float) -> float:
     if buyer.all() or not buyer.any() or share >= 1:
         return 0.0 if share < 1 else CLIP
     gap = _log_sum(score[buyer]) - _log_sum(score[~buyer])
-    return gap + math.log(share / (1 - share))
+    return gap + float(log(share / (1 - share)))
 
 
 def _log_sum(x: Floats) -> float:
-    return float(np.logaddexp.reduce(x))
+    highest = x.max()
+    return float(highest + log(exp(x - highest).sum()))
 
 
 def target_share(buyers: int, full: int, mature: float = NEW_BUYER_SHARE) -> float:

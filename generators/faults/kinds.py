@@ -8,7 +8,6 @@ what the ingest is to do with them, so `jangteo faults reconcile` can compare.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import numpy as np
 
+from generators.portable_math import exp
 from generators.random_streams import cumulative, normal, pick
 from shop.clock import Clock, utc_now
 from shop.events import (
@@ -159,9 +159,9 @@ class FaultGenerator:
             yield from (own, second) if name == "newer_version" else (second, own)
 
     def _lateness(self) -> float:
-        u, v = self._rng.random((2, 1))
+        u = self._rng.random(1)
         median, spread = LATE_S
-        return median * math.exp(spread * float(normal(u, v)[0]))
+        return median * float(exp(spread * normal(u))[0])
 
     def _earlier(self, order: Order, seconds: float) -> Order:
         then = order.ordered_at - timedelta(seconds=min(seconds, 12 * 3_600))

@@ -14,7 +14,7 @@ import numpy as np
 
 from generators.behaviour import propensity
 from generators.behaviour.propensity import MULTIPLIERS, Traits
-from generators.random_streams import Floats, Ints, gumbel
+from generators.random_streams import Floats, Ints, gumbel, least
 from generators.scenarios.table import Segment
 
 
@@ -97,7 +97,7 @@ class DayPool:
         buyer = np.arange(len(pool)) < len(old)
         score[len(old) :] += propensity.balance(score, buyer, target) + correction
         utility = score + gumbel(u[: len(pool)])
-        best = np.argpartition(-utility, min(size, len(pool) - 1))[:size]
+        best = least(-utility, size)
         best = best[np.argsort(-utility[best], kind="stable")]
         stays = np.ones(len(pool), np.bool_)
         stays[best] = False

@@ -1,9 +1,8 @@
-"""What tells whether two simulations of the same days came to the same.
+"""A number that tells whether two simulations of the same days agree.
 
-The same seed gives the same days on the same kind of processor with the same NumPy; elsewhere a
-logarithm may differ in its last bit (NumPy's have kernels of their own for AVX-512), and one
-choice that falls otherwise changes all that come after it. A history that is half done must not
-go on with days that do not follow from those that are written.
+The same seed gives the same days on every processor, but not with every version of the program or
+of NumPy, and one choice that falls differently changes all that come after it. A history that is
+half done must not resume with days that do not follow from those that are written.
 """
 
 from __future__ import annotations

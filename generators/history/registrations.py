@@ -84,7 +84,7 @@ class Registrations:
             np.concatenate([w.birth_year, birth_year]),
         )
         blur = stream(seed, f"simulate/blur{suffix}").random((n, 2))
-        fresh = at + BLUR_S * normal(blur[:, 0], blur[:, 1])
+        fresh = at + BLUR_S * normal(blur[:, 0])
         self.created = np.concatenate([self.created, at])
         self.freshness = np.concatenate([self.freshness, fresh])
         metro = pl.Series(city, dtype=pl.String).str.slice(0, 2).is_in(list(propensity.METRO))

@@ -29,7 +29,8 @@ from generators.history.demand import DAY_S, Demand
 from generators.history.grade_counting import GradeCounting
 from generators.history.plan import GRADE_CHANGES, Day, Plan
 from generators.history.registrations import Registrations, longer
-from generators.random_streams import Floats, Ints, stream
+from generators.portable_math import exp
+from generators.random_streams import Floats, Ints, exponential, least, stream
 from generators.scenarios.timetable import ScenarioEffects
 from shop.clock import KST, UTC
 from shop.events import SCHEMAS
@@ -245,9 +246,9 @@ class Simulation:
         buyers = np.flatnonzero(~np.isnan(self._last[:there]) & ~self._gone[:there])
         others = np.flatnonzero(np.isnan(self._last[:there]))
         wanted = len(at) + CACHE
-        buyers = buyers[_least(self._due[buyers], wanted)]
+        buyers = buyers[least(self._due[buyers], wanted)]
         queue = buyers[np.argsort(self._last[buyers], kind="stable")]
-        fresh = others[_least(-self._registrations.freshness[others], wanted)]
+        fresh = others[least(-self._registrations.freshness[others], wanted)]
         fresh = fresh[np.argsort(-self._registrations.freshness[fresh], kind="stable")]
         who = np.concatenate([queue, fresh])
         pool = DayPool(
@@ -346,7 +347,7 @@ class Simulation:
     def _shelf(self, now: float) -> Goods:
         """Return the products of the cache: those ordered most, then the newest others."""
         there = int(np.searchsorted(self._registrations.listed, now))
-        popular = _least(-self._sold[:there].astype(np.float64), round(CACHE * POPULAR_SHARE))
+        popular = least(-self._sold[:there], round(CACHE * POPULAR_SHARE))
         is_popular = np.zeros(there, np.bool_)
         is_popular[popular] = True
         new = np.flatnonzero(~is_popular)[-(CACHE - len(popular)) :]
@@ -383,13 +384,5 @@ def lomax(u: Floats, shape: npt.NDArray[Any], scale: npt.NDArray[Any]) -> Floats
     >>> lomax(np.array([0.75]), np.array([1.0]), np.array([2.0])).tolist()
     [6.0]
     """
-    result: Floats = scale * np.expm1(-np.log1p(-u) / shape)
+    result: Floats = scale * (exp(exponential(u) / shape) - 1.0)
     return result
-
-
-def _least(keys: Floats, k: int) -> Ints:
-    """Return the places of the k least keys, ascending; all if there are not as many."""
-    if k >= len(keys):
-        return np.arange(len(keys), dtype=np.int64)
-    order: Ints = np.sort(np.argpartition(keys, k)[:k]).astype(np.int64)
-    return order

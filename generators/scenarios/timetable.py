@@ -15,6 +15,9 @@ from functools import cache
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
+
+from generators.portable_math import log, power
 from generators.random_streams import stream
 from generators.scenarios.table import (
     BY_NAME,
@@ -114,9 +117,9 @@ def compose(spans: Iterable[ScenarioSpan]) -> ScenarioEffects:
     payments: dict[str, float] = {}
     for scenario, span in table:
         for key, factor in scenario.categories.items():
-            categories[key] = categories.get(key, 0.0) + math.log(factor) * span.intensity
+            categories[key] = categories.get(key, 0.0) + float(log(factor)) * span.intensity
         for method, factor in scenario.payments.items():
-            payments[method] = payments.get(method, 1.0) * factor**span.intensity
+            payments[method] = payments.get(method, 1.0) * _raised(factor, span.intensity)
     return ScenarioEffects(
         name=active[0].name,
         running=tuple(s.name for s in active),
@@ -125,11 +128,11 @@ def compose(spans: Iterable[ScenarioSpan]) -> ScenarioEffects:
         categories=categories,
         focus=_focus(table),
         value=sum(c.value * s.intensity for c, s in table),
-        quantity=math.prod(c.quantity**s.intensity for c, s in table),
+        quantity=math.prod(_raised(c.quantity, s.intensity) for c, s in table),
         discount=_discount(table),
         payments=payments,
-        cancel=math.prod(c.cancel**s.intensity for c, s in table),
-        refund=math.prod(c.refund**s.intensity for c, s in table),
+        cancel=math.prod(_raised(c.cancel, s.intensity) for c, s in table),
+        refund=math.prod(_raised(c.refund, s.intensity) for c, s in table),
         segments=tuple(
             Segment(**{**vars(part), "lift": part.lift * s.intensity})
             for c, s in table
@@ -138,9 +141,16 @@ def compose(spans: Iterable[ScenarioSpan]) -> ScenarioEffects:
     )
 
 
+def _raised(factor: float, intensity: float) -> float:
+    """Raise a factor to the power of an intensity; 0 takes a payment method away at any."""
+    if intensity == 1 or factor == 0:
+        return factor
+    return float(power(np.float64(factor), intensity))
+
+
 def _strength(span: ScenarioSpan) -> tuple[bool, float, str]:
     """The operator's own first, then by how much the rate is moved."""
-    return span.manual, abs(math.log(span.rate)), span.name
+    return span.manual, max(span.rate, 1 / span.rate), span.name
 
 
 def _focus(table: Sequence[tuple[Scenario, ScenarioSpan]]) -> tuple[float, int, str] | None:
@@ -180,7 +190,7 @@ def run_of(
     spans, start = [], begun
     for share, factor in scenario.shape or ((1.0, 1.0),):
         end = start + share * lasts
-        rate = (scenario.rate * factor) ** intensity
+        rate = _raised(scenario.rate * factor, intensity)
         spans.append(ScenarioSpan(start, end, scenario.name, rate, intensity, begun, manual))
         start = end
     return spans

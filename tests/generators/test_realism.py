@@ -29,8 +29,8 @@ CANNOT = {"bought again within 30 days", "bought again within 90 days", "Gini of
 
 @pytest.fixture(scope="module")
 def year() -> Simulated:
-    # With half of it the gaps' variation is 1.06 to 1.13, by the seed and by the processor's last
-    # bits of a logarithm; so it is 1.23 to 1.26, and still rises with the size (docs/realism.md).
+    # With half of it the gaps' variation is 1.06 to 1.13, by the seed; so it is
+    # 1.23 to 1.26, and still rises with the size (docs/realism.md).
     # Of seeds 1 to 4 two miss nothing, one misses the mean value; with seed 1 the best seller is
     # dear: it moves the mean, the spread and the share of the best sellers of so small a year.
     return simulate(20_000, 60_000, 2)
