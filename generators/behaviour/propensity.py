@@ -24,6 +24,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from generators.behaviour import customer_model
 from generators.portable_math import exp, log
 from generators.random_streams import Floats, Ints, gumbel, hashed
 from generators.scenarios.table import Segment
@@ -204,6 +205,14 @@ def terms(
         "soured": np.where(t.soured, m.soured, 0.0),
         "scenario": scenario_term(t, now, segments),
     }
+
+
+def weights(t: Traits, now: datetime, segments: Sequence[Segment] = (), *, seed: int) -> Ints:
+    """Return weights of customers for `customer_model.choose`: their terms and their taste."""
+    total = customer_model.taste(seed, t.ids)
+    for part in terms(t, now, segments).values():
+        total += part
+    return customer_model.weights(total)
 
 
 def scenario_term(t: Traits, now: datetime, segments: Sequence[Segment]) -> Floats:
