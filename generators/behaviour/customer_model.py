@@ -25,7 +25,8 @@ from typing import Final
 import numpy as np
 
 from generators.behaviour import quantiles
-from generators.random_streams import Floats, Ints
+from generators.portable_math import exp, power
+from generators.random_streams import Floats, Ints, exponential, normal
 
 NEVER: Final = 1 << 62
 """`due` of a customer who will not buy; NULL in a database."""
@@ -43,10 +44,12 @@ FIRST_SIGN_UPS: Final = 1.0
 SIGN_UPS_KNEE: Final = 330_000
 """Sign-ups, at `ORDERS_PER_DAY`, after which the rate has fallen to 2^-.76 = .59 of the first."""
 
+SIGN_UPS_POWER: Final = -0.76
+
 TASTE_SD: Final = 0.3
 """Standard deviation of the logarithm of a customer's taste for buying now; our estimate."""
-# Medians of 32 equal parts of a standard normal distribution, times TASTE_SD, in 1/64; symmetrical.
-_TASTES: Final = (1, 2, 4, 5, 7, 9, 10, 12, 14, 17, 19, 22, 26, 30, 36, 46)
+WEIGHT_UNIT: Final = 1_024
+"""The weight whose logarithm is 0."""
 
 _DAYS_PER_WEEK: Final = 7
 _DAYS_PER_YEAR: Final = 365
@@ -163,7 +166,7 @@ def due_after_sign_up(model: CustomerModel, seed: int, user_ids: Ints, clock: In
     shares = np.cumsum([share for share, _ in model.first]) * model.buyers
     kind = np.searchsorted(shares, u, side="right")
     mean = np.array([days * day for _, days in model.first] + [0.0])[kind]
-    delay = quantiles.quantile("exponential", uniform(seed, "first", user_ids)) * mean
+    delay = exponential(uniform(seed, "first", user_ids)) * mean
     soonest = -(-day // _MINUTES_PER_DAY)
     due = np.asarray(clock, np.int64) + soonest + delay.astype(np.int64)
     return np.where(kind < len(model.first), due, NEVER)
@@ -203,7 +206,7 @@ def due_after_order(
 def _gaps(model: CustomerModel, seed: int, user_ids: Ints, orders: Ints) -> Ints:
     """Return exponential gaps of each customer's own rate, in orders of the shop."""
     rate = quantiles.quantile("gamma", uniform(seed, "rate", user_ids))
-    e = quantiles.quantile("exponential", uniform(seed, "gap", user_ids, orders))
+    e = exponential(uniform(seed, "gap", user_ids, orders))
     longest = float(model.horizon_years * _DAYS_PER_YEAR * model.orders_per_day)
     scale = model.alpha * _DAYS_PER_WEEK * model.orders_per_day
     # The least rates are 0 to 32 binary digits: those customers never come again.
@@ -237,13 +240,20 @@ def taste(seed: int, user_ids: Ints) -> Floats:
     >>> abs(float(logs.mean())) < 0.01, round(float(logs.std()), 1)
     (True, 0.3)
     """
-    u = uniform(seed, "taste", user_ids)
-    scaled = np.array([-t for t in reversed(_TASTES)] + list(_TASTES))
-    result: Floats = scaled[(u * len(scaled)).astype(np.int64)] / quantiles.WEIGHT_STEPS
+    result: Floats = TASTE_SD * normal(uniform(seed, "taste", user_ids))
     return result
 
 
-def choose(weights: Ints, due: int, u: Floats, n: int, *, full: int = POOL) -> Ints:
+def weights(logarithms: Floats) -> Ints:
+    """Return weights for `choose`; their sums are exact, as they are integers.
+
+    >>> weights(np.array([0.0, 0.5, -20.0])).tolist()
+    [1024, 1688, 1]
+    """
+    return np.maximum(np.rint(WEIGHT_UNIT * exp(logarithms)), 1).astype(np.int64)
+
+
+def choose(weight: Ints, due: int, u: Floats, n: int, *, full: int = POOL) -> Ints:
     """Return the places of the customers who buy next, in the order in which they buy.
 
     The smallest of exponential times divided by weights are a weighted sample without replacement
@@ -251,8 +261,8 @@ def choose(weights: Ints, due: int, u: Floats, n: int, *, full: int = POOL) -> I
     multiplied by one factor, such that they have (full - due) / full of the whole.
 
     Args:
-        weights: positive; of purchasers who are due, then of others who are due; see
-            `quantiles.weight`. In an order of their own, as ties keep it.
+        weight: positive; of purchasers who are due, then of others who are due; see
+            `weights`. In an order of their own, as ties keep it.
         due: how many of them are purchasers.
         u: uniform in [0, 1), one for each.
         n: how many; fewer are returned if there are not as many.
@@ -262,10 +272,10 @@ def choose(weights: Ints, due: int, u: Floats, n: int, *, full: int = POOL) -> I
     >>> places.tolist()
     [0, 1, 2]
     """
-    times = quantiles.quantile("exponential", u) / weights
-    ours, theirs = int(weights[:due].sum()), int(weights[due:].sum())
+    times = exponential(u) / weight
+    ours, theirs = int(weight[:due].sum()), int(weight[due:].sum())
     if due >= full:
-        # Nobody who has not bought comes before a purchaser; times stay below 2^6.
+        # Nobody who has not bought comes before a purchaser: -ln 2^-53 is 37.
         times[due:] += 64.0
     elif due and theirs:
         times[due:] *= (due * theirs) / (ours * (full - due))
@@ -288,4 +298,4 @@ def sign_up_rate(sign_ups: Ints | int, orders_per_day: int = ORDERS_PER_DAY) -> 
     """
     scale = orders_per_day / ORDERS_PER_DAY
     filled = np.atleast_1d(np.asarray(sign_ups, np.float64)) / (SIGN_UPS_KNEE * scale)
-    return quantiles.power(1 + filled) * (FIRST_SIGN_UPS * scale)
+    return power(1 + filled, SIGN_UPS_POWER) * (FIRST_SIGN_UPS * scale)

@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from generators.behaviour import customer_model, quantiles
+from generators.behaviour import customer_model
 from generators.portable_math import exp, log
 from generators.random_streams import Floats, Ints, gumbel, hashed
 from generators.scenarios.table import Segment
@@ -212,7 +212,7 @@ def weights(t: Traits, now: datetime, segments: Sequence[Segment] = (), *, seed:
     total = customer_model.taste(seed, t.ids)
     for part in terms(t, now, segments).values():
         total += part
-    return quantiles.weight(total)
+    return customer_model.weights(total)
 
 
 def scenario_term(t: Traits, now: datetime, segments: Sequence[Segment]) -> Floats:

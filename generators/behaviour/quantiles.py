@@ -1,9 +1,8 @@
-"""Inverse distribution functions from tables of integers: the same bits on any processor.
+"""Quantiles of the gamma and beta distributions from tables of integers: the same bits anywhere.
 
-NumPy's `log`, `exp` and `power` have kernels of their own for each processor, and their last bit
-differs; `np.interp` may be compiled to fused multiply-adds. Additions, subtractions,
-multiplications, divisions and table look-ups are exact or rounded by IEEE 754, everywhere alike.
-The tables are in `quantiles.json`; ``python -m generators.behaviour.quantiles`` writes it.
+Neither has a formula. Looking up and interpolating uses only operations that IEEE 754 fixes to the
+bit, as in `generators.portable_math`. The tables are in `quantiles.json`, which
+``python -m generators.behaviour.quantiles`` writes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from generators.random_streams import Floats, Ints
+from generators.random_streams import Floats
 
 FILE: Final = Path(__file__).with_name("quantiles.json")
 UNIT: Final = 2.0**-32
@@ -28,14 +27,6 @@ A: Final = 0.55
 """First shape of the beta distribution."""
 B: Final = 2.4
 """Second shape of the beta distribution."""
-POWER: Final = -0.76
-"""Exponent of `power`."""
-WEIGHT_STEPS: Final = 64
-"""Steps of `weight` per unit of its logarithm."""
-WEIGHT_RANGE: Final = 4
-"""Logarithms of weights are cut off at plus and minus this."""
-WEIGHT_UNIT: Final = 1_024
-"""The weight whose logarithm is 0."""
 # Ever finer steps towards 1, where quantiles are steep; powers of two, so that places are exact.
 _PIECES: Final = ((0.0, 512), (7 / 8, 2_048), (63 / 64, 16_384), (511 / 512, 131_072))
 _LAST: Final = 1 - 2.0**-22
@@ -43,8 +34,6 @@ _LAST: Final = 1 - 2.0**-22
 _EDGES: Final = np.array([low for low, _ in _PIECES])
 _STEPS: Final = np.array([steps for _, steps in _PIECES], dtype=np.float64)
 _OFFSETS: Final = np.array([0, 448, 448 + 224, 448 + 448])
-_POWER_STEPS: Final = 256
-_POWERS_OF_TWO: Final = 40
 
 
 @cache
@@ -58,12 +47,11 @@ def quantile(name: str, u: Floats) -> Floats:
     """Return quantiles by linear interpolation.
 
     Args:
-        name: ``exponential`` of mean 1, ``gamma`` of shape `R` and scale 1, or ``beta`` of shapes
-            `A` and `B`.
+        name: ``gamma`` of shape `R` and scale 1, or ``beta`` of shapes `A` and `B`.
         u: shape (n,), in [0, 1).
 
-    >>> quantile("exponential", np.array([0.0, 0.5])).round(6).tolist()
-    [0.0, 0.693147]
+    >>> quantile("beta", np.array([0.0, 0.5, 0.9])).round(3).tolist()
+    [0.0, 0.116, 0.485]
     """
     table = _table(name)
     piece = np.searchsorted(_EDGES, u, side="right") - 1
@@ -78,35 +66,6 @@ def quantile(name: str, u: Floats) -> Floats:
     return result
 
 
-def power(x: Floats) -> Floats:
-    """Return x to the `POWER`, for x from 1 to 2^40.
-
-    >>> power(np.array([1.0, 2.0, 10.0])).round(4).tolist()
-    [1.0, 0.5905, 0.1738]
-    """
-    mantissa, exponent = np.frexp(x)
-    table = _table("power")
-    place = (mantissa * 2 - 1) * _POWER_STEPS
-    step = place.astype(np.int64)
-    rest = place - step
-    low = table[step]
-    rise = table[step + 1] - low
-    rise = rise * rest
-    result: Floats = (low + rise) * UNIT * (_table("power of two")[exponent - 1] * UNIT)
-    return result
-
-
-def weight(logarithm: Floats) -> Ints:
-    """Return weights as integers, `WEIGHT_UNIT` for a logarithm of 0; in steps of 1.6 %.
-
-    >>> weight(np.array([0.0, 0.5, -0.5])).tolist()
-    [1024, 1688, 621]
-    """
-    top = WEIGHT_STEPS * WEIGHT_RANGE
-    place = np.clip(np.rint(logarithm * WEIGHT_STEPS), -top, top).astype(np.int64) + top
-    return _table("weight")[place].astype(np.int64)
-
-
 # -- making the tables -----------------------------------------------------------------------------
 
 
@@ -115,17 +74,10 @@ def made() -> dict[str, list[int]]:
     knots = [low + i / steps for (low, steps), n in zip(_PIECES, (448, 224, 224, 256), strict=True)
              for i in range(n)]  # fmt: skip
     knots.append(_LAST)
-    top = WEIGHT_STEPS * WEIGHT_RANGE
     return {
-        "exponential": [_units(-math.log1p(-u)) for u in knots],
         "gamma": [_units(_inverse(_gamma_share, u, 40.0)) for u in knots],
         "beta": [_units(_inverse(_beta_share, u, 1.0)) for u in knots],
-        "power": [_units((1 + i / _POWER_STEPS) ** POWER) for i in range(_POWER_STEPS + 1)],
-        "power of two": [_units(2.0 ** (POWER * i)) for i in range(_POWERS_OF_TWO)],
-        "weight": [
-            round(WEIGHT_UNIT * math.exp(i / WEIGHT_STEPS)) for i in range(-top, top + 1)
-        ],
-    }  # fmt: skip
+    }
 
 
 def _units(value: float) -> int:
