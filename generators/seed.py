@@ -229,6 +229,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         assert held is not None  # noqa: S101  (nobody stops it while it waits)
         try:
             if args.truncate:
+                postgres.truncate_simulation(conn)
                 tables = sql.SQL(", ").join(map(sql.Identifier, postgres.SHOP_TABLES))
                 conn.execute(sql.SQL("TRUNCATE {}").format(tables))
             users, products = seed_shop(

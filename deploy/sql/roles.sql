@@ -49,6 +49,10 @@ GRANT SELECT ON users, products, orders, user_spend_windows, spend_window_length
 -- Every maker of ids takes, renews and releases a node number; the rows are there for good.
 GRANT UPDATE (ceiling_ms, holder, name, host, hostname, pid, pid_started, acquired_at, expires_at)
     ON node_leases TO jangteo_generator;
+-- The cache worker keeps the state of the simulated customers, which nobody else may see: it says
+-- what they are about to do.
+GRANT USAGE ON SCHEMA simulation TO jangteo_generator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA simulation TO jangteo_generator;
 
 -- The grader writes grades, their history and its own state. A second run of one instant corrects
 -- what the first wrote of it.

@@ -8,6 +8,7 @@ from shop.postgres.schema import (
     migrate,
     migrations,
     schema_version,
+    truncate_simulation,
 )
 from shop.postgres.text_copy import CopyData, copy_data, copy_frame, copy_into
 
@@ -27,4 +28,5 @@ __all__ = [
     "migrate",
     "migrations",
     "schema_version",
+    "truncate_simulation",
 ]
