@@ -110,6 +110,9 @@ num.recovery.threads.per.data.dir=1
 # Kafka wants ports to format a storage, which does not depend on them. No server gets these.
 _FORMAT_PORTS: Final = [(1, 2)]
 _MAIN: Final = "kafka.Kafka"
+# The libraries of LZ4, Snappy and Zstandard are unpacked there. A broker that is killed leaves them
+# (236 kB of LZ4 alone), and nobody empties the system's own directory; some do not let it run code.
+_TEMPORARY: Final = "tmp"
 QUIET: Final = "-Dlog4j2.level=ERROR"
 _LOGGING: Final = """
 rootLogger.level = warn
@@ -220,6 +223,8 @@ class Broker(Server):
             self._layout.cluster_id = self._kept_cluster_id()
         (self.home / "log4j2.properties").write_text(_LOGGING, encoding="ascii")
         with self._guard.held():
+            shutil.rmtree(self.home / _TEMPORARY, ignore_errors=True)
+            (self.home / _TEMPORARY).mkdir(mode=0o700)
             if not (self.home / "data" / "meta.properties").is_file():
                 self._format()
 
@@ -278,7 +283,8 @@ class Broker(Server):
     # -- the process ---------------------------------------------------------------------------
 
     def _java(self, main: str, *arguments: str, cache: Sequence[str]) -> list[str]:
-        options = [*jvm(), *self._options, *cache, "-Dlog4j2.configurationFile=log4j2.properties"]
+        own = [f"-Djava.io.tmpdir={_TEMPORARY}", "-Dlog4j2.configurationFile=log4j2.properties"]
+        options = [*jvm(), *self._options, *cache, *own]
         return java.command_line(main, *arguments, options=options)
 
     def _argv(self, port: int) -> list[str]:  # noqa: ARG002  (the configuration has it)
