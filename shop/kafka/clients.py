@@ -88,6 +88,10 @@ def consumer_config(
     that of the next. With batches of 200 on a busy machine that took 35 s, in which the other
     partitions stood still; so a small batch fetches less at a time.
 
+    A full prefetch queue pauses a partition's fetches for `fetch.queue.backoff.ms`. librdkafka's
+    default of 1 s left a quarter of two cores idle in a backlog: with 5 ms, orders alone went from
+    0.62 to 0.88 of COPY in one run.
+
     Args:
         settings: where Kafka is.
         name: of the client, in the brokers' lists.
@@ -114,6 +118,7 @@ def consumer_config(
         "fetch.wait.max.ms": 50,
         "fetch.max.bytes": 8 << 20,
         "fetch.message.max.bytes": min(1 << 20, batch_size * _ORDER_BYTES),
+        "fetch.queue.backoff.ms": 5,
         "queued.min.messages": 50_000,
         "queued.max.messages.kbytes": 16 << 10,
     }
