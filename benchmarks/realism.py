@@ -92,7 +92,7 @@ def statistics(year: Simulated) -> list[Statistic]:
         *shapes.loyalty(year.orders),
         *shapes.values(year.orders),
         *shapes.goods(year.orders, year.simulation.goods),
-        *shapes.fates(year.orders),
+        *shapes.outcomes(year.orders),
     ]
 
 

@@ -139,7 +139,7 @@ def _slope(ranked: Numbers, first: int, last: int) -> float:
     return float(np.polyfit(np.log(rank), np.log(ranked[first:last]), 1)[0])
 
 
-def fates(orders: pl.DataFrame) -> list[Statistic]:
+def outcomes(orders: pl.DataFrame) -> list[Statistic]:
     """Return what became of orders."""
     status = orders["status"].to_numpy()
     return [
@@ -191,7 +191,7 @@ def speeds(seed: int) -> dict[str, float]:
     ids = np.arange(1, 1_001)
     rng = stream(seed, "benchmark/speed")
     sold = Goods(ids, ids % 10, ids * 100, ids < 700)
-    menu = order_events.menu(sold)
+    tables = order_events.draw_tables(sold)
 
     def rate(size: int, total: int) -> float:
         began = time.perf_counter()
@@ -200,7 +200,7 @@ def speeds(seed: int) -> dict[str, float]:
                 rng.integers(1, 9_999, size), ids[:1].repeat(size) * 0, ids[:1].repeat(size) + 1_990
             )
             order_events.orders(
-                rng.random((size, order_events.DRAWS)), rng.integers(1, 2**50, size), who, menu,
+                rng.random((size, order_events.DRAWS)), rng.integers(1, 2**50, size), who, tables,
                 at_us=np.zeros(size, np.int64), year=2026,
             )  # fmt: skip
         return total / (time.perf_counter() - began)

@@ -59,7 +59,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="give up after SECONDS (with --once; default: %(default)g)",
     )
-    add("--port", type=command.port, default=0, help="port of --serve (default: a free one)")
+    add("--port", type=command.port, default=0, metavar="PORT",
+        help="serve on PORT (with --serve; default: a free one)")  # fmt: skip
     add("--read-only", action="store_true", help="show the shop, but refuse all actions")
     add("--record", type=Path, metavar="FILE", help="record what is shown to FILE")
     add("--replay", type=Path, metavar="FILE", help="replay the recording in FILE")
@@ -69,8 +70,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="compare the figures at two times (with --replay; HH:MM:SS in Seoul, or RFC 3339)",
     )
-    add("--lang", choices=("en", "ko"), help="language of the screens (default: the locale's)")
-    add("--theme", choices=THEMES, help="colour theme (default: dark)")
+    add(
+        "--lang",
+        choices=("en", "ko"),
+        help="show the console in this language (default: the locale's)",
+    )
+    add("--theme", choices=THEMES, help="draw with this colour theme (default: dark)")
     add(
         "--ascii",
         action="store_true",

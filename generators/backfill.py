@@ -97,7 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"write N business days (default: {request.DAYS})",
     )
-    add("--end", type=day, metavar="DATE", help="last business day (default: today, up to now)")
+    add("--end", type=day, metavar="DATE", help="end with DATE (default: today, up to now)")
     add(
         "--users",
         type=command.count,
@@ -111,9 +111,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--orders-per-day", type=command.count, default=request.ORDERS_PER_DAY, metavar="N",
-        help=f"mean orders per day (default: {request.ORDERS_PER_DAY}, one every 4 s)",
+        help=f"write N orders a day on average (default: {request.ORDERS_PER_DAY}, one per 4 s)",
     )  # fmt: skip
-    add("--seed", type=command.count, help="seed of all random streams (default: SHOP_SEED, 1)")
+    add("--seed", type=command.count, metavar="N",
+        help="seed of all random numbers (default: SHOP_SEED, 1)")  # fmt: skip
     add("--no-scenarios", action="store_true", help="leave out sales, holidays and other scenarios")
     add(
         "--to", nargs="+", default=["postgres"], metavar=("WHERE", "DIR"),
@@ -130,7 +131,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="publish its customers and products to the topics afterwards (with --to postgres)",
     )  # fmt: skip
     add("--truncate", action="store_true", help="empty the shop or the folder first")
-    add("--discard", action="store_true", help="give up a history that is half done, then exit")
+    add("--discard", action="store_true", help="delete an unfinished history, then exit")
     invented(parser)
 
 

@@ -1,7 +1,7 @@
-"""Go on with the history that a backfill wrote: what a longer one would have had, as it happens.
+"""Resume a finished backfill in real time: publish what a longer history would have contained.
 
-In place of the generators of users, products and orders. Events are published when the clock
-reaches them, with the moments, customers and ids that a history up to then would have given them.
+It replaces the generators of users, products and orders. Each event is published when the clock
+reaches it, with the time, customer and ids that a history up to then would have given it.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument(
         "--speed", type=command.positive, metavar="X",
-        help="from where the shop stands, X seconds a second until it has caught up with the clock",
+        help="publish X seconds of the history per second until it has caught up with the clock",
     )  # fmt: skip
     parser.add_argument(
-        "--until", type=moment, metavar="TIME", help="end there, e.g. 2026-11-20T09:00Z"
+        "--until", type=moment, metavar="TIME", help="stop at TIME, such as 2026-11-20T09:00Z"
     )
     invented(parser)
 

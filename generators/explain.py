@@ -1,4 +1,4 @@
-"""Why a customer buys: the score of one user, term by term, as of now."""
+"""Explain why a customer buys: the score of one customer, term by term, as of now."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ _SAYS: Final = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("user_id", type=command.count, metavar="USER_ID")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("user_id", type=command.count, metavar="USER_ID", help="id of the customer")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

@@ -18,30 +18,40 @@ from shop.settings import Settings
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options that all generators have."""
     parser.add_argument(
-        "--speed", type=command.positive, help="multiply all rates (default: SHOP_SPEED, 1)"
+        "--speed",
+        type=command.positive,
+        metavar="X",
+        help="multiply all rates by X (default: SHOP_SPEED, 1)",
     )
     parser.add_argument(
         "--rate",
         type=command.positive,
         metavar="N",
-        help="publish N events per second, instead of following the shop's own law",
+        help="publish N events per second instead of the shop's own rate",
     )
     parser.add_argument(
-        "--seed", type=command.count, help="seed of all random streams (default: SHOP_SEED, 1)"
+        "--seed",
+        type=command.count,
+        metavar="N",
+        help="seed of all random numbers (default: SHOP_SEED, 1)",
     )
     parser.add_argument(
         "--arrivals",
         choices=("seed", "poisson"),
-        help="even gaps, or a Poisson process with the hours of a shop (default: SHOP_ARRIVALS)",
+        help="space events evenly, or draw them from a Poisson process that follows the time of "
+        "day (default: SHOP_ARRIVALS)",
     )
     parser.add_argument(
         "--faults",
         type=share,
         metavar="RATE",
-        help=f"publish RATE faulty messages per good one, e.g. {DEFAULT_RATE}",
+        help=f"publish RATE faulty messages per good one, such as {DEFAULT_RATE}",
     )
     parser.add_argument(
-        "--ledger", type=Path, help="record the faults in this file (default: in DATA_DIR/faults)"
+        "--ledger",
+        type=Path,
+        metavar="FILE",
+        help="record the faults in FILE (default: in DATA_DIR/faults)",
     )
     parser.add_argument("--limit", type=command.count, metavar="N", help="stop after N events")
     parser.add_argument(
@@ -53,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=LIVE_NODES,
         metavar=f"0..{LIVE_NODES[-1]}",
-        help="node number of its ids; refused if it is taken (default: one that is free)",
+        help="put this node number into the ids, and exit if it is taken (default: a free one)",
     )
 
 

@@ -3,8 +3,8 @@
 The rows are written to PostgreSQL and their events are published, so that a consumer of the topics
 knows every customer and product from the beginning.
 
-The same seed and sizes give the same rows, so seeding again adds nothing. All of them end at one
-midnight in Seoul: the last one, or, in a shop that was seeded before, the one of that seed.
+The same seed and sizes give the same rows, so seeding again adds nothing. The two years end at the
+last midnight in Seoul, or, in a shop that was seeded before, at the midnight of that seeding.
 """
 
 from __future__ import annotations
@@ -176,23 +176,30 @@ def seed_shop(
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--users", type=command.count, default=USERS, help=f"default: {USERS}")
     parser.add_argument(
-        "--products", type=command.count, default=PRODUCTS, help=f"default: {PRODUCTS}"
-    )
-    parser.add_argument("--seed", type=command.count, help="default: SHOP_SEED, 1")
+        "--users", type=command.count, default=USERS, metavar="N",
+        help=f"create N customers (default: {USERS})",
+    )  # fmt: skip
     parser.add_argument(
-        "--truncate", action="store_true", help="empty the shop first: all users, products, orders"
+        "--products", type=command.count, default=PRODUCTS, metavar="N",
+        help=f"create N products (default: {PRODUCTS})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=command.count, metavar="N",
+        help="seed of all random numbers (default: SHOP_SEED, 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--truncate", action="store_true", help="delete all users, products and orders first"
     )
     parser.add_argument(
         "--unless-production",
         action="store_true",
-        help="with DB_TYPE=production and without permission: do nothing, successfully",
+        help="do nothing, successfully, with DB_TYPE=production and without permission",
     )
     parser.add_argument(
         "--no-publish",
         action="store_true",
-        help="write PostgreSQL alone; `jangteo generate profiles` publishes later",
+        help="write only to PostgreSQL; `jangteo generate profiles` publishes later",
     )
     options.invented(parser)
 

@@ -43,15 +43,16 @@ _GRACE_S: Final = 2.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo grade`."""
     parser.add_argument(
-        "--once", action="store_true", help="one run now, after any that is in progress; then end"
+        "--once", action="store_true", help="grade once, after any run in progress, then exit"
     )
     parser.add_argument(
         "--full",
         action="store_true",
-        help="with --once: from all orders of the period, not from what changed since the last run",
+        help="grade from all orders of the period, not only from what changed since the last run "
+        "(with --once)",
     )
     parser.add_argument(
-        "--json", action="store_true", help="with --once: the result as one JSON line on stdout"
+        "--json", action="store_true", help="print the result as one line of JSON (with --once)"
     )
 
 

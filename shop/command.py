@@ -84,7 +84,10 @@ class Parser(argparse.ArgumentParser):
         """Take everything after our own options as arguments of another program."""
         self._foreign = True
         self.add_argument(
-            "arguments", nargs="*", metavar="ARGUMENT", help=f"passed to {program} unchanged"
+            "arguments",
+            nargs="*",
+            metavar="ARGUMENT",
+            help=f"argument to pass to {program} unchanged",
         )
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:

@@ -19,7 +19,7 @@ from shop.settings import Settings
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `jangteo do`."""
     parser.add_argument(
-        "words", nargs="*", metavar="ACTION", help="the action to run, followed by its arguments"
+        "words", nargs="*", metavar="ACTION", help="action to run, followed by its arguments"
     )
     parser.add_argument("--wait", action="store_true", help="wait until the effect is visible")
     parser.add_argument(
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     parser.add_argument(
-        "--read-only", action="store_true", help="check the action, but refuse to run it"
+        "--read-only", action="store_true", help="check the action without running it"
     )
 
 

@@ -84,33 +84,36 @@ def configure(parser: command.Parser) -> None:
     add("--key-from-field", action="store_true", help="make the key from the payload's id")
     add("--fix", metavar="MODULE:FUNCTION",
         help="call FUNCTION(payload, row), which returns the new payload, or None")  # fmt: skip
-    replay.add_argument("--dry-run", action="store_true", help="show the result, publish nothing")
+    replay.add_argument(
+        "--dry-run", action="store_true", help="show the result without publishing it"
+    )
     replay.add_argument("--again", action="store_true", help="include those replayed before")
-    purge.add_argument("--yes", action="store_true", help="do not ask")
+    purge.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     purge.add_argument(
-        "--yes-production", action="store_true", help="allow it where DB_TYPE=production"
+        "--yes-production", action="store_true", help="allow it with DB_TYPE=production"
     )
 
 
 def _add_place(action: command.Parser, nargs: str) -> None:
     action.add_argument(
         "place", nargs=nargs, metavar="PLACE",
-        help="one message: TOPIC PARTITION OFFSET, or as `list` prints it: 'orders[3]@17'",
+        help="place of a message: TOPIC PARTITION OFFSET, or 'orders[3]@17' as `list` prints it",
     )  # fmt: skip
 
 
 def _add_filters(action: command.Parser) -> None:
     add = action.add_argument_group("filters").add_argument
     add("--reason", action="append", default=[], choices=_REASONS, metavar="REASON",
-        help="only with this reason (see `reasons`); may be repeated")  # fmt: skip
+        help="take only those with this reason (see `reasons`); may be repeated")  # fmt: skip
     add("--topic", action="append", default=[], choices=tuple(TOPICS), metavar="TOPIC",
-        help=f"only of this topic ({', '.join(TOPICS)}); may be repeated")  # fmt: skip
+        help=f"take only those of this topic ({', '.join(TOPICS)}); may be repeated")  # fmt: skip
     add("--since", metavar="TIME",
-        help="only rejected since TIME: 2026-03-04T05:06:07Z, or 2h (ago)")  # fmt: skip
-    add("--until", metavar="TIME", help="only rejected before TIME")
-    add("--replayed", action="store_true", default=None, help="only those replayed")
-    add("--not-replayed", dest="replayed", action="store_false", help="only those not replayed")
-    add("--log-id", metavar="ID", help="only of this incarnation of a recreated topic")
+        help="take only those rejected since TIME: 2026-03-04T05:06:07Z, or 2h (ago)")  # fmt: skip
+    add("--until", metavar="TIME", help="take only those rejected before TIME")
+    add("--replayed", action="store_true", default=None, help="take only those replayed")
+    add("--not-replayed", dest="replayed", action="store_false",
+        help="take only those not replayed")  # fmt: skip
+    add("--log-id", metavar="ID", help="take only those of this incarnation of a recreated topic")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

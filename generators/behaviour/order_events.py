@@ -25,7 +25,7 @@ from shop.redis.cache import CachedProduct
 
 DRAWS: Final = 7
 """Uniform numbers that one order takes."""
-LIFE_DRAWS: Final = 3
+OUTCOME_DRAWS: Final = 3
 """Uniform numbers that decide what becomes of an order."""
 
 ZIPF_POWER: Final = 0.95
@@ -166,8 +166,8 @@ _AFFINITY: Final = _affinity()
 
 
 @dataclass(frozen=True)
-class Menu:
-    """Everything that is drawn from, as cumulative shares, for some goods and effects.
+class DrawTables:
+    """The tables that orders are drawn from, as cumulative shares, for some goods and effects.
 
     Attributes:
         goods: what is sold.
@@ -190,7 +190,7 @@ class Menu:
     payments: Floats
 
 
-def menu(sold: Goods, effects: ScenarioEffects = NONE) -> Menu:
+def draw_tables(sold: Goods, effects: ScenarioEffects = NONE) -> DrawTables:
     """Prepare the tables to draw from; `sold` must not be empty. About 1 ms for 1,000 goods."""
     order = np.argsort(sold.category, kind="stable").astype(np.int64)
     category, price = sold.category[order], np.maximum(sold.price[order], 1)
@@ -211,7 +211,7 @@ def menu(sold: Goods, effects: ScenarioEffects = NONE) -> Menu:
         categories[i] = sums / sums[:, -1:]
         before = np.concatenate([[0.0], np.cumsum(total)])[category]
         within[i] = category + np.minimum((np.cumsum(weight) - before) / total[category], 1.0)
-    return Menu(
+    return DrawTables(
         sold, effects, order, categories, within, _focused(sold, effects),
         cumulative(_odds(_UNIT_SHARES, 0, effects.quantity)), cumulative(_payments(effects)),
     )  # fmt: skip
@@ -255,7 +255,7 @@ def _focused(sold: Goods, effects: ScenarioEffects) -> Ints:
 
 
 def orders(
-    u: Floats, ids: Ints, who: Customers, m: Menu, *, at_us: Ints, year: int
+    u: Floats, ids: Ints, who: Customers, m: DrawTables, *, at_us: Ints, year: int
 ) -> pl.DataFrame:
     """Return paid orders, with the columns of `SCHEMAS["orders"]`.
 
@@ -301,7 +301,7 @@ def words(known: Sequence[str], index: Ints) -> pl.Series:
     return series
 
 
-def _products(u: Floats, who: Customers, year: int, m: Menu) -> Ints:
+def _products(u: Floats, who: Customers, year: int, m: DrawTables) -> Ints:
     taste, kind = level(who.ids), group(who, year)
     table = m.categories[taste, kind]
     category = np.minimum((table <= u[:, :1]).sum(axis=1), _OTHER)
@@ -332,12 +332,12 @@ def _percents(u: Floats, v: Floats, effects: ScenarioEffects) -> Ints:
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What becomes of orders: columns of equal length.
+class Outcome:
+    """Whether and when orders are cancelled or refunded: columns of equal length.
 
     Attributes:
         cancelled: whether they are cancelled.
-        refunded: whether they are sent back.
+        refunded: whether they are returned and refunded.
         after_s: how long after the order, seconds; meaningless for the others.
     """
 
@@ -346,11 +346,11 @@ class Fate:
     after_s: Floats
 
 
-def fate(u: Floats, category: Ints, effects: ScenarioEffects = NONE) -> Fate:
-    """Return what becomes of orders.
+def outcome(u: Floats, category: Ints, effects: ScenarioEffects = NONE) -> Outcome:
+    """Return which orders are cancelled or refunded, and when.
 
     Args:
-        u: shape (n, LIFE_DRAWS), uniform in [0, 1).
+        u: shape (n, OUTCOME_DRAWS), uniform in [0, 1).
         category: shape (n,), as in `Goods`.
         effects: of the moment of the order.
     """
@@ -362,7 +362,7 @@ def fate(u: Floats, category: Ints, effects: ScenarioEffects = NONE) -> Fate:
     z = normal(u[:, 1])
     (quick, spread), (slow, spread_slow) = CANCEL_AFTER_S, REFUND_AFTER_S
     after = np.where(cancelled, quick * exp(spread * z), slow * exp(spread_slow * z))
-    return Fate(cancelled, refunded, after)
+    return Outcome(cancelled, refunded, after)
 
 
 def _times_odds(p: npt.NDArray[Any], factor: float) -> npt.NDArray[Any]:

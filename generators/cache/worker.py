@@ -289,9 +289,12 @@ def refresh_once(worker: CacheWorker, settings: Settings) -> None:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--once", action="store_true", help="refresh now, then end")
+    parser.add_argument("--once", action="store_true", help="refresh once, then exit")
     parser.add_argument(
-        "--speed", type=command.positive, help="divide the interval (default: SHOP_SPEED, 1)"
+        "--speed",
+        type=command.positive,
+        metavar="X",
+        help="refresh X times as often (default: SHOP_SPEED, 1)",
     )
 
 

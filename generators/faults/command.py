@@ -163,11 +163,11 @@ def configure(parser: command.Parser) -> None:
     )
     reconcile.add_argument(
         "--ledger", type=Path, metavar="PATH",
-        help="file or folder of the fault ledger (default: faults/ in the data directory)",
+        help="read the fault ledger from this file or folder (default: DATA_DIR/faults)",
     )  # fmt: skip
     reconcile.add_argument(
         "--wait", type=command.positive, default=20.0, metavar="SECONDS",
-        help="give up after SECONDS if the ingest has not read that far (default: 20)",
+        help="give up after SECONDS if the ingest has not read all faults (default: 20)",
     )  # fmt: skip
 
 

@@ -197,7 +197,7 @@ class Simulation:
         chosen = self._buyers(now, at, which, effects, rng)
         ids = ids_at((at * 1000).astype(np.int64) - EPOCH_MS, self.plan.node)
         u = rng.random((len(at), order_events.DRAWS))
-        fates = rng.random((len(at), order_events.LIFE_DRAWS))
+        outcome_draws = rng.random((len(at), order_events.OUTCOME_DRAWS))
         sold = self._shelf(now)
         year = datetime.fromtimestamp(now, KST).year
         frames = []
@@ -205,24 +205,26 @@ class Simulation:
             rows = np.flatnonzero(which == i)
             frame = order_events.orders(
                 u[rows], ids[rows], self.who.take(chosen[rows]),
-                order_events.menu(sold, effects[i]),
+                order_events.draw_tables(sold, effects[i]),
                 at_us=np.rint(at[rows] * 1e6).astype(np.int64), year=year,
             )  # fmt: skip
-            frames.append(self._with_fate(frame, fates[rows], sold, effects[i]))
+            frames.append(self._with_outcome(frame, outcome_draws[rows], sold, effects[i]))
         orders = pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMAS["orders"])
         self._count_orders(day, chosen, orders)
         return orders
 
-    def _with_fate(
+    def _with_outcome(
         self, orders: pl.DataFrame, u: Floats, sold: Goods, effects: ScenarioEffects
     ) -> pl.DataFrame:
         category = order_events.categories_of(sold, orders["product_id"].to_numpy())
-        fate = order_events.fate(u, category, effects)
+        outcome = order_events.outcome(u, category, effects)
         later = pl.col("ordered_at") + pl.Series(
-            (np.where(fate.cancelled | fate.refunded, fate.after_s, 0) * 1e6).astype(np.int64)
+            (np.where(outcome.cancelled | outcome.refunded, outcome.after_s, 0) * 1e6).astype(
+                np.int64
+            )
         ).cast(pl.Duration("us"))
-        changed = pl.Series(fate.cancelled | fate.refunded)
-        status = np.where(fate.cancelled, 1, np.where(fate.refunded, 2, 0))
+        changed = pl.Series(outcome.cancelled | outcome.refunded)
+        status = np.where(outcome.cancelled, 1, np.where(outcome.refunded, 2, 0))
         return orders.with_columns(
             order_events.words(("PAID", "CANCELLED", "REFUNDED"), status).alias("status"),
             pl.when(changed).then(2).otherwise(1).cast(pl.Int64).alias("rev"),

@@ -73,7 +73,7 @@ class OrderSource(LiveSource):
             cancelled=self._buyers.disappointed,
         )
         self._goods = order_events.goods(())
-        self._menu: order_events.Menu | None = None
+        self._tables: order_events.DrawTables | None = None
         self._effects = NONE
         self._users: list[cache.CachedUser] = []
         self._read: tuple[int, datetime | None] | None = None
@@ -119,7 +119,7 @@ class OrderSource(LiveSource):
             self._goods = order_events.goods(products)
         self._effects = effects
         self._buyers.load(self._users, self._clock(), effects)
-        self._menu = order_events.menu(self._goods, effects)
+        self._tables = order_events.draw_tables(self._goods, effects)
         self._read = filled
         return ""
 
@@ -144,7 +144,7 @@ class OrderSource(LiveSource):
 
     def make(self, ago: Floats) -> pl.DataFrame:
         """Return the orders that were placed `ago` seconds before now."""
-        if self._menu is None:
+        if self._tables is None:
             raise RuntimeError("nothing to sell yet: `lacks` says so")
         now = self._clock()
         at_us = arrivals.instants(now, ago)
@@ -153,7 +153,7 @@ class OrderSource(LiveSource):
             self._baskets.random((len(ago), order_events.DRAWS)),
             self._ids.at(at_us // 1_000 - EPOCH_MS),
             who,
-            self._menu,
+            self._tables,
             at_us=at_us,
             year=now.astimezone(KST).year,
         )

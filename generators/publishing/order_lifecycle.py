@@ -101,19 +101,19 @@ class OrderLifecycle:
 
     def plan(self, orders: pl.DataFrame, goods: Goods, effects: ScenarioEffects) -> None:
         """Decide what becomes of new orders, and remember it."""
-        u = self._rng.random((len(orders), order_events.LIFE_DRAWS))
+        u = self._rng.random((len(orders), order_events.OUTCOME_DRAWS))
         category = order_events.categories_of(goods, orders["product_id"].to_numpy())
-        fate = order_events.fate(u, category, effects)
-        rows = np.flatnonzero(fate.cancelled | fate.refunded)
+        outcome = order_events.outcome(u, category, effects)
+        rows = np.flatnonzero(outcome.cancelled | outcome.refunded)
         if not len(rows) or self._no_room():
             return
-        status = np.where(fate.cancelled[rows], "CANCELLED", "REFUNDED")
+        status = np.where(outcome.cancelled[rows], "CANCELLED", "REFUNDED")
         second = orders[rows].with_columns(
             pl.lit(2, pl.Int64).alias("rev"), pl.Series("status", status, dtype=pl.String)
         )
         ordered = second["ordered_at"].dt.timestamp("ms").to_numpy() / 1_000
         try:
-            remember(self._redis, second, ordered + fate.after_s[rows] / self._speed)
+            remember(self._redis, second, ordered + outcome.after_s[rows] / self._speed)
         except redis.RedisError as e:  # since the last `check`
             get_logger().warning(
                 "orders stay paid: Redis does not keep what becomes of them",

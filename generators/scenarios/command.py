@@ -120,7 +120,7 @@ def configure(parser: command.Parser) -> None:
     status = parser.add_action("status", "show the scenarios that run now")
     for action in (start, stop):
         action.add_argument(
-            "name", choices=BY_NAME, metavar="NAME", help="one of those that `list` prints"
+            "name", choices=BY_NAME, metavar="NAME", help="a scenario that `list` prints"
         )
     start.add_argument(
         "--duration", type=control.seconds, metavar="TIME",

@@ -1,4 +1,4 @@
-"""Check Python, servers, topics, schema, stack and disk, and say what to fix."""
+"""Check Python, servers, topics, schema, stack and disk, and name what to fix."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Look, report; return 0 if all is well, 1 if something is wrong, 3 if unreachable."""
+    """Print the report; return 0 if all is well, 1 if something is wrong, 3 if unreachable."""
     findings = examine(settings)
     code = verdict(findings)
     if args.json:

@@ -142,7 +142,7 @@ def stack(settings: Settings) -> list[Finding]:
         found.append(ok("stack", text))
         found += _processes(settings.data_dir)
     elif read_stack(settings.data_dir):
-        text = f"the one at {settings.data_dir} ended without saying so"
+        text = f"the one at {settings.data_dir} ended unexpectedly"
         found.append(ok("stack", f"{text}; `jangteo up` starts it again"))
     else:
         found.append(ok("stack", f"none runs at {settings.data_dir} or above"))
@@ -179,7 +179,7 @@ def _processes(data_dir: Path) -> list[Finding]:
 
 
 def disk(settings: Settings) -> list[Finding]:
-    """Look at the room that is left where the data directory is, or would be."""
+    """Look at the free space where the data directory is, or would be."""
     place = settings.data_dir
     while not place.exists():
         place = place.parent
@@ -232,7 +232,7 @@ def _schema(conn: Connection) -> list[Finding]:
 
 
 def _nodes(conn: Connection) -> Finding:
-    """Say which processes make ids, and with which node numbers."""
+    """List the processes that make ids, with their node numbers."""
     held = [h for h in node_leases.holders(conn) if h.holder is not None]
     living = ", ".join(f"{h.node} {h.describe()}" for h in held if h.living) or "none"
     dead = ", ".join(f"{h.node} {h.describe()}" for h in held if not h.living)
@@ -253,7 +253,7 @@ def clock_finding(clock: ServerClock) -> Finding:
 
 
 def _count(conn: Connection, table: str) -> str:
-    """Count rows; of a table too large to count in two seconds, tell PostgreSQL's estimate."""
+    """Count rows; for a table too large to count in two seconds, report PostgreSQL's estimate."""
     try:
         with conn.transaction():
             conn.execute(f"SET LOCAL statement_timeout = {_COUNT_MS}")
@@ -266,7 +266,7 @@ def _count(conn: Connection, table: str) -> str:
 
 
 def redis_cache(settings: Settings) -> list[Finding]:
-    """Look at Redis: version, latency, the cache and who beats."""
+    """Look at Redis: version, latency, the cache and the heartbeats."""
     if not settings.env.get("REDIS_URL"):
         return _no_address(settings, "Redis", "REDIS_URL")
     try:
@@ -314,13 +314,13 @@ def _redis_server(client: redis.Redis, ms: str) -> list[Finding]:
         text = f"maxmemory-policy {policy} may evict the cache or heartbeats when memory is short"
         found.append(wrong("eviction", text, "set maxmemory-policy noeviction"))
     if info.get("role") == "slave":
-        text = "REDIS_URL names a replica; what is written there is refused or lost"
+        text = "REDIS_URL names a replica, where writes are refused or lost"
         found.append(wrong("replication", text, "name the primary in REDIS_URL"))
     return found
 
 
 def kafka_cluster(settings: Settings) -> list[Finding]:
-    """Look at Kafka: brokers, latency, the topics and what the ingest has still to take."""
+    """Look at Kafka: brokers, latency, topics, and the messages not yet taken by the ingest."""
     if not settings.env.get("KAFKA_BOOTSTRAP_SERVERS"):
         return _no_address(settings, "Kafka", "KAFKA_BOOTSTRAP_SERVERS")
     try:
@@ -351,7 +351,7 @@ def kafka_cluster(settings: Settings) -> list[Finding]:
 
 
 def _look(settings: Settings) -> ProgressReport:
-    """Look at the progress; at what seems to stand still twice, a second apart."""
+    """Look at the ingest's progress; twice, a second apart, where it seems to stand still."""
     progress = ProgressReader(settings, "doctor")
     try:
         look = progress.look()
@@ -367,7 +367,7 @@ def _lag(look: ProgressReport) -> list[Finding]:
     if look.away:
         return [ok("lag", "unknown without PostgreSQL")]
     lags = ", ".join(f"{name} {t.lag or 0:,}" for name, t in look.topics.items()) or "no topics"
-    text = f"{lags} (messages that the ingest has still to take)"
+    text = f"{lags} (messages that the ingest has not taken yet)"
     troubles = look.troubles()
     if not troubles:
         return [ok("lag", text)]

@@ -24,7 +24,7 @@ from shop.settings.stack_servers import ADDRESSES
 _PASSED_ON: Final = re.compile(
     r"KAFKA_(PARTITIONS|REPLICATION|SECURITY_PROTOCOL|(SASL|SSL)_[A-Z_]+)"
 )
-"""Variables that are printed as they are; those of files are not: what they hold is."""
+"""Variables that are printed as they are; of those that name a password file, its content is."""
 _BARE: Final = re.compile(r"[\w./:@%+,=-]+", re.ASCII)
 """Values that every reader of a dotenv file takes as they are, without quotes."""
 
@@ -35,13 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=tuple(FORMATS),
         default="sh",
-        help="sh (default): export lines; json; dotenv: a .env file; dbt: a profiles.yml; "
-        "jdbc: a .properties file",
+        help="print export lines (sh, the default), JSON, a .env file (dotenv), a profiles.yml "
+        "(dbt) or a .properties file (jdbc)",
     )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Print them."""
+    """Print the settings in the chosen format."""
     text = FORMATS[args.format](variables(settings))
     try:
         # Bytes: a value of the environment is in no encoding, and is to come out as it went in.
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """Return the variables of our own and of other tools, of the servers that are known.
+    """Return our own variables and those of other tools, for each server that is known.
 
     Raises:
         UsageError: if no server is known, or a setting is wrong.
@@ -276,7 +276,7 @@ def _java(value: str) -> str:
 
 def _require_postgres(found: Mapping[str, str], fmt: str) -> None:
     if "PGHOST" not in found:
-        raise UsageError(f"--format {fmt} is of PostgreSQL, and POSTGRES_HOST is not set")
+        raise UsageError(f"--format {fmt} describes PostgreSQL, but POSTGRES_HOST is not set")
 
 
 FORMATS: Final[Mapping[str, Callable[[Mapping[str, str]], str]]] = {

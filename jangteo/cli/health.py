@@ -1,4 +1,4 @@
-"""Whether a process of this container lives, for a container's health check: exit code 0 or 1.
+"""Check whether the processes of a container are alive, for its health check: exit code 0 or 1.
 
 `python -m jangteo.cli.health http`: its endpoint (METRICS_PORT) answers `/healthz` with 200.
 `python -m jangteo.cli.health NAME [NAME ...]`: each of them has a heartbeat in Redis.
@@ -24,7 +24,7 @@ TIMEOUT_S: Final = 3.0
 
 
 def check(names: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
-    """Return in one line what is not well; empty if all is.
+    """Return one line with what is not well; empty if all is well.
 
     Args:
         names: ``http``, or names of heartbeats.
@@ -61,7 +61,7 @@ def _http(url: str) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Look, say what is wrong."""
+    """Check, print what is wrong, return the exit code."""
     if not argv:
         say("python -m jangteo.cli.health http | NAME ...", to=sys.stderr)
         return ExitCode.USAGE

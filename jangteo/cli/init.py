@@ -1,4 +1,4 @@
-"""Bring the database's schema and the Kafka topics up to date; doing it twice does nothing."""
+"""Bring the database's schema and the Kafka topics up to date; a second run changes nothing."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--logins",
         action="store_true",
-        help="also create these roles and a login for each kind of process, with the passwords "
+        help="also create these roles, and a login for each kind of process with the passwords "
         "of POSTGRES_INGEST_PASSWORD and the like",
     )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Do it, and say what was done."""
+    """Bring everything up to date and print what was done."""
     where, brokers = settings.postgres, settings.kafka  # all known before anything is touched
     passwords = settings.login_passwords if args.logins else {}
     announce.servers_in_production(settings, "postgres", "kafka")
@@ -65,8 +65,8 @@ def init_roles(settings: PostgresSettings, passwords: Mapping[str, str] | None =
     """Make the least-privilege roles; return one line that names them.
 
     Args:
-        settings: of the tables' owner.
-        passwords: of the logins to create too, by kind of process.
+        settings: how to log in as the owner of the tables.
+        passwords: by kind of process, for each of which a login is created too.
 
     Raises:
         UnreachableError: if PostgreSQL does not answer.

@@ -41,12 +41,12 @@ COMMANDS: Final[Mapping[str, Command]] = {
     ),
     "monitor": Command("jangteo.cli.monitor", "print the state of the cache, one line per second"),
     "doctor": Command(
-        "jangteo.cli.doctor", "check the installation and the running shop, and say what to fix"
+        "jangteo.cli.doctor", "check the installation and the running shop, and name what to fix"
     ),
     "servers": Command("jangteo.cli.servers", "fetch and prepare the embedded servers, once"),
     "topics": Command(
         "jangteo.cli.topics.command",
-        "list, create, describe, tail and fill the Kafka topics",
+        "list, create, describe, read and fill the Kafka topics",
     ),
     "psql": Command("jangteo.cli.psql", "open psql on the shop's database"),
     "env": Command("jangteo.cli.env", "print the settings with which other tools reach the shop"),

@@ -24,7 +24,9 @@ EVERY_S: Final = 1.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--lang", choices=("en", "ko"), help="language (default: the locale's)")
+    parser.add_argument(
+        "--lang", choices=("en", "ko"), help="print in this language (default: the locale's)"
+    )
     parser.add_argument("--once", action="store_true", help="print one line, then exit")
 
 

@@ -51,7 +51,7 @@ def prepare(say: Say, *, terminal: Console | None = None, verify: bool = False) 
 
     Raises:
         UsageError: if a package is missing or a variable names a wrong directory.
-        FetchError: if Apache Kafka cannot be had.
+        FetchError: if Apache Kafka cannot be fetched.
     """
     java.program()
     with _shown(say, terminal, verify=verify) as advance:
@@ -63,7 +63,7 @@ def prepare(say: Say, *, terminal: Console | None = None, verify: bool = False) 
     try:
         train()
     except (JangteoError, KafkaException, OSError) as e:
-        say(f"Apache Kafka: quick starts cannot be prepared, each start takes longer: {e}")
+        say(f"Apache Kafka: quick starts cannot be prepared, so each start takes longer: {e}")
     else:
         say(f"Apache Kafka: quick starts are prepared ({time.monotonic() - began:.1f} s)")
 
@@ -98,7 +98,7 @@ class _Counter:
         self._due = time.monotonic() + _LINES_EVERY_S
 
     def advance(self, size: int) -> None:
-        """Count bytes that came; called from several threads, where a lost count is no harm."""
+        """Count received bytes; called from several threads, where a lost count does no harm."""
         self._done += size
         if (now := time.monotonic()) >= self._due:
             self._due = now + _LINES_EVERY_S
@@ -109,8 +109,8 @@ class _Trainee(Broker):
     """A broker whose JVM writes the cache when it ends.
 
     Args:
-        directory: of this run alone.
-        target: file of the cache.
+        directory: working directory that only this run uses.
+        target: path of the cache file.
     """
 
     grace = _GRACE_S
@@ -132,7 +132,7 @@ class _Trainee(Broker):
 
 
 def train() -> None:
-    """Make the cache: run a broker through a shop's day, and let its JVM write down what it loaded.
+    """Make the cache: run a broker through a shop's day, and let its JVM save what it loaded.
 
     Raises:
         StartError: if the broker does not start, or writes no cache that Java can use.
@@ -162,7 +162,7 @@ def train() -> None:
 
 
 def _tidy(directory: Path) -> None:
-    """Remove what an interrupted training left, and caches that nobody used for a month."""
+    """Remove what an interrupted training left, and caches unused for a month."""
     for left in jars.cache_root().glob(f"{_TRAINING}*"):
         shutil.rmtree(left, ignore_errors=True)
     for cache in directory.glob("*.aot"):
@@ -171,7 +171,7 @@ def _tidy(directory: Path) -> None:
 
 
 def _work(settings: KafkaSettings) -> None:
-    """Do once what a shop's broker does all day: topics, messages, a group, its commits."""
+    """Do once what a shop's broker does all day: topics, messages, a consumer group, commits."""
     kafka.create_topics(settings)
     producer = kafka.producer(settings, "training")
     for n in range(_MESSAGES):
@@ -210,7 +210,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (every command has both)
-    """Prepare; say that all is there where it was."""
+    """Prepare what is missing, or report that everything is there."""
     console = Console(stderr=True)
     prepare(
         lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),

@@ -1,4 +1,4 @@
-"""What was published since a start and what became of it: offsets of Kafka and PostgreSQL.
+"""Account for every message published since a start: the offsets of Kafka and of PostgreSQL.
 
 `ingest_offsets` counts, in the transactions that store the messages, how many were stored,
 rejected or ignored; the end of the log shows how many there were. The two must agree.
@@ -31,7 +31,7 @@ class OffsetRow:
 
     @property
     def taken(self) -> int:
-        """How far the offsets advanced over messages; stored + rejected + ignored say the same.
+        """Number of messages that the offsets advanced over: stored + rejected + ignored.
 
         >>> OffsetRow(next_offset=10, stored=6, gaps=3, lost=1).taken
         6
@@ -88,8 +88,8 @@ def account(
         start_ledger: the ledger at the baseline.
         ends: ends of the logs that exist now.
         ledger: the ledger now.
-        logs: every log there was since the baseline. What a log that is gone held beyond its
-            ledger cannot be known any more, and counts as never published.
+        logs: every log that existed since the baseline. What a deleted log held beyond its
+            ledger can no longer be known, and counts as never published.
     """
     sums: dict[str, dict[str, int]] = {
         name: dict.fromkeys(TOPICS, 0)
@@ -111,8 +111,8 @@ def account(
         for partition, end in ends.get(log, {}).items():
             entry, base = now.get(partition, OffsetRow()), before.get(partition, OffsetRow())
             sums["lag"][topic] += max(0, end - entry.next_offset)
-            # The end was read before the ledger, which may have gone further since. What has not
-            # been taken yet counts as messages: only who reads it knows.
+            # The end was read before the ledger, which may have advanced since. Offsets not taken
+            # yet count as messages: only a reader learns which of them are markers.
             start = start_ends.get(log, {}).get(partition, 0)
             published = max(end, entry.next_offset) - start - _no_messages(base, entry)
             sums["published"][topic] += max(0, published)
@@ -120,7 +120,7 @@ def account(
 
 
 def _no_messages(before: OffsetRow, now: OffsetRow) -> int:
-    """Return the offsets between two entries that were no messages, or are lost."""
+    """Return the number of offsets between two entries that were not messages, or are lost."""
     return now.gaps + now.lost - before.gaps - before.lost
 
 
@@ -128,7 +128,7 @@ class OffsetAccounting:
     """Keeps the accounts of one run.
 
     Args:
-        settings: Kafka's.
+        settings: address of Kafka.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -198,11 +198,11 @@ def read_ledger(conn: Connection) -> Ledger:
 def may_lack_profiles(conn: Connection, logs: Iterable[Log]) -> bool:
     """Return whether the topics may lack events of customers or products that are in the tables.
 
-    False is certain as long as nobody emptied the tables: each event that was stored filled one
-    row, so equal numbers of stored messages and rows mean that every row came from these logs.
+    False is certain unless the tables were emptied: each stored event filled one row, so equal
+    numbers of stored messages and rows mean that every row came from these logs.
 
     Args:
-        conn: of the shop's database.
+        conn: connection to the shop's database.
         logs: the topics as they are now.
     """
     known = read_ledger(conn)
@@ -216,16 +216,16 @@ def may_lack_profiles(conn: Connection, logs: Iterable[Log]) -> bool:
 
 @dataclass(frozen=True)
 class AccountingEvidence:
-    """Rows that carry what was stored, counted in the tables themselves."""
+    """Counts of the tables' own rows, as a check of the counts of messages."""
 
     rows: Mapping[str, int]
-    """Rows that are no stubs."""
+    """Number of rows by table, without stubs."""
     revisions: int
     """Sum of `orders.rev`: at most this many messages can have changed an order."""
 
 
 def read_evidence(conn: Connection) -> AccountingEvidence:
-    """Count it; reads every row once."""
+    """Count the rows; reads every row once."""
     row = conn.execute(
         "SELECT (SELECT count(created_at) FROM users), (SELECT count(created_at) FROM products),"
         " count(*), coalesce(sum(rev), 0) FROM orders"

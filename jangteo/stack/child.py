@@ -20,7 +20,7 @@ EXIT_NOT_RUN = 126  # as in a shell: found, but cannot be executed
 
 
 def enter_user_namespace() -> None:
-    """Become uid 1000 of a user namespace of our own, where we were uid 0.
+    """Become uid 1000 of a new user namespace; outside it, the process stays uid 0.
 
     Outside we stay root, so files keep their owner and paths below /root stay reachable, while
     inside the process is an ordinary user without capabilities.
@@ -62,7 +62,7 @@ def die_with(parent: int, signum: int) -> None:
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # the parent died before this call
         sys.exit(EXIT_REFUSED)
 
 

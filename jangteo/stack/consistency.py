@@ -1,4 +1,4 @@
-"""Promise P2: spend windows, user totals and counters say what the orders say."""
+"""Promise P2: spend windows, user totals and counters match the orders."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from psycopg import IsolationLevel
 
 from shop.postgres import Connection
 
-# Each query returns a few words on every row where the two sides differ; the last parameter is
-# how many are wanted at most. PAID orders are the truth, the other tables follow from them.
+# Each query describes every row where the two sides differ; the last parameter limits their
+# number. PAID orders are authoritative, the other tables follow from them.
 _PAID: Final = """
 paid AS MATERIALIZED (
     SELECT user_id, amount FROM orders WHERE status = 'PAID'
@@ -50,15 +50,15 @@ ORDER BY product_id LIMIT %s
 
 
 def check(conn: Connection, *, limit: int = 20) -> list[str]:
-    """Return the differences, at most `limit` of each kind; none if all adds up.
+    """Return the differences, at most `limit` of each kind; none if all counts match.
 
     For every user: the sum over the spend windows = the sum over PAID orders = the totals in
     `users`, in count and in KRW; for every product: `order_count` = its PAID orders. Both are
     read from one snapshot, so it may run while the ingest writes.
 
     Args:
-        conn: outside a transaction; its isolation level is set back afterwards.
-        limit: differences of each kind.
+        conn: outside a transaction; its isolation level is restored afterwards.
+        limit: maximum number of differences of each kind.
     """
     before = conn.isolation_level
     conn.isolation_level = IsolationLevel.REPEATABLE_READ

@@ -30,8 +30,8 @@ class DirectoryLock:
     """Guards one directory.
 
     Args:
-        directory: of the server.
-        title: of the server, in messages.
+        directory: data directory of the server.
+        title: name of the server in messages.
         mark: an argument on the command line of the server by which it is recognised.
         grace: seconds that a leftover server gets to end properly.
     """
@@ -89,7 +89,7 @@ class DirectoryLock:
                 for process in stubborn:
                     process.kill()
         except psutil.Error:
-            pass  # it has just ended, or is another user's: the lock decides
+            pass  # it has just ended, or belongs to another user: the lock decides
         deadline = time.monotonic() + _KILL_WAIT_S
         while not _lock(descriptor):
             if time.monotonic() > deadline:

@@ -77,7 +77,7 @@ def _settings(env: Mapping[str, str]) -> shop_settings.Settings:
 
 
 def _kept_password(path: Path) -> str:
-    """Return the password in a file, which only its owner can read; made where there is none."""
+    """Return the password in a file that only its owner can read; created if it is missing."""
     if not path.is_file() or not path.stat().st_size:
         write_private(path, secrets.token_urlsafe(24))
     return path.read_text(encoding="ascii").strip()
@@ -87,9 +87,9 @@ class EmbeddedPostgres(Server):
     """PostgreSQL, durable, with its cluster in ``postgres/`` of the data directory.
 
     Args:
-        data_dir: of the stack.
+        data_dir: data directory of the stack.
         ports: chooses its port.
-        durable: False turns fsync off: survives kill -9 but no power cut. For tests.
+        durable: False, for tests, turns fsync off: data survives kill -9 but not a power cut.
     """
 
     name = "postgres"
@@ -97,7 +97,7 @@ class EmbeddedPostgres(Server):
     stop_signal = signal.SIGINT  # fast shutdown: sessions are ended, not waited for
     death_signal = signal.SIGINT
     grace = 60.0  # the shutdown checkpoint of a big load takes its time
-    # Crash recovery replays up to max_wal_size; to kill it half-way would be to begin again.
+    # Crash recovery replays up to max_wal_size; killed half-way, it would start over.
     start_timeout = 600.0
     # After a crash, until the last of its processes has ended.
     passing = "pre-existing shared memory block"
@@ -191,7 +191,7 @@ class EmbeddedPostgres(Server):
         lock.unlink(missing_ok=True)
 
     def _initdb(self, password: Path) -> None:
-        """Make the cluster next to its place: an interruption leaves a half-made one of no use."""
+        """Create the cluster under a temporary name: a half-made one would be useless."""
         building = self.home / "data.new"
         shutil.rmtree(building, ignore_errors=True)
         arguments = [
@@ -211,7 +211,7 @@ class EmbeddedPostgres(Server):
         )
         if done.returncode:
             words = " / ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
-            raise StartError(f"cannot make a PostgreSQL cluster in {self.home}: {words}")
+            raise StartError(f"cannot create a PostgreSQL cluster in {self.home}: {words}")
         with (building / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.write(_POSTGRESQL_CONF.format(wal_compression=self._wal_compression()))
         building.replace(self.cluster)
@@ -247,7 +247,7 @@ class EmbeddedPostgres(Server):
 
 
 class EmbeddedRedis(Server):
-    """Redis, for the cache: nothing of it is kept on disk."""
+    """Redis, for the cache: it keeps nothing on disk."""
 
     name = "redis"
     title = "EmbeddedRedis"

@@ -1,4 +1,4 @@
-"""Looks at the running shop from a thread of its own, so that nobody waits for a slow answer."""
+"""Samples the running shop in a thread of its own, so that nothing waits for a slow answer."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from shop.settings import Settings
 
 EVERY_S: Final = 1.0
 LOG_EVERY_S: Final = 2.0
-"""Asking Kafka for the ends of all logs takes half a second of patience and 25 ms of CPU."""
+"""Asking Kafka for the ends of all logs takes half a second and 25 ms of CPU."""
 _REST: Final = 20
 """Counting rows takes at most one twentieth of the time, however large the tables."""
 
 
 @dataclass(frozen=True)
 class ShopSample:
-    """What was seen; what could not be read keeps its former value.
+    """The last sample; what could not be read keeps its former value.
 
     Attributes:
         account: None before the first.
@@ -58,7 +58,7 @@ class ShopSample:
 
     @property
     def lag(self) -> int | None:
-        """Messages not yet taken by the ingest; None if not known."""
+        """Number of messages not yet taken by the ingest; None if not known."""
         return sum(self.account.lag.values()) if self.account else None
 
 
@@ -66,8 +66,8 @@ class Observer(threading.Thread):
     """Samples the shop.
 
     Args:
-        settings: where the servers are.
-        accounting: opened.
+        settings: addresses of the servers.
+        accounting: the opened accounts of the run.
     """
 
     def __init__(self, settings: Settings, accounting: OffsetAccounting) -> None:
@@ -97,7 +97,7 @@ class Observer(threading.Thread):
         self._redis.close()
 
     def hasten(self) -> None:
-        """Look at everything now, and more often from now on."""
+        """Sample everything now, and more often from now on."""
         self._every = EVERY_S / 2
         self._log_due, self._log_every = float("-inf"), 0.0
         self._wake.set()
@@ -149,7 +149,7 @@ class Observer(threading.Thread):
         return replace(seen, account=account, counted=began)
 
     def _look_at_progress(self, seen: ShopSample) -> ShopSample:
-        """Look at what stalls, before what may itself wait or fail for the same reason."""
+        """Sample what stalls first: the other samples may wait or fail for the same reason."""
         if time.monotonic() < self._log_due:
             return seen
         troubles = self._progress.look().troubles()

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="seconds",
         type=command.positive,
         metavar="SECONDS",
-        help="stop after SECONDS, counted from when all processes are at work",
+        help="stop SECONDS after all processes have begun to work",
     )
     add(
         "--speed",
@@ -53,20 +53,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--yes-production", action="store_true",
         help="allow made-up data with DB_TYPE=production (as ALLOW_INVENTED_DATA=yes)",
     )  # fmt: skip
-    add("--plain", action="store_true", help="print plain lines on a terminal too")
+    add("--plain", action="store_true", help="print plain lines, even on a terminal")
     server = parser.add_argument_group("servers to use instead of embedded ones")
     server.add_argument(
         "--kafka",
         metavar="HOST:PORT",
-        help="brokers, comma-separated; sets KAFKA_BOOTSTRAP_SERVERS",
+        help="use these brokers, comma-separated; sets KAFKA_BOOTSTRAP_SERVERS",
     )
     server.add_argument(
         "--postgres",
         metavar="URL",
-        help="postgresql://USER:PASSWORD@HOST:PORT/DATABASE; sets POSTGRES_*",
+        help="use postgresql://USER:PASSWORD@HOST:PORT/DATABASE; sets POSTGRES_*",
     )
     server.add_argument(
-        "--redis", metavar="URL", help="redis://[USER:PASSWORD@]HOST:PORT/DB; sets REDIS_URL"
+        "--redis", metavar="URL", help="use redis://[USER:PASSWORD@]HOST:PORT/DB; sets REDIS_URL"
     )
     ports = parser.add_argument_group("ports of the embedded servers, kept for later runs")
     for name, variable in EMBEDDED_PORTS.items():
@@ -74,7 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         usual = f"default {CONVENTIONAL[name]} where it is free"
         ports.add_argument(
             f"--{name}-port", type=command.count, metavar="PORT",
-            help=f"port of {title}; 0 picks a free one ({usual}); sets {variable}",
+            help=f"start {title} on PORT; 0 picks a free one ({usual}); sets {variable}",
         )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def _brokers(text: str) -> str:
 
 
 def _postgres(url: str) -> dict[str, str]:
-    """Take a PostgreSQL URL apart.
+    """Parse a PostgreSQL URL into variables.
 
     >>> _postgres("postgresql://me:p%40ss@db:5433/shop?sslmode=require") == {
     ...     "POSTGRES_HOST": "db", "POSTGRES_PORT": "5433", "POSTGRES_DB": "shop",
@@ -140,7 +140,9 @@ def _postgres(url: str) -> dict[str, str]:
         "sslrootcert": "POSTGRES_SSLROOTCERT",
     }
     if unknown := sorted(set(parts) - set(names)):
-        raise UsageError(f"--postgres: cannot use {', '.join(unknown)} of the URL")
+        raise UsageError(
+            f"--postgres: the URL has parameters that are not supported: {', '.join(unknown)}"
+        )
     return {names[part]: str(value) for part, value in parts.items()}
 
 
@@ -151,7 +153,7 @@ def data_dir(args: argparse.Namespace) -> Path:
 
 
 def check_servers(settings: Settings) -> None:
-    """Check the servers that are named, and in production that all of them are.
+    """Check the named servers, and in production that all three are named.
 
     Raises:
         UsageError: names the first that is wrong or missing.

@@ -17,7 +17,7 @@ from shop.private_files import write_private
 
 HOST: Final = "127.0.0.1"
 CONVENTIONAL: Final[Mapping[str, int]] = {"kafka": 9092, "postgres": 5432, "redis": 6379}
-"""Where tools look first; by the name of the server."""
+"""The conventional port of each server."""
 PORTS_FILE: Final = "ports.json"
 
 
@@ -28,7 +28,7 @@ class PortTakenError(JangteoError):
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen on this loopback port now."""
+    """Return whether a server could listen on this loopback port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -62,7 +62,7 @@ class Ports:
     """Chooses the ports of the servers of one data directory, and keeps them there.
 
     Args:
-        directory: of the stack; holds `ports.json`.
+        directory: data directory of the stack; holds `ports.json`.
         asked: ports that the user wants, by the name of the server; 0 asks for any free one.
         first: ports to try at the first choice, before any free one.
         say: takes a line for people when a kept port has to change.
@@ -85,8 +85,8 @@ class Ports:
         """Return a port that is free now: the one asked for, else the kept one, else a new one.
 
         Args:
-            name: of the server, in the file.
-            title: of the server, in messages.
+            name: name of the server in the file.
+            title: name of the server in messages.
             former: the port that it had in this process, if it ran before.
             move: take another port where the former or the kept one is in use.
 

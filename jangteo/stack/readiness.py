@@ -9,24 +9,24 @@ from shop.process_status import ProcessStatus
 from shop.redis.cache import Heartbeat
 
 WITHIN_S: Final = 60.0
-"""After this time, in seconds, that of `up --for` begins anyway, and what is not ready is named."""
+"""After this many seconds the time of `up --for` begins anyway, and what is not ready is named."""
 _FIRST_WORK: Final[Mapping[str, str]] = {
     "ingest": "partitions",  # assigned: there may be nothing to take
     "cache": "refreshes",
     "grader": "last_run",
 }
-"""Field of the heartbeat that is there and not 0 once it has worked; of generators `published`."""
+"""Heartbeat field that is present and not 0 once a process has worked; `published` otherwise."""
 
 
 def not_ready(
     names: Iterable[str], statuses: Iterable[ProcessStatus], beats: Mapping[str, Heartbeat]
 ) -> list[str]:
-    """Return those processes that have not done their first work.
+    """Return the processes that have not done their first work.
 
     Args:
-        names: of the processes that are to be ready.
-        statuses: what the supervisor knows: a heartbeat of an earlier process is none of this one.
-        beats: by name.
+        names: names of the processes that must be ready.
+        statuses: the supervisor's; a heartbeat of an earlier process does not count for this one.
+        beats: the last heartbeats by name.
     """
     pids = {s.name: s.pid for s in statuses}
     return [
@@ -37,10 +37,10 @@ def not_ready(
 
 
 def _is_of(name: str, beat: Heartbeat) -> bool:
-    """Tell whether a heartbeat may be that of a process.
+    """Return whether a heartbeat may be that of a process.
 
     A second generator of a kind, as next to another shop, has its node appended, and an ingest of
-    one topic the topic; the number of the process tells which of them it is.
+    one topic the topic; the pid decides which of them it is.
     """
     return beat.name == name or beat.name.startswith(f"{name}-")
 

@@ -33,8 +33,8 @@ def keep_profiles(
     A cluster that refuses is logged: everything else works without.
 
     Args:
-        settings: which cluster.
-        names: topics; those that have no such rule are left out, as are those that do not exist.
+        settings: address of the cluster.
+        names: topics; those that have no such rule or do not exist are left out.
         timeout: seconds for each request.
     """
     client = kafka.admin(settings)

@@ -1,7 +1,7 @@
-"""The user that runs PostgreSQL: it refuses to run as root, so root lends it another identity.
+"""The user that runs PostgreSQL: it refuses to run as root, so root gives it another identity.
 
-In order: the owner of a directory that an ordinary user made; uid 1000 of a user namespace (files
-stay root's, paths below /root work); the user `nobody`, which then owns the directory.
+The first that works is used: the owner of a directory that an ordinary user created; uid 1000 of a
+user namespace (files stay root's, paths below /root work); `nobody`, which then owns the directory.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def for_directory(directory: Path, program: Path) -> str:
     """Choose the identity that owns `directory` and can run `program`.
 
     Args:
-        directory: PostgreSQL's, existing; may change hands if it is root's.
-        program: the server.
+        directory: PostgreSQL's existing directory; if root owns it, its owner may change.
+        program: path of the server.
 
     Raises:
-        UsageError: if there is no such identity; the message has why and what to do.
+        UsageError: if there is no such identity; the message has the reason and what to do.
     """
     if os.geteuid() != 0:
         return SAME
@@ -52,7 +52,7 @@ def for_directory(directory: Path, program: Path) -> str:
 
 
 def give(path: Path, identity: str) -> None:
-    """Make the identity the owner of a file; nothing to do where it owns root's files."""
+    """Make the identity the owner of a file; in a user namespace it owns root's files already."""
     if ":" in identity:
         uid, _, gid = identity.partition(":")
         os.chown(path, int(uid), int(gid), follow_symlinks=False)

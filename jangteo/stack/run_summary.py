@@ -1,4 +1,4 @@
-"""The summary of a run of `jangteo up`: what was published, and if all is accounted for."""
+"""The summary of a run of `jangteo up`: what was published, and whether all is accounted for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RunSummary:
 
     account: Account
     unread: dict[str, int]
-    """Messages by topic that an earlier run left unread; the ingest has read them now."""
+    """Number of messages by topic that an earlier run left unread; the ingest has read them now."""
     grades: dict[str, int]
     cache: dict[str, int]
     differences: list[str]
@@ -78,11 +78,11 @@ def summarize(
     """Compare Kafka, PostgreSQL and the cache at the end of a run.
 
     Args:
-        settings: where they are.
+        settings: their addresses.
         accounting: opened at the start of the run.
-        before: the tables' counts then, None if they are not to be compared.
-        refreshes: version of the cache then.
-        seconds: how long the run took.
+        before: the tables' counts at the start, None if they are not to be compared.
+        refreshes: version of the cache at the start.
+        seconds: duration of the run.
 
     Raises:
         KafkaException: if Kafka does not answer.

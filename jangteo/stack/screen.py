@@ -1,4 +1,4 @@
-"""How `jangteo up` talks: a live status on a terminal, plain lines elsewhere."""
+"""The output of `jangteo up`: a live status on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class StatusView:
 
 
 class Screen(abc.ABC):
-    """Where `jangteo up` writes for people."""
+    """Where `jangteo up` writes text for people."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def say(self, text: str) -> None:
-        """Write one line; a terminal that is gone is no reason to end."""
+        """Write one line; a closed terminal does not end the shop."""
         with contextlib.suppress(OSError):
             self._console.print(
                 f"[{utc_now().astimezone(KST):%H:%M:%S}] {escape_in_lines(text)}",
@@ -114,7 +114,7 @@ class LiveScreen(Screen):
 
 @contextlib.contextmanager
 def _unless_gone(live: Live) -> Iterator[None]:
-    """Start and stop drawing; a terminal that is gone is no reason to end."""
+    """Start and stop drawing; a closed terminal does not end the shop."""
     with contextlib.suppress(OSError):
         live.start()
     try:
@@ -203,7 +203,7 @@ def processes(statuses: Sequence[ProcessStatus]) -> Table:
 
 
 def flow(sample: ShopSample) -> Table:
-    """Return the table of what was published, stored and is there."""
+    """Return the table of published and stored messages and of rows."""
     table = Table(box=None, pad_edge=False)
     table.add_column("topic")
     for column in ("published", "stored", "rejected", "lag", "rows in table"):

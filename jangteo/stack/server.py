@@ -23,7 +23,7 @@ _PORT_TRIES: Final = 5
 
 
 class StartError(JangteoError):
-    """A server that died while starting or did not get ready; has the tail of its log."""
+    """A server ended while starting or did not get ready; the message has the tail of its log."""
 
 
 def package_dir(*names: str) -> Path:
@@ -59,7 +59,7 @@ class Server(abc.ABC):
     """One server process.
 
     Args:
-        data_dir: of the stack; logs go to ``logs/`` below it.
+        data_dir: data directory of the stack; logs go to ``logs/`` in it.
         ports: chooses its port; by default any free one, kept in the data directory.
     """
 
@@ -70,7 +70,7 @@ class Server(abc.ABC):
     grace: ClassVar[float] = 20.0
     start_timeout: ClassVar[float] = 30.0
     passing: ClassVar[str | None] = None
-    """Words of a start that failed for a reason that passes within a second or two."""
+    """Text in the log of a start that failed for a reason that passes within two seconds."""
 
     def __init__(self, data_dir: Path, *, ports: Ports | None = None) -> None:
         self.data_dir = data_dir.absolute()
@@ -89,7 +89,7 @@ class Server(abc.ABC):
     @property
     @abc.abstractmethod
     def env(self) -> dict[str, str]:
-        """The variables under which the server is reached; holds its password."""
+        """The variables with which clients reach the server; they hold its password."""
 
     @property
     def where(self) -> str:
@@ -115,7 +115,7 @@ class Server(abc.ABC):
         Raises:
             UsageError: if its package is not installed or its directory cannot be used.
             PortTakenError: if it must not move and another program uses its port.
-            StartError: if it does not come up; has the tail of its log.
+            StartError: if it does not start; the message has the tail of its log.
         """
         self.launch(move=move)
         self.await_ready(move=move)
@@ -140,10 +140,10 @@ class Server(abc.ABC):
 
         Args:
             move: see `start`.
-            stopped: whether to wait no longer: the user does not want it any more.
+            stopped: returns True to stop waiting, because the user asked to stop.
 
         Returns:
-            False if it was stopped before that; the server is left as it is.
+            False if the wait was stopped; the server is left as it is.
 
         Raises:
             PortTakenError, StartError: see `start`; it does not run then.
@@ -170,16 +170,16 @@ class Server(abc.ABC):
         return self._ready
 
     def replace_lost(self, settings: Settings) -> str:  # noqa: ARG002  (for servers that lose something)
-        """Create again what a crash took from a server that has just been restarted.
+        """Recreate what a crash removed from a server that has just been restarted.
 
         Args:
-            settings: of the stack.
+            settings: settings of the stack.
 
         Returns:
-            What could not be brought back, for people; empty where the disk has everything.
+            A line about what could not be restored; empty if the disk has everything.
 
         Raises:
-            JangteoError, KafkaException: if the server does not take it.
+            JangteoError, KafkaException: if the server refuses.
         """
         return ""
 
@@ -191,7 +191,7 @@ class Server(abc.ABC):
         return self.port is not None and is_free(self.port)
 
     def stop(self) -> None:
-        """End the server properly and wait for it."""
+        """Stop the server gracefully and wait for it."""
         if self._process:
             end(self._process, self.stop_signal, self.grace)
         self._process = None
@@ -204,14 +204,14 @@ class Server(abc.ABC):
 
     @abc.abstractmethod
     def _prepare(self) -> None:
-        """Make what the server needs on disk."""
+        """Create what the server needs on disk."""
 
     @abc.abstractmethod
     def _argv(self, port: int) -> list[str]: ...
 
     @abc.abstractmethod
     def _probe(self) -> None:
-        """Speak the server's protocol once; raise one of `_not_yet` if it is not ready."""
+        """Make one request to the server; raise one of `_not_yet` if it is not ready."""
 
     _not_yet: ClassVar[tuple[type[Exception], ...]]
 
@@ -256,7 +256,7 @@ def _pauses() -> Iterator[float]:
 
 
 def environment() -> dict[str, str]:
-    """Return what a server may know of our environment: no PG* or broker variable gets in."""
+    """Return the environment for a server: ours without PG* and the brokers' variables."""
     kept = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
     return {**{k: v for k in kept if (v := os.environ.get(k))}, "LC_ALL": "C", "TZ": "UTC"}
 

@@ -38,17 +38,17 @@ EMBEDDED: Final[Mapping[str, type[Server]]] = {
     "REDIS_URL": EmbeddedRedis,
     "KAFKA_BOOTSTRAP_SERVERS": Broker,
 }
-# PostgreSQL may write a last checkpoint. What the others wait for, such as a broker that died with
-# the stack, does not come back; what Kafka acknowledged is on disk.
+# PostgreSQL may write a last checkpoint. The others may wait for something that does not come back,
+# such as a broker that died with the stack; what Kafka acknowledged is on disk.
 _LEFTOVER_GRACE_S: Final = 2.0
 
 
 @contextmanager
 def held(data_dir: Path) -> Iterator[None]:
-    """Hold a data directory: one `jangteo up` at a time.
+    """Lock a data directory: one `jangteo up` at a time.
 
     Raises:
-        UsageError: names who holds it since when, or why the directory cannot be used.
+        UsageError: if it is locked or cannot be used; the message names the holder or the reason.
     """
     try:
         private_files.make_folder(data_dir)
@@ -85,9 +85,9 @@ def _holder(data_dir: Path, text: str) -> str:
 
 
 def end_leftovers(data_dir: Path) -> list[str]:
-    """End what a crashed `up` left running in this directory; return the names of it.
+    """End what a crashed `up` left running in this directory; return the names.
 
-    Call it while holding the directory.
+    The caller must hold the lock of the directory.
     """
     left: dict[int, str] = {}
     processes = []
@@ -96,7 +96,7 @@ def end_leftovers(data_dir: Path) -> list[str]:
         if pid and started and boot_clock.same_process(pid, started):
             with contextlib.suppress(psutil.Error):
                 processes.append(psutil.Process(pid))
-                # For PostgreSQL the fast shutdown; the others take it for Ctrl-C.
+                # SIGINT is PostgreSQL's fast shutdown; the others treat it as Ctrl-C.
                 processes[-1].send_signal(signal.SIGINT)
                 left[pid] = status.name
     _, stubborn = psutil.wait_procs(processes, timeout=_LEFTOVER_GRACE_S)
@@ -111,7 +111,7 @@ def end_leftovers(data_dir: Path) -> list[str]:
 
 @dataclass
 class _Watch:
-    """How often an embedded server died, and when it may be started again."""
+    """How often an embedded server ended unexpectedly, and when it may be started again."""
 
     failures: int = 0
     restarts: int = 0
@@ -122,14 +122,14 @@ class _Watch:
 
 
 class Stack:
-    """The three servers, however they come about.
+    """The three servers: embedded, or named by the environment.
 
     Args:
-        data_dir: of the stack.
+        data_dir: data directory of the stack.
         environ: variables; a server that they name is used, the others are started.
         say: takes a line for people.
-        broker: what to start where no Kafka is given.
-        unwanted: whether the user has asked to stop: no server is waited for any more.
+        broker: class of the broker to start if no Kafka is given.
+        unwanted: returns whether the user has asked to stop; no server is waited for then.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class Stack:
         )
 
     def poll(self) -> None:
-        """Start again what died, on its former port, with growing waits; say so."""
+        """Restart servers that ended, on their former ports, with growing waits; report it."""
         now = time.monotonic()
         for server in self.servers:
             watch = self._watches[server.name]
@@ -255,7 +255,7 @@ class Stack:
             server.stop()
 
     def statuses(self) -> list[ProcessStatus]:
-        """Return where each of our servers stands."""
+        """Return the state of each embedded server."""
         found = []
         at_rest = ProcessState.STOPPED if self._stopped else ProcessState.BACKOFF
         for server in self.servers:

@@ -22,7 +22,7 @@ def shim(argv: Sequence[str], *, death_signal: int, identity: str = SAME) -> lis
 
     Args:
         argv: the command; its first element is an absolute path.
-        death_signal: what the child gets when this process dies, however it dies.
+        death_signal: signal that the child gets when this process ends for any reason.
         identity: ``same``, ``userns`` or ``UID:GID``.
     """
     head = [sys.executable, "-I", "-S", _SHIM]
@@ -50,7 +50,7 @@ def spawn(
         argv: the command; its first element is an absolute path.
         log: file that its output is appended to.
         env: its whole environment.
-        death_signal: what it gets when this process dies, however it dies.
+        death_signal: signal that it gets when this process ends for any reason.
         identity: ``same``, ``userns`` or ``UID:GID``.
         cwd: its working directory (default: this process's).
         descriptors: open files that it inherits, such as one that holds a lock.

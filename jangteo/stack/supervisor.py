@@ -28,13 +28,13 @@ from shop.process_status import SNAPSHOT, ProcessState, ProcessStatus, as_record
 FIRST_BACKOFF_S: Final = 0.5
 MAX_BACKOFF_S: Final = 30.0
 HEALTHY_AFTER_S: Final = 60.0
-"""A process that ran this long has its backoff forgotten."""
+"""A process that ran for this long starts again without backoff."""
 LOG_ROTATE_BYTES: Final = 10 << 20
 _SNAPSHOT_EVERY_S: Final = 1.0
 
 
 _ENDING: Final = (ProcessState.STOPPING, ProcessState.RESTARTING)
-"""Have got SIGTERM, and get SIGKILL when their grace is over."""
+"""States after SIGTERM; SIGKILL follows at the end of the grace period."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ProcessSpec:
     """What to run.
 
     Attributes:
-        name: names the log as well.
+        name: name of the process and of its log.
         argv: the first element is an absolute path.
         env: its whole environment.
         grace: seconds between SIGTERM and SIGKILL.
@@ -70,12 +70,12 @@ class _Child:
 
 
 def backoff(failures: int) -> float:
-    """Return seconds to wait before the next start, by the number of ends in a row."""
+    """Return the seconds to wait before the next start, by the number of consecutive failures."""
     return retry.backoff(failures, first=FIRST_BACKOFF_S, longest=MAX_BACKOFF_S, spread=0.2)
 
 
 def describe_exit(code: int) -> str:
-    """Say how a process ended.
+    """Describe how a process ended.
 
     >>> describe_exit(3), describe_exit(-9)
     ('exit 3', 'SIGKILL')
@@ -124,7 +124,7 @@ class Supervisor:
         self._spawn(child)
 
     def poll(self) -> list[str]:
-        """Notice exits, start what is due, kill what overstays; return a line for each event."""
+        """Notice exits, start what is due, kill what is overdue; return a line for each event."""
         messages, self._messages[:] = list(self._messages), []
         now = self._monotonic()
         for child in self._children.values():
@@ -142,7 +142,7 @@ class Supervisor:
         return messages
 
     def stop(self, names: Iterable[str]) -> None:
-        """Ask processes to end (SIGTERM) and do not start them again; `poll` follows it up."""
+        """Ask processes to end (SIGTERM) and do not start them again; `poll` does the rest."""
         for name in names:
             child = self._children.get(name)
             if child is None:
@@ -168,7 +168,7 @@ class Supervisor:
         return True
 
     def kill(self) -> None:
-        """End all that still runs at once (SIGKILL) and wait for it."""
+        """Kill every running process at once (SIGKILL) and wait for all."""
         for child in self._children.values():
             child.state = ProcessState.STOPPED
             if child.process:
@@ -177,7 +177,7 @@ class Supervisor:
                 self._ended(child, child.process.wait(), self._monotonic())
 
     def stopped(self, names: Iterable[str] | None = None) -> bool:
-        """Tell whether these processes, or all, are at rest and stay so."""
+        """Return whether these processes, or all, have ended for good."""
         chosen = self._children if names is None else names
         return all(
             self._children[name].state is ProcessState.STOPPED
@@ -191,7 +191,7 @@ class Supervisor:
         return list(self._children)
 
     def snapshot(self) -> list[ProcessStatus]:
-        """Return where every process stands."""
+        """Return the status of every process."""
         return [
             ProcessStatus(
                 name=c.spec.name,
@@ -237,7 +237,7 @@ class Supervisor:
             self._back_off(child, self._monotonic())
             child.last_exit = f"not started: {e.strerror}"
             self._messages.append(
-                f"{child.spec.name} cannot be started, it is tried again: {e.strerror}"
+                f"{child.spec.name} cannot be started, trying again: {e.strerror}"
             )
             return False
         child.state = ProcessState.RUNNING
@@ -275,7 +275,7 @@ class Supervisor:
 
 
 def rotate(log: Path) -> None:
-    """Move a log that has grown beyond 10 MB aside, in the place of the one before."""
+    """Rotate a log that has grown beyond 10 MB; one former log is kept."""
     with contextlib.suppress(OSError):  # a log is not worth a process
         if log.is_file() and log.stat().st_size > LOG_ROTATE_BYTES:
             log.replace(log.with_suffix(".log.1"))

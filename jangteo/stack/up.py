@@ -46,7 +46,7 @@ from shop.retry import first_line
 from shop.settings import Settings, embedded_ports
 
 GENERATORS: Final = ("users", "products", "orders")
-# In the order of their start: the ingest joins its groups while the others begin.
+# In start order: the ingest joins its consumer groups while the others start.
 COMMANDS: Final = {
     "ingest": ("bytewax.run", "flows.ingest"),
     "cache": ("generators.cache_worker",),
@@ -56,7 +56,7 @@ COMMANDS: Final = {
     "grader": ("grading.updater",),
 }
 CONTINUATION: Final = {"continuation": ("generators.continuation",)}
-"""With --continue, in place of the generators."""
+"""With --continue, this replaces the generators."""
 INGEST_GRACE_S: Final = 15.0  # it promises to end within 10 s
 DRAIN_AFTER_STOP_S: Final = 20.0
 DRAIN_AFTER_FOR_S: Final = 60.0
@@ -70,10 +70,10 @@ class Up:
 
     Args:
         args: the options.
-        data_dir: held by the caller.
-        environ: variables, the options' among them.
-        view: where to write for people.
-        broker: what to start where no Kafka is given.
+        data_dir: data directory, locked by the caller.
+        environ: variables, including those of the options.
+        view: where to write text for people.
+        broker: class of the broker to start if no Kafka is given.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Up:
         return self._report(settings, accounting, troubles, time.monotonic() - began)
 
     def _await_readiness(self, observer: Observer, seconds: float) -> None:
-        """Let the time of --for begin when every process has done its first work."""
+        """Start the time of --for when every process has done its first work."""
         gives_up = time.monotonic() + readiness.WITHIN_S
         late = list(self._commands)  # once at work is enough: two shops may share a heartbeat
 
@@ -203,9 +203,9 @@ class Up:
         self._supervisor.write_snapshot(self._stack.statuses(), force=True)
 
     def _seed(self, settings: Settings, accounting: OffsetAccounting) -> bool:
-        """Make the start population if there are no customers; False if stopped meanwhile.
+        """Create the start population if there are no customers; False if stopped meanwhile.
 
-        Of a shop that has some, publish in the background those that its topics may lack: a
+        If there are customers, publish in the background those that the topics may lack: a
         history was written, or the topics were recreated.
 
         Raises:
@@ -254,7 +254,7 @@ class Up:
         return False
 
     def _obey(self) -> None:
-        """Restart what the operator asked to be restarted since the last look."""
+        """Restart the processes that the operator has asked to restart since the last call."""
         asked = self._observer.latest.restarts if self._observer else {}
         for name, times in asked.items():
             if self._restarts.get(name) != times:
@@ -283,9 +283,9 @@ class Up:
         ]
 
     def _wind_down(self, drain: float) -> None:
-        """Stop making events, let the ingest take what is there, stop the rest.
+        """Stop the generators, let the ingest take what is published, stop the rest.
 
-        The signal that began it is forgotten; another one cuts each wait short.
+        The signal that began it is cleared; another one cuts each wait short.
         """
         self._stop.clear()
         self._say("stopping the generators")
@@ -296,18 +296,18 @@ class Up:
             patient = self._drain(self._observer, time.monotonic() + drain)
         if not patient:
             self._stop.clear()
-            self._say("in a hurry: what is left waits for the next start")
+            self._say("stopping at once: unread messages wait for the next start")
         self._say("stopping the other processes")
         self._supervisor.stop(self._supervisor.names)
         self._loop(self._supervisor.stopped)
 
     def _end_profiles(self) -> None:
-        """End what publishes in the background; the next start resumes it."""
+        """End the background publishing; the next start resumes it."""
         if self._profiles:
             end(self._profiles, signal.SIGTERM, 5.0)
 
     def _drain(self, observer: Observer, deadline: float) -> bool:
-        """Wait until nothing published is left to take; False if a signal came."""
+        """Wait until the ingest has taken everything published; False if a signal came."""
         began = time.monotonic()
         observer.hasten()
         self._say("letting the ingest take what is published")
@@ -352,8 +352,8 @@ def _check_history(conn: postgres.Connection) -> None:
     """
     if not conn.execute("SELECT 1 FROM backfill_runs WHERE finished_at IS NOT NULL").fetchone():
         raise UsageError(
-            "--continue: there is no finished history; `jangteo up`, and in another terminal "
-            "`jangteo backfill --truncate`, write one"
+            "--continue: there is no finished history; to write one, run `jangteo up` and, in "
+            "another terminal, `jangteo backfill --truncate`"
         )
 
 
@@ -365,7 +365,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (
     checked = shop_settings.load(environ, data_dir=data_dir, use_stack=False)
     checked.require()  # its processes read all of them
     if args.resume and checked.speed != 1:
-        raise UsageError("--continue goes by the clock: it cannot have another speed than 1")
+        raise UsageError(
+            "--continue follows the clock at speed 1: leave --speed and SHOP_SPEED out"
+        )
     embedded_ports(environ)
     given = bool(environ.get("KAFKA_BOOTSTRAP_SERVERS"))
     options.check_servers(checked)

@@ -34,7 +34,7 @@ def some_orders() -> Any:
     who = Customers(np.arange(1, N + 1), np.zeros(N, np.int64), np.full(N, 1_990, np.int64))
     return order_events.orders(
         stream(1, "orders").random((N, order_events.DRAWS)), np.arange(1, N + 1), who,
-        order_events.menu(GOODS), at_us=np.full(N, int(NOW.timestamp()) * 10**6), year=2026,
+        order_events.draw_tables(GOODS), at_us=np.full(N, int(NOW.timestamp()) * 10**6), year=2026,
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def stream_of(effects: ScenarioEffects) -> pl.DataFrame:
     )
     return order_events.orders(
         rng.random((N, order_events.DRAWS)), np.arange(1, N + 1), who,
-        order_events.menu(SOLD, effects),
+        order_events.draw_tables(SOLD, effects),
         at_us=np.full(N, int(NOW.timestamp() * 1e6)), year=2026,
     )  # fmt: skip
 
@@ -89,9 +89,9 @@ def test_each_scenario_does_to_the_stream_what_the_table_says(
         assert most.sum() / N > 0.9 * scenario.focus
     if scenario.value:
         assert orders["unit_price"].mean() < plain["unit_price"].mean()
-    u = stream(2, "fate").random((N, order_events.LIFE_DRAWS))
+    u = stream(2, "fate").random((N, order_events.OUTCOME_DRAWS))
     category = order_events.categories_of(SOLD, orders["product_id"].to_numpy())
-    with_, without = (order_events.fate(u, category, e) for e in (effects, NONE))
+    with_, without = (order_events.outcome(u, category, e) for e in (effects, NONE))
     for name, factor in (("cancelled", scenario.cancel), ("refunded", scenario.refund)):
         change = getattr(with_, name).sum() - getattr(without, name).sum()
         assert change * (factor - 1) > 0 or (factor == 1 and abs(change) < N * 0.01), name

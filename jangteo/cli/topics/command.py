@@ -43,11 +43,11 @@ def configure(parser: command.Parser) -> None:
     for action in (list_, create, describe, accept):
         action.add_argument(
             "topics", nargs="*", metavar="TOPIC",
-            help=f"only these: {', '.join(TOPICS)} (default: all)",
+            help=f"take only these topics: {', '.join(TOPICS)} (default: all)",
         )  # fmt: skip
     for action in (list_, describe):
         action.add_argument("--json", action="store_true", help="print one JSON array")
-    accept.add_argument("--yes", action="store_true", help="skip what is lost")
+    accept.add_argument("--yes", action="store_true", help="let the ingest skip the lost messages")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -110,11 +110,11 @@ def _accept_loss(settings: Settings, names: Sequence[str], *, yes: bool) -> int:
         raise UnreachableError(look.away)
     found = loss.find(look)
     if not found:
-        say("nothing is lost: every offset to be read is in the log")
+        say("nothing is lost: the log holds every offset that is still to be read")
         return ExitCode.OK
     if not yes:
         say("\n".join(x.describe() for x in found))
-        say("nothing was changed; add --yes to continue without what is lost", to=sys.stderr)
+        say("nothing was changed; add --yes to continue without the lost messages", to=sys.stderr)
         return ExitCode.FAILED
     with postgres.connection(settings.postgres, "topics") as conn:
         done = loss.accept(conn, found)
@@ -130,7 +130,7 @@ def _accept_loss(settings: Settings, names: Sequence[str], *, yes: bool) -> int:
 
 def _missing(names: Sequence[str]) -> int:
     for name in names:
-        say(f"no topic {name}: `jangteo topics create` makes it", to=sys.stderr)
+        say(f"no topic {name}: `jangteo topics create` creates it", to=sys.stderr)
     return ExitCode.FAILED if names else ExitCode.OK
 
 
@@ -167,7 +167,7 @@ def _lag(p: PartitionProgress) -> int | None:
 
 
 def format_topic(topic: TopicProgress, look: ProgressReport) -> str:
-    """Return a topic as a heading, a table of partitions, its group's members, what is wrong."""
+    """Return a topic as text: heading, table of partitions, members of the group, problems."""
     rows = [
         [
             str(p.partition),

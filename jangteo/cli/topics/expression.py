@@ -1,7 +1,7 @@
 """Conditions on a message, as a person types them: `amount > 10000 and status == "PAID"`.
 
-The text is parsed by Python's own parser and translated node by node into closures; only what is
-listed here is understood, nothing is ever evaluated as Python.
+The text is parsed by Python's own parser and translated node by node into closures. Only the nodes
+listed here are understood; nothing is ever evaluated as Python.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _COMPARE: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
 
 
 def parse(text: str) -> Callable[[Fields], bool]:
-    """Return a function that tells whether fields meet a condition.
+    """Return a function that returns whether fields meet a condition.
 
-    A field that is missing is null. Values of kinds that cannot be compared do not meet it.
+    A missing field is null. Values of kinds that cannot be compared do not meet the condition.
 
     Args:
         text: comparisons (== != < <= > >= in, not in, is null) of fields, numbers, texts, lists,

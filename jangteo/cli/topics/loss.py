@@ -1,6 +1,6 @@
-"""What a log no longer holds and PostgreSQL never got, and the decision to continue without it.
+"""Offsets that the log lost before PostgreSQL applied them, and the decision to skip them.
 
-The ingest never skips anything by itself: it stops where its offset is outside of the log. Here an
+The ingest never skips anything by itself: it stops where its offset is outside the log. Here an
 operator decides, after seeing the numbers, that it continues at the log's own bounds.
 """
 
@@ -15,14 +15,14 @@ from shop.postgres import Connection
 
 @dataclass(frozen=True)
 class Loss:
-    """A partition whose applied offset is outside of its log; offsets.
+    """A partition whose applied offset is outside its log.
 
     Attributes:
-        topic: its topic.
-        log_id: the topic's identity.
-        partition: its number.
-        applied: up to where PostgreSQL has applied.
-        resume: where the log begins, or ends where it ends before `applied`.
+        topic: name of the topic.
+        log_id: id of the topic's incarnation.
+        partition: number of the partition.
+        applied: next offset that PostgreSQL expects.
+        resume: first offset of the log, or its end if that is below `applied`.
     """
 
     topic: str
@@ -33,11 +33,11 @@ class Loss:
 
     @property
     def offsets(self) -> int:
-        """How many offsets are gone unread; 0 where the log lost what had been applied."""
+        """Number of offsets lost unread; 0 if the log lost only what had been applied."""
         return max(0, self.resume - self.applied)
 
     def describe(self) -> str:
-        """Return it as one line.
+        """Return the loss as one line.
 
         >>> Loss("orders", "x", 3, applied=40, resume=100).describe()
         'orders[3]: applied up to 40, the log begins at 100: 60 offsets are lost'

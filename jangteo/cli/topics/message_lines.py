@@ -19,7 +19,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def time_of(message: Message) -> datetime | None:
-    """Return when the message was produced, UTC; None where it does not say."""
+    """Return when the message was produced, UTC; None if it has no timestamp."""
     kind, ms = message.timestamp()
     if kind == TIMESTAMP_NOT_AVAILABLE or ms < 0:
         return None
@@ -49,16 +49,16 @@ def _time(message: Message) -> str | None:
 
 
 def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
-    """Return the headers in their order; a name may be there more than once."""
+    """Return the headers in their order; a name may occur more than once."""
     found = cast("list[tuple[str, bytes | None]]", message.headers() or [])  # the stubs allow text
     return [(k, _bytes(v)) for k, v in found]
 
 
 def fields(message: Message) -> dict[str, Any]:
-    """Return what a condition may speak of.
+    """Return the fields that a condition may name.
 
-    That is the payload's fields if it is a JSON object, and `partition`, `offset`, `key`,
-    `timestamp`, `headers` and `payload` where it has no field of that name.
+    They are the payload's fields if it is a JSON object, and `partition`, `offset`, `key`,
+    `timestamp`, `headers` and `payload` where the payload has no field of that name.
     """
     payload = _bytes(message.value())
     found: dict[str, Any] = {

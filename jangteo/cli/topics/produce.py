@@ -28,13 +28,13 @@ _TOO_LARGE: Final = 1_048_588  # Kafka's own limit of a batch
 
 @dataclass(frozen=True)
 class InputLine:
-    """One message.
+    """One message to publish.
 
     Attributes:
-        number: of its line, from 1.
-        key: what it is published with.
+        number: number of its line, from 1.
+        key: key of the message.
         payload: the line without its line break.
-        fault: what the contract has against it; empty if nothing.
+        fault: how it breaks the contract; empty if it does not.
     """
 
     number: int
@@ -59,11 +59,11 @@ def configure(parser: command.Parser) -> None:
         example="jangteo topics produce orders orders.ndjson",
     )  # fmt: skip
     add = produce.add_argument
-    add("topic", metavar="TOPIC", help=f"one of {', '.join(TOPICS)}")
+    add("topic", metavar="TOPIC", help=f"topic to publish to: {', '.join(TOPICS)}")
     add("source", nargs="?", default="-", metavar="FILE", help="file to read (default: stdin)")
     add("--key", metavar="KEY", help="key of every message (default: the payload's id)")
     add("--anyway", action="store_true", help="publish invalid lines too, unchanged")
-    add("--yes-production", action="store_true", help="allow it where DB_TYPE=production")
+    add("--yes-production", action="store_true", help="allow it with DB_TYPE=production")
     add("--json", action="store_true", help="print one JSON object per line")
 
 
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             "sent; correct them, or add --anyway"
         )
     if not lines:
-        raise UsageError("no line to publish: give one JSON object a line, in a file or on stdin")
+        raise UsageError("no line to publish: give one JSON object per line, in a file or on stdin")
     places = publish(settings, topic, lines)
     say(as_json(places) if args.json else format_places(topic, places))
     return ExitCode.OK
@@ -126,7 +126,7 @@ def checked(topic: str, lines: Iterable[bytes], key: str | None) -> Iterator[Inp
 
 
 def key_in(topic: str, payload: bytes) -> bytes | None:
-    """Return the key that a payload asks for, None if it has none to offer."""
+    """Return the key that a payload's id gives, None if it has no usable id."""
     try:
         found = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
         value = msgspec.json.decode(found[KEY_FIELD[topic]])

@@ -1,4 +1,4 @@
-"""Reads a topic by assignment, from any place, for a person to look at it."""
+"""Reads a topic by assignment, from any position, to show it to a person."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class StartPosition:
 
 @dataclass
 class ShownMessage:
-    """How much was shown, and how much may be."""
+    """The number of messages shown, and the limit."""
 
     write: Callable[[list[Message]], None]
     meets: Meets
@@ -67,7 +67,7 @@ class ShownMessage:
         return self.limit is not None and self.count >= self.limit
 
     def __call__(self, batch: list[Message]) -> None:
-        """Show those of some messages that are wanted."""
+        """Show the messages of a batch that match."""
         wanted = [m for m in batch if self.meets(m)]
         if self.limit is not None:
             wanted = wanted[: self.limit - self.count]
@@ -79,12 +79,12 @@ class ShownMessage:
 class TopicReader:
     """Reads partitions of a topic by assignment: no group sees it, nothing is committed.
 
-    Of transactions only those that are committed are read, as the ingest does.
+    Only committed transactions are read, as by the ingest.
 
     Args:
-        settings: which cluster.
-        topic: which.
-        partition: the only one; None: all.
+        settings: address of the cluster.
+        topic: name of the topic.
+        partition: read only this partition; None: all.
 
     Raises:
         UnreachableError: if no broker answers.
@@ -121,7 +121,7 @@ class TopicReader:
         )
 
     def close(self) -> None:
-        """Let go of the cluster."""
+        """Close the clients."""
         self._consumer.close()
 
     def _partitions(self) -> int:
@@ -148,9 +148,9 @@ class TopicReader:
 
         Args:
             start: where to begin.
-            shown: takes them, and reports when it has enough.
-            stop: ends it.
-            follow: wait for new ones at the end.
+            shown: takes the messages, and knows when the limit is reached.
+            stop: ends the loop when it is set.
+            follow: wait for new messages at the end.
         """
         bounds = self.bounds()
         ends = {p: high for p, (_, high) in bounds.items()}
@@ -162,7 +162,7 @@ class TopicReader:
         if shown.enough() or (start.kind == "last" and not follow):
             return
         if follow and sys.stderr.isatty() and not shown.count and starts == ends:
-            say(f"waiting for new messages of {self._topic}; Ctrl-C ends", to=sys.stderr)
+            say(f"waiting for new messages of {self._topic}; Ctrl-C stops", to=sys.stderr)
         for batch in self._read(starts, None if follow else ends, stop):
             shown(batch)
             if shown.enough():
@@ -246,7 +246,7 @@ class TopicReader:
                 self._idle()
             elif time.monotonic() - heard > ANSWER_S:
                 raise UnreachableError(
-                    f"{self._settings.where}: nothing of {self._topic} within {ANSWER_S:.0f} s"
+                    f"{self._settings.where}: no message of {self._topic} within {ANSWER_S:.0f} s"
                 )
         self._consumer.unassign()
 
@@ -259,10 +259,10 @@ class TopicReader:
             get_logger().warning("waiting for Kafka", topic=self._topic, error=error.str())
 
     def _idle(self) -> None:
-        """Notice while nothing comes: nobody reads our output any more; a partition was added.
+        """Notice, while no message arrives, a closed output pipe and an added partition.
 
         Raises:
-            BrokenPipeError: nobody reads.
+            BrokenPipeError: if the reader of the output is gone.
         """
         with contextlib.suppress(io.UnsupportedOperation):  # a stdout that is no file
             poll = select.poll()

@@ -24,7 +24,7 @@ from shop.settings import Settings
 
 MOST_LAST: Final = 100_000
 LAST: Final = 10
-"""Messages that `--no-follow` alone shows, as `tail` does."""
+"""Number of messages that `--no-follow` shows without `--from`, the same as `tail`."""
 
 
 def start_at(text: str, now: datetime) -> StartPosition:
@@ -68,17 +68,17 @@ def configure(parser: command.Parser) -> None:
         example="jangteo topics tail orders --from -3 --no-follow --where 'amount > 10000'",
     )  # fmt: skip
     add = tail.add_argument
-    add("topic", metavar="TOPIC")
+    add("topic", metavar="TOPIC", help="topic to read")
     add("--from", dest="begin", metavar="WHERE",
-        help="begin there: beginning, end, an offset, a time (UTC), 15m for 15 minutes ago, "
+        help="start at WHERE: beginning, end, an offset, a time (UTC), 15m for 15 minutes ago, "
         f"or -N for the last N messages (default: end; with --no-follow: -{LAST})")  # fmt: skip
     add("--partition", type=command.count, metavar="P", help="show only this partition")
     add("--key", metavar="KEY", help="show only messages with this key")
     add("--where", metavar="EXPR",
-        help="""show only these, e.g. 'amount > 10000 and status == "PAID"'""")  # fmt: skip
+        help="""show only matching messages: 'amount > 10000 and status == "PAID"'""")  # fmt: skip
     add("--limit", type=command.count, metavar="N", help="stop after N messages")
     add("--follow", action=argparse.BooleanOptionalAction, default=None,
-        help="wait for new messages (the default), or stop at the present end")  # fmt: skip
+        help="wait for new messages (the default), or stop at the topic's end")  # fmt: skip
     add("--json", action="store_true", help="print one JSON object per line")
 
 

@@ -32,15 +32,15 @@ from shop.private_files import write_private
 # gains nothing at a shop's load.
 JVM: Final = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 STOP_GRACE_S: Final = 10.0
-"""A quiet stop takes 0.5 s. After two of three brokers ended there is no quorum left to take leave
-of: the last one would wait for minutes. What is on disk is whole either way."""
+"""A graceful stop takes 0.5 s. After two of three brokers ended there is no quorum left to
+deregister from, and the last one would wait for minutes. The data on disk is whole either way."""
 RETENTION_BYTES: Final = 128 << 20
-"""Of each partition; with 12 partitions and the segments in use 1.9 GiB for a topic."""
+"""Retention per partition; a topic of 12 partitions, with the active segments, keeps 1.9 GiB."""
 SEGMENT_BYTES: Final = 32 << 20
 RETENTION_HOURS: Final = 168
 RETENTION_CHECK_MS: Final = 30_000
-"""Between two looks at what is to be deleted. In Kafka's default of 5 minutes a load test writes
-more than the bound of all partitions together."""
+"""Interval of the retention checks. In Kafka's default of 5 minutes a load test writes more than
+all partitions together may hold."""
 
 _OWN_SEGMENT_BYTES: Final = 8 << 20  # the least of the metadata, which grow by 12 MB a day
 # An entry of 12 bytes for every 4 KiB of log (index.interval.bytes).
@@ -131,14 +131,14 @@ class Layout:
 
     cluster_id: str
     ports: list[tuple[int, int]]
-    """(broker, controller) of node 1, 2, ..."""
+    """Ports (broker, controller) of node 1, 2, ..."""
     pid: int | None = None
-    """Of the process that runs it."""
+    """Pid of the process that runs the cluster."""
     pid_started: str | None = None
 
     @property
     def bootstrap(self) -> str:
-        """What clients are given."""
+        """Value of KAFKA_BOOTSTRAP_SERVERS."""
         return ",".join(f"{HOST}:{port}" for port, _ in self.ports)
 
 
@@ -146,12 +146,12 @@ class Broker(Server):
     """One Apache Kafka broker with its log on disk, its own controller too.
 
     Args:
-        data_dir: of the stack, or of the cluster.
+        data_dir: data directory of the stack, or of the cluster.
         ports: chooses its two ports; by default any free ones, kept in the data directory.
-        layout: of the cluster that it is a node of; None: it is alone.
+        layout: layout of the cluster that it belongs to; None for a single broker.
         node: its number in the cluster, from 1.
-        properties: more of Kafka's settings.
-        options: of the JVM, after `JVM`.
+        properties: further settings of Kafka.
+        options: further options of the JVM, after `JVM`.
     """
 
     name = "kafka"
@@ -253,10 +253,10 @@ class Broker(Server):
         (self.home / name).write_text(text, encoding="ascii", errors="backslashreplace")
 
     def _format(self) -> None:
-        """Format the storage next to its place: one that an interruption left half-made is no use.
+        """Format the storage under a temporary name: a half-made one would be useless.
 
         Raises:
-            StartError: if Kafka refuses; has its reason.
+            StartError: if Kafka refuses; the message has its reason.
         """
         building = self.home / "data.new"
         shutil.rmtree(building, ignore_errors=True)
@@ -316,17 +316,17 @@ class Broker(Server):
         config = kafka.client_config(shop_settings.load(env, use_stack=False).kafka, "start")
         client = AdminClient(config)
         if str(client.list_topics(timeout=2.0).cluster_id) != self._layout.cluster_id:
-            # It was faster to take the port.
+            # Another Kafka was faster to take the port.
             raise ConnectionError(f"another Kafka answers on {self.where}")
 
 
 def jvm() -> list[str]:
-    """Return the options of every broker's JVM, the cache apart."""
+    """Return the options of every broker's JVM, except for the cache's."""
     return [*JVM, *java.options()]
 
 
 def new_cluster_id() -> str:
-    """Return a random id as Kafka writes them: 16 bytes in URL-safe base 64, not beginning by -."""
+    """Return a random id as Kafka writes it: 16 bytes in URL-safe base 64, not starting with -."""
     while True:
         text = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         if not text.startswith("-"):

@@ -5,7 +5,7 @@
     python -m jangteo.stack.kafka.cluster tool kafka-topics --list
 
 Each broker is its own controller too (KRaft). Ports are free loopback ports, kept for the next
-start; what is stored is in `kafka-cluster/` of the data directory. See deploy/kafka/README.md.
+start; the data is in `kafka-cluster/` of the data directory. See deploy/kafka/README.md.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Cluster:
     """One or three brokers of Apache Kafka.
 
     Args:
-        directory: where all of it is kept.
-        brokers: their number at the first start; None: as before, else 3.
-        properties: more of Kafka's settings, for every broker.
-        options: of the JVMs, after `HEAP`.
+        directory: directory of all of its data.
+        brokers: number of brokers at the first start; None: as before, else 3.
+        properties: further settings of Kafka, for every broker.
+        options: further options of the JVMs, after `HEAP`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Cluster:
         """Start all brokers and wait until all of them serve.
 
         Raises:
-            StartError: if one does not come up; has the tail of its log.
+            StartError: if one does not start; the message has the tail of its log.
         """
         self.record(running=False)
         try:
@@ -100,7 +100,7 @@ class Cluster:
             raise
 
     def stop(self) -> None:
-        """End all brokers; those that can, hand over first."""
+        """End all brokers; those that can hand their partitions over first."""
         for broker in self.brokers:
             if broker.pid:
                 os.kill(broker.pid, signal.SIGTERM)
@@ -113,7 +113,7 @@ class Cluster:
             broker.kill()
 
     def record(self, *, running: bool) -> None:
-        """Write down the layout and, while it runs, who runs it."""
+        """Save the layout and, while the cluster runs, the process that runs it."""
         self.layout.pid = os.getpid() if running else None
         self.layout.pid_started = boot_clock.process_started(os.getpid()) if running else None
         write_private(self._path, json.dumps(vars(self.layout), indent=1) + "\n")
@@ -141,7 +141,7 @@ class Cluster:
         return layout
 
     def _await_all(self) -> None:
-        """Wait until each broker knows of all: topics made earlier would miss replicas."""
+        """Wait until each broker knows all others: topics created earlier would miss replicas."""
         wanted = set(range(1, len(self.brokers) + 1))
         config = kafka.client_config(shop_settings.load(self.env, use_stack=False).kafka, "start")
         client = AdminClient(config)
@@ -170,7 +170,7 @@ def read_layout(directory: Path) -> Layout | None:
 
 
 def runner(directory: Path) -> tuple[Layout, int] | None:
-    """Return the layout of the running cluster and the pid of who runs it, None if none does."""
+    """Return the layout of the running cluster and the pid of its process, None if none runs."""
     layout = read_layout(directory)
     if layout is None or layout.pid is None or layout.pid_started is None:
         return None
@@ -185,12 +185,12 @@ def configure(parser: command.Parser) -> None:
     up = parser.add_action("up", "start the brokers; Ctrl-C stops them")
     up.add_argument(
         "--brokers", type=int, choices=(1, 3),
-        help="number of brokers (default: as at the last start, or 3)",
+        help="run this number of brokers (default: that of the last start, or 3)",
     )  # fmt: skip
-    up.add_argument("--detach", action="store_true", help="return once the brokers run")
+    up.add_argument("--detach", action="store_true", help="return as soon as the brokers run")
     parser.add_action("down", "stop the brokers that `up --detach` started")
     tool = parser.add_action("tool", f"run a tool of Kafka: {', '.join(TOOLS)}")
-    tool.add_foreign("the tool, after its name")
+    tool.add_foreign("the named tool")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

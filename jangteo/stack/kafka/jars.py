@@ -39,11 +39,11 @@ TOOLS: Final[Mapping[str, str]] = {
     "kafka-metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
     "kafka-reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
 }
-"""Kafka's own commands by the names that everybody knows, and the class of each."""
+"""Class of each of Kafka's own commands, by the command's usual name."""
 
 
 class FetchError(JangteoError):
-    """Apache Kafka cannot be had here: no network, no room, or not the files that it should be."""
+    """Apache Kafka cannot be fetched: no network, no space, or files that fail verification."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Jar:
 
 @functools.lru_cache
 def pinned() -> tuple[Jar, ...]:
-    """Return what is fetched, sorted by coordinates.
+    """Return the pinned jars, sorted by coordinates.
 
     Raises:
         UsageError: if this installation has no list.
@@ -108,7 +108,7 @@ def installed_version() -> str:
 
 
 def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the directory of all that is fetched or made once per user."""
+    """Return the directory of everything that is fetched or made once per user."""
     return Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "jangteo"
 
 
@@ -143,7 +143,7 @@ def jars() -> list[Path]:
 
 
 def absent(*, verify: bool = False) -> list[Jar]:
-    """Return which jars the cache has not, or not whole.
+    """Return the jars that are missing from the cache or incomplete.
 
     Args:
         verify: compare checksums too (0.1 s), not only sizes.
@@ -170,12 +170,12 @@ def _sha256(path: Path) -> str:
 def fetch(advance: Callable[[int], None] = lambda _: None, *, verify: bool = False) -> Path:
     """Fetch what the cache lacks; return the directory of the jars.
 
-    Each file is downloaded next to its place, compared with its checksum, and renamed: whatever
-    interrupts it, what is in the cache is whole, and the next call fetches the rest. Two that
-    fetch at once take turns.
+    Each file is downloaded under a temporary name, compared with its checksum, and renamed. After
+    any interruption the files in the cache are whole, and the next call fetches the rest. Two
+    processes that fetch at once take turns.
 
     Args:
-        advance: called with the number of bytes that came, from several threads.
+        advance: called with the number of bytes received, from several threads.
         verify: compare the checksums of what is there already too.
 
     Raises:
@@ -197,7 +197,7 @@ def fetch(advance: Callable[[int], None] = lambda _: None, *, verify: bool = Fal
                 _download_all(absent(verify=verify), Path(name), libs, advance)
     except OSError as e:
         raise FetchError(
-            f"cannot store Apache Kafka in {home()}: {e.strerror or e}; make room or set "
+            f"cannot store Apache Kafka in {home()}: {e.strerror or e}; free some space, or set "
             "XDG_CACHE_HOME to a directory that can be written (47 MB)"
         ) from None
     return libs

@@ -58,7 +58,7 @@ def program() -> Path:
 
 
 def version() -> str:
-    """Return the version of the runtime as its `release` file or `java -version` has it."""
+    """Return the version of the runtime by its `release` file or `java -version`."""
     return _version(home())
 
 
@@ -101,9 +101,9 @@ def command_line(main: str, *arguments: str, options: Sequence[str] = ()) -> lis
     """Return the command line of one of Kafka's classes.
 
     Args:
-        main: the class.
-        arguments: of the class.
-        options: of the runtime.
+        main: name of the class.
+        arguments: arguments of the class.
+        options: options of the runtime.
 
     Raises:
         UsageError: if there is no Java, or the jars are not there.
@@ -129,7 +129,7 @@ def cache() -> Path:
 
 
 def can_cache() -> bool:
-    """Tell whether this Java can make a cache in one run."""
+    """Return whether this Java can make a cache in one run."""
     return major_version() >= _OLDEST_WITH_CACHE
 
 
@@ -146,7 +146,7 @@ def why_unused(options: Sequence[str]) -> str:
     """Return why Java does not use the cache; empty if it does.
 
     Args:
-        options: with which the broker runs.
+        options: JVM options with which the broker runs.
     """
     if not can_cache():
         return f"Java {version()} cannot make one (from {_OLDEST_WITH_CACHE} on)"

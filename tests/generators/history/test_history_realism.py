@@ -70,7 +70,7 @@ def by_columns(shop: TenWeeks) -> list[Statistic]:
         *shapes.loyalty(shop.orders),
         *shapes.values(shop.orders),
         *shapes.goods(shop.orders, goods),
-        *shapes.fates(shop.orders),
+        *shapes.outcomes(shop.orders),
         *shapes.calendar(shop.orders),
         *[s for s in shapes.rhythm(quiet) if not s.name.startswith("weekdays")],
     ]

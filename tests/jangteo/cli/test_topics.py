@@ -94,7 +94,7 @@ def test_describe_does_without_postgresql(settings: Settings, published: dict[in
 def test_list_and_create(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     fresh = shop_settings.load({**settings.env, "KAFKA_PARTITIONS": "3"}, use_stack=False)
     assert run(fresh, "list") == 1
-    assert "no topic users: `jangteo topics create` makes it" in capsys.readouterr().err
+    assert "no topic users: `jangteo topics create` creates it" in capsys.readouterr().err
     assert run(fresh, "create", "orders") == 0
     assert capsys.readouterr().out.endswith("created orders\n")
     assert run(fresh, "describe", "users") == 1

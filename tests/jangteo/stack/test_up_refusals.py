@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(900)
         (["--kafka", "nonsense"], "expected HOST:PORT"),
         (["--postgres", "mysql://me:hunter2@db/shop"], "expected postgresql://"),
         (["--redis", "http://:hunter2@cache"], "REDIS_URL must begin with redis://"),
-        (["--continue", "--speed", "2"], "--continue goes by the clock"),
+        (["--continue", "--speed", "2"], "--continue follows the clock"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_2(shop: UpProcess, args: list[str], words: str) -> None:
