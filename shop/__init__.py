@@ -1,1 +1,1 @@
-"""The parts that all of Jangteo shares: events, ids, settings and the way to each server."""
+"""What all rooms of Jangteo share: events, ids, settings and the access to each server."""

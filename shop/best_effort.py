@@ -16,11 +16,11 @@ def _to_log(text: str) -> None:
 
 
 class BestEffort:
-    """One thing that is written again and again and may fail.
+    """Something that is written again and again and may fail.
 
     Args:
-        what: its name for people, e.g. ``the status file``.
-        errors: what a failure raises.
+        what: its name for people, such as ``the status file``.
+        errors: exceptions that a failure raises.
         report: receives both reports; the log by default.
     """
 

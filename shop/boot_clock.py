@@ -1,4 +1,4 @@
-"""What wall-clock steps cannot change: which process a number means, and seconds that only grow.
+"""What steps of the wall clock cannot change: the identity of a process, and seconds since boot.
 
 A process is identified by its number and by the clock ticks between the boot of the machine and
 its start, together with the id of that boot. A start time by the wall clock would move whenever
@@ -20,7 +20,7 @@ _START_FIELD: Final = 19
 
 
 def boottime() -> float:
-    """Return seconds since the machine booted, those of a suspend included where the system can.
+    """Return seconds since the machine booted, including time suspended where the system counts it.
 
     A deadline that another machine counts on must not stand still while this one sleeps.
     """
@@ -30,7 +30,7 @@ def boottime() -> float:
 
 @cache
 def host_id() -> str:
-    """Return what tells this machine, since its boot, from others: pids mean the same within it.
+    """Return an id of this boot of this machine, within which a pid means one process.
 
     Containers of one machine share its boot and not its pids, so the pid namespace belongs to it.
     """
@@ -41,14 +41,14 @@ def host_id() -> str:
 
 
 def process_started(pid: int) -> str | None:
-    """Return what tells a process from an earlier or later one of the same number.
+    """Return text that distinguishes a process from an earlier or later one with the same pid.
 
     Args:
         pid: its number.
 
     Returns:
-        Text that stays the same for as long as the process lives, whatever happens to the wall
-        clock; None if there is no such process or it is only waiting to be reaped.
+        Text that stays the same while the process lives, even if the wall clock is set; None if
+        there is no such process or it is only waiting to be reaped.
     """
     if not sys.platform.startswith("linux"):
         return _started_elsewhere(pid)

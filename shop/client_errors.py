@@ -9,13 +9,13 @@ from shop.errors import JangteoError, UnreachableError
 from shop.retry import first_line
 
 _CONNECTION: tuple[str, ...] = ("08", "57P")
-"""Classes of SQLSTATE that a lost connection and a server that shuts down have."""
+"""Classes of SQLSTATE of a lost connection and of a server that shuts down."""
 
 
 def explained(error: Exception) -> JangteoError | None:
-    """Return a server's error as one that is shown as a line; None if it is no server's.
+    """Return a server's error as one that is shown as a line; None for any other error.
 
-    A command that knows more, such as what to do, raises its own error before it comes to this.
+    A command that knows more, such as what to do, raises its own error earlier.
     A client that was not imported cannot have raised, and is not imported for this.
     """
     if (psycopg := sys.modules.get("psycopg")) and isinstance(error, psycopg.Error):
@@ -32,7 +32,7 @@ def explained(error: Exception) -> JangteoError | None:
 
 
 def kind(error: Exception) -> type[JangteoError]:
-    """Return the class, and with it the exit code, for a message of a command's own."""
+    """Return the class, and so the exit code, for an error whose message the command writes."""
     known = explained(error)
     return JangteoError if known is None else type(known)
 

@@ -30,11 +30,11 @@ def parse_time(text: str, *, zone: tzinfo | None = None) -> datetime:
     """Read an RFC 3339 time.
 
     Args:
-        text: such as 2026-03-04T05:06:07Z.
-        zone: of a time that names none.
+        text: a time such as 2026-03-04T05:06:07Z.
+        zone: zone of a time that names none.
 
     Raises:
-        ValueError: if it is not one, or names no zone and there is no default.
+        ValueError: if it is not an RFC 3339 time, or names no zone and `zone` is None.
 
     >>> parse_time("2026-03-04T10:00:00+09:00").isoformat()
     '2026-03-04T01:00:00+00:00'
@@ -47,7 +47,7 @@ def parse_time(text: str, *, zone: tzinfo | None = None) -> datetime:
     try:
         return at.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{text!r} is outside of the calendar") from None
+        raise ValueError(f"{text!r} is outside the calendar") from None
 
 
 def parse_time_or_ago(text: str, now: datetime, *, zone: tzinfo | None = None) -> datetime:
@@ -64,7 +64,7 @@ def parse_time_or_ago(text: str, now: datetime, *, zone: tzinfo | None = None) -
     try:
         return now - timedelta(seconds=seconds_of(text))
     except OverflowError:
-        raise ValueError(f"{text!r} is outside of the calendar") from None
+        raise ValueError(f"{text!r} is outside the calendar") from None
 
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}

@@ -62,9 +62,9 @@ class Parser(argparse.ArgumentParser):
         """Add an action: a word with options of its own, found in `args.action`.
 
         Args:
-            name: as typed.
+            name: the word as typed.
             summary: what it does, without a full stop, for the list of actions and its own help.
-            example: a command line for its help.
+            example: a command line to show in its help.
         """
         if not self.actions:
             self._added = self.add_subparsers(
@@ -81,7 +81,7 @@ class Parser(argparse.ArgumentParser):
         return action
 
     def add_foreign(self, program: str) -> None:
-        """Take everything after our own options as arguments of another program."""
+        """Accept everything after our own options as arguments of another program."""
         self._foreign = True
         self.add_argument(
             "arguments",
@@ -139,7 +139,7 @@ def separated(words: Sequence[str]) -> list[str]:
 
 
 def positive(text: str) -> float:
-    """Read a number above 0, for argparse."""
+    """Parse a number above 0, for argparse."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
@@ -167,9 +167,9 @@ count.__name__ = "whole number"
 
 
 def load(module: str) -> ModuleType:
-    """Import a command; what is imported stays, and is not looked through for garbage.
+    """Import a command, and exempt what it imports from garbage collection: it stays anyway.
 
-    That was a tenth of the console's 0.6 s of CPU until its first picture.
+    Collecting it took a tenth of the console's 0.6 s of CPU until its first picture.
     """
     gc.disable()
     try:
@@ -204,7 +204,7 @@ def main(
     Args:
         configure: adds the command's options.
         run: does the work.
-        prog: how a person calls it, e.g. ``jangteo seed``.
+        prog: the command as a person types it, such as ``jangteo seed``.
         description: shown by --help.
         argv: the arguments after the command's name; `sys.argv[1:]` by default.
     """

@@ -42,26 +42,26 @@ class JangteoError(Exception):
 
     @classmethod
     def of(cls, code: int, text: str) -> JangteoError:
-        """Return the error of another command, which ended with this exit code."""
+        """Return the kind of error with which another command ended, by its exit code."""
         error = cls(text)
         error.exit_code = next((c for c in ExitCode if c == code != 0), ExitCode.FAILED)
         return error
 
 
 class UsageError(JangteoError):
-    """A command line or setting that is not valid; the message says what to do instead."""
+    """A command line or setting is not valid; the message says what to do instead."""
 
     exit_code = ExitCode.USAGE
 
 
 class DeadlineError(JangteoError):
-    """Something did not happen in time; the message says what, and how long was allowed."""
+    """Something did not happen in time; the message names it and the time allowed."""
 
     exit_code = ExitCode.TIMEOUT
 
 
 class UnreachableError(JangteoError):
-    """A server that does not answer; the message says which, where and what was tried."""
+    """A server does not answer; the message names it, its address and what was tried."""
 
     exit_code = ExitCode.UNREACHABLE
 
@@ -82,7 +82,7 @@ TROUBLES: Final[Mapping[str, str]] = {
     "read_only": "the database is read-only ({setting})",
     "waits": "{ingest} waits: {error}",
 }
-"""What keeps a topic from advancing, by kind; and the parts of such lines."""
+"""Lines about what keeps a topic from advancing, by kind, and parts of such lines."""
 
 
 class Trouble(str):
@@ -100,7 +100,7 @@ class Trouble(str):
     values: Mapping[str, str | int]
 
     def __new__(cls, kind: str, **values: str | int) -> Trouble:
-        """Make the line."""
+        """Render the line from its kind and values."""
         line = super().__new__(cls, TROUBLES[kind].format(**values))
         line.kind, line.values = kind, values
         return line

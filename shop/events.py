@@ -32,12 +32,12 @@ VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 1_000_000
 """A larger message is rejected; Kafka's own default limit for a record batch is 1,048,588."""
 MAX_DEPTH: Final = 100
-"""Objects and arrays within one another; an event has 1. The JSON reader's own limit depends on how
-deep the caller's stack is, so on more than the message."""
+"""Depth of nested objects and arrays; an event has 1. The JSON reader's own limit depends on the
+depth of the caller's stack, so not on the message alone."""
 MAX_KRW: Final = 1_000_000_000_000
 MAX_FUTURE: Final = timedelta(hours=24)
 """How far ahead of the clock an event may be dated (a wrong time zone is at most 14 h off), and
-how long before its customer's sign-up an order."""
+how long before its customer's sign-up an order may be."""
 
 Id: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Krw: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_KRW)]
@@ -130,11 +130,11 @@ class RejectReason(str, Enum):
         "Not UTF-8 (EUC-KR, say), or an escape that is half of a surrogate pair.",
     )
     BAD_JSON = "bad_json", "Not one whole JSON value: truncated, trailing bytes, a syntax error."
-    UNKNOWN_VERSION = "unknown_version", "`v` is missing or is none that this program knows."
+    UNKNOWN_VERSION = "unknown_version", "`v` is missing or not a known version."
     MISSING_FIELD = "missing_field", "A required field is absent."
     WRONG_TYPE = (
         "wrong_type",
-        "A field, or the whole message, has another JSON type than the contract.",
+        "A field, or the whole message, has a JSON type that the contract does not allow.",
     )
     UNKNOWN_VALUE = "unknown_value", "A value outside an enumeration."
     OUT_OF_RANGE = "out_of_range", "A number, length or time outside its bounds."
@@ -208,7 +208,7 @@ def __getattr__(name: str) -> Any:
     """Make `SCHEMAS` when it is asked for.
 
     polars takes 0.2 s and 40 MB; a command that only reads the settings, which need the topics'
-    names, does without.
+    names, does not load it.
     """
     if name == "SCHEMAS":
         return _schemas()
@@ -263,10 +263,10 @@ def decode(topic: str, key: bytes | None, payload: bytes | None, *, now: datetim
         topic: users, products or orders.
         key: the Kafka message key.
         payload: the Kafka message value.
-        now: the clock, for events dated in the future.
+        now: the present time, to reject events dated in the future.
 
     Raises:
-        Rejection: says what is wrong, and in which field.
+        Rejection: if the message breaks the contract; it names the fault and the field.
 
     >>> decode("users", b"1", b'{"v": 1}', now=EPOCH)
     Traceback (most recent call last):
@@ -295,7 +295,7 @@ def _decode_types(topic: str, payload: bytes) -> Event:
         detail = f"not UTF-8: byte 0x{payload[e.start]:02x} at position {e.start}"
         raise Rejection(RejectReason.BAD_ENCODING, None, detail) from None
     if _is_deep(text):
-        detail = f"more than {MAX_DEPTH} objects and arrays within one another"
+        detail = f"more than {MAX_DEPTH} objects and arrays nested in one another"
         raise Rejection(RejectReason.BAD_JSON, None, detail)
     try:
         event: Event = _decoders[topic].decode(payload)
@@ -331,7 +331,7 @@ def _has_lone_surrogate(payload: bytes) -> bool:
     import json  # noqa: PLC0415  (a rare path; unlike msgspec it keeps lone surrogates)
 
     try:
-        # Python reads no whole number of more digits than an environment variable allows.
+        # Python refuses whole numbers with more digits than an environment variable allows.
         value = json.loads(payload.decode(), parse_int=float)
     except ValueError:
         return False
@@ -341,8 +341,9 @@ def _has_lone_surrogate(payload: bytes) -> bool:
 def _classify(payload: bytes, message: str) -> Rejection:
     """Turn msgspec's words into a reason; tests pin the words, pyproject.toml its version.
 
-    A message that is no whole JSON value is that first of all: cut short, it may end in a number
-    that is out of range for want of its last digits. Then an unknown version explains all else.
+    A message that is not one whole JSON value is reported as that first: cut short, it may end in a
+    number that is out of range because its last digits are missing. An unknown version comes next:
+    it explains every other fault.
     """
     try:
         version = _version_decoder.decode(payload).v
@@ -365,7 +366,7 @@ def _classify(payload: bytes, message: str) -> Rejection:
 
 
 def _decode_values(event: Event, now: datetime) -> Event:
-    """Check what types alone cannot say, and bring times to UTC."""
+    """Check what the types alone cannot express, and convert times to UTC."""
     changes: dict[str, datetime] = {}
     for name in event.__struct_fields__:
         value = getattr(event, name)

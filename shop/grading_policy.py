@@ -1,6 +1,6 @@
 """The grades as data: names, thresholds, and the calendar months whose spend counts.
 
-GRADE_POLICY names a JSON file with a policy of one's own:
+GRADE_POLICY names a JSON file with another policy:
 
     {"months": 6, "grades": [{"name": "BRONZE", "threshold": 0},
                              {"name": "SILVER", "threshold": 100000}]}
@@ -36,7 +36,7 @@ class GradePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The grades, lowest first, and the calendar months whose paid spend counts.
 
     Raises:
-        ValueError: if the thresholds do not ascend from 0, a name stands twice or is not 1 to 32
+        ValueError: if the thresholds do not ascend from 0, a name occurs twice or is not 1 to 32
             printable characters, or the period is not 1 to 120 months.
     """
 
@@ -85,7 +85,7 @@ class GradePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {g.name: i for i, g in enumerate(self.grades)}
 
     def rank(self, name: str) -> int:
-        """Return a grade's position from 0; -1 for a name of some earlier policy.
+        """Return a grade's position from 0; -1 for a name that only an earlier policy had.
 
         >>> POLICY.rank("BRONZE"), POLICY.rank("VVIP"), POLICY.rank("PLATINUM")
         (0, 4, -1)
@@ -130,7 +130,7 @@ def parse(text: bytes | str) -> GradePolicy:
     6
 
     Raises:
-        ValueError: says what is wrong, and where in the text.
+        ValueError: if it does not; the message names the fault and its place in the text.
     """
     return msgspec.json.decode(text, type=GradePolicy)
 
@@ -142,7 +142,7 @@ def load(path: str) -> GradePolicy:
         path: a JSON file; empty: the default policy.
 
     Raises:
-        UsageError: says what is wrong with it, in one line.
+        UsageError: if the file is not a valid policy; the message has one line.
     """
     if not path:
         return POLICY
@@ -150,19 +150,19 @@ def load(path: str) -> GradePolicy:
         return parse(Path(path).read_bytes())
     except OSError as e:
         raise UsageError(f"GRADE_POLICY: cannot read {path}: {e.strerror}") from None
-    except ValueError as e:  # msgspec's errors and a policy that cannot be meant
-        raise UsageError(f"GRADE_POLICY: {path} is no policy: {e}") from None
+    except ValueError as e:  # msgspec's errors and a policy that contradicts itself
+        raise UsageError(f"GRADE_POLICY: {path} is not a valid policy: {e}") from None
 
 
 def months_before(as_of: datetime, months: int) -> datetime:
     """Return the same time of day `months` calendar months earlier, in UTC.
 
-    Where that month has no such day, its last day is meant: the rule of PostgreSQL's
+    If that month has no such day, its last day is taken: the rule of PostgreSQL's
     ``timestamptz - interval '6 months'`` in a session whose time zone is UTC.
 
     Args:
-        as_of: aware.
-        months: at least 0.
+        as_of: an aware time.
+        months: number of months, at least 0.
 
     >>> months_before(datetime(2024, 8, 31, 12, tzinfo=UTC), 6).isoformat()
     '2024-02-29T12:00:00+00:00'

@@ -32,7 +32,7 @@ NODES: Final = 1 << NODE_BITS
 PER_MS: Final = 1 << SEQUENCE_BITS
 _SHIFT: Final = NODE_BITS + SEQUENCE_BITS
 IDS_PER_MS: Final = 1 << _SHIFT
-"""Of all nodes together: an id divided by it is its milliseconds."""
+"""Ids per millisecond of all nodes together: an id divided by it gives its milliseconds."""
 
 
 def make_id(ms: int, node: int = 0, sequence: int = 0) -> int:
@@ -61,8 +61,8 @@ def time_of(id_: int) -> datetime:
 def ids_at(ms: npt.NDArray[np.int64] | npt.NDArray[Any], node: int = 0) -> npt.NDArray[np.int64]:
     """Return one unique id for each of the *sorted* milliseconds since 2020-01-01 UTC.
 
-    A millisecond that holds more than 256 ids spills into the following ones, so the result is
-    strictly increasing whatever the density.
+    A millisecond with more than 256 ids spills into the following ones, so the result is strictly
+    increasing at any density.
 
     Args:
         ms: shape (n,), ascending.
@@ -101,14 +101,14 @@ class IdGenerator:
 
     When the clock steps back, or a millisecond is full, the generator continues from the last
     millisecond it used: ids never repeat and never go backwards within a process. Across
-    processes, `shop.node_lease` sees to it.
+    processes, `shop.node_lease` guarantees it.
 
     Args:
         node: which generator, 0 to 15; two processes that make ids of the same kind at the same
             time need different nodes.
         clock_ns: nanoseconds since the Unix epoch.
-        guard: called with the last millisecond that is about to be used, before its ids are
-            returned; what it raises is raised, and the ids were not made.
+        guard: called with the last millisecond about to be used, before its ids are returned; if
+            it raises, the ids are not made.
     """
 
     def __init__(
@@ -147,9 +147,9 @@ class IdGenerator:
             return make_id(slot >> SEQUENCE_BITS, self._node, slot & (PER_MS - 1))
 
     def at(self, ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the next ids, one for each of these moments: as many calls, at a hundredth.
+        """Return the next ids, one for each of these times, 100 times as fast as single calls.
 
-        The clock is not asked. More than 256 in a millisecond take those of the following ones.
+        The clock is not read. More than 256 in a millisecond take ids of the following ones.
 
         Args:
             ms: shape (n,), milliseconds since 2020-01-01 UTC, ascending.

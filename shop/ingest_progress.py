@@ -1,9 +1,9 @@
-"""How far the ingest is: the figure that health, metrics, doctor, console and `up` show.
+"""The progress of the ingest, which health, metrics, doctor, console and `up` show.
 
-Of each partition: the end of the log as a read_committed consumer sees it, less the offset that
+For each partition: the end of the log as a read_committed consumer sees it, minus the offset that
 PostgreSQL has applied; how long it has waited; which member of the group has it, and whether that
-is an ingest of this shop. What Kafka's group has committed follows PostgreSQL and proves nothing:
-any consumer that joins the group commits there too.
+is an ingest of this shop. The group's commits in Kafka follow PostgreSQL and prove nothing: any
+consumer that joins the group commits there too.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import redis
 
 LOOK_S: Final = 5.0
-"""Longest time that one look waits for a server."""
+"""Longest time that one look waits for a server, seconds."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class ProgressReader:
     says that it has not advanced for the bound, and Kafka that its next message is older, too.
 
     Args:
-        settings: where Kafka and PostgreSQL are, and `INGEST_STALL_AFTER`.
-        name: of the clients, in the servers' lists.
+        settings: addresses of Kafka and PostgreSQL, and `INGEST_STALL_AFTER`.
+        name: name of the clients in the servers' lists.
         patient: whether there will be more looks; waits then begin with the first one.
         commits: whether to ask for what the groups have committed in Kafka, too.
         timeout: seconds that each server gets to answer.
@@ -112,7 +112,7 @@ class ProgressReader:
         self._conn = None
 
     def look(self, names: Sequence[str] = tuple(TOPICS)) -> ProgressReport:
-        """Return how far the ingest is with those of the topics that exist.
+        """Return the progress of the ingest of those of the topics that exist.
 
         If PostgreSQL is away, the look reports it and leaves its columns unknown.
 
@@ -138,7 +138,7 @@ class ProgressReader:
             begins = pool.submit(self._offsets, client, keys, "earliest")
             commits = self._committed(infos, keys)
             applied, reasons, away = database.result()
-            # Read last: nothing then seems applied that is not there yet.
+            # The ends are read last: no partition then seems applied beyond its end.
             ends = self._offsets(client, keys, "latest")
             low, described = begins.result(), members.result()
         if any(g.members is None for g in described.values()):
@@ -232,7 +232,7 @@ class ProgressReader:
     # -- PostgreSQL ----------------------------------------------------------------------------
 
     def _database(self) -> tuple[dict[tuple[str, str, int], _Applied], tuple[str, ...], str]:
-        """Return what is applied, why the ingest waits, and why that is not known."""
+        """Return the applied offsets, why the ingest waits, and why neither is known if so."""
         try:
             if self._conn is None or self._conn.closed:
                 self._conn = postgres.connect(

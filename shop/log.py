@@ -21,7 +21,7 @@ _URL_PASSWORD: Final = re.compile(r"(\w+://[^:/@\s]*):[^/\s]+@")
 _QUERY_PASSWORD: Final = re.compile(r"(\w+://\S*?[?&](?:ssl_)?password)=[^&\s]+")
 MASK: Final = "********"  # of fixed width: the length of a secret is a hint too
 _pending: Callable[[], None] | None = None
-"""What is still to be set up: structlog takes 0.1 s to import, and many commands say nothing."""
+"""The pending set-up: structlog takes 0.1 s to import, and many commands log nothing."""
 
 
 def redact(text: str) -> str:
@@ -52,7 +52,7 @@ def _name_process(process: str, _: WrappedLogger, __: str, event: EventDict) -> 
 
 
 def _rendered(renderer: Any, logger: WrappedLogger, name: str, event: EventDict) -> str:
-    """Render an event as one line without anything that a terminal would obey; JSON stays JSON."""
+    """Render an event as one line without terminal control characters; JSON stays JSON."""
     return escape_in_lines(str(renderer(logger, name, event))).replace("\n", "\\n")
 
 
@@ -60,8 +60,8 @@ class _Lines:
     """Where lines go: a log on a full disk, or without a reader, never ends what it reports on.
 
     Args:
-        stream: None: `sys.stderr` of the moment.
-        as_json: in which form it says that lines were lost.
+        stream: where lines go; None: `sys.stderr` at the time of writing.
+        as_json: whether lost lines are reported as JSON.
     """
 
     def __init__(self, stream: TextIO | None, *, as_json: bool) -> None:
@@ -71,7 +71,7 @@ class _Lines:
         self._lock = threading.Lock()
 
     def msg(self, line: str) -> None:
-        """Write a line, or count it; the first one that can be written again says how many."""
+        """Write a line, or count it as lost; the next line that succeeds reports the count."""
         with self._lock:
             note = self._note() if self._lost else ""
             failed = attempt(self._stream or sys.stderr, f"{note}{line}\n")
@@ -92,7 +92,7 @@ def configure(
     """Set up logging for this process; done when the first logger is asked for.
 
     Args:
-        process: name that every line carries, e.g. ``orders``.
+        process: name that every line carries, such as ``orders``.
         level: debug, info, warning or error.
         fmt: ``logfmt`` or ``json``.
         stream: where lines go; stderr by default, stdout is for data.
@@ -129,7 +129,7 @@ def _set_up(process: str, level: str, fmt: str, stream: TextIO | None) -> None:
 
 
 def bind(**fields: str) -> None:
-    """Let every line that this thread logs from now on carry these fields."""
+    """Add these fields to every line that this thread logs from now on."""
     import structlog  # noqa: PLC0415  (see `_pending`)
 
     structlog.contextvars.bind_contextvars(**fields)

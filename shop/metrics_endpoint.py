@@ -1,8 +1,8 @@
 """A process's own HTTP endpoint: `/metrics` for Prometheus, `/livez`, `/healthz`, `/readyz`.
 
-Where it listens is written to `<data_dir>/metrics/NAME-PID.json` in the format of Prometheus's
-file-based service discovery, so that one `file_sd_configs` entry finds every process of a stack,
-on whatever port. Nothing here ever disturbs the process that it reports on.
+Its address is written to `<data_dir>/metrics/NAME-PID.json` in the format of Prometheus's
+file-based service discovery, so that one `file_sd_configs` entry finds every process of a stack on
+any port. Nothing here ever disturbs the process that it reports on.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class HealthAnswer:
 
 
 def alive() -> HealthAnswer:
-    """Return the health of a process of which only that it answers is known."""
+    """Return the health of a process about which nothing is known but that it answers."""
     return HealthAnswer(well=True, facts={"pid": os.getpid()})
 
 
@@ -62,13 +62,13 @@ class Endpoint:
     """The discovery file, if it could be written."""
 
     def close(self) -> None:
-        """Stop answering, and withdraw the discovery file."""
+        """Stop answering, and remove the discovery file."""
         self.server.shutdown()
         self.server.server_close()
         self.withdraw()
 
     def withdraw(self) -> None:
-        """Remove the discovery file; what a killed process leaves is removed by the next one."""
+        """Remove the discovery file; that of a killed process is removed by the next process."""
         if self.record is not None:
             with contextlib.suppress(OSError):
                 self.record.unlink(missing_ok=True)
@@ -89,12 +89,12 @@ def start(
     the same environment.
 
     Args:
-        name: of the process, e.g. ``ingest``.
-        registry: what `/metrics` shows.
+        name: name of the process, such as ``ingest``.
+        registry: the metrics that `/metrics` shows.
         settings: host, port and data directory.
-        live: what `/livez` asks: whether a restart would not help; as `healthy` if None.
-        healthy: what `/healthz` asks: whether the process does its work.
-        ready: what `/readyz` asks.
+        live: answers `/livez`: whether the process needs no restart; `healthy` if None.
+        healthy: answers `/healthz`: whether the process does its work.
+        ready: answers `/readyz`.
     """
     handler = type("Handler", (_Handler,), {
         "registry": registry,
@@ -164,7 +164,7 @@ class _Server(ThreadingHTTPServer):
             raise
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  (the signature is socketserver's)
-        get_logger().debug("metrics: a visitor got no answer", error=str(sys.exc_info()[1]))
+        get_logger().debug("metrics: a request got no answer", error=str(sys.exc_info()[1]))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -196,4 +196,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: being asked every few seconds is no event."""
+        """Log nothing: a request every few seconds is not an event."""

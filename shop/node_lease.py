@@ -56,7 +56,7 @@ LIVE_NODES: Final = range(HISTORY_NODE)
 MARGIN_S: Final = 20.0
 """How long before the end of its lease a holder stops making ids."""
 AHEAD: Final = MAX_FUTURE / 2
-"""How far ahead of PostgreSQL's clock a generator's ids may be, where that clock was set back: the
+"""How far ahead of PostgreSQL's clock a generator's ids may be after that clock was set back: the
 ingest rejects customers and products whose ids, and so whose dates, are `MAX_FUTURE` ahead."""
 _FIXED: Final = (HISTORY_NODE, SEED_NODE)
 """Their ids carry the times of the rows that they identify, not that of the clock."""
@@ -76,17 +76,18 @@ class NodeLease:
     """A node number that this process holds until `release`.
 
     Args:
-        where: PostgreSQL.
-        name: of the process; the first to have it keeps it, others get the number appended.
+        where: address of PostgreSQL.
+        name: name of the process; the first to have it keeps it, others get the number appended.
         nodes: numbers to choose from, the preferred first.
-        exact: the only number that will do; part of the name if it is not 0 and `named`.
-        named: of a generator, whose name is made unique and whose number may be given by hand.
-        seconds: since boot.
+        exact: the only acceptable number; part of the name if it is not 0 and `named`.
+        named: whether this is a generator, whose name is made unique and whose number may be given
+            by hand.
+        seconds: returns the seconds since boot.
 
     Attributes:
-        clock: follows PostgreSQL's, see `shop.server_clock`.
-        node: the number.
-        name: of the process.
+        clock: a clock that follows PostgreSQL's, see `shop.server_clock`.
+        node: the leased number.
+        name: name of the process.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class NodeLease:
         self.node = 0
         self.name = name
         self.ids = IdGenerator(0, lambda: round(self.clock().timestamp() * 1e9), guard=self._guard)
-        """Makes ids of this node; raises `LeaseLostError` while `trouble` says why."""
+        """Makes ids of this node; raises `LeaseLostError` while `trouble` has a reason."""
 
     # -- taking, keeping, giving back ------------------------------------------------------------
 
@@ -131,8 +132,8 @@ class NodeLease:
             False if stopped before PostgreSQL answered.
 
         Raises:
-            UsageError: if the number is taken, or all are; says by whom.
-            JangteoError: if PostgreSQL refuses; says what to do.
+            UsageError: if the number is taken, or all are; the message names the holders.
+            JangteoError: if PostgreSQL refuses; the message says what to do.
             UnreachableError: if it does not answer in time, or there is no `stop`.
         """
         ends = time.monotonic() + patience if patience else float("inf")
@@ -156,7 +157,7 @@ class NodeLease:
         return False
 
     def release(self) -> None:
-        """Release the number and the reserve that was not used; never raises."""
+        """Release the number and its unused reserve; never raises."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(postgres.CONNECT_TIMEOUT_S + 1.0)
@@ -180,7 +181,7 @@ class NodeLease:
         return self._why or f"a node lease ({self._where.where} does not renew it)"
 
     def _guard(self, last_ms: int) -> None:
-        """Refuse ids that are not reserved for this process for certain."""
+        """Refuse ids that are not certainly reserved for this process."""
         if trouble := self.trouble:
             raise LeaseLostError(f"waiting for {trouble}")
         if last_ms >= self._ceiling_ms:
@@ -191,7 +192,7 @@ class NodeLease:
     # -- with PostgreSQL -------------------------------------------------------------------------
 
     def _connected(self, timeout: int = postgres.CONNECT_TIMEOUT_S) -> Connection:
-        """Connect for one exchange: a session kept open could be cut without our knowing."""
+        """Connect for one exchange: a session kept open could be cut without notice."""
         conn = postgres.connect(self._where, f"lease-{self.name}", autocommit=True, timeout=timeout)
         # What was reserved must survive a crash of the server, with any default of the role.
         conn.execute("SET synchronous_commit = on")
@@ -221,12 +222,12 @@ class NodeLease:
     def _choose(self, found: list[Holder], now_ms: int) -> _Granted:
         by_node = {h.node: h for h in found}
         ours = [h.node for h in found if h.holder == self._token]
-        # What this process holds already: the answer to an earlier attempt was lost.
+        # A number that this process holds already: the answer to an earlier attempt was lost.
         free = ours or [n for n in self._nodes if n in by_node and not by_node[n].living]
         if not free:
             raise UsageError(self._taken([by_node[n] for n in self._nodes if n in by_node]))
         free = self._datable(free, by_node, now_ms)
-        # One whose reserve has passed already: then ids carry the time at which they were made.
+        # Prefer one whose reserve has passed: its ids then carry the time at which they were made.
         passed = [n for n in free if by_node[n].ceiling_ms <= now_ms]
         node = passed[0] if passed else min(free, key=lambda n: by_node[n].ceiling_ms)
         name = self._wanted
@@ -237,10 +238,10 @@ class NodeLease:
         return _Granted(node, name, by_node[node].ceiling_ms)
 
     def _datable(self, free: list[int], by_node: dict[int, Holder], now_ms: int) -> list[int]:
-        """Return those whose next ids the ingest would take; ids of a fixed node are not made here.
+        """Return the numbers whose next ids the ingest would take; those of a fixed node pass.
 
         Raises:
-            UsageError: if there is none; says until when.
+            UsageError: if there is none; the message says until when.
         """
         latest = now_ms + AHEAD // timedelta(milliseconds=1)
         near = [n for n in free if n in _FIXED or by_node[n].ceiling_ms <= latest]
@@ -314,10 +315,10 @@ def leased(
 
 
 def server(settings: Settings) -> PostgresSettings:
-    """Return where node numbers are leased.
+    """Return the address of PostgreSQL, which leases node numbers.
 
     Raises:
-        JangteoError: if that is not set, or is not allowed in production; says so.
+        JangteoError: if it is not set, or is not allowed in production.
     """
     try:
         return settings.postgres

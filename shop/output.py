@@ -1,7 +1,7 @@
 """The output of commands, for people and scripts: no other module prints.
 
-Standard output may be anything: a terminal without UTF-8, a full disk, a pipe without a reader,
-closed. None of them is a defect of this program, so none gives a traceback.
+Standard output may be anything: a terminal without UTF-8, a full disk, a pipe without a reader, or
+closed. None of these is a defect of this program, so none gives a traceback.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ UNFIT: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
-"""Controls (C0, DEL, C1), what turns or joins text unseen, separators of lines, lone surrogates,
-and the tag characters that no terminal shows."""
+"""Control characters (C0, DEL, C1), invisible characters that reorder or join text, line
+separators, lone surrogates, and the tag characters that no terminal shows."""
 _ESCAPE: Final = "jangteo"
 _STREAM_ERRORS: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN}
@@ -30,7 +30,7 @@ _STREAM_ERRORS: Final = frozenset(
 
 
 def escape(text: str) -> str:
-    r"""Return text that a terminal or a log shows as it is: nothing that moves, colours or hides.
+    r"""Return text without characters by which a terminal moves the cursor, colours or hides text.
 
     >>> escape("a\n\x1b[31m\u202e 머그컵")
     'a\\x0a\\x1b[31m\\u202e 머그컵'
@@ -39,7 +39,7 @@ def escape(text: str) -> str:
 
 
 def escape_in_lines(text: str) -> str:
-    r"""Escape all but line ends and tabs, in the form that a JSON string has too.
+    r"""Escape all such characters but line ends and tabs, as in a JSON string.
 
     >>> escape_in_lines("a\n\x9b31m\U000e0041")
     'a\n\\u009b31m\\udb40\\udc41'
@@ -58,7 +58,7 @@ def _long(character: str) -> str:
 
 
 def _cannot_encode(error: UnicodeError) -> tuple[str, int]:
-    """Write what an encoding has no bytes for as JSON escapes it: such output stays JSON."""
+    """Write characters that an encoding lacks as JSON escapes, so that JSON stays JSON."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
@@ -69,9 +69,10 @@ codecs.register_error(_ESCAPE, _cannot_encode)
 
 
 def prepare() -> None:
-    """Make the standard streams fit to be written to; safe to call again.
+    """Prepare the standard streams for writing; safe to call again.
 
-    A closed one becomes /dev/null: the next file or socket would get its number, and our output.
+    A closed one becomes /dev/null: otherwise the next file or socket would get its number, and so
+    our output.
     """
     for number in (0, 1, 2):
         try:
@@ -94,7 +95,7 @@ def prepare() -> None:
 
 @atexit.register
 def _flush_or_discard() -> None:
-    """Flush what is left: where that fails, the interpreter would end with exit code 120."""
+    """Flush the streams here: if it failed later, the interpreter would end with exit code 120."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and attempt(stream, "") is not None:
             _discard(stream)
@@ -106,8 +107,8 @@ def say(*words: object, end: str = "\n", to: TextIO | None = None) -> None:
     Args:
         words: what to print.
         end: what follows.
-        to: `sys.stdout` of this moment by default. What cannot be written to `sys.stderr` is
-            lost: there is no other place to report it.
+        to: the stream; by default `sys.stdout` at the time of the call. Text that cannot be
+            written to `sys.stderr` is lost: there is no other place to report it.
 
     Raises:
         BrokenPipeError: if the reader has closed the pipe.
@@ -121,7 +122,7 @@ def say(*words: object, end: str = "\n", to: TextIO | None = None) -> None:
 
 
 def attempt(stream: TextIO, text: str) -> OSError | None:
-    """Write text that is not worth an error; return the error that there was."""
+    """Write text whose failure does not matter; return the error, None if it was written."""
     try:
         stream.write(text)
         stream.flush()
@@ -136,8 +137,8 @@ def guarded(prog: str, work: Callable[[], int]) -> int:
     """Run a command; return its exit code, or that of an output that cannot be written.
 
     Args:
-        prog: how a person calls it, for the one line.
-        work: may raise SystemExit, as argparse does.
+        prog: the command as a person types it, for the error message.
+        work: the command; it may raise SystemExit, as argparse does.
     """
     prepare()
     try:
@@ -162,7 +163,7 @@ def guarded(prog: str, work: Callable[[], int]) -> int:
 
 
 def _discard(stream: TextIO) -> None:
-    """Send what is left in a stream's buffer nowhere: the interpreter flushes it when it ends."""
+    """Discard a stream's buffer, which the interpreter would flush when it ends."""
     try:
         opened = os.open(os.devnull, os.O_WRONLY)
         os.dup2(opened, stream.fileno())

@@ -1,10 +1,10 @@
 """Files on disk: trusted only if they belong to this user, and written for this user alone.
 
-What a file says may decide where passwords go and which processes get a signal. So a file that is
-found, and not named on the command line, has to belong to this user, must not be writable (or,
-where it holds secrets, readable) by others, must be a regular file, no symbolic link, and has to be
-in directories in which no other user can replace it. The rules are those that ssh
-has for its keys, with the sticky bit of /tmp respected.
+The content of a file may decide where passwords go and which processes get a signal. So a file that
+is found, and not named on the command line, must belong to this user, must not be writable (or, if
+it holds secrets, readable) by others, must be a regular file and not a symbolic link, and must be
+in directories in which no other user can replace it. These are ssh's rules for its keys, with the
+sticky bit of /tmp respected.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Final
 
 MAX_BYTES: Final = 1 << 20
-"""The largest file that is read; a stack file has about 1 KB."""
+"""Largest file that is read, bytes; a stack file has about 1 KB."""
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ: Final = stat.S_IRGRP | stat.S_IROTH
 
 
 class UntrustedFileError(OSError):
-    """A file or directory that another user could have written; the message says which and why."""
+    """Another user could have written a file or directory; the message names it and the reason."""
 
 
 def read_own(path: Path, *, secret: bool = False, limit: int = MAX_BYTES) -> bytes:
@@ -33,7 +33,7 @@ def read_own(path: Path, *, secret: bool = False, limit: int = MAX_BYTES) -> byt
     Args:
         path: the file.
         secret: refuse a file that others may read, too.
-        limit: bytes; a larger file is refused.
+        limit: size in bytes above which a file is refused.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -60,7 +60,7 @@ def open_to_read(path: Path, *, secret: bool = False) -> int:
         OSError: if it cannot be opened.
     """
     check_folder(path.parent)
-    # A FIFO would hold up open() without O_NONBLOCK, for ever.
+    # Without O_NONBLOCK, open() of a FIFO would block for ever.
     descriptor = _open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         _check_file(path, os.fstat(descriptor), _OTHERS_WRITE | (_OTHERS_READ if secret else 0))
@@ -83,12 +83,12 @@ def check_folder(folder: Path) -> None:
     """Refuse a directory in which another user could put a file.
 
     Args:
-        folder: has to belong to this user. The directories above it may also belong to root, and
-            may be writable by others where the sticky bit keeps these from replacing our entries.
+        folder: must belong to this user. The directories above it may also belong to root, and may
+            be writable by others if the sticky bit keeps these from replacing our entries.
 
     Raises:
         FileNotFoundError: if there is none.
-        UntrustedFileError: says what is wrong.
+        UntrustedFileError: if another user could write there; the message says why.
     """
     link = folder.lstat()
     if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
@@ -116,7 +116,7 @@ def _others_write(found: os.stat_result) -> bool:
 
 
 def _private_group(gid: int) -> bool:
-    """Return whether a group has this user only: where each user has one, umask 002 is usual."""
+    """Return whether a group has only this user: with a group per user, umask 002 is usual."""
     import grp  # noqa: PLC0415  (only for directories that a group may write)
     import pwd  # noqa: PLC0415  (as grp)
 
@@ -172,7 +172,7 @@ def open_own(path: Path, flags: int) -> int:
     descriptor = _open(path, flags & ~os.O_TRUNC | os.O_CREAT | os.O_NONBLOCK)
     try:
         _check_file(path, os.fstat(descriptor), 0)
-        if flags & os.O_TRUNC:  # only now: not the file of another
+        if flags & os.O_TRUNC:  # only after the check: never another user's file
             os.ftruncate(descriptor, 0)
     except OSError:
         os.close(descriptor)
@@ -185,7 +185,7 @@ def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
 
     Raises:
         UntrustedFileError: if the file there belongs to another user, or is not a regular file.
-        OSError: if it cannot be written; the former file is then still there.
+        OSError: if it cannot be written; the former file is kept.
     """
     make_folder(path.parent)
     with contextlib.suppress(FileNotFoundError):
@@ -205,7 +205,7 @@ def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
 
     Args:
         path: the file.
-        temporary: in the same directory; by default a name of its own, so that two writers do not
+        temporary: path in the same directory; by default a unique name, so that two writers do not
             disturb each other. A fixed one is overwritten after a crash.
     """
     temporary = temporary or path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -16,14 +16,14 @@ SNAPSHOT: Final = "processes.json"
 
 
 class ProcessState(str, Enum):
-    """Where a process stands."""
+    """State of a process."""
 
     RUNNING = "running"
     BACKOFF = "backoff"
-    """Ended by itself; will be started again."""
+    """The process ended by itself and will be started again."""
     STOPPING = "stopping"
     RESTARTING = "restarting"
-    """Stopping, to be started again at once."""
+    """The process is stopping, to be started again at once."""
     STOPPED = "stopped"
 
 

@@ -14,13 +14,13 @@ LONGEST_PAUSE_S: Final = 10.0
 _MORE: Final = {
     "25006": " (a replica, or read-only by a setting: name the primary with POSTGRES_HOST)",
 }
-"""By SQLSTATE."""
+"""Advice by SQLSTATE."""
 
 
 def first_line(error: BaseException) -> str:
-    r"""Return the first line of an error's text, or its kind if it has none.
+    r"""Return the first line of an error's text, or its class if it has none.
 
-    What PostgreSQL does not say itself, and every command that it refuses has to, is added.
+    Advice that PostgreSQL's own text lacks is added.
 
     >>> first_line(ValueError("one\ntwo")), first_line(ValueError())
     ('one', 'ValueError')
@@ -40,11 +40,11 @@ def backoff(
     """Return the seconds to wait before the next attempt, which double with each failure.
 
     Args:
-        failures: in a row, from 1.
+        failures: number of consecutive failures, from 1.
         first: seconds after the first failure.
-        longest: cap.
-        spread: the part of the wait that is random, so that processes which failed together do not
-            retry together.
+        longest: maximum, seconds.
+        spread: random fraction of the wait, so that processes that failed together do not retry
+            together.
         jitter: from 0 to 1; random by default.
 
     >>> [backoff(n, jitter=0.0) for n in (1, 2, 3, 99)]
@@ -63,7 +63,7 @@ class Outage:
         where: the server's address for people, such as `PostgresSettings.where`.
         changed: called with True and the reason at each failure, with False when it is over.
         monotonic: seconds of a clock that never steps.
-        fields: added to its lines in the log, e.g. the topic.
+        fields: fields added to its log lines, such as the topic.
     """
 
     begins: ClassVar[str] = "waiting for server"

@@ -1,7 +1,7 @@
 """The time by a server's clock, so that the clock of this machine may be wrong or be set.
 
-A server is asked for its time now and then; between two questions the seconds since boot are
-counted, which no step of a wall clock moves. All processes that ask one server date alike.
+A server is asked for its time every few seconds; in between, seconds since boot are counted, which
+no step of a wall clock changes. All processes that ask the same server agree on the time.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import redis
 
 BOUND_S: Final = 60.0
-"""Clocks that differ by more are not used: what depends on them waits, or is refused."""
+"""Clocks that differ by more seconds are not used: what depends on them waits, or is refused."""
 EVERY_S: Final = 10.0
-"""How often a server is asked for its time."""
+"""Seconds between two requests for a server's time."""
 RETRY_S: Final = 0.5
-"""The same while it has never answered."""
+"""The same for a server that has never answered."""
 
 
 _said: Final[set[str]] = set()
@@ -41,12 +41,12 @@ class ServerClock:
     """A clock that follows a server's; this machine's wall clock before the first answer.
 
     Args:
-        server: for messages, e.g. ``PostgreSQL``.
+        server: name of the server in messages, such as ``PostgreSQL``.
         wall: this machine's wall clock, for comparison.
-        seconds: since boot.
+        seconds: returns the seconds since boot.
 
     Attributes:
-        server: the same.
+        server: name of the server.
     """
 
     def __init__(
@@ -65,19 +65,19 @@ class ServerClock:
         return at + timedelta(seconds=self._seconds() - seconds)
 
     def ask(self, question: Callable[[], datetime]) -> None:
-        """Ask the server; what it raises is raised."""
+        """Ask the server for its time; errors of the question are passed on."""
         before = self._seconds()
         at = question()
         after = self._seconds()
         self.see(at, before, after)
 
     def see(self, at: datetime, before: float, after: float) -> None:
-        """Take note of an answer.
+        """Record an answer.
 
         Args:
             at: the server's time.
             before: seconds since boot when it was asked.
-            after: when it answered; the truth is off by half of the difference at most.
+            after: seconds since boot when it answered; the error is at most half the difference.
         """
         self._anchor = (at.astimezone(timezone.utc), (before + after) / 2)
         apart = self.apart
@@ -93,10 +93,10 @@ class ServerClock:
             get_logger().info(f"this machine's clock agrees with that of {self.server} again")
 
     def stamp(self) -> int:
-        """Return the time for Kafka's records, milliseconds; 0 if this machine's clock will do.
+        """Return the timestamp for Kafka's records, ms; 0 if this machine's clock is right.
 
-        A broker refuses records of more than an hour ahead, and keeps those too long that are
-        dated behind.
+        A broker refuses records dated more than an hour ahead, and retention removes those dated
+        in the past too early.
         """
         return int(self().timestamp() * 1_000) if abs(self.apart) > SAID_S else 0
 
@@ -112,11 +112,11 @@ class ServerClock:
 
 
 class RedisClock:
-    """Redis's clock: what is kept in Redis is dated by it, so that its age is known to everybody.
+    """Redis's clock: it dates what is kept in Redis, so that every reader knows its age.
 
     Args:
         r: Redis; asked every few seconds, when the time is wanted.
-        seconds: since boot.
+        seconds: returns the seconds since boot.
     """
 
     def __init__(self, r: redis.Redis, *, seconds: Callable[[], float] = boottime) -> None:
@@ -126,10 +126,10 @@ class RedisClock:
         self._next = float("-inf")
 
     def __call__(self) -> datetime:
-        """Return what time it is there, UTC.
+        """Return Redis's time, UTC.
 
         Raises:
-            redis.RedisError: if it is to be asked and does not answer.
+            redis.RedisError: if it must be asked and does not answer.
         """
         if self._seconds() >= self._next:
             self._clock.ask(lambda: redis_time(self._redis))
@@ -138,16 +138,16 @@ class RedisClock:
 
 
 class ClockWatch(threading.Thread):
-    """Keeps a clock that follows PostgreSQL's, and doubts it where Redis's agrees with ours.
+    """Keeps a clock that follows PostgreSQL's; distrusts it if Redis's and ours agree instead.
 
     Args:
-        where: PostgreSQL; None if another component keeps `clock`.
+        where: address of PostgreSQL; None if another component keeps `clock`.
         r: Redis, as a second opinion; None if there is none.
         stop: ends the thread.
-        clock: PostgreSQL's; made if there is none yet.
+        clock: a clock that follows PostgreSQL's; created if None.
 
     Attributes:
-        clock: PostgreSQL's.
+        clock: the clock that follows PostgreSQL's.
     """
 
     def __init__(
@@ -197,15 +197,15 @@ class ClockWatch(threading.Thread):
 
     @property
     def hindered(self) -> str:
-        """The same, and also while PostgreSQL has never answered: then its time is not known."""
+        """Why PostgreSQL's clock is not used: not trusted, or never read; empty if it is used."""
         return self.trouble if self.clock.asked else "PostgreSQL's clock"
 
     @property
     def trouble(self) -> str:
         """Why PostgreSQL's clock is not trusted; empty if it is.
 
-        It is, unless it differs from this machine's while Redis's does not: of three clocks, the
-        one that stands alone is wrong.
+        It is trusted unless it differs from this machine's while Redis's does not: of three clocks,
+        the one that disagrees with the other two is wrong.
         """
         apart = self.clock.apart
         if abs(apart) <= BOUND_S or not self._second.asked or abs(self._second.apart) > BOUND_S:
@@ -215,7 +215,7 @@ class ClockWatch(threading.Thread):
 
 
 def clock_of(conn: Connection) -> ServerClock:
-    """Return a clock that follows PostgreSQL's from now on; for what ends soon.
+    """Return a clock that is set to PostgreSQL's once, for short-lived commands.
 
     Raises:
         psycopg.Error: if it does not answer.
@@ -226,14 +226,14 @@ def clock_of(conn: Connection) -> ServerClock:
 
 
 class ClocksDifferError(JangteoError):
-    """Two clocks differ by more than the bound: what depends on the time must not be done now."""
+    """Two clocks differ by more than the bound: work that depends on the time must not be done."""
 
 
 def agreed_clock(conn: Connection) -> ServerClock:
-    """Return a clock that follows PostgreSQL's, if this machine's says the same.
+    """Return a clock that is set to PostgreSQL's, if this machine's agrees with it.
 
     Raises:
-        ClocksDifferError: if they differ by more than `BOUND_S`; says by how much, what to do.
+        ClocksDifferError: if they differ by more than `BOUND_S`; the message has the difference.
         psycopg.Error: if PostgreSQL does not answer.
     """
     clock = clock_of(conn)
@@ -246,7 +246,7 @@ def agreed_clock(conn: Connection) -> ServerClock:
 
 
 def format_offset(seconds: float) -> str:
-    """Say by how much one clock is away from another.
+    """Describe by how much one clock differs from another.
 
     >>> format_offset(90.2), format_offset(-7200), format_offset(-172_800)
     ('90 s ahead of', '2.0 h behind', '2.0 days behind')
@@ -262,14 +262,14 @@ def format_offset(seconds: float) -> str:
 
 
 def postgres_time(conn: Connection) -> datetime:
-    """Return what time it is by PostgreSQL's clock."""
+    """Return the time by PostgreSQL's clock."""
     row = conn.execute("SELECT clock_timestamp()").fetchone()
     assert row is not None  # noqa: S101  (a SELECT without FROM has a row)
     return cast("datetime", row[0])
 
 
 def redis_time(r: redis.Redis) -> datetime:
-    """Return what time it is by Redis's clock.
+    """Return the time by Redis's clock.
 
     Raises:
         redis.RedisError: if it does not answer.

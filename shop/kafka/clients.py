@@ -14,7 +14,7 @@ from shop.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S: Final = 10.0
 REFUSED_S: Final = 2.0
-"""Where every broker refuses the connection for this long, a command gives up: nothing listens."""
+"""If every broker refuses the connection for this many seconds, a command gives up."""
 _ORDER_BYTES: Final = 75
 """Size of an order in the log, measured: 14,000 compressed ones in a fetch of 1 MiB."""
 
@@ -35,7 +35,7 @@ def client_config(settings: KafkaSettings, name: str) -> dict[str, Any]:
 
     Args:
         settings: SASL and TLS options are passed through unchanged.
-        name: shown by Kafka tools as client id ``jangteo-NAME``.
+        name: Kafka's tools show it as the client id ``jangteo-NAME``.
     """
     return {
         "bootstrap.servers": settings.bootstrap_servers,
@@ -52,10 +52,11 @@ def client_config(settings: KafkaSettings, name: str) -> dict[str, Any]:
 def producer(settings: KafkaSettings, name: str, **overrides: Any) -> Producer:
     """Return an idempotent producer with `acks=all`: an acknowledged event is in the log once.
 
-    One request at a time per broker. With more, librdkafka 2.16.0 takes messages for acknowledged
-    that are nowhere: a leader that is just being appointed refuses a producer's first request of
-    all and takes the second, because Kafka lets an unknown producer begin with any number, and
-    then librdkafka counts the first as taken, too (`rd_kafka_dr_implicit_ack`).
+    It sends one request at a time per broker. With more, librdkafka 2.16.0 reports messages as
+    acknowledged that are nowhere: a leader that is just being elected refuses a producer's very
+    first request and accepts the second, because Kafka lets an unknown producer begin with any
+    sequence number, and librdkafka then counts the first as accepted, too
+    (`rd_kafka_dr_implicit_ack`).
     """
     return Producer(
         {
@@ -84,8 +85,8 @@ def consumer_config(
     never a silent jump. What is fetched ahead is bounded at 16 MiB, a batch of 50,000 orders: with
     32 MiB, and answers of 50 MB (the default), an ingest took 690 MB instead of 470.
 
-    The client hands out what it was given for one partition, some 14,000 orders of 1 MiB, before
-    that of the next. With batches of 200 on a busy machine that took 35 s, in which the other
+    The client returns all that it fetched of one partition, some 14,000 orders of 1 MiB, before
+    the next partition's. With batches of 200 on a busy machine that took 35 s, in which the other
     partitions stood still; so a small batch fetches less at a time.
 
     A full prefetch queue pauses a partition's fetches for `fetch.queue.backoff.ms`. librdkafka's
@@ -93,10 +94,10 @@ def consumer_config(
     0.62 to 0.88 of COPY in one run.
 
     Args:
-        settings: where Kafka is.
-        name: of the client, in the brokers' lists.
-        group: that it joins.
-        batch_size: messages that are taken at once, at most.
+        settings: address of Kafka.
+        name: name of the client in the brokers' lists.
+        group: consumer group that it joins.
+        batch_size: maximum number of messages taken at once.
     """
     return {
         **client_config(settings, name),
@@ -105,7 +106,7 @@ def consumer_config(
         "auto.offset.reset": "error",
         # A message of a transaction counts when the transaction is committed, never before.
         "isolation.level": "read_committed",
-        # Says how far a partition was read where no message says it: behind transaction markers,
+        # Shows how far a partition was read where no message does: behind transaction markers,
         # aborted and compacted records.
         "enable.partition.eof": True,
         "partition.assignment.strategy": "range,roundrobin",

@@ -1,9 +1,9 @@
 """What consumer groups have committed, asked in a way that outlives a coordinator's return.
 
-An admin client must not ask for it: when a broker answers that it is not the coordinator, as one
-does that has just started, librdkafka (2.16.1) takes the admin client for a consumer and ends the
-whole process with a segmentation fault (its issue 5040). So each group is asked of by a consumer
-that never joins it.
+An admin client must not ask for them: when a broker answers that it is not the coordinator, as a
+broker does that has just started, librdkafka (2.16.1) treats the admin client as a consumer and
+ends the whole process with a segmentation fault (its issue 5040). So each group is queried by a
+consumer that never joins it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _MOVING: Final = frozenset(
         KafkaError._WAIT_COORD,
     }
 )
-"""Answers while a group has no coordinator, or a new one that the asked broker is not."""
+"""Errors while a group has no coordinator, or a new one on another broker."""
 
 
 class CommittedOffsets:
     """Asks for the committed offsets of groups; a member of none.
 
     Args:
-        settings: where Kafka is.
-        name: of the clients, as Kafka's tools show them.
+        settings: address of Kafka.
+        name: name of the clients in Kafka's tools.
     """
 
     def __init__(self, settings: KafkaSettings, name: str) -> None:
@@ -49,14 +49,14 @@ class CommittedOffsets:
     def read(
         self, asked: Mapping[str, Iterable[Key]], timeout: float = REQUEST_TIMEOUT_S
     ) -> dict[str, Committed | KafkaException]:
-        """Return what each group has committed, or why its coordinator does not say.
+        """Return what each group has committed, or why its coordinator does not answer.
 
         All are asked at once: the silence of one coordinator does not hide the others, and is
         `_TIMED_OUT` after `timeout` seconds. A group that does not exist has committed nothing.
 
         Args:
             asked: topics and partitions by group.
-            timeout: seconds.
+            timeout: seconds to wait for all answers.
         """
         deadline = time.monotonic() + timeout
         with ThreadPoolExecutor(max(1, len(asked)), "commits") as pool:
@@ -67,7 +67,7 @@ class CommittedOffsets:
             return {group: future.result() for group, future in futures.items()}
 
     def close(self) -> None:
-        """Let the clients go; they are made again when they are needed."""
+        """Close the clients; they are created again when they are needed."""
         while self._consumers:
             self._consumers.popitem()[1].close()
 
@@ -93,7 +93,7 @@ class CommittedOffsets:
                 elif e.args[0].code() != KafkaError._TIMED_OUT:
                     return e
             else:
-                # An offset below 0 says that nothing is committed there.
+                # An offset below 0 means that nothing is committed there.
                 return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
         why = "the group's coordinator does not answer"
         return KafkaException(KafkaError(KafkaError._TIMED_OUT, why))

@@ -1,12 +1,12 @@
-"""Consumer groups: who is in them, what they have committed, what is left to them.
+"""Consumer groups and their members.
 
-A group is asked of at its coordinator, and librdkafka (2.16.0) must not be the one who gives such
-a request up: while the coordinator is away it keeps the request although it has given it up, and
-when the coordinator is back it reports to memory that it has freed and aborts the whole process
-(`rd_kafka_admin_coord_request`, "Assertion `eonce->refcnt > 0' failed"). So librdkafka is given
-an hour, and we stop waiting when we want to. A client that was not answered should be let go, not
-asked again: it takes its open requests with it, and it may wait for ever for a coordinator that has
-long been back.
+A group's coordinator answers for it, and such a request must not time out inside librdkafka
+(2.16.0): while the coordinator is away, librdkafka keeps a request that has timed out; when the
+coordinator is back, it reports to memory that it has freed and aborts the whole process
+(`rd_kafka_admin_coord_request`, "Assertion `eonce->refcnt > 0' failed"). So librdkafka's time-out
+is an hour, and this module stops waiting earlier. A client that got no answer should be closed, not
+used again: that ends its open requests, and it may wait for ever for a coordinator that has long
+been back.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOVING: Final = frozenset(
     {ConsumerGroupState.PREPARING_REBALANCING, ConsumerGroupState.COMPLETING_REBALANCING}
 )
 HELD_S: Final = 3600.0
-"""The longest that librdkafka holds a request."""
+"""Time-out of a request in librdkafka, seconds."""
 
 _T = TypeVar("_T")
 
@@ -64,8 +64,8 @@ class ConsumerGroup:
     """A consumer group.
 
     Attributes:
-        members: those that consume the topic; None where the coordinator does not say.
-        moves: whether partitions are being assigned just now.
+        members: members that consume the topic; None if the coordinator does not answer.
+        moves: whether a rebalance is in progress.
         error: why nothing is known.
     """
 
@@ -80,9 +80,9 @@ def describe(
     """Return the consumer group of each topic; all coordinators are asked at once.
 
     Args:
-        client: of the cluster.
-        topics: names.
-        timeout: seconds.
+        client: admin client of the cluster.
+        topics: names of topics.
+        timeout: seconds to wait for all answers.
     """
     deadline = time.monotonic() + timeout
     futures = {

@@ -32,7 +32,7 @@ _MOVING: Final = frozenset(
         KafkaError.FENCED_LEADER_EPOCH,
     }
 )
-"""Answers of brokers while a partition has no leader, or a new one that they do not know yet."""
+"""Errors while a partition has no leader, or a new one that the broker does not know yet."""
 
 
 def list_offsets(
@@ -40,15 +40,15 @@ def list_offsets(
 ) -> dict[Key, int]:
     """Return an offset of each partition; all of one leader's partitions share a request.
 
-    Partitions that were created just now, or whose leader has just gone or come back, have no
-    leader for a moment, or one that does not yet know that it is: they are asked for again. The
-    latest offset is that of a read_committed consumer: it stands still while a transaction is open.
+    Partitions that were just created, or whose leader has just gone or come back, have no leader
+    for a moment, or one that does not know yet that it leads: they are asked for again. The latest
+    offset is that of a read_committed consumer: it does not advance while a transaction is open.
 
     Args:
-        client: of the cluster.
-        keys: topic and partition.
-        spec: which offset: the earliest, the latest, that of a time.
-        timeout: seconds.
+        client: admin client of the cluster.
+        keys: topics and partitions.
+        spec: which offset: the earliest, the latest, or that of a time.
+        timeout: seconds to wait for all answers.
 
     Raises:
         KafkaException: if the cluster does not answer within `timeout` seconds.
@@ -82,9 +82,9 @@ def ends_of(
     """Return the offset after the last message of each partition of several topics.
 
     Args:
-        client: of the cluster.
-        partitions: the number of each topic's.
-        timeout: seconds.
+        client: admin client of the cluster.
+        partitions: number of partitions by topic.
+        timeout: seconds to wait for all answers.
 
     Raises:
         KafkaException: if the cluster does not answer within `timeout` seconds.
@@ -116,11 +116,11 @@ def read(
     """Yield the messages of a topic, partition by partition in order, up to its end as of now.
 
     Args:
-        settings: Kafka's.
-        topic: which.
-        since_ms: milliseconds since the Unix epoch; partitions begin at the first message that
-            is as new.
-        timeout: seconds without a message.
+        settings: address of Kafka.
+        topic: name of the topic.
+        since_ms: milliseconds since the Unix epoch; each partition begins at its first message of
+            that time or later.
+        timeout: seconds to wait for each message.
 
     Raises:
         KafkaException: if the cluster does not answer within `timeout`.
@@ -139,7 +139,7 @@ def read(
     try:
         times = [TopicPartition(topic, partition, since_ms) for partition in ends]
         starts = {p.partition: p for p in consumer.offsets_for_times(times, timeout=timeout)}
-        # A partition that has nothing as new is answered with its end, or with -1.
+        # For a partition without such a message the answer is its end, or -1.
         left = {p for p, start in starts.items() if 0 <= start.offset < ends[p]}
         consumer.assign([starts[p] for p in left])
         deadline = time.monotonic() + timeout

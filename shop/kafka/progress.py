@@ -1,4 +1,4 @@
-"""How far the ingest of each topic is, and what is wrong with it, as data."""
+"""The progress of the ingest of each topic, and its problems, as data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PartitionProgress:
         committed: the group's commit in Kafka, written after the PostgreSQL commit.
         applied: the offset that PostgreSQL has applied (`ingest_offsets`), which is authoritative.
         waits_s: seconds for which it has had a lag without advancing; 0 without a lag.
-        holder: who holds it.
+        holder: whether an ingest of this shop holds it.
         unheld_s: seconds for which no ingest of this shop has held it.
     """
 
@@ -84,7 +84,7 @@ class TopicProgress:
 
     @property
     def lag(self) -> int | None:
-        """Offsets not yet applied, as far as known; None if of no partition."""
+        """Number of offsets not yet applied, as far as known; None if unknown everywhere."""
         known = [p.pending for p in self.partitions if p.pending is not None]
         return sum(known) if known else None
 
@@ -97,7 +97,7 @@ class TopicProgress:
         """Return the problems of the topic, one line each.
 
         Args:
-            bound: seconds for which a partition may wait.
+            bound: seconds that a partition may wait.
         """
         found = []
         for member in self.foreign:

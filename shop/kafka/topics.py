@@ -27,7 +27,7 @@ class TopicInfo:
     partitions: int
     replication: int
     log_id: str
-    """Cluster id and topic id: another one means that the topic was recreated."""
+    """Cluster id and topic id: a different value means that the topic was recreated."""
 
 
 def describe_topics(

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import redis
 
 SAID_CHARACTERS: Final = 400
-"""Longest reason of a heartbeat that is shown; PostgreSQL's may quote a whole row."""
+"""Characters of a heartbeat's reason that are shown; PostgreSQL's may quote a whole row."""
 
 
 def reasons(conn: Connection) -> tuple[str, ...]:
-    """Return why a session of the ingest has to wait, one line each; none if it has not.
+    """Return why sessions of the ingest wait, one line each; empty if none waits.
 
     Args:
-        conn: of any session; what sessions of other roles do is shown to `pg_read_all_stats` alone.
+        conn: any session; only `pg_read_all_stats` sees what sessions of other roles do.
 
     Raises:
         psycopg.Error: if PostgreSQL does not answer.
@@ -73,7 +73,7 @@ LIMIT 5
 
 
 def blockers(conn: Connection) -> tuple[str, ...]:
-    """Return who holds the locks that sessions of the ingest wait for, one line each."""
+    """Return the holders of the locks that sessions of the ingest wait for, one line each."""
     rows = conn.execute(_BLOCKERS).fetchall()
     return tuple(
         Trouble(

@@ -31,7 +31,7 @@ _SERVER_KEEPALIVE: Final = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "30000",
-    # A session that waits for a lock looks, too, whether its client is still there.
+    # A session that waits for a lock also checks whether its client is still connected.
     "client_connection_check_interval": "10s",
 }
 _UNHURRIED: Final = {
@@ -57,13 +57,13 @@ def connect(
     """Open a session under the contract of `shop.postgres.session`; no other code opens one.
 
     Args:
-        settings: where.
-        name: shown in `pg_stat_activity` as ``jangteo-NAME``.
-        autocommit: each statement its own transaction.
+        settings: address and login.
+        name: `pg_stat_activity` shows it as ``jangteo-NAME``.
+        autocommit: whether each statement is its own transaction.
         timeout: seconds to wait for the server.
-        limits: server settings for the purpose of this session, set in the same round trip, e.g.
-            ``{"idle_in_transaction_session_timeout": "60s", "tcp_keepalives_idle": "10"}``. The
-            contract has no limits; these win over it.
+        limits: server settings for the purpose of this session, set in the same round trip, such
+            as ``{"idle_in_transaction_session_timeout": "60s", "tcp_keepalives_idle": "10"}``.
+            The contract has no limits; these override it.
 
     Raises:
         psycopg.OperationalError: if the server does not answer or does not let us in.
@@ -117,7 +117,7 @@ def _opened(
             raise _LostError(e, version) from e
         if pooled:
             pooler.require_session_mode(conn, parameters)
-            # A pool without a reset query keeps the statements that others have prepared.
+            # A pool without a reset query keeps statements that other clients have prepared.
             conn.prepare_threshold = None
         conn.autocommit = autocommit
     except BaseException:
@@ -137,7 +137,7 @@ def connection(
     """Like `connect`, closed at the end, with one line about an unreachable server.
 
     Raises:
-        UnreachableError: which server, where, and libpq's first line.
+        UnreachableError: if it cannot be reached; has its address and libpq's first line.
     """
     try:
         conn = connect(settings, name, autocommit=autocommit, limits=limits)

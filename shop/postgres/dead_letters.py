@@ -1,6 +1,6 @@
 """Dead letters: the rows of `rejected_messages`, chosen by filters; counted, read, removed.
 
-The SQL is here because more than one room needs it. `shop.events.RejectReason` has their reasons.
+The SQL is here because more than one room needs it. `shop.events.RejectReason` lists the reasons.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Place: TypeAlias = tuple[str, int, int, str]
 """Topic, partition, offset, log id: the primary key."""
 
 KEPT_PAYLOAD_BYTES: Final = 65_536
-"""Of a longer payload only the beginning is kept. The longest valid event has 8 KB, so what is
-repaired is kept whole, and 100,000 dead letters (INGEST_MAX_REJECTS) take 7 GB at most."""
+"""Only this much of a longer payload is kept. The longest valid event has 8 KB, so every payload
+that can be repaired is whole, and 100,000 dead letters (INGEST_MAX_REJECTS) take 7 GB at most."""
 KEPT_KEY_BYTES: Final = 1_024
 KEPT_DETAIL_BYTES: Final = 2_000
 
@@ -37,10 +37,10 @@ _COLUMNS: Final = SQL(
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that the ingest could not store, as it came.
+    """A message that the ingest could not store, as received.
 
-    `key_bytes` and `payload_bytes` are how long key and payload were where only their beginning is
-    kept, None where they are whole.
+    `key_bytes` and `payload_bytes` are the original lengths of a key or payload of which only the
+    beginning is kept, None if it is whole.
     """
 
     topic: str
@@ -70,17 +70,17 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which dead letters are meant; what is None or empty does not narrow.
+    """A filter for dead letters; a condition that is None or empty does not apply.
 
     Attributes:
         reasons: values of `RejectReason`.
         topics: users, products, orders.
         since: rejected at or after that moment.
         until: rejected before that moment.
-        replayed: only those replayed, or only those not.
-        partition: of the one message.
-        offset: of the one message.
-        log_id: of one incarnation of a topic.
+        replayed: only those replayed (True), or only those not replayed (False).
+        partition: partition of a single message.
+        offset: offset of a single message.
+        log_id: id of one incarnation of a topic.
     """
 
     reasons: tuple[str, ...] = ()
@@ -135,8 +135,8 @@ def find(
 
     Args:
         conn: outside a transaction.
-        chosen: which.
-        limit: how many at most.
+        chosen: the filter.
+        limit: maximum number of dead letters.
         newest_first: by time of rejection; otherwise in the order of the logs.
     """
     condition, parameters = chosen.where()
@@ -155,7 +155,7 @@ def find(
 
 
 def matching(conn: Connection, chosen: Filter) -> int:
-    """Return how many there are."""
+    """Return the number of dead letters that match."""
     condition, parameters = chosen.where()
     query = SQL("SELECT count(*) FROM rejected_messages WHERE {}").format(condition)
     row = conn.execute(query, parameters).fetchone()
@@ -164,13 +164,13 @@ def matching(conn: Connection, chosen: Filter) -> int:
 
 @dataclass(frozen=True)
 class Count:
-    """How many dead letters of one topic have one reason."""
+    """The number of dead letters of one topic with one reason."""
 
     topic: str
     reason: str
     messages: int
     waiting: int
-    """Of these, how many were not replayed."""
+    """The number of these that were not replayed."""
     newest: datetime
 
 
@@ -192,15 +192,15 @@ def take(
 ) -> list[DeadLetter]:
     """Return the next dead letters in the order of the logs.
 
-    With `lock` they are locked for this transaction, and those that somebody else has locked are
-    passed over: two replays at once share the work and double nothing.
+    With `lock` they are locked for this transaction, and those that another session has locked are
+    skipped: two replays at once share the work and publish nothing twice.
 
     Args:
         conn: inside a transaction.
-        chosen: which.
-        after: begin behind this one.
-        limit: how many at most.
-        lock: whether they are to be changed.
+        chosen: the filter.
+        after: start after this one.
+        limit: maximum number of dead letters.
+        lock: whether they will be changed.
     """
     condition, parameters = chosen.where()
     query = SQL(
@@ -219,7 +219,7 @@ def take(
 
 
 def mark_replayed(conn: Connection, places: list[Place]) -> None:
-    """Note that these were published again, in the transaction that took them."""
+    """Mark these as published again, in the transaction that took them."""
     topics, partitions, offsets, log_ids = map(list, zip(*places, strict=True))
     conn.execute(
         "UPDATE rejected_messages AS r SET replayed_at = clock_timestamp()"
@@ -232,16 +232,16 @@ def mark_replayed(conn: Connection, places: list[Place]) -> None:
 def purge(
     conn: Connection, chosen: Filter, *, limit: int | None = None, expected: int | None = None
 ) -> int:
-    """Remove dead letters, the oldest first; return how many.
+    """Remove dead letters, the oldest first; return their number.
 
     Args:
         conn: outside a transaction.
-        chosen: which.
-        limit: how many at most.
-        expected: how many a person agreed to; with another number nothing is removed.
+        chosen: the filter.
+        limit: maximum number of dead letters.
+        expected: number that a person agreed to; if it has changed, nothing is removed.
 
     Raises:
-        UsageError: if there are not `expected` of them any more.
+        UsageError: if their number is no longer `expected`.
     """
     condition, parameters = chosen.where()
     query = SQL(

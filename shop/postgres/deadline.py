@@ -1,4 +1,4 @@
-"""A bound on what a server that answers nothing at all may cost.
+"""A bound on the wait for a server that does not answer at all.
 
 `connect_timeout` ends with the connection, and the kernel's time-outs do not fire while the other
 side's kernel acknowledges what is sent: behind a stalled proxy, or a server that was stopped, a
@@ -17,11 +17,11 @@ import psycopg
 
 
 class Deadline:
-    """Shuts a connection down unless it is left in time; the statement then fails at once.
+    """Shuts a connection down unless the context ends in time; the statement then fails at once.
 
     Args:
-        conn: used by this thread alone.
-        seconds: from entering on.
+        conn: a connection that only this thread uses.
+        seconds: time allowed from entering the context.
     """
 
     def __init__(self, conn: psycopg.Connection[Any], seconds: float) -> None:

@@ -19,11 +19,11 @@ from shop.retry import first_line
 from shop.settings import PostgresSettings
 
 TTL_S: Final = 180.0
-"""How long a lease is kept that is not renewed; that of a process which died on the same machine
-ends at once."""
+"""Seconds for which a lease lasts without renewal; that of a process which ended on the same
+machine ends at once."""
 RENEW_EVERY_S: Final = 10.0
 RESERVED_MS: Final = int(TTL_S * 1_000)
-"""How far ahead of PostgreSQL's clock a renewal reserves ids."""
+"""Seconds ahead of PostgreSQL's clock for which a renewal reserves ids."""
 _TERMS: Final = {
     "now_ms": sql.SQL("(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - {})").format(
         EPOCH_MS
@@ -69,7 +69,7 @@ class Holder(NamedTuple):
 
     @property
     def dead(self) -> bool:
-        """Whether its process is known to have ended, which is known on its own machine alone."""
+        """Whether its process is known to have ended, which only its own machine can know."""
         return (
             self.host == host_id()
             and self.pid is not None
@@ -83,7 +83,7 @@ class Holder(NamedTuple):
 
     @property
     def beats(self) -> bool:
-        """Whether it was renewed lately, and not by the predecessor of a restarted container."""
+        """Whether it was renewed recently, and not by the predecessor of a restarted container."""
         restarted = (self.hostname, self.pid) == (platform.node(), os.getpid())
         return (self.left_s or 0) > TTL_S - 3 * RENEW_EVERY_S and not (
             restarted and self.host != host_id()

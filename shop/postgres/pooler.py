@@ -1,15 +1,15 @@
-"""Whether a pooler in front of PostgreSQL gives each client a session of its own.
+"""Check that a pooler in front of PostgreSQL gives each client a session of its own.
 
-Temporary tables, advisory locks and the session contract need one server connection for as long
-as we are connected: PgBouncer's session mode. In transaction mode another client may get our
-server connection between two of our transactions; that is refused at the first connection.
+Temporary tables, advisory locks and the session contract need one server connection for the whole
+connection of a client: PgBouncer's session mode. In transaction mode another client may get our
+server connection between two of our transactions; this is refused at the first connection.
 
-A pooler is noticed without a question: it makes up the process id that the protocol reports to a
-client. Its mode is then found by what it does, once per process and address: with a second client
-in a transaction, either that one holds the server connection on which ours has just worked, or
-ours moves to another. Neither can happen in session mode, so a refusal is never wrong. A miss
-needs other clients that interleave in every round, and costs no data: a server connection that
-is not ours lacks our staging tables, and the ingest stops with that error.
+A pooler is detected without a query: it makes up the process id that the protocol reports to a
+client. Its mode is then tested once per process and address: while a second client is in a
+transaction, either it holds the server connection that our client has just used, or our client
+moves to another. Neither can happen in session mode, so a refusal is never wrong. Transaction mode
+can go undetected only if other clients interleave in every round, and that costs no data: another
+server connection lacks our staging tables, and the ingest stops with that error.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from shop.postgres.session import SessionError
 
 _ROUNDS: Final = 5
 _PATIENCE_S: Final = 1.0
-"""A pool in session mode that is full lets the second client wait; that answers the question."""
+"""Seconds that the second client waits: a full pool in session mode lets it wait, too."""
 _found_whole: Final[set[tuple[str, ...]]] = set()
 _lock: Final = threading.Lock()
 
 
 def require_session_mode(conn: psycopg.Connection[Any], parameters: Mapping[str, Any]) -> None:
-    """Return if a session of this pooler is one; asked once per process and address.
+    """Refuse a pooler that shares server connections; tested once per process and address.
 
     Args:
-        conn: through the pooler, in autocommit mode, idle.
-        parameters: with which it was opened.
+        conn: connection through the pooler, in autocommit mode, idle.
+        parameters: libpq's parameters with which it was opened.
 
     Raises:
-        SessionError: if server connections change hands between transactions.
+        SessionError: if the pooler gives server connections to other clients between transactions.
         psycopg.OperationalError: if it does not answer.
     """
     address = tuple(str(parameters[n]) for n in ("host", "port", "dbname", "user"))

@@ -18,10 +18,10 @@ _MIGRATION_LOCK: Final = 0x6A616E67  # "jang": one migration at a time per datab
 SHOP_TABLES: Final = (
     "user_spend_windows", "orders", "users", "products", "grade_history", "grade_runs",
 )  # fmt: skip
-"""The tables that --truncate empties. Not `ingest_offsets`: the offsets stay applied, or the
-emptied shop would fill with the orders of customers that it no longer has.
+"""The tables that --truncate empties. `ingest_offsets` is not one of them: the offsets stay
+applied, or the emptied shop would fill with the orders of customers that it no longer has.
 
-In the order in which every writer locks them, so that no two wait for each other."""
+They are in the order in which every writer locks them, so that no two wait for each other."""
 
 
 def truncate_simulation(conn: Connection) -> None:
@@ -51,7 +51,7 @@ def migrations() -> list[tuple[int, str, str]]:
 
 
 def migrate(conn: Connection) -> list[str]:
-    """Bring the schema to the newest version; return the names of what was applied.
+    """Bring the schema to the newest version; return the names of the applied migrations.
 
     Safe to run from many processes at once: an advisory lock lets one through at a time.
 
@@ -90,7 +90,7 @@ def grant_roles(conn: Connection) -> list[str]:
     Doing it twice changes nothing.
 
     Args:
-        conn: of the tables' owner, who may create roles; the schema is the newest.
+        conn: a session of the tables' owner, who may create roles; the schema is the newest.
     """
     with conn.transaction(), conn.cursor() as cur:
         cur.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
@@ -102,15 +102,15 @@ def grant_roles(conn: Connection) -> list[str]:
 def make_logins(conn: Connection, passwords: Mapping[str, str]) -> list[str]:
     """Create the role as which each kind of process logs in, or give it this password.
 
-    The server receives what it would store of the password, not the password, which would be
+    The server receives the password's hash, as it stores it: the password itself would be
     readable in its log and in `pg_stat_activity`.
 
     Args:
-        conn: as for `grant_roles`, after it.
-        passwords: by kind of process: `shop_KIND` is a member of `jangteo_KIND`.
+        conn: the session of `grant_roles`, which must come first.
+        passwords: passwords by kind of process: `shop_KIND` is a member of `jangteo_KIND`.
 
     Returns:
-        Their names.
+        The names of the roles.
     """
     names = []
     with conn.transaction(), conn.cursor() as cur:

@@ -2,11 +2,11 @@
 
 What a session does with our bytes, times and names depends on settings that come from the
 environment (`PG*`), from the server's configuration, from the role and from the database. Every
-session sets the ones below in one statement right after it connects, which beats all of them and
-works through a pooler (PgBouncer refuses an `options` startup parameter). The same statement
+session sets the ones below in one statement right after it connects, which overrides all of those
+and works through a pooler (PgBouncer refuses an `options` startup parameter). The same statement
 reads them back.
 
-Left to the operator, because our results do not depend on them: `role` (a login may act as the
+Left to the operator, because our results do not depend on them, are `role` (a login may act as the
 tables' owner), `default_transaction_read_only` (a freeze: writers wait and resume), durability
 (`synchronous_commit`; offsets and rows are lost or kept together), tablespaces, `lc_*`, `jit`,
 `enable_*`, `work_mem` and other costs.
@@ -24,7 +24,7 @@ from psycopg import pq
 from shop.errors import UsageError
 
 CONTRACT: Final[Mapping[str, str]] = {
-    # Names: our tables and nobody's temporary ones; functions and types of pg_catalog come first.
+    # Names: our tables before any temporary ones; functions and types of pg_catalog come first.
     "search_path": "public, pg_temp",
     # Times and numbers, as text in either direction.
     "TimeZone": "UTC",
@@ -42,9 +42,9 @@ CONTRACT: Final[Mapping[str, str]] = {
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "exit_on_error": "off",
-    # A policy that hides rows makes sums wrong; with `off` such a query is an error.
+    # A policy that hides rows makes sums wrong; with `off` such a query fails.
     "row_security": "off",
-    # A limit for people's queries is not one for a batch; see `limits` of `shop.postgres.connect`.
+    # A limit for people's queries does not suit a batch; see `limits` of `shop.postgres.connect`.
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -57,7 +57,7 @@ _SUPERUSERS: Final[Mapping[str, str]] = {
     # `replica` turns off the triggers by which the grader and the backfill see writes.
     "session_replication_role": "origin",
 }
-"""Only a superuser may set these: set where they differ, and refused where that fails."""
+"""Only a superuser may set these: they are set if they differ; if that fails, we refuse."""
 
 _OUTSIDE_CONNINFO: Final = (
     *("PGTZ", "PGDATESTYLE", "PGGEQO"),  # startup parameters; PgBouncer refuses the last
@@ -67,18 +67,18 @@ LIBPQ_VARIABLES: Final[tuple[str, ...]] = (
     *(o.envvar.decode() for o in pq.Conninfo.get_defaults() if o.envvar),
     *_OUTSIDE_CONNINFO,
 )
-"""Every variable by which the environment reaches into libpq's connections."""
+"""Every environment variable that affects libpq's connections."""
 
 
 class SessionError(UsageError):
-    """A session in which our statements would not mean what they say; says what to set."""
+    """A session has settings that change what our statements mean; the message says what to set."""
 
 
 def leave_environment() -> None:
-    """Remove libpq's variables from this process: POSTGRES_* says where and how to connect.
+    """Remove libpq's variables from this process: POSTGRES_* alone define the connection.
 
-    Some of them cannot be overridden by a connection parameter (PGTZ), others fail in ways that
-    point elsewhere (PGSERVICE).
+    Some of them cannot be overridden by a connection parameter (PGTZ), others fail with errors
+    that hide the cause (PGSERVICE).
     """
     for name in LIBPQ_VARIABLES:
         os.environ.pop(name, None)
@@ -88,14 +88,14 @@ def establish(conn: psycopg.Connection[Any], limits: Mapping[str, str]) -> bool:
     """Set the contract and read it back, in one round trip.
 
     Args:
-        conn: in autocommit mode, idle.
-        limits: more settings, by purpose; they win over the contract's.
+        conn: a connection in autocommit mode, idle.
+        limits: more settings for the session's purpose; they override the contract's.
 
     Returns:
-        Whether a pooler stands between us and the server.
+        Whether there is a pooler between us and the server.
 
     Raises:
-        SessionError: if the server did not take the contract over.
+        SessionError: if the server did not accept the contract.
         psycopg.Error: if it does not answer.
     """
     wanted = {**CONTRACT, **_NEWER, **_SUPERUSERS}
@@ -118,7 +118,7 @@ def establish(conn: psycopg.Connection[Any], limits: Mapping[str, str]) -> bool:
 
 
 def _statement(limits: Mapping[str, str]) -> bytes:
-    """Return the one statement; every name is qualified, the search path is not ours yet."""
+    """Return the one statement; every name is qualified: the search path is not set yet."""
     parts = ["pg_catalog.pg_backend_pid()"]
     parts += [_set(n, limits.get(n, v)) for n, v in CONTRACT.items()]
     parts += [
@@ -141,7 +141,7 @@ def _set(name: str, value: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Quote what this program itself names; whatever the session's string rules are.
+    """Quote a constant of this program; it holds no character that depends on string rules.
 
     >>> _quoted("public, pg_temp")
     "'public, pg_temp'"

@@ -1,9 +1,9 @@
 """What an error of PostgreSQL means for a batch, by SQLSTATE (PostgreSQL docs, appendix A).
 
-No error means that a message is bad. What decoding lets through fits every type and constraint of
-our own schema (a test holds the two against each other), so what PostgreSQL refuses is refused
-by something else: another service's constraint, trigger, column or policy, a missing right, a
-schema of another version. Fixing that stores the message; a dead letter would lose it.
+No error means that a message is bad. What decoding accepts fits every type and constraint of our
+own schema (a test compares the two), so a refusal has another cause: another service's constraint,
+trigger, column or policy, a missing right, a schema of another version. Fixing the cause stores the
+message; a dead letter would lose it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ class Verdict(Enum):
     RETRY = "retry"
     """The server is away or busy: try the same batch again, for ever."""
     HOLD = "hold"
-    """The schema, a right or a session is not as it must be: report it, and try again until
-    it is fixed."""
+    """The schema, a right or a session is wrong: report it, and try again until it is fixed."""
     STOP = "stop"
     """A defect of this program: stop."""
 
@@ -65,7 +64,7 @@ def judge(error: psycopg.Error) -> Verdict:
     <Verdict.HOLD: 'hold'>
     """
     state = error.sqlstate
-    if state is None:  # no word from the server: the connection broke or was never made
+    if state is None:  # no answer from the server: the connection broke or was never made
         return Verdict.RETRY if isinstance(error, psycopg.OperationalError) else Verdict.STOP
     if state[:2] in _RETRY_CLASSES or state in _RETRY_STATES:
         return Verdict.RETRY
@@ -115,7 +114,7 @@ def _advice(error: psycopg.Error) -> str:
 
 
 def retried(work: Callable[[], Result]) -> Result:
-    """Do a piece of work, again where another session got in its way (deadlock, serialization).
+    """Do a piece of work, again if another session interfered (deadlock, serialization failure).
 
     Args:
         work: one whole transaction.

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CopyData:
-    """Rows as COPY takes them.
+    """Rows in a form that COPY reads.
 
     Attributes:
-        columns: their names.
-        fmt: how the rows are written.
-        data: the rows.
+        columns: names of the columns.
+        fmt: format of the rows: ``text``, ``csv`` or ``binary``.
+        data: the encoded rows.
     """
 
     columns: Sequence[str]
@@ -31,7 +31,7 @@ class CopyData:
 
 
 def copy_data(frame: pl.DataFrame, *, fmt: Literal["csv", "text"] = "csv") -> CopyData:
-    """Write a frame as COPY takes it.
+    """Encode a frame for COPY.
 
     Args:
         frame: columns named as the table's.

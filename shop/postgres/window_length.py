@@ -1,7 +1,7 @@
 """The length of the spend windows: one for all rows of `user_spend_windows`, kept in the database.
 
-What SPEND_WINDOW says must be the same: an ingest with another setting does not start, and one
-that runs while the windows are rebuilt stops before it writes.
+SPEND_WINDOW must be the same: an ingest with another setting does not start, and one that runs
+while the windows are rebuilt stops before it writes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from shop.settings import Settings
 
 _START_CHECK_S: Final = 2
 _HELD: Final = "SELECT seconds FROM spend_window_length"
-# What anybody who writes windows takes anyway, but before the length is read: a rebuild that is
-# under way is then waited for, and the statement behind the lock sees the length that it left.
+# The lock that every writer of windows takes anyway, but before it reads the length: it then waits
+# for a rebuild in progress, and the statement after the lock sees the new length.
 _LOCK: Final = "LOCK TABLE user_spend_windows IN ROW EXCLUSIVE MODE"
 _HOLD: Final = f"{_LOCK}; {_HELD}"
 _FOLD: Final = """
@@ -33,7 +33,7 @@ FROM orders WHERE status = 'PAID' GROUP BY start, user_id ORDER BY start, user_i
 
 
 class WindowLengthError(UsageError):
-    """SPEND_WINDOW is not the length of the windows that are there."""
+    """SPEND_WINDOW is not the length of the stored windows."""
 
     def __init__(self, held: int, wanted: int) -> None:
         super().__init__(
@@ -53,14 +53,14 @@ class Rebuilt:
 
 
 def claim(cur: Cursor, length_s: int) -> None:
-    """Declare the length of the windows about to be written; the first one to do so decides.
+    """Declare the length of the windows about to be written; the first writer decides it.
 
     Args:
         cur: inside a transaction.
         length_s: seconds.
 
     Raises:
-        WindowLengthError: if the windows there have another length.
+        WindowLengthError: if the stored windows have another length.
     """
     cur.execute(_LOCK)
     cur.execute(
@@ -87,22 +87,22 @@ def hold(cur: Cursor, length_s: int) -> None:
 
 
 def length(conn: Connection) -> int | None:
-    """Return the length of the windows that are there, in seconds; None before the first."""
+    """Return the length of the stored windows in seconds; None before the first."""
     row = conn.execute(_HELD).fetchone()
     return int(row[0]) if row else None
 
 
 def refuse_another(settings: Settings) -> None:
-    """Refuse to start with another length than the windows have, if PostgreSQL answers now.
+    """Refuse to start with another length than that of the windows, if PostgreSQL answers now.
 
     Raises:
-        WindowLengthError: says what to do.
+        WindowLengthError: if the lengths differ; the message says what to do.
     """
     try:
         conn = postgres.connect(settings.postgres, "windows", timeout=_START_CHECK_S)
         with conn:
             held = length(conn)
-    except psycopg.Error:  # away, or without a schema yet: the first batch will see
+    except psycopg.Error:  # unreachable, or without a schema yet: the first batch will check
         return
     if held is not None and held != settings.spend_window:
         raise WindowLengthError(held, settings.spend_window)
@@ -141,11 +141,11 @@ def fold_all(cur: Cursor, length_s: int) -> int:
 
 
 def fit(conn: Connection, length_s: int, *, alone: bool) -> Rebuilt | None:
-    """Make the windows fit a length before anybody writes; None if they do.
+    """Make the windows fit a length before any process writes; None if they do already.
 
     Args:
-        conn: where the windows are.
-        length_s: seconds wanted.
+        conn: a connection to the windows' database.
+        length_s: wanted length, seconds.
         alone: whether no other process can write windows, so that they may be rebuilt unasked.
 
     Raises:

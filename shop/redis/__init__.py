@@ -1,1 +1,1 @@
-"""Redis: the cache, what the operator set, and heartbeats."""
+"""Redis: the cache, the operator's settings, and heartbeats."""

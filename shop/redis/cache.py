@@ -1,8 +1,8 @@
-"""The Redis layout: the segmented cache, its meta data, heartbeats.
+"""The Redis layout: the segmented cache, its metadata, heartbeats.
 
-`cache:users` and `cache:products` are hashes, field = id, value = JSON. A refresh builds next to
-the old cache and swaps both hashes and `cache:meta` in one MULTI: a reader never sees half a
-cache. `heartbeat:NAME` is a hash with a time to live: the last report of a process.
+`cache:users` and `cache:products` are hashes, field = id, value = JSON. A refresh builds a new
+cache next to the old one and swaps both hashes and `cache:meta` in one MULTI: a reader never sees
+half a cache. `heartbeat:NAME` is a hash with a time to live: the last report of a process.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _ADVICE: Final = {
 
 
 class CachedUser(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A customer as the order generator sees one."""
+    """A customer as the order generator sees them."""
 
     user_id: int
     purchaser: bool
@@ -83,7 +83,7 @@ class CachedUser(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CachedProduct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A product as the order generator sees one; `popular` or new."""
+    """A product as the order generator sees it; `popular` or new."""
 
     product_id: int
     popular: bool
@@ -135,7 +135,7 @@ def client(url: str, *, timeout: float = 3.0) -> redis.Redis:
 
 
 def optional_client(settings: Settings, *, timeout: float = 1.0) -> redis.Redis | None:
-    """Return a client for a use that may do without Redis; None if REDIS_URL is not set.
+    """Return a client for a use that works without Redis, too; None if REDIS_URL is not set.
 
     Raises:
         UsageError: if REDIS_URL is set and cannot be used.
@@ -145,7 +145,7 @@ def optional_client(settings: Settings, *, timeout: float = 1.0) -> redis.Redis 
 
 
 def explain(error: BaseException) -> str:
-    """Return a Redis error in one line, with what to do where Redis does not say it.
+    """Return a Redis error in one line, with what to do if Redis does not say it.
 
     >>> explain(Exception("NOAUTH Authentication required."))
     'NOAUTH Authentication required; give REDIS_URL a password'
@@ -156,15 +156,15 @@ def explain(error: BaseException) -> str:
 
 
 def wrong_setting(error: BaseException) -> bool:
-    """Return whether waiting is in vain: REDIS_URL, or what Redis allows us, has to be changed.
+    """Return whether waiting is useless: REDIS_URL, or what Redis allows, must be changed.
 
-    A server that is away, still loading, out of memory or unable to save is none: that passes.
+    It is not for a server that is away, still loading, out of memory or unable to save.
     """
     return bool(_found(_WRONG_SETTING, error))
 
 
 def _found(advice: Mapping[str, str], error: BaseException) -> str:
-    # The client takes the code off the text of the errors that it has classes for.
+    # The client removes the code from the text of errors for which it has classes.
     text = f"{getattr(error, 'status_code', None) or ''} {first_line(error)}"
     return next((words for part, words in advice.items() if part in text), "")
 
@@ -177,14 +177,14 @@ def refusal(r: redis.Redis, error: BaseException) -> UnreachableError:
 
 
 def check(r: redis.Redis, name: str) -> None:
-    """Try what every process does, at its start, where a wrong setting can still be one line.
+    """Test at the start the commands that every process needs, to report a wrong setting at once.
 
     Args:
         r: the client.
-        name: of the process.
+        name: name of the process.
 
     Raises:
-        UnreachableError: if waiting is in vain; a server that is away is for later.
+        UnreachableError: if waiting is useless; a server that is away raises nothing.
     """
     import redis  # noqa: PLC0415  (see `client`)
 
@@ -205,7 +205,7 @@ def swap(
     products: Sequence[CachedProduct],
     make_meta: Callable[[int, int], CacheMeta],
 ) -> CacheMeta:
-    """Put a new cache in the place of the old one, in one step; return its meta data.
+    """Replace the cache by a new one in one step; return its metadata.
 
     Args:
         r: the client.
@@ -213,7 +213,7 @@ def swap(
         products: the new products.
         make_meta: called with (version, replaced) just before the swap.
     """
-    # Two workers at once do not build into one another; two containers may share a pid.
+    # Two workers at once must not build in the same keys; two containers may share a pid.
     mine = f"{_NEXT}:{uuid.uuid4().hex}"
     built = (
         (USERS, {str(u.user_id): msgspec.json.encode(u) for u in users}),
@@ -244,12 +244,12 @@ def swap(
 
 
 def update_meta(r: redis.Redis, **changes: str | float | datetime) -> None:
-    """Change single fields of the meta data, such as the phase."""
+    """Change single fields of the metadata, such as the phase."""
     _hset(r, META, {k: _text(v) for k, v in changes.items()})
 
 
 def read_meta(r: redis.Redis) -> CacheMeta:
-    """Return the meta data; defaults where nothing was written yet."""
+    """Return the metadata; defaults where nothing was written yet."""
     try:
         return msgspec.convert(_hgetall(r, META), CacheMeta, strict=False)
     except msgspec.ValidationError:
@@ -272,7 +272,7 @@ Entry = TypeVar("Entry")
 def _read(r: redis.Redis, key: str, kind: type[Entry]) -> list[Entry]:
     decoder = msgspec.json.Decoder(kind)
     try:
-        # By id, so that the same cache gives the same order whatever Redis's hash order.
+        # Sorted by id: the result must not depend on the order of Redis's hash.
         entries = sorted(_hgetall(r, key).items(), key=lambda e: int(e[0]))
         return [decoder.decode(v) for _, v in entries]
     except (ValueError, msgspec.MsgspecError):

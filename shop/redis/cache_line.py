@@ -28,12 +28,12 @@ def line(
     """Return the monitor line.
 
     Args:
-        meta: the cache worker's description of it.
-        info: Redis's INFO; empty where it may not be read.
+        meta: the cache worker's description of the cache.
+        info: Redis's INFO; empty if it may not be read.
         users: customers in the cache.
         products: products in the cache.
-        now: aware; shown as time of day in Seoul.
-        lang: of the last field.
+        now: an aware time; shown as time of day in Seoul.
+        lang: language of the last field.
 
     >>> from datetime import timedelta, timezone
     >>> now = datetime(2026, 11, 23, 2, 45, 35, tzinfo=timezone.utc)

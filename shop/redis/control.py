@@ -2,8 +2,8 @@
 
 `control:NAME` is a hash per process (users, products, orders, cache, grader): `paused`, `rate`,
 and `run`, a counter that asks for one run now. `control:restart` is a hash, process -> counter,
-read by the supervisor. Settings stay until they are changed, whatever restarts; each process
-shows in its heartbeat what it obeys.
+read by the supervisor. Settings survive restarts and stay until they are changed; each process
+reports in its heartbeat which ones it applies.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ RUNNABLE: Final = ("cache", "grader")
 """Processes that do a round of work every so often, and can be asked to do one now."""
 MAX_RATE: Final = 1_000.0
 CONTINUES: Final = "continues"
-"""Field of a generator's heartbeat: it continues a history, whose events are drawn already."""
+"""Field of a generator's heartbeat: it resumes a history, whose events are drawn already."""
 _KEPT: Final = "_"
 """A field that keeps a hash from being absent; see `read_hash`."""
 READ_EVERY_S: Final = 0.4
-"""What the operator sets takes effect within a second, the wait for Redis included."""
+"""The operator's settings take effect within a second, including the wait for Redis."""
 _REST_S: Final = 3.0
-"""After a failure: a connection time-out must not be what a process does all day."""
+"""Seconds without a look after a failure, so that a process is not always in a time-out."""
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(r: redis.Redis, name: str) -> Control:
-    """Return what a process is to do; the defaults where nothing was set or a value is odd."""
+    """Return the operator's settings of a process; defaults for missing and invalid values."""
     values = read_hash(r, CONTROL + name)
     try:
         return msgspec.convert(values, Control, strict=False)
@@ -71,7 +71,7 @@ def set_rate(r: redis.Redis, name: str, factor: float) -> None:
 
     Raises:
         UsageError: if there is no such generator, the factor is not within 0 .. 1000, or the
-            generator that runs cannot have it.
+            running generator cannot have it.
     """
     _check(name, GENERATORS, "set the rate of")
     if not 0 < factor <= MAX_RATE:
@@ -86,7 +86,7 @@ def set_rate(r: redis.Redis, name: str, factor: float) -> None:
 
 
 def continues(r: redis.Redis, name: str) -> bool:
-    """Return whether the generator that runs continues a history."""
+    """Return whether the running generator resumes a history."""
     return r.hget(cache.HEARTBEAT + name, CONTINUES) is not None
 
 
@@ -101,15 +101,15 @@ def request_run(r: redis.Redis, name: str) -> int:
 
 
 class ControlReader:
-    """Reads what the operator wants of a process, at most every 0.4 s.
+    """Reads the operator's settings of a process, at most every 0.4 s.
 
     Args:
-        r: Redis; while it is away, what was last read stays in force.
-        name: the process.
+        r: Redis; while it is away, the settings that were last read apply.
+        name: name of the process.
         monotonic: seconds of a clock that never steps.
 
     Attributes:
-        known: what was last read; None before the first success.
+        known: the settings that were last read; None before the first success.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class ControlReader:
         self.known: Control | None = None
 
     def __call__(self) -> Control:
-        """Return what the process is to do; the defaults before the first success."""
+        """Return the operator's settings; the defaults before the first success."""
         now = self._monotonic()
         if now >= self._next:
             from redis import RedisError  # noqa: PLC0415  (0.1 s, for those who only know the keys)
@@ -138,10 +138,10 @@ class ControlReader:
 class RunRequests:
     """Detects that the operator asks a process for a run now.
 
-    What was asked before the process started is ignored: the process makes a run then anyway.
+    Requests from before the process started are ignored: it makes a run at its start anyway.
 
     Args:
-        wanted: reads what the operator wants of the process.
+        wanted: reads the operator's settings of the process.
     """
 
     def __init__(self, wanted: ControlReader) -> None:
@@ -169,16 +169,16 @@ def restarts(r: redis.Redis) -> dict[str, int]:
 
 
 def read_hash(r: redis.Redis, key: str, *, make: bool = True) -> dict[str, str]:
-    """Return a hash of `control:*`; one that is not there is made, and reads as empty.
+    """Return a hash of `control:*`; a missing one is created, and reads as empty.
 
-    Redis counts a look at a key that is not there as a miss. Every process looks several times a
-    second for what no operator has set yet: without the key, Redis's hit rate would say how idle
-    the operator is, not how warm the cache.
+    Redis counts a read of a missing key as a miss. Every process reads several times a second what
+    no operator may have set yet: without the key, Redis's hit rate would show how idle the operator
+    is, not how warm the cache.
 
     Args:
         r: Redis.
-        key: which.
-        make: write the key if it is not there; not for those who only watch.
+        key: key of the hash.
+        make: create the key if it is missing; False for processes that only watch.
     """
     values = cast("dict[str, str]", r.hgetall(key))
     if not values and make:

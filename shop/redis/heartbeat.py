@@ -19,8 +19,8 @@ class HeartbeatSender:
     """Reports once a second that the process is alive, with its counters.
 
     Args:
-        r: Redis; errors are swallowed, a heartbeat is not worth failing for.
-        name: the process, e.g. ``orders``.
+        r: Redis; its errors are ignored, as a heartbeat must not end the process.
+        name: name of the process, such as ``orders``.
         monotonic: seconds of a clock that never steps.
     """
 
@@ -43,4 +43,4 @@ class HeartbeatSender:
         if not self._writing.attempt(
             lambda: cache.beat(self._redis, self._name, state, fields, clock=self._clock)
         ):
-            self._next = now + 5 * EVERY_S  # away: do not spend a connection time-out a second
+            self._next = now + 5 * EVERY_S  # away: no time-out every second

@@ -262,7 +262,7 @@ WORDS: list[tuple[str, bytes, str, str]] = [
     ("orders", b'{"v":01}', "bad_json", "JSON is malformed: invalid number (byte 6)"),
     ("users", _USER.replace(_NAME, b"\\x"), "bad_json",
      "JSON is malformed: invalid escape character in string (byte 29)"),
-    ("orders", b"[" * 101, "bad_json", "more than 100 objects and arrays within one another"),
+    ("orders", b"[" * 101, "bad_json", "more than 100 objects and arrays nested in one another"),
     ("orders", _order(v=2), "unknown_version", "v is 2; this program knows 1"),
     ("orders", _without("amount"), "missing_field", "Object missing required field `amount`"),
     ("orders", b"[1]", "wrong_type", "Expected `object`, got `array`"),

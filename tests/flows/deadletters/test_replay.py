@@ -194,7 +194,7 @@ def multiline() -> None:
         (Edit(fix=lambda payload, row: {"v": object()}), "not valid JSON"),
         (Edit(fix=lambda payload, row: cyclic()), "not valid JSON: RecursionError"),
         (Edit(fix=lambda payload, row: nested(100_000)), "not valid JSON: RecursionError"),
-        (Edit(fix=lambda payload, row: nested(500)), "objects and arrays within one another"),
+        (Edit(fix=lambda payload, row: nested(500)), "objects and arrays nested in one another"),
         (Edit(fix=lambda payload, row: {**payload, "x": float("nan")}), "wrong_amount"),
         (Edit(fix=lambda payload, row: {**payload, "x": "\ud800"}), "not valid JSON"),
         (Edit(fix=lambda payload, row: {**payload, (1, 2): 3}), "not valid JSON"),
