@@ -1,4 +1,4 @@
-"""What is worth an event between two snapshots: pure."""
+"""The events that follow from the differences of two snapshots: pure functions."""
 
 from __future__ import annotations
 

@@ -205,13 +205,13 @@ def _plain_lines(lang: Lang, *, monitor: bool) -> Callable[[Snapshot], None]:
 
 def _check(args: argparse.Namespace) -> None:
     if args.compare and not args.replay:
-        raise UsageError("--compare goes with --replay FILE")
+        raise UsageError("--compare needs --replay FILE")
     if args.replay and (args.record or args.once or args.plain or args.watch or args.serve):
-        raise UsageError("--replay goes with --json, --compare, --lang, --theme, --ascii only")
+        raise UsageError("--replay allows --json, --compare, --lang, --theme, --ascii only")
     if args.served and args.record:
         raise UsageError("a console in a browser writes no files")
     if args.port and not args.serve:
-        raise UsageError("--port goes with --serve")
+        raise UsageError("--port needs --serve")
 
 
 def _require_servers(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Pure rules: what numbers mean. No I/O, no clock, no state.
+"""Pure rules that turn numbers into verdicts. No I/O, no clock, no state.
 
 The lag rules are Burrow's, over a sliding window of samples: a partition is in order if its lag
 was small at any time of the window, whatever it is now; only then it matters whether commits

@@ -1,4 +1,4 @@
-"""Text from outside without what a terminal obeys, and numbers in a readable form."""
+"""Text from outside without terminal control characters, and numbers in a readable form."""
 
 from __future__ import annotations
 

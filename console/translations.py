@@ -244,8 +244,19 @@ A_SERVER = Template(
     "{name} is a server: it is not restarted from here",
     "{name}: 서버는 여기서 재시작하지 않음",
 )
+NOT_SUPERVISED = Template(
+    "not_supervised",
+    "no supervised process {name}; known: {known}",
+    "{name}: 관리 중인 프로세스가 아님. 가능한 것: {known}",
+)
+RUNS_ELSEWHERE = Template(
+    "runs_elsewhere",
+    "{name} runs, but `jangteo up` does not supervise it; known: {known}",
+    "{name}: 실행 중이지만 `jangteo up`이 관리하지 않음. 가능한 것: {known}",
+)
+NONE_SUPERVISED = Template("none_supervised", "none on this machine", "이 장비에는 없음")
 RECORD_FAILED = Template(
-    "record_failed", "cannot record into {path}: {error}", "{path}에 녹화할 수 없음: {error}"
+    "record_failed", "cannot record to {path}: {error}", "{path}에 녹화할 수 없음: {error}"
 )
 OF_STATE = Template("of_state", "{name} {state}: {error}", "{name} {state}: {error}")
 OF = Template("of", "{name}: {error}", "{name}: {error}")

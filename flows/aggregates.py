@@ -35,7 +35,7 @@ def first_revisions(rows: pl.DataFrame) -> pl.Series:
 
 
 def one_by_one(rows: pl.DataFrame, before: pl.DataFrame) -> tuple[pl.DataFrame, list[Reject]]:
-    """Return the fate of each row as if they came one by one.
+    """Return the result of each row as if they came one by one.
 
     Args:
         rows: orders and their places in the log.

@@ -4,7 +4,7 @@ The exact path (`shop.events.decode`) alone defines what is valid: it reads one 
 microseconds and reports what is wrong with it. The columnar path takes one strict form only, the
 one that our own producers write, and proves it: what it has read is written as JSON again and
 compared with the bytes that came. A message that differs in a single byte, or fails any check, is
-decided by the exact path, so the fate of a message never depends on its neighbours.
+decided by the exact path, so the result for a message never depends on its neighbours.
 """
 
 from __future__ import annotations

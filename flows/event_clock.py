@@ -1,4 +1,4 @@
-"""The clock by which the ingest judges what is dated in the future: PostgreSQL's, not its own."""
+"""The clock by which the ingest rejects events dated in the future: PostgreSQL's, not its own."""
 
 from __future__ import annotations
 

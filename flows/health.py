@@ -1,4 +1,4 @@
-"""The ingest's metrics endpoint, and when an ingest lives, is healthy and ready.
+"""The ingest's metrics endpoint, and when an ingest is alive, healthy and ready.
 
 It lives while its consumers poll, and waits for a server that is away: a restart would fix nothing.
 It is healthy while what it takes advances. It is ready when it has partitions and PostgreSQL

@@ -1,4 +1,4 @@
-"""What joins one topic's source and sink within a worker: how much is under way, and stopping.
+"""The in-flight window between one topic's source and sink within a worker, and stopping.
 
 The source asks the window whether there is room before it polls, and ends only when everything it
 handed out has been committed or given up. So back-pressure never blocks the worker's thread (the

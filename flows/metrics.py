@@ -1,4 +1,4 @@
-"""The one place that counts: what this process stored, how long it took, how it is.
+"""The metrics of the ingest: what it stored, how long that took, whether it waits.
 
 The heartbeat, the log's summaries, the metrics endpoint and the health checks all read from here.
 Everything is on a registry of its own, so that nothing else of the process shows in it.
@@ -65,7 +65,7 @@ class IngestMetrics:
         registry = self.registry
         self._messages = Counter(
             f"{PREFIX}_messages",
-            "Messages of committed batches, by what became of them (trimmed: applied before)",
+            "Messages of committed batches, by result (trimmed: applied before)",
             ("topic", "outcome"), registry=registry,
         )  # fmt: skip
         self._rejects = Counter(

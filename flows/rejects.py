@@ -1,4 +1,4 @@
-"""Rejects that only storing finds (other content under a known id), and how rejects are kept."""
+"""Rejects that are found only when storing (a known id with other content), and their storage."""
 
 from __future__ import annotations
 

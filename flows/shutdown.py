@@ -47,11 +47,11 @@ def stop_on_signals(stop: threading.Event) -> None:
     def listen() -> None:
         while reader.recv(1)[0] not in (signal.SIGTERM, signal.SIGINT):
             pass
-        get_logger().info("stopping: the batch in hand is finished")
+        get_logger().info("stopping: finishing the batch in progress")
         stop.set()
         threading.Event().wait(DRAIN_S)
         get_logger().error(
-            "not drained in time: ended; nothing is lost, what was not committed is read again",
+            "not drained in time: ending; nothing is lost, uncommitted messages are read again",
             seconds=DRAIN_S,
         )
         end(ExitCode.TIMEOUT)

@@ -1,4 +1,4 @@
-"""One batch, one transaction: rows, spend, counters, rejects and offsets, or nothing of it.
+"""One batch, one transaction: rows, spend, counters, rejects and offsets, or none of them.
 
 `apply` is the whole protocol. Exactly once follows from it alone: the offsets are written in
 the transaction of what they count, and are locked before anything else is written.

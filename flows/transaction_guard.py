@@ -146,7 +146,7 @@ class TransactionGuard(threading.Thread):
             return
         before, self._arrived = self._arrived, {}
         if self._is_silent(row, before, STALE_S / 2):
-            self._cut(busy, "the server waits for us: what was sent has not arrived")
+            self._cut(busy, "the server waits for this client: a sent statement has not arrived")
             return
         for holder in look.execute(_HOLDERS, (pid,)).fetchall():
             if self._is_silent(holder, before, STALE_S):

@@ -205,10 +205,10 @@ def target_of(args: argparse.Namespace, settings: Settings, stop: threading.Even
 
 
 def discard(target: Target) -> int:
-    """Give up what is half done."""
+    """Give up the unfinished history."""
     if not isinstance(target, PostgresTarget):
         raise UsageError("--discard is for PostgreSQL; otherwise remove the folder or the file")
-    get_logger().info("discarded" if target.discard() else "nothing is half done")
+    get_logger().info("discarded" if target.discard() else "no history is unfinished")
     return ExitCode.OK
 
 
@@ -229,7 +229,7 @@ def fill(
     end, first = begun.end, begun.next_day
     log = get_logger()
     if begun.whole:
-        log.info("this history is there already: nothing to do")
+        log.info("this history has been written already: nothing to do")
         return ExitCode.OK
     if first:
         log.info("resuming", day=first, of=asked.days)
@@ -329,7 +329,7 @@ def forget_life(settings: Settings) -> None:
                 r.delete(PENDING)
             except redis.RedisError as e:
                 raise UnreachableError(
-                    f"cannot forget what was to be cancelled: {first_line(e)}; run the same "
+                    f"cannot delete the planned cancellations: {first_line(e)}; run the same "
                     "command again to resume"
                 ) from None
 
@@ -344,7 +344,7 @@ def wait_for_life(pending: pl.DataFrame, settings: Settings) -> None:
         remember(r, pending, pending["updated_at"].dt.timestamp("ms").to_numpy() / 1_000)
     except redis.RedisError as e:
         raise UnreachableError(
-            f"cannot remember what is still to be cancelled: {first_line(e)}; run the same "
+            f"cannot store the planned cancellations: {first_line(e)}; run the same "
             "command again to resume"
         ) from None
     finally:

@@ -168,14 +168,14 @@ def _simulation(left: Left) -> Simulation:
     simulation = Simulation(plan)
     if not left.state:
         get_logger().warning(
-            "the state of the history is not there: simulating it again", days=plan.days
+            "the state of the history is missing: simulating it again", days=plan.days
         )
         return simulation
     try:
         unpack(simulation, left.state)
     except StateError as e:
         get_logger().warning(
-            f"the state of the history is of no use, {e}: simulating it again", days=plan.days
+            f"the state of the history cannot be used, {e}: simulating it again", days=plan.days
         )
         return Simulation(plan)
     return simulation

@@ -77,7 +77,7 @@ _SAYS: Final = {
     "grade": "grade",
     "fresh": "signed up lately",
     "spend": "rank by spend among the buyers of the cache",
-    "cart": "something in the cart today",
+    "cart": "has something in the cart today",
     "soured": "last order was cancelled",
     "scenario": "scenarios that run",
     "score": "sum; the draw adds Gumbel noise",

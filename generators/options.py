@@ -1,4 +1,4 @@
-"""The options that all generators have, and what follows from them."""
+"""The options that all generators have, and the settings that follow from them."""
 
 from __future__ import annotations
 

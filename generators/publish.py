@@ -1,4 +1,4 @@
-"""A publishing process, put together: pace, node lease, producer, faults, heartbeat, operator."""
+"""Compose a publishing process: pace, node lease, producer, faults, heartbeat, operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the last run ended, and what has changed since: all an incremental run reads.
+"""The end of the last run, and what has changed since: all that an incremental run reads.
 
 Exact, because each part is: `users.total_spent` is written with the order; a customer's row whose
 `xmin` is below the horizon of the last run's snapshot had been seen by it, however late a

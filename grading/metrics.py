@@ -1,4 +1,4 @@
-"""What the grader shows on its metrics endpoint."""
+"""The metrics of the grader."""
 
 from __future__ import annotations
 

@@ -67,9 +67,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         text = as_json(result) if args.json else as_table(result, policy)
         say(text)
     elif args.full:
-        raise UsageError("--full goes with --once; the process checks itself by a full run a day")
+        raise UsageError("--full needs --once; without it, a full run a day checks the others")
     elif args.json:
-        raise UsageError("--json goes with --once; the log has every run's result")
+        raise UsageError("--json needs --once; without it, the log has the result of every run")
     else:
         announce.servers(settings, "postgres", "redis")
         Updater(settings, command.stop_on_signals()).run()

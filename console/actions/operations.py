@@ -70,15 +70,19 @@ ACTIONS: Final[Mapping[str, Action]] = {
             "generator.pause",
             ("NAME",),
             {
-                "en": "stop making events, until resumed",
-                "ko": "다시 시작할 때까지 이벤트 생성 중지",
+                "en": "pause a generator until it is resumed",
+                "ko": "다시 시작할 때까지 이벤트 생성 일시 중지",
             },
         ),
-        Action("generator.resume", ("NAME",), {"en": "resume making events", "ko": "다시 시작"}),
+        Action(
+            "generator.resume",
+            ("NAME",),
+            {"en": "resume a generator", "ko": "이벤트 생성 다시 시작"},
+        ),
         Action(
             "generator.rate",
             ("NAME", "FACTOR"),
-            {"en": "multiply its own rate", "ko": "기본 속도에 배수 적용"},
+            {"en": "multiply a generator's own rate by FACTOR", "ko": "기본 속도에 FACTOR를 곱함"},
         ),
         Action("cache.refresh", (), {"en": "refresh the cache now", "ko": "캐시 지금 갱신"}),
         Action("grading.run", (), {"en": "grade customers now", "ko": "등급 지금 산정"}),
@@ -97,7 +101,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
         Action(
             "process.restart",
             ("NAME",),
-            {"en": "end a supervised process and start it again", "ko": "프로세스 재시작"},
+            {"en": "restart a process of `jangteo up`", "ko": "프로세스 재시작"},
             destructive=True,
         ),
     )
@@ -278,9 +282,9 @@ class Operator:
         if name in ("postgres", "redis", "kafka"):
             raise UsageError(msg.A_SERVER(name=name))
         if name not in before:
-            known = ", ".join(before) or "none is supervised on this machine"
-            odd = f" ({name} runs, but not under `jangteo up`)" if name in beats else ""
-            raise UsageError(f"no supervised process {name!r}{odd}; known: {known}")
+            missing = msg.RUNS_ELSEWHERE if name in beats else msg.NOT_SUPERVISED
+            known: str | Message = ", ".join(before) or msg.NONE_SUPERVISED()
+            raise UsageError(missing(name=name, known=known))
         control.request_restart(r, name)
         if not wait:
             return msg.ASKED()

@@ -1,4 +1,4 @@
-"""What one source said last, and how far it can be trusted."""
+"""The last reading of a source, and how far it can be trusted."""
 
 from __future__ import annotations
 

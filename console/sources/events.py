@@ -1,4 +1,4 @@
-"""Events: the ends of the processes' logs, and what operators did."""
+"""Events: the ends of the processes' logs, and the operators' actions."""
 
 from __future__ import annotations
 

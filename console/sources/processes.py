@@ -1,4 +1,4 @@
-"""Processes: the supervisor's snapshot, heartbeats, what the operator set, scenarios."""
+"""Processes: the supervisor's snapshot, heartbeats, the operator's settings, scenarios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ActionDialogs on the shop from the screen: choose, complete, confirm, do. Nothing here waits.
+"""Run actions from the screen: choose, complete, confirm, run. Nothing here blocks.
 
 What takes time (a dry run, the list of scenarios, the action itself) happens in a thread, which
 posts a message when it ends.

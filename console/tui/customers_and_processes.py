@@ -1,4 +1,4 @@
-"""What is drawn of customers, processes, events and dead letters: pure functions of a view."""
+"""Draws customers, processes, events and dead letters: pure functions of a view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn of Kafka, the cache and Redis: pure functions of a view."""
+"""Draws Kafka, the cache and Redis: pure functions of a view."""
 
 from __future__ import annotations
 

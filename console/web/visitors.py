@@ -1,4 +1,4 @@
-"""Who may use the console in a browser: bearers of an address that was printed, from its own page.
+"""Access to the console in a browser: only with a printed address, from its own page.
 
 Without this, any page that a browser on this machine shows could connect to the console: a
 WebSocket is not held back by the browser's same-origin policy, and a name of the attacker's own may
@@ -74,7 +74,7 @@ class Visitors:
         if not self._known(request):
             token = request.query.get("token", "")
             if not secrets.compare_digest(token.encode(), self._token.encode()):
-                return _refused(403, "open the address that the terminal shows; it is good once")
+                return _refused(403, "open the address that the terminal shows; it works once")
             if request.path != SOCKET:
                 return self._welcome(request)
             self._new_token()
@@ -88,9 +88,9 @@ class Visitors:
         if request.host not in self._hosts:
             return _refused(403, "this is not an address of the console")
         if request.method != "GET":
-            return _refused(405, "the console can only be looked at")
+            return _refused(405, "this console is read-only")
         if request.headers.get("Origin", f"http://{request.host}") != f"http://{request.host}":
-            return _refused(403, "another page asked for the console")
+            return _refused(403, "another page requested the console")
         return None
 
     def _known(self, request: web.Request) -> bool:
@@ -119,7 +119,7 @@ class Visitors:
         if not all(s.isdecimal() and len(s) < 5 and 0 < int(s) <= LARGEST for s in sizes):
             return _refused(400, f"width and height are from 1 to {LARGEST}")
         if self._present >= MOST_VISITORS:
-            return _refused(503, f"{MOST_VISITORS} visitors are here already")
+            return _refused(503, f"{MOST_VISITORS} browsers are connected already")
         with self._visit():
             return await handler(request)
 

@@ -1,4 +1,4 @@
-"""List, show, replay and purge dead letters: messages that the ingest rejected, as they came."""
+"""List, show, replay and purge dead letters: messages that the ingest rejected, as received."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def chosen_by(args: argparse.Namespace) -> Filter:
     if args.action == "replay" and not args.again:
         if args.replayed:
             raise UsageError(
-                "--replayed: those are published again already; add --again to repeat it"
+                "--replayed: those have been published again already; add --again to repeat it"
             )
         chosen = replace(chosen, replayed=False)
     place = getattr(args, "place", None)

@@ -1,4 +1,4 @@
-"""Reads the place of a dead letter in every form in which it is printed."""
+"""Parses the place of a dead letter in every form in which it is printed."""
 
 from __future__ import annotations
 

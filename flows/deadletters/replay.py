@@ -160,7 +160,7 @@ def load_fixer(name: str) -> Fixer:
     except (Exception, SystemExit) as e:  # importing runs the user's code
         raise UsageError(f"--fix {name!r}: {_words(e)}") from None
     if not callable(function):
-        raise UsageError(f"--fix {name!r} is no function")
+        raise UsageError(f"--fix {name!r} is not a function")
     fixer: Fixer = function
     return fixer
 

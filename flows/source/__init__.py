@@ -1,1 +1,1 @@
-"""Kafka's side of the ingest: one consumer for each topic and worker, and where it begins."""
+"""The Kafka side of the ingest: one consumer per topic and worker, and its start offsets."""

@@ -1,4 +1,4 @@
-"""Kafka's committed offsets: they follow PostgreSQL's, for monitoring alone."""
+"""Commits of offsets to Kafka: they follow PostgreSQL's and serve only monitoring."""
 
 from __future__ import annotations
 

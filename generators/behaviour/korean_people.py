@@ -148,7 +148,7 @@ def romanise(hangul: str) -> str:
     for syllable in hangul:
         index = ord(syllable) - 0xAC00  # the block of 19 * 21 * 28 composed syllables
         if not 0 <= index < 19 * 21 * 28:
-            raise ValueError(f"{syllable!r} is no Hangul syllable")
+            raise ValueError(f"{syllable!r} is not a Hangul syllable")
         initial, rest = divmod(index, 21 * 28)
         vowel, final = divmod(rest, 28)
         letters.append(_INITIALS[initial] + _VOWELS[vowel] + _FINALS[final])

@@ -1,4 +1,4 @@
-"""What customers order and what becomes of it, column by column, without a clock or a server.
+"""Orders, cancellations and refunds, column by column, without a clock or a server.
 
 The live generator and the history share these functions: the times, the customers and the
 uniform numbers come from outside, orders come out. A row depends on its own customer, its own

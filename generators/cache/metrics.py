@@ -1,4 +1,4 @@
-"""What the cache worker shows on its metrics endpoint, and when it is healthy."""
+"""The metrics of the cache worker, and when it is healthy."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class CacheMetrics:
         self._turned_at = monotonic()
         self._version = 0
         self._entries = Gauge(
-            f"{_PREFIX}_entries", "Entries that the last refresh put in", ("side",),
+            f"{_PREFIX}_entries", "Entries that the last refresh wrote", ("side",),
             registry=self.registry,
         )  # fmt: skip
         self._replaced = Counter(
-            f"{_PREFIX}_replaced", "Entries that a refresh put in and that were not there before",
+            f"{_PREFIX}_replaced", "Entries that refreshes wrote and that were not cached before",
             registry=self.registry,
         )  # fmt: skip
         self._seconds = Histogram(

@@ -82,7 +82,7 @@ def compare(
         if reason != e.route:
             differences.append(f"{where}: expected {e.route}, {reason or 'not rejected'}")
     differences += [
-        f"{topic}[{partition}]@{offset}: rejected as {reason}, and no fault of the ledger"
+        f"{topic}[{partition}]@{offset}: rejected as {reason}, but not in the fault ledger"
         for (topic, partition, offset), reason in sorted(rejected.items())
         if (topic, partition, offset) not in known
     ]
@@ -201,7 +201,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         f"{result.rejected} rejected in all; {len(result.differences)} differences"
     )
     if again:
-        say(f"{len(again)} copies of faults, sent twice because an answer was lost")
+        say(f"{len(again)} copies of faults, sent twice because an acknowledgement was lost")
     if left := len(entries) - len(held):
         say(f"{left} entries left out: never published, or of topics recreated since")
     return ExitCode.FAILED if result.differences else ExitCode.OK

@@ -131,7 +131,7 @@ class FaultInjector:
         self._before = watch.latest
         self._unsettled: list[tuple[float, int, int, int]] = []
         self._settled: list[AcknowledgedFault] = []
-        self._writing = BestEffort("the ledger of faults, without which none is made")
+        self._writing = BestEffort("the fault ledger, without which no fault is published")
 
     def __call__(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Publish the faults that belong to these good messages."""

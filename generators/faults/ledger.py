@@ -1,4 +1,4 @@
-"""The ledger of faults: what was meant to be published, and where it came to stand.
+"""The fault ledger: the faults to publish, and the offsets at which Kafka stored them.
 
 Each faulty message is entered twice: before it is handed over, with what it is and a digest of
 its bytes, and when Kafka has acknowledged it, with its coordinates. A generator that is killed in
@@ -131,7 +131,7 @@ def read(path: Path) -> Iterator[LedgerEntry]:
     """
     files = sorted(path.glob("*.ndjson")) if path.is_dir() else [path]
     if not files or not all(f.is_file() for f in files):
-        raise UsageError(f"no ledger at {path}; generate with --faults first, or name it")
+        raise UsageError(f"no fault ledger at {path}; run with --faults first, or use --ledger")
     for file in files:
         yield from _joined(_lines(file))
 
@@ -162,6 +162,6 @@ def _lines(file: Path) -> Iterator[Line]:
             yield _decoder.decode(line)
         except msgspec.DecodeError as e:
             raise JangteoError(
-                f"{file}:{number}: no line of a ledger: {e}; remove the file if an older version "
+                f"{file}:{number}: not a ledger line: {e}; remove the file if an older version "
                 "wrote it"
             ) from None

@@ -1,4 +1,4 @@
-"""When a day of a history has how many orders: the curves of a shop times the day's scenarios."""
+"""The number and times of a history's orders: the demand curves times the day's scenarios."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A number that tells whether two simulations of the same days agree.
 
 The same seed gives the same days on every processor, but not with every version of the program or
-of NumPy, and one choice that falls differently changes all that come after it. A history that is
-half done must not resume with days that do not follow from those that are written.
+of NumPy, and one choice that falls differently changes all that come after it. An unfinished
+history must not resume with days that do not follow from those that are written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What grades need to know of the orders of the last months, day by day.
+"""Customers' spend of the last months, day by day, from which a history's grades follow.
 
 A grading is at a midnight in Seoul and looks at months before it, so whole days are exact: an
 order counts if its day lies in the period and it was not undone before the midnight.

@@ -1,4 +1,4 @@
-"""A history as it stands at its end: the days of the simulation, cut there, and what they sum to.
+"""A history up to its end: the days of the simulation, cut there, and their sums.
 
 What the simulation knows of the time after the end is not in it yet: orders of the rest of the
 last day are left out, and a cancellation or refund that is still to come waits with the pending

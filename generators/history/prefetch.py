@@ -1,4 +1,4 @@
-"""The next items are taken and made ready while one is in use."""
+"""Take and prepare the next items of an iterator while one is in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A history simulated in a process of its own, while this one writes what came before."""
+"""Simulate a history in a process of its own, while this one writes the days before."""
 
 from __future__ import annotations
 

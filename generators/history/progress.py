@@ -1,4 +1,4 @@
-"""How far a backfill is: a bar on a terminal, a line every ten seconds elsewhere."""
+"""The progress of a backfill: a bar on a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 

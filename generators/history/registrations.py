@@ -1,4 +1,4 @@
-"""Who signs up and what is listed: over the days of a plan as many as it says, then day after day.
+"""Sign-ups and listings: as many as a plan has over its days, then at the same pace.
 
 What is beyond the plan's days is drawn from streams of its own, one for each day, at the mean rate
 of the plan's days. So a history may go on for as long as it likes, and nobody who is in it changes.

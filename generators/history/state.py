@@ -1,4 +1,4 @@
-"""The state of a simulation as bytes: what a finished history leaves for its continuation."""
+"""The state of a simulation as bytes, from which a finished history is resumed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def writing(path: Path) -> Iterator[Path]:
             yield temporary
     except (OSError, pl.exceptions.PolarsError) as e:
         raise JangteoError(
-            f"cannot write {path}: {first_line(e)}; make room, then run the same command again to"
+            f"cannot write {path}: {first_line(e)}; free space, then run the same command again to"
             " resume"
         ) from None
 
@@ -67,7 +67,7 @@ def unpack(simulation: Simulation, state: bytes) -> None:
         with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
             version = int(arrays[_VERSION])
             if version != VERSION:
-                raise StateError(f"it is of version {version}, this program has {VERSION}")
+                raise StateError(f"it has version {version}, this program needs {VERSION}")
             simulation.restore(dict(arrays))
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
         raise StateError(f"it cannot be read: {e}") from None

@@ -1,4 +1,4 @@
-"""The customers of the cache as a queue of buyers: chosen by propensity, each once a round."""
+"""The customers of the cache as a queue of buyers: chosen by propensity, each once per round."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class OrderSource(LiveSource):
         return self._life.due()
 
     def close(self) -> None:
-        """Leave nothing half done."""
+        """Leave no order unfinished."""
         self._life.close()
 
     def status(self) -> Mapping[str, str | float]:

@@ -1,4 +1,4 @@
-"""Publish what a source makes now, at the pace of a law: users, products and orders alike."""
+"""Publish what a source makes now, at its own pace: users, products and orders alike."""
 
 from __future__ import annotations
 

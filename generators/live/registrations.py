@@ -1,4 +1,4 @@
-"""Sign-ups and listings: the customers and products that come to the shop now."""
+"""Sign-ups and listings: the customers and products that are new in the shop now."""
 
 from __future__ import annotations
 

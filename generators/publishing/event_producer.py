@@ -1,4 +1,4 @@
-"""Events on their way to Kafka: sent, acknowledged, and what is still outstanding."""
+"""Events in flight to Kafka: sent, acknowledged, outstanding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop of every publishing process: obey the operator, wait, publish, report, finish."""
+"""The loop of every publishing process: read the operator's settings, wait, publish, report."""
 
 from __future__ import annotations
 

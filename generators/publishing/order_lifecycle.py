@@ -1,4 +1,4 @@
-"""What becomes of orders later: cancellations and refunds, kept in Redis until they are due.
+"""Later cancellations and refunds of orders, kept in Redis until they are due.
 
 `life:pending` is a sorted set of order events (JSON, revision 2) by the second at which they are
 due, so it outlives the generator; `jangteo generate orders` and `continue` publish what is due,
@@ -116,7 +116,7 @@ class OrderLifecycle:
             remember(self._redis, second, ordered + outcome.after_s[rows] / self._speed)
         except redis.RedisError as e:  # since the last `check`
             get_logger().warning(
-                "orders stay paid: Redis does not keep what becomes of them",
+                "orders stay paid: Redis does not store their cancellations and refunds",
                 orders=len(second), error=cache.explain(e),
             )  # fmt: skip
 

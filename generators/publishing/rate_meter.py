@@ -1,4 +1,4 @@
-"""How many a second, of a counter that is looked at now and then."""
+"""The rate per second of a counter that is read from time to time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One producer's messages on their way to Kafka, and what happens while Kafka is away.
+"""One producer's messages in flight to Kafka, and what happens while Kafka is away.
 
 What is outstanding is what the client still holds plus what came back; nothing is counted message
 by message. librdkafka's delivery reports cost 1.2 microseconds of Python each, a third of all that

@@ -60,7 +60,7 @@ def start(
         raise UsageError(f"duration {seconds:g} s: expected from 1 s to 30 days")
     if control.continues(r, "orders"):
         raise UsageError(
-            f"{name} is not started: a history is being continued, whose scenarios are drawn "
+            f"{name} is not started: a history is being resumed, whose scenarios are drawn "
             "already; those of the calendar run"
         )
     run = Started(since=now, until=now + timedelta(seconds=seconds), intensity=intensity)

@@ -79,7 +79,7 @@ def set_rate(r: redis.Redis, name: str, factor: float) -> None:
     if factor != 1 and (name != "orders" or factor > 1) and continues(r, name):
         allowed = "up to 1, which leaves orders out" if name == "orders" else "as it is, or pause"
         raise UsageError(
-            f"rate {factor:g}: a history is being continued, whose {name} are drawn already: "
+            f"rate {factor:g}: a history is being resumed, whose {name} are drawn already: "
             f"{allowed}"
         )
     _set(r, CONTROL + name, {"rate": repr(factor)})

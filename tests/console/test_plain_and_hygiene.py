@@ -145,7 +145,7 @@ def test_the_import_contract_names_all_of_the_core() -> None:
     [
         (["--once", "--watch"], "not allowed with argument"),
         (["--compare", "1", "2"], "--compare goes with --replay"),
-        (["--port", "1"], "--port goes with --serve"),
+        (["--port", "1"], "--port needs --serve"),
         (["--replay", "/nonexistent"], "no recording /nonexistent"),
     ],
 )

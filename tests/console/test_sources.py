@@ -214,7 +214,10 @@ def test_actions_change_what_they_say_and_are_written_down(
     assert failed.outcome == "failed"
     assert "does the cache worker run?" in str(failed.result)
     assert control.read(redis_client, "cache").run == 1
-    assert operator.perform(operations.parse(["process.restart", "nobody"])).outcome == "failed"
+    nobody = operator.perform(operations.parse(["process.restart", "nobody"]))
+    assert (nobody.outcome, msg.render(nobody.result, "ko")) == (
+        *("failed", "nobody: 관리 중인 프로세스가 아님. 가능한 것: 이 장비에는 없음"),
+    )
     entries = [e for _, e in journal.read(redis_client)]
     assert [e.action for e in entries] == [
         *("generator.pause orders", "generator.rate users 2.5", "generator.resume orders"),

@@ -74,13 +74,13 @@ def live() -> str:
     effects = timetable.compose(timetable.between(1, at, at + 1))
     orders = order_events.orders(
         stream(1, "u").random((3_000, order_events.DRAWS)), who.ids, who,
-        order_events.menu(shelf, effects), at_us=np.full(3_000, int(at * 1e6)), year=2026,
+        order_events.draw_tables(shelf, effects), at_us=np.full(3_000, int(at * 1e6)), year=2026,
     )  # fmt: skip
     category = order_events.categories_of(shelf, orders["product_id"].to_numpy())
-    fate = order_events.fate(
-        stream(1, "f").random((3_000, order_events.LIFE_DRAWS)), category, effects
+    outcome = order_events.outcome(
+        stream(1, "f").random((3_000, order_events.OUTCOME_DRAWS)), category, effects
     )
-    later = fate.after_s[fate.cancelled | fate.refunded]
+    later = outcome.after_s[outcome.cancelled | outcome.refunded]
     return sha(*map(frame_bytes, (users, products, orders)), later.tobytes())
 
 

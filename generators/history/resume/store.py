@@ -1,4 +1,4 @@
-"""What a continuation resumes from: the finished history in PostgreSQL, its position in Redis."""
+"""The start of a resumed history: the finished one in PostgreSQL, its position in Redis."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def find(conn: Connection) -> Left:
         "SELECT request, ends_at, started_at FROM backfill_runs WHERE finished_at IS NOT NULL"
     ).fetchone()
     if found is None:
-        raise UsageError("there is no finished history to continue: `jangteo backfill` writes one")
+        raise UsageError("there is no finished history to resume: `jangteo backfill` writes one")
     kept = conn.execute("SELECT state, pending FROM backfill_state", binary=True).fetchone()
     # By the key: the newest id carries the newest time, and no index is on `ordered_at` as such.
     newest = conn.execute("SELECT ordered_at FROM orders ORDER BY order_id DESC LIMIT 1").fetchone()

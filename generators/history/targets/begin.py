@@ -1,4 +1,4 @@
-"""How every target begins: start a history, resume one that is half done, or find it complete."""
+"""The start of every target: begin a history, resume an unfinished one, or find it complete."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class RunState(msgspec.Struct, kw_only=True):
             request: what is asked for now.
             end: of a history that begins now.
             truncate: whether a finished history is to be replaced even by an equal one.
-            give_up: how to give up a history that is half done, for people.
+            give_up: how to give up an unfinished history, for people.
 
         Raises:
-            UsageError: if another history is half done.
+            UsageError: if another history is unfinished.
         """
         if self.finished:
             same = not truncate and (self.request, self.ends_at) == (request, end)
             return Begun(end, request.days, whole=True) if same else None
         if differences := self.request.differences(request):
             raise UsageError(
-                f"a history is half done ({self.next_day} of {self.request.days} days), with "
+                f"a history is unfinished ({self.next_day} of {self.request.days} days), with "
                 f"{differences}: run its command again to resume; {give_up} to give it up"
             )
         return Begun(self.ends_at, self.next_day, fingerprint=self.fingerprint)

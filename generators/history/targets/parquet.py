@@ -59,7 +59,7 @@ class ParquetTarget:
             if not self._truncate:
                 raise UsageError(f"{self._folder} holds another history; --truncate removes it")
         if not state and self._folder.exists() and any(self._folder.iterdir()):
-            raise UsageError(f"{self._folder} is not empty and holds no history")
+            raise UsageError(f"{self._folder} is not empty but holds no history")
         for table in TABLES:
             shutil.rmtree(self._folder / table, ignore_errors=True)
         make_folder(self._folder)

@@ -1,4 +1,4 @@
-"""A history into PostgreSQL: a transaction for each day, and one at the end that makes it whole.
+"""A history into PostgreSQL: a transaction for each day, and a last one that completes it.
 
 1. begin: the tables are empty or are emptied; guards keep everybody else from writing.
 2. each day: orders, spend windows and grade changes, and how far it is, in one transaction.
@@ -93,10 +93,10 @@ class PostgresTarget:
 
         Args:
             request: what is asked for.
-            end: of a history that begins now; one that is half done keeps its own.
+            end: of a history that begins now; an unfinished one keeps its own.
 
         Raises:
-            UsageError: if another one is half done, or the tables are not empty.
+            UsageError: if another one is unfinished, or the tables are not empty.
         """
         return retried(partial(self._begin, request, end))
 
@@ -171,7 +171,7 @@ class PostgresTarget:
                 (day.number + 1, len(day.orders), bits, day.number),
             )
             if cur.rowcount != 1:
-                raise JangteoError(f"day {day.number} is not the one that is due: nothing written")
+                raise JangteoError(f"day {day.number} is not the next one: nothing was written")
 
     def _note_grading(self, cur: Cursor, day: Day, changes: pl.DataFrame) -> None:
         before, after = (
@@ -236,7 +236,7 @@ class PostgresTarget:
             cur.execute("UPDATE backfill_runs SET finished_at = now()")
 
     def discard(self) -> bool:
-        """Give up a history that is half done; return whether there was one."""
+        """Give up an unfinished history; return whether there was one."""
         return retried(self._discard)
 
     def _discard(self) -> bool:

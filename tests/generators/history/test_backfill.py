@@ -201,7 +201,7 @@ def test_what_would_harm_is_refused(fill: Fill, settings: Settings, pg: Connecti
     before = everything(pg)
     other = fill(*END, "--seed", "7", "--truncate")
     assert other.returncode == 2
-    assert "a history is half done (3 of 24 days), with seed 1, not 7" in other.stderr
+    assert "a history is unfinished (3 of 24 days), with seed 1, not 7" in other.stderr
     production = fill(*END, DB_TYPE="production")
     assert production.returncode == 2
     assert "Traceback" not in production.stderr

@@ -1,4 +1,4 @@
-"""A history replayed through Kafka and the ingest; an ingest beside a history that is half done."""
+"""A history replayed through Kafka and the ingest; an ingest beside an unfinished history."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_history_through_the_pipeline_is_the_history(
     target.close()
     other = backfill(env, "--to", "kafka", "--seed", "9")
     assert other.returncode == 2
-    assert "a history is half done (3 of 9 days), with seed 1, not 9" in other.stderr
+    assert "a history is unfinished (3 of 9 days), with seed 1, not 9" in other.stderr
 
     start("bytewax.run", "flows.ingest")
     done = backfill(env, "--to", "kafka")

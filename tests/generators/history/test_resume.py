@@ -277,9 +277,9 @@ def test_the_operator_pauses_and_slows_and_is_refused_the_rest(
     shop.beats("orders", "factor", "0.4")
     shop.until(minutes[4])
     for name, factor in (("orders", 2.0), ("users", 0.5), ("products", 3.0)):
-        with pytest.raises(UsageError, match="a history is being continued"):
+        with pytest.raises(UsageError, match="a history is being resumed"):
             control.set_rate(redis_client, name, factor)
-    with pytest.raises(UsageError, match="a history is being continued"):
+    with pytest.raises(UsageError, match="a history is being resumed"):
         start_scenario(redis_client, "flash_sale", T)
     assert max(ids(settings, "users")) < plan["users"]["user_id"][-1]
     control.set_paused(redis_client, "users", paused=False)
