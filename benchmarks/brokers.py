@@ -1,4 +1,4 @@
-"""What the embedded broker costs, beside the one in memory, in the same run.
+"""What the embedded broker costs, next to the one in memory, in the same run.
 
     python -m benchmarks.brokers [--runs 3]
 

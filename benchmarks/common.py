@@ -53,7 +53,7 @@ class Rig:
         self._numbers = itertools.count(1)
 
     def empty_topics(self) -> None:
-        """Make the topics anew."""
+        """Recreate the topics."""
         settings = self.settings({**self.postgres.env, **self.broker.env}).kafka
         client = kafka.admin(settings)
         if old := list(kafka.describe_topics(client)):
@@ -62,7 +62,7 @@ class Rig:
         deadline = time.monotonic() + 60
         while len(kafka.describe_topics(client)) < len(TOPICS):
             if time.monotonic() > deadline:
-                raise RuntimeError("the topics are not made anew")
+                raise RuntimeError("the topics were not recreated")
             time.sleep(0.5)
             kafka.create_topics(settings)
 

@@ -4,7 +4,7 @@
 
 The real program at a pseudo-terminal of 120x40: over a shop of its own at 20 times the ordinary
 rates, beside one at ordinary rates (how long it takes to start), then with every server out of
-reach. kaskade and dolphie are measured beside it, with their server out of reach too, where they
+reach. kaskade and dolphie are measured next to it, with their server out of reach too, where they
 are installed or named. Goals are printed with the figures, and how often the others' figure ours
 is. All of them start from compiled byte code, as an installation has it.
 """

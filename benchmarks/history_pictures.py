@@ -53,7 +53,7 @@ def grades(
     names: Sequence[str],
     folder: Path,
 ) -> Path:
-    """Draw the customers of each grade after each grading; beside it, those above the lowest."""
+    """Draw the customers of each grade after each grading; next to it, those above the lowest."""
     figure, (everybody, above) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
     x = np.array([w.replace(tzinfo=None) for w in when], "datetime64[s]")
     thousands = held.T / 1e3

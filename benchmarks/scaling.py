@@ -29,7 +29,7 @@ WARM_UP = 0.25
 
 
 def run(rig: common.Rig, n: int, *, processes: int, batch: int) -> float:
-    """Return the orders a second that so many processes stored together."""
+    """Return the orders per second that a number of processes stored together."""
     rig.drop_databases()
     env = {
         **rig.database(),

@@ -77,7 +77,7 @@ def loyalty(orders: pl.DataFrame) -> list[Statistic]:
 
 
 def _repeats(orders: pl.DataFrame) -> list[Statistic]:
-    """Return the share who bought again within so many days, of the buyers watched so long."""
+    """Return the share of buyers, watched for that number of days, who bought again in it."""
     ranked = orders.sort("user_id", "ordered_at").group_by("user_id", maintain_order=True)
     first_two = ranked.agg(
         pl.col("ordered_at").first().alias("first"),

@@ -147,7 +147,7 @@ def page(snapshot: Snapshot, lang: Lang) -> str:
 
 
 def comparison(first: Snapshot | None, second: Snapshot | None) -> str:
-    """Return the figures of two snapshots beside one another, with a mark where they differ."""
+    """Return the figures of two snapshots side by side, with a mark where they differ."""
     if first is None or second is None:
         return "one of the two moments cannot be read"
     before, after = dict(pairs(first)), dict(pairs(second))

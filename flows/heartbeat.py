@@ -25,7 +25,7 @@ def report(
 ) -> None:
     """Start the thread; the heartbeat goes to Redis, if there is one.
 
-    The ingest does not need Redis: without one, or while it is away, only the log tells.
+    The ingest does not need Redis: without one, or while it is away, only the log reports.
 
     Args:
         metrics: what to report.

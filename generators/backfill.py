@@ -74,7 +74,7 @@ class Target(Protocol):
         ...
 
     def finish(self, ending: Ending) -> None:
-        """Write what all days came to."""
+        """Write the sums of all days."""
         ...
 
     def close(self) -> None:

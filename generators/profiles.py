@@ -122,7 +122,7 @@ class Profiles:
         for message in kafka.read(self._settings.kafka, self._topic, timeout=ANSWER_S):
             try:
                 decoded = decoder.decode(message.value() or b"")
-            except (msgspec.DecodeError, RecursionError):  # a faulty one tells nobody anything
+            except (msgspec.DecodeError, RecursionError):  # a faulty one describes no row
                 continue
             found.add(hash(msgspec.structs.astuple(decoded)[1:]))
         return found

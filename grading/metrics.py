@@ -35,7 +35,7 @@ class GraderMetrics:
         )  # fmt: skip
 
         self._disagreed = Counter(
-            f"{_PREFIX}_disagreements", "Customers whom incremental runs had got wrong",
+            f"{_PREFIX}_disagreements", "Customers that incremental runs had graded wrongly",
             registry=self.registry,
         )  # fmt: skip
 

@@ -76,7 +76,7 @@ class GradeRun:
         started_at: by the clock.
         finished_at: just before the commit.
         examined: customers whose spend was worked out.
-        disagreed: of a full run, customers whom an incremental one would have got wrong; None if
+        disagreed: of a full run, customers that an incremental one would have got wrong; None if
             there was none to compare with.
         read_s: seconds of reading.
         compute_s: seconds of working out the grades.
@@ -261,7 +261,7 @@ def _from_nothing(cur: Cursor, policy: GradePolicy, as_of: datetime) -> incremen
 
 
 def _differences(found: incremental.Found, oracle: incremental.Found) -> int:
-    """Count the customers whom an incremental run would leave with a wrong grade, sum or count."""
+    """Count the customers that an incremental run would leave with a wrong grade, sum or count."""
     pairs = (
         (grades.changed(found.graded), grades.changed(oracle.graded)),
         (found.remember, oracle.remember),

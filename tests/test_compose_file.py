@@ -191,13 +191,13 @@ def test_no_secret_stands_in_the_file() -> None:
     assert len(lines) >= 6
     for line in lines:
         _, _, value = line.strip().partition(": ")
-        told = re.fullmatch(
+        found = re.fullmatch(
             r"(?:&[\w-]+ )?\$\{(\w+):-(\w*)\}|\*(?:console-)?password|", value.strip()
         )
         by_name = "{" in line and "*password" in line
-        assert told or by_name, line
-        if told and told[2]:
-            assert_refused_in_production({"POSTGRES_PASSWORD": told[2]})
+        assert found or by_name, line
+        if found and found[2]:
+            assert_refused_in_production({"POSTGRES_PASSWORD": found[2]})
 
 
 @pytest.mark.parametrize("name", ["init", "cache-worker", "order_consumer_1", "grade-updater"])

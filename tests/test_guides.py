@@ -50,8 +50,8 @@ def test_commands_within_the_text_are_those_of_a_block(page: Path) -> None:
         for line in block.lines
     ]
     for command in guide_commands.inline(page):
-        told = guide_commands.words(command)
-        assert any(words[: len(told)] == told for words in known), f"{command}: in no block"
+        shape = guide_commands.words(command)
+        assert any(words[: len(shape)] == shape for words in known), f"{command}: in no block"
 
 
 @pytest.mark.parametrize(

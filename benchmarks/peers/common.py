@@ -29,7 +29,7 @@ UPSERT = (
 
 
 class Progress:
-    """Counts committed orders and tells the harness."""
+    """Counts committed orders and reports them to the harness."""
 
     def __init__(self, total: int) -> None:
         self.left = total

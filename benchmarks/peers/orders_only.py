@@ -34,7 +34,7 @@ class OrdersOnly(Store):
 
 
 def with_copy(batch: Batch) -> Batch:
-    """Write the rows for COPY beside the writer, as the whole flow does."""
+    """Write the rows for COPY next to the writer, as the whole flow does."""
     return replace(batch, copy=order_copy(batch.rows))
 
 

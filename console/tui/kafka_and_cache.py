@@ -73,7 +73,7 @@ def _spark(view: PanelView, name: str, cells: int, rows: int) -> list[str]:
 
 
 def _chart(view: PanelView, name: str, text: str, after: str, rows: int) -> list[Line]:
-    """Draw a series with its name and value beside it, and its maximum behind."""
+    """Draw a series with its name and value next to it, and its maximum after it."""
     points = [p for p in view.history.series(name) if p is not None]
     highest = number(max(points)) if points else view.options.glyphs.dash
     cells = max(4, view.width - 26)
@@ -232,7 +232,7 @@ def _bar(done: float, room: int, view: PanelView) -> list[Part]:
 
 
 def _large(times: str, word: Part, done: float, style: str, view: PanelView) -> list[Line]:
-    """Draw the time in digits of three lines, beside it the phase and the bar."""
+    """Draw the time in digits of three lines, next to it the phase and the bar."""
     digits = appearance.digits(times)
     used = width(digits[0])
     lines: list[Line] = [[(row, f"{style} bold"), "  "] for row in digits]

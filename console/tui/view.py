@@ -105,7 +105,7 @@ def trouble(reading: Reading[Any], view: PanelView) -> list[Line]:
 
 
 def rate(value: Rate, view: PanelView) -> str:
-    """Return a rate in words."""
+    """Return a rate as text."""
     if value.reset:
         return view("reset")
     return view.options.glyphs.dash if value.per_s is None else f"{number(value.per_s)}/s"

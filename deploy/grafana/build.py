@@ -1,4 +1,4 @@
-"""Write the dashboards' JSON from the panels below and the SQL beside them.
+"""Write the dashboards' JSON from the panels below and the SQL next to them.
 
 `python deploy/grafana/build.py` after a change; a test holds that the files are what it writes.
 A panel's query is a file of `sql/DASHBOARD/`, whose first comment is the panel's description.
@@ -102,7 +102,7 @@ OPERATIONS: Final = Dashboard("operations", "Jangteo: operations", "now-1h", "10
 
 PROCESSES: Final = Dashboard("processes", "Jangteo: processes (Prometheus)", "now-1h", "10s", (
     Panel("Processes that answer", "count by (job) (up == 1)", "timeseries", 8,
-          legend="{{job}}", description="Of those that Prometheus is told of."),
+          legend="{{job}}", description="Only targets that Prometheus scrapes."),
     Panel("Lag", "sum by (topic) (jangteo_ingest_lag_messages)", "timeseries", 8,
           legend="{{topic}}", description="Messages in Kafka not yet applied."),
     Panel("Lag of the worst partition", "max by (topic) (jangteo_ingest_lag_messages)",

@@ -29,7 +29,7 @@ DELETED: Final = ""
 
 
 class TopicIncarnationWatch:
-    """One topic's id, as Kafka tells it now.
+    """One topic's id, as Kafka reports it now.
 
     Args:
         topic: its name.

@@ -37,7 +37,7 @@ NAME: Final = "cache"
 """Of its heartbeat and its connections: the name that the supervisor gives it."""
 LOCK: Final = "cache:lock"
 LOCK_S: Final = 10.0
-"""A worker that dies holding the lock holds up the others for so long at most; a refresh takes
+"""A worker that dies holding the lock holds up the others for at most this time; a refresh takes
 well under a second. Should one take longer, the swap is one step all the same."""
 SHORTEST_S: Final = 1.0
 EMPTY_S: Final = 2.0

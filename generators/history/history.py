@@ -30,7 +30,7 @@ DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Ending:
-    """What all days together came to.
+    """The sums of all days.
 
     Attributes:
         users: `SCHEMAS["users"]` with grade, last_ordered_at, order_count and total_spent, as the
@@ -141,7 +141,7 @@ class HistorySimulation:
         self._last[who] = orders["ordered_at"].dt.timestamp("us").to_numpy()
 
     def ending(self) -> Ending:
-        """Return what the days came to; call it when all have been taken."""
+        """Return the sums of the days; call it when all have been taken."""
         users, products = pl.concat(self._users), pl.concat(self._products)
         n, m = len(users), len(products)
         last = pl.Series("last_ordered_at", self._last[:n])

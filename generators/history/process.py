@@ -41,7 +41,7 @@ class SimulatedDays:
         keep_state: see `HistorySimulation`.
 
     Attributes:
-        ending: what the days came to; None until all are taken.
+        ending: the sums of the days; None until all are taken.
         peak_bytes: most memory that the simulating process held, once all are taken.
     """
 

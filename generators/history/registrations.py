@@ -54,7 +54,7 @@ class Registrations:
         self._list(self._over_the_plan(u.random(plan.products)), "")
 
     def _over_the_plan(self, u: Floats) -> Floats:
-        """Return moments: some in the two years before, the others as it goes on."""
+        """Return moments: some in the two years before, the others as it continues."""
         late = (u - BEFORE) / (1 - BEFORE) * self._span
         early = (u / BEFORE - 1) * 2 * 365 * _DAY_S
         at: Floats = np.sort(self._start + np.where(u < BEFORE, early, late))

@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from shop.log import get_logger
 
 STALL_S: Final = 3.0
-"""Kafka counts as away when nothing was acknowledged for so long while something waits."""
+"""Kafka counts as away when nothing was acknowledged for this time while messages wait."""
 QUEUE_MESSAGES: Final = 100_000
 QUEUE_KBYTES: Final = 64 << 10
 """Bounds of the queue in memory; at the usual 250 bytes an event the first one binds."""

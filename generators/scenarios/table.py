@@ -1,6 +1,6 @@
 """The scenarios of the shop, as data: when they run, and what they do to orders.
 
-Values are suggestions of ours unless the source says otherwise. `docs/scenarios.md` is made of
+Values are our own suggestions unless the source says otherwise. `docs/scenarios.md` is made of
 this table. Every scenario can also be started by the operator, at any time, with a duration and
 an intensity (see `jangteo scenario`); an intensity of 2 squares every factor and doubles every
 percentage point.
@@ -57,7 +57,7 @@ class FourthFriday:
 
 @dataclass(frozen=True)
 class Chance:
-    """Started by the seed: so many a year, at one of these hours (Seoul).
+    """Started by the seed: a number per year, at one of these hours (Seoul).
 
     Attributes:
         per_year: mean number.

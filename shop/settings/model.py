@@ -220,7 +220,7 @@ class Settings:
             )
 
     def _require_server(self, name: str, server: str) -> None:
-        production = self.db_type == "production"  # checks it, whatever the server
+        production = self.db_type == "production"  # checks it, for every server
         if self.env.get(name):
             return
         if production:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class PostgresSettings:
-    """Where PostgreSQL is, and as whom to log in there."""
+    """The address of PostgreSQL, and the login there."""
 
     host: str
     port: int

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 STANDINS = Path(__file__).parent / "standins"
 PROJECT = "jangteo-test"
-# Not those of a stack that somebody runs with the defaults.
+# Ports other than those of a stack that runs with the defaults.
 POSTGRES_PORT, REDIS_PORT, PROMETHEUS_PORT = "15432", "16379", "19090"
 SETTINGS = {
     "POSTGRES_HOST_PORT": POSTGRES_PORT,
@@ -33,7 +33,7 @@ SETTINGS = {
     "SEED_PRODUCTS": "1500",
 }
 KEEP = bool(os.environ.get("COMPOSE_KEEP"))
-"""For whoever works on these tests: the stack stays, and is taken as it is the next time."""
+"""For work on these tests: the stack keeps running, and the next run uses it as it is."""
 
 
 def settings() -> Settings:

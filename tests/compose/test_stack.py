@@ -1,4 +1,4 @@
-"""All 21 services in containers: they run, they go on when one dies, and nothing is left of them.
+"""All 21 services in containers: they run, continue when one dies, and leave nothing behind.
 
 The tests build on one another: one stack, broken three times.
 """
@@ -107,8 +107,8 @@ def test_three_groups_of_three_keep_up(stack: ComposeStack) -> None:
 
 def test_the_image_is_what_the_constraints_say(stack: ComposeStack) -> None:
     """Each package of it in the version that stands there; none of the servers, no pip."""
-    told = docker("exec", "cache_worker", "python", "-c", _VERSIONS)
-    there = dict(line.split("==") for line in told.splitlines())
+    output = docker("exec", "cache_worker", "python", "-c", _VERSIONS)
+    there = dict(line.split("==") for line in output.splitlines())
     assert there.pop("jangteo")
     lines = re.findall(r"^([^#;\s]+)", CONSTRAINTS.read_text(encoding="utf-8"), re.MULTILINE)
     known = {line.lower().replace("_", "-") for line in lines}
@@ -117,9 +117,9 @@ def test_the_image_is_what_the_constraints_say(stack: ComposeStack) -> None:
 
 
 def test_the_root_file_system_is_not_written(stack: ComposeStack) -> None:
-    told = docker("exec", "order_consumer_1", "sh", "-c", "touch /opt/x 2>&1; id -u", check=False)
-    assert "Read-only file system" in told
-    assert told.split()[-1] == "10001"
+    output = docker("exec", "order_consumer_1", "sh", "-c", "touch /opt/x 2>&1; id -u", check=False)
+    assert "Read-only file system" in output
+    assert output.split()[-1] == "10001"
 
 
 @pytest.mark.timeout(1500)
@@ -140,8 +140,8 @@ def test_the_development_container_has_the_tree_and_the_stack(stack: ComposeStac
     assert docker("exec", "python_dev", "id", "-u").strip() == "1000"
     here = (DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8")
     assert docker("exec", "python_dev", "cat", "/src/pyproject.toml") == here
-    told = docker("exec", "python_dev", "jangteo", "psql", "-Atc", "SELECT count(*) FROM users")
-    assert int(told) >= 3_000
+    output = docker("exec", "python_dev", "jangteo", "psql", "-Atc", "SELECT count(*) FROM users")
+    assert int(output) >= 3_000
 
 
 def test_the_console_is_served_to_a_browser_of_this_machine(stack: ComposeStack) -> None:

@@ -43,7 +43,7 @@ class Terminal:
             env={"TERM": "xterm-256color", **env, "COLUMNS": "", "LINES": ""},
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=_own_terminal,  # noqa: PLW1509  (no thread of ours holds a lock)
+            preexec_fn=_own_terminal,  # noqa: PLW1509  (no thread of this process holds a lock)
         )
         os.close(slave)
 

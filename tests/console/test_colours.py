@@ -1,4 +1,4 @@
-"""The colours: text can be read on every background, and no state is told by colour alone."""
+"""The colours: text can be read on every background, and no state is shown by colour alone."""
 
 from __future__ import annotations
 
@@ -185,9 +185,9 @@ def test_no_state_is_told_by_colour_alone(lang: str) -> None:
     """Those of one colour differ by their word, and those of one word by nothing that matters."""
     say = DisplayOptions("ko" if lang == "ko" else "en")
     for kind in (Lag, ReadingState, ShopHealth, Phase):
-        told = [say(each.value) for each in kind]
-        assert all(told)
-        assert len(set(told)) == len(told)
+        marks = [say(each.value) for each in kind]
+        assert all(marks)
+        assert len(set(marks)) == len(marks)
 
 
 def test_the_panels_write_mark_and_word() -> None:

@@ -1,4 +1,4 @@
-"""The screens in Korean: nothing of the console stays English, whatever is wrong."""
+"""The screens in Korean: no text of the console stays English in any state."""
 
 from __future__ import annotations
 

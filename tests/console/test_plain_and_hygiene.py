@@ -107,7 +107,7 @@ print("imported")
 
 
 def test_the_core_does_where_no_terminal_library_is_installed() -> None:
-    """structlog takes rich where it finds it; nothing of ours does."""
+    """structlog uses Rich if it is installed; this program never does."""
     sources = [module.removeprefix("console.") for module, _ in SOURCES.values()]
     assert {"actions", "plain", "poller", "recording", "series", "sources"} <= set(CORE)
     done = subprocess.run(

@@ -36,7 +36,7 @@ async def test_an_action_from_the_list_is_done(tmp_path: Path) -> None:
         await choose(pilot, "generator.rate orders FACTOR")
         await pilot.press(*"-1", "enter")
         await settle(pilot)
-        assert len(operator.asked) == 2, "a rate that cannot be meant is refused"
+        assert len(operator.asked) == 2, "an invalid rate is refused"
 
 
 def offered(options: OptionList) -> list[str]:

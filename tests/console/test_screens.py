@@ -1,4 +1,4 @@
-"""The screens: what is seen at every size, in both languages, whatever is broken."""
+"""The screens: what is seen at every size, in both languages, in every state."""
 
 from __future__ import annotations
 

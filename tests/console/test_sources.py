@@ -64,7 +64,7 @@ def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Co
     for n in range(50):
         producer.produce("orders", b"x", key=b"1", partition=n % 2)
     assert producer.flush(30) == 0
-    commit(settings, "orders", {0: 25, 1: 25})  # whoever did: it proves nothing
+    commit(settings, "orders", {0: 25, 1: 25})  # by any consumer: it proves nothing
     log_id = kafka.describe_topics(kafka.admin(settings.kafka))["orders"].log_id
     apply = (
         "INSERT INTO ingest_offsets (topic, partition, log_id, next_offset)"

@@ -114,7 +114,7 @@ def test_a_terminal_that_goes_ends_it_even_where_hangups_are_ignored(
 
 
 def test_in_a_browser_it_ends_with_the_server_that_started_it(dead: dict[str, str]) -> None:
-    """The driver for browsers does not notice: it went on alone, at a fifth of a core."""
+    """The driver for browsers does not notice: it continued alone, at a fifth of a core."""
     served = {**dead, "TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver"}
     with subprocess.Popen(
         [sys.executable, "-m", "console", "--read-only"],

@@ -1,4 +1,4 @@
-"""Verdicts hold for any offsets, not only for those that come to mind."""
+"""Verdicts hold for any offsets, not only for chosen examples."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_broker_that_is_away_is_wrong_and_told() -> None:
 
 
 def metadata(brokers: list[int], placed: dict[str, list[tuple[list[int], list[int]]]]) -> Any:
-    """What the client tells: of each partition the replicas, and those in sync."""
+    """The client's metadata: the replicas of each partition, and those in sync."""
     topics = {
         name: SimpleNamespace(
             partitions={
@@ -168,7 +168,7 @@ def test_replicas_tell_which_brokers_should_be_there() -> None:
     topics = (samples.topic("orders", [0, 0, 0]), Topic(name="users", group="users_group"))
     found = cluster(metadata([2, 3], placed), {"orders": 2}, topics)
     assert (found.brokers, found.away, found.out_of_sync, found.below_min) == (2, (1,), 2, 1)
-    assert cluster(metadata([2, 3], placed), {}, topics).below_min is None, "not told: not 0"
+    assert cluster(metadata([2, 3], placed), {}, topics).below_min is None, "unknown, not 0"
     nothing = cluster(metadata([1], {}), {}, topics[1:])
     assert (nothing.brokers, nothing.away, nothing.below_min) == (1, (), None)
 

@@ -50,7 +50,7 @@ def fill(env: Mapping[str, str]) -> None:
 
 
 def _go_on(conn: Connection) -> None:
-    """Store what arrives on a log of Kafka's that was made anew: orders, and messages to reject."""
+    """Store what arrives in a recreated topic: orders, and messages to reject."""
     moment = utc_now().replace(microsecond=0)
     customers = [int(r[0]) for r in conn.execute("SELECT user_id FROM users LIMIT 23").fetchall()]
     ((product, history),) = conn.execute(

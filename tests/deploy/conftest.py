@@ -1,3 +1,3 @@
-"""Makes the helper modules beside it importable."""
+"""Makes the helper modules next to it importable."""
 
 from __future__ import annotations

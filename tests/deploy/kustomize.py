@@ -20,9 +20,9 @@ _KNOWN = {
 _POD_KINDS = ("Deployment", "Job")
 
 
-def build(folder: Path, told: Object | None = None) -> list[Object]:
-    """Return the objects of a kustomization, patched; `told`: instead of the folder's file."""
-    return _apply(folder, [], told)
+def build(folder: Path, kustomization: Object | None = None) -> list[Object]:
+    """Return the patched objects of a kustomization, which by default is the folder's file."""
+    return _apply(folder, [], kustomization)
 
 
 def pod(obj: Object) -> Object:
@@ -31,42 +31,44 @@ def pod(obj: Object) -> Object:
     return spec
 
 
-def _apply(folder: Path, objects: list[Object], told: Object | None = None) -> list[Object]:
-    if told is None:
+def _apply(
+    folder: Path, objects: list[Object], kustomization: Object | None = None
+) -> list[Object]:
+    if kustomization is None:
         text = (folder / "kustomization.yaml").read_text(encoding="utf-8")
-        told = yaml.safe_load(text)
-        assert told
-    assert told.keys() <= _KNOWN, f"{folder}: {told.keys() - _KNOWN}"
-    for name in told.get("resources", []):
+        kustomization = yaml.safe_load(text)
+        assert kustomization
+    assert kustomization.keys() <= _KNOWN, f"{folder}: {kustomization.keys() - _KNOWN}"
+    for name in kustomization.get("resources", []):
         path = (folder / name).resolve()
         if path.is_dir():
             objects += build(path)
         else:
             objects += [o for o in yaml.safe_load_all(path.read_text(encoding="utf-8")) if o]
-    for generator in told.get("configMapGenerator", []):
+    for generator in kustomization.get("configMapGenerator", []):
         _config_map(folder, generator, objects)
-    for name in told.get("components", []):
+    for name in kustomization.get("components", []):
         objects = _apply((folder / name).resolve(), objects)
-    for patch in told.get("patches", []):
+    for patch in kustomization.get("patches", []):
         _patch(folder, patch, objects)
-    _everywhere(told, objects)
+    _everywhere(kustomization, objects)
     return objects
 
 
-def _everywhere(told: Object, objects: list[Object]) -> None:
+def _everywhere(kustomization: Object, objects: list[Object]) -> None:
     """Labels, images and the namespace."""
     for obj in objects:
-        for labels in told.get("labels", []):
+        for labels in kustomization.get("labels", []):
             assert labels["includeTemplates"] is True
             obj["metadata"].setdefault("labels", {}).update(labels["pairs"])
             if obj["kind"] in _POD_KINDS:
                 obj["spec"]["template"]["metadata"]["labels"].update(labels["pairs"])
-        for image in told.get("images", []):
+        for image in kustomization.get("images", []):
             for container in pod(obj)["containers"] if obj["kind"] in _POD_KINDS else []:
                 if container["image"] == image["name"]:
                     container["image"] = f"{image['newName']}:{image['newTag']}"
-        if "namespace" in told:
-            obj["metadata"]["namespace"] = told["namespace"]
+        if "namespace" in kustomization:
+            obj["metadata"]["namespace"] = kustomization["namespace"]
 
 
 def _config_map(folder: Path, generator: Object, objects: list[Object]) -> None:

@@ -169,7 +169,7 @@ def test_grades_are_reckoned_back_to_where_everybody_began(shop: Connection, now
     for at in sorted(points):
         while moves and moves[0][0] < at:
             _, user_id, grades[user_id] = moves.pop(0)
-        # A stub, of whom nobody knows since when, is counted from the beginning.
+        # A stub, whose sign-up is not known, is counted from the beginning.
         expected = Counter(
             grades.get(user_id, "BRONZE")
             for user_id, since in signed_up.items()
@@ -269,7 +269,7 @@ def test_a_history_is_neither_throughput_nor_delay(shop: Connection, now: dateti
 
 
 def test_a_cancellation_hours_later_is_no_delay(pg: Connection) -> None:
-    """An order that was stored within a second stays so, whatever becomes of it."""
+    """The latency of an order does not change when the order is cancelled later."""
     now = utc_now()
     ordered = now - timedelta(hours=5)
     store = Store("orders", window_s=300)

@@ -124,12 +124,12 @@ def test_a_file_holds_what_is_documented_and_nothing_else(path: Path) -> None:
             msgspec.convert(spoilt, schema)
 
 
-def _spoilt(told: dict[str, Any]) -> list[dict[str, Any]]:
+def _spoilt(config: dict[str, Any]) -> list[dict[str, Any]]:
     """The same with a key misspelt: at the top, in its list, in what that holds."""
     kinds = ("datasources", "providers")
     found = []
     for where in ("", "item", "jsonData", "options"):
-        copied = msgspec.yaml.decode(msgspec.yaml.encode(told))
+        copied = msgspec.yaml.decode(msgspec.yaml.encode(config))
         (items,) = (copied[k] for k in kinds if k in copied)
         at = {"": copied, "item": items[0]}.get(where, items[0].get(where))
         if at is not None:

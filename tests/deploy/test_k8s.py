@@ -21,7 +21,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 K8S = DEPLOY / "k8s"
 BASE, PRODUCTION = K8S / "base", K8S / "overlays/production"
 VERSIONS = ["1.31", kubernetes_validate.latest_version()]
-# Of the image or of the system, not of ours.
+# Variables of the image or of the system, not of this project.
 NOT_OURS = {"HOME", "XDG_STATE_HOME", "PYTHONDONTWRITEBYTECODE"}
 
 
@@ -198,8 +198,8 @@ def test_keda_scales_the_deployments_that_are_there_by_their_groups() -> None:
 
 @pytest.mark.parametrize("component", ["backfill", "keda", "logins", "seed"])
 def test_every_component_fits_the_base(component: str) -> None:
-    told = {"resources": ["../../base"], "components": [f"../../components/{component}"]}
-    built = build(PRODUCTION, told)
+    kustomization = {"resources": ["../../base"], "components": [f"../../components/{component}"]}
+    built = build(PRODUCTION, kustomization)
     if component == "logins":
         assert len(built) == len(build(BASE))  # it changes what is there
     else:

@@ -211,7 +211,7 @@ def test_a_changed_password_is_taken_at_the_next_init(
 
 
 def test_a_server_is_never_told_the_password(env: dict[str, str], pg: Connection) -> None:
-    """What it is sent would stand in its log: only what it stores is sent."""
+    """The server logs what it is sent, so it is sent only the hash that it stores."""
     sent: list[str] = []
     where = shop_settings.load(env, use_stack=False).postgres
     postgres.grant_roles(pg)

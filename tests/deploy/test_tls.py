@@ -72,7 +72,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(scope="module")
 def another(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Of an authority that signed nothing of ours."""
+    """Certificates of an authority that signed none of our servers' certificates."""
     return make(tmp_path_factory.mktemp("tls") / "another")
 
 
@@ -168,11 +168,11 @@ def wait_for_redis(url: str, process: subprocess.Popen[bytes], log: Path) -> Non
 def test_redis_is_verified(redis_url: str, ours: Certificates, another: Certificates) -> None:
     url = f"{redis_url}?ssl_ca_certs={ours.authority}"
     assert health.check(["nobody"], {"REDIS_URL": url}) == "no heartbeat of nobody"
-    told = health.check(["nobody"], {"REDIS_URL": f"{redis_url}?ssl_ca_certs={another.authority}"})
-    assert "certificate verify failed" in told
-    assert PASSWORD not in told
+    text = health.check(["nobody"], {"REDIS_URL": f"{redis_url}?ssl_ca_certs={another.authority}"})
+    assert "certificate verify failed" in text
+    assert PASSWORD not in text
 
 
 def test_redis_without_tls_is_refused(redis_url: str) -> None:
-    told = health.check(["nobody"], {"REDIS_URL": redis_url.replace("rediss:", "redis:")})
-    assert told.startswith("Redis does not answer")
+    text = health.check(["nobody"], {"REDIS_URL": redis_url.replace("rediss:", "redis:")})
+    assert text.startswith("Redis does not answer")

@@ -40,6 +40,6 @@ class WallClock:
         self.env = {"LD_PRELOAD": str(library), "CLOCK_SHIM_FILE": str(self._file)}
 
     def set(self, seconds: int) -> None:
-        """Step the clock to so many seconds ahead of the truth."""
+        """Step the clock to that number of seconds ahead of the true time."""
         with self._file.open("r+b" if self._file.exists() else "w+b") as file:
             file.write(struct.pack("l", seconds))

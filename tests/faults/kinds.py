@@ -93,7 +93,7 @@ class Campaign:
         """Fault -> the longest time after it until every partition advanced, seconds."""
 
     def run(self, kills: int, *, only_kills: bool = False) -> None:
-        """Do faults until so many members were killed; members that ended are replaced."""
+        """Do faults until that number of members was killed; members that ended are replaced."""
         others = self._others()
         self._replace()
         while self.done["kill"] < kills:
@@ -106,7 +106,7 @@ class Campaign:
         self._replace()
 
     def run_all(self, faults: int) -> None:
-        """Do so many faults of every kind in turn, shuffled.
+        """Do that number of faults of every kind, shuffled.
 
         After half of them, time how long it takes until every partition advances; after the other
         half the next one hits while members still join and catch up.
@@ -269,7 +269,7 @@ class Campaign:
         self._note("cut_after_commit")
 
     def vanish(self) -> None:
-        """A member's host dies inside a transaction: PostgreSQL is not told."""
+        """A member's host dies inside a transaction: PostgreSQL does not notice."""
         assert self._proxy is not None
         self._proxy.hold_after = self._rng.choice([b"FOR UPDATE", b"COPY "])
         wait_until(lambda: self._proxy is not None and self._proxy.holds, "a transaction", 120)

@@ -27,7 +27,7 @@ PRODUCTS = 20
 
 @dataclass(frozen=True)
 class Sent:
-    """A message: an order to be stored, or a fault to be put aside for its reason."""
+    """A message: an order to be stored, or a faulty one to be rejected for its reason."""
 
     message: Message
     order: Order | None
@@ -151,6 +151,6 @@ class Load(threading.Thread):
         self.join()
 
     def abandon(self) -> None:
-        """End, whatever is not acknowledged yet."""
+        """End, even if some messages are not acknowledged yet."""
         self._abandoned = True
         self.stop()

@@ -1,4 +1,4 @@
-"""A backfill beside a running ingest and grader: one lock order, so nobody waits in a circle."""
+"""A backfill next to a running ingest and grader: one lock order, so no deadlock."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ where = settings.load(use_stack=False).kafka
 asked = {f"{topic}_group": [(topic, 0)] for topic in ("orders", "users")}
 clients = [(kafka.admin(where), CommittedOffsets(where, "asks"))]
 for line in sys.stdin:
-    if line == "anew\\n":
+    if line == "new\\n":
         clients.append((kafka.admin(where), CommittedOffsets(where, "asks")))
     client, commits = clients[-1]
     said = [groups.describe(client, ["orders"], 0.5)["orders"].members]
@@ -37,8 +37,8 @@ for line in sys.stdin:
     silent = [answer for answer in said if answer is None or isinstance(answer, KafkaException)]
     print("unanswered", len(silent), flush=True)
 """
-"""Asks whenever it gets a line, with another client if told so, and prints how many were not
-answered. It keeps the clients that it had, and their open requests with them."""
+"""Asks whenever it gets a line, with a new client for the line `new`, and prints the number of
+unanswered requests. It keeps its former clients, and their open requests with them."""
 RECONNECTED_S = 4.0
 """A client tries every two seconds at least to reach a broker that was away."""
 
@@ -66,11 +66,11 @@ def test_the_coordinator_comes_back_to_a_client_that_waited_in_vain(
         pytest.fail(f"the client's process ended with {asks.wait(10)}")
 
     with asks:
-        wait_until(lambda: unanswered("anew") == 0, "a client is connected")
+        wait_until(lambda: unanswered("new") == 0, "a client is connected")
         topics.kill()
         assert [unanswered() for _ in range(3)] == [3] * 3
         topics.start()
-        wait_until(lambda: unanswered("anew") == 0, "the coordinator answers again")
+        wait_until(lambda: unanswered("new") == 0, "the coordinator answers again")
         time.sleep(RECONNECTED_S)
         assert unanswered() == 0
     assert asks.returncode == 0
@@ -81,12 +81,14 @@ def test_one_request_at_a_time(servers, settings: Settings) -> None:
     # With a second one on its way librdkafka may count as taken what was refused.
     waiting: list[int] = []
 
-    def told(statistics: str) -> None:
+    def collect(statistics: str) -> None:
         brokers: dict[str, dict[str, Any]] = json.loads(statistics)["brokers"]
         waiting.extend(broker["waitresp_cnt"] for broker in brokers.values())
 
     producer = kafka.producer(
-        settings.kafka, "test", **{"statistics.interval.ms": 20, "stats_cb": told, "linger.ms": 0}
+        settings.kafka,
+        "test",
+        **{"statistics.interval.ms": 20, "stats_cb": collect, "linger.ms": 0},
     )
     producer.produce("orders", b"first", partition=0)
     assert producer.flush(30) == 0

@@ -1,4 +1,4 @@
-"""Whoever vanishes, the others continue within a bound; whatever waits, health says so."""
+"""If a process vanishes, the others continue within a bound; health reports what waits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def wait_for_transaction(stage: Stage) -> None:
 
 @pytest.mark.parametrize("where", ["cut_before", "cut_after"])
 def test_the_connection_is_cut_at_commit(stage: Stage, proxy: Proxy, where: str) -> None:
-    """Whether COMMIT arrived or not, the offsets tell: nothing is lost or stored twice."""
+    """The offsets show whether COMMIT arrived: nothing is lost or stored twice."""
     member = stage.ingest(POSTGRES_PORT=str(proxy.port))
     stage.load(seed=71, rate=500)
     stage.wait_taken(300)
@@ -84,15 +84,15 @@ def test_who_waits_for_a_lock_can_still_stop_and_says_who_holds_it(stage: Stage)
     stage.wait_taken(300)
     wait_until(lambda: health(member)[0] == 200, "healthy")
     with stage.reading() as conn, conn.transaction():
-        conn.execute("SET LOCAL application_name = 'somebody'; LOCK orders")
+        conn.execute("SET LOCAL application_name = 'a_client'; LOCK orders")
 
         def red() -> bool:
             status, troubles = health(member)
-            return status == 503 and any("(somebody, " in line for line in troubles)
+            return status == 503 and any("(a_client, " in line for line in troubles)
 
         wait_until(red, "/healthz is red and names the holder")
         assert any(
-            "somebody" in f.text
+            "a_client" in f.text
             for f in doctor_probes.kafka_cluster(
                 replace(stage.settings, env={**stage.settings.env, "INGEST_STALL_AFTER": "1"})
             )
@@ -148,7 +148,7 @@ def test_a_host_vanishes_inside_a_transaction(stage: Stage, proxy: Proxy, in_cop
 
 @pytest.mark.slow
 def test_a_way_that_stalls_is_given_up(stage: Stage, proxy: Proxy) -> None:
-    """Both kernels acknowledge, nothing arrives: only a look from the side tells."""
+    """Both kernels acknowledge, nothing arrives: only another connection can notice it."""
     member = stage.ingest(POSTGRES_PORT=str(proxy.port))
     stage.load(seed=76, rate=300)
     stage.wait_taken(300)

@@ -32,7 +32,7 @@ def test_a_zombie_that_wakes_up_after_losing_its_partitions_changes_nothing(stag
     zombie.signal(signal.SIGSTOP)  # with batches in hand, perhaps in a transaction
     at = len(load.acknowledged)
     stage.wait_shared(other)
-    # What it had locked is waited for; the rest of its partitions go on with the other.
+    # The other member waits for its locks, and continues its other partitions meanwhile.
     wait_until(lambda: stage.taken() > at - 2 * 200, "the other has read on")
     zombie.signal(signal.SIGCONT)
     stage.wait_shared(zombie, other)
@@ -62,7 +62,7 @@ def test_the_leader_leaves_while_another_joins(stage: Stage) -> None:
     stage.load(seed=4)
     stage.wait_taken(300)
     joins = stage.ingest()
-    wait_until(lambda: "partitions revoked" in leader.log(), "the group begins to form anew")
+    wait_until(lambda: "partitions revoked" in leader.log(), "the group begins to rebalance")
     drain_time(leader)
     stage.wait_shared(joins)
     stage.wait_taken(300)

@@ -1,4 +1,4 @@
-"""Faults of PostgreSQL: it restarts, dies, is away, full, locked; the ingest waits and goes on."""
+"""Faults of PostgreSQL: restart, crash, outage, full disk, locks; the ingest waits and resumes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def end_sessions(conn: Connection, name: str) -> None:
 
 
 def away(stage: Stage, servers, member: Ingest, published: int) -> None:
-    """PostgreSQL killed; so much published meanwhile; PostgreSQL back; all of it stored."""
+    """Messages published while PostgreSQL is killed are stored when it is back."""
     before = len(member.log())
     load = stage.loads[0]
     servers.postgres.kill()

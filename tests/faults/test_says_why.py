@@ -58,7 +58,7 @@ def made(sql: str, undone: str) -> Cause:
 @contextmanager
 def locked(stage: Stage) -> Iterator[None]:
     with stage.reading() as conn, conn.transaction():
-        conn.execute("SET LOCAL application_name = 'somebody'; LOCK orders")
+        conn.execute("SET LOCAL application_name = 'a_client'; LOCK orders")
         yield
 
 
@@ -89,13 +89,15 @@ CAUSES: dict[str, tuple[Cause, str]] = {
         made("ALTER DATABASE {db} SET default_transaction_read_only = on",
              "ALTER DATABASE {db} RESET default_transaction_read_only"), "read-only",
     ),
-    "a lock": (locked, "somebody"),
+    "a lock": (locked, "a_client"),
     "a stranger in the group": (visited, "a-visitor"),
 }  # fmt: skip
 
 
-def told(settings: Settings, env: dict[str, str], member: Ingest) -> dict[str, tuple[bool, str]]:
-    """Return, for each that tells, whether it calls that wrong, and what it says."""
+def reported(
+    settings: Settings, env: dict[str, str], member: Ingest
+) -> dict[str, tuple[bool, str]]:
+    """Return, for each place that reports it, whether it reports a fault, and its text."""
     status, troubles = health(member)
     found = [f for f in doctor_probes.kafka_cluster(settings) if f.level == "wrong"]
     look = topics.describe(settings, ["orders"])
@@ -131,7 +133,7 @@ def test_everything_says_why_the_ingest_waits(stage: Stage, name: str) -> None:
             wait_until(lambda: health(member)[0] == 503, "/healthz is red")
 
             def all_of_them() -> bool:
-                seen = told(settings, stage.env, member)
+                seen = reported(settings, stage.env, member)
                 print({k: (wrong, word in text) for k, (wrong, text) in seen.items()})
                 return all(wrong and word in text for wrong, text in seen.values())
 

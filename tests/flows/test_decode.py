@@ -157,7 +157,7 @@ def test_an_event_is_taken_up_to_a_day_ahead_of_the_clock() -> None:
 
 
 def check_batches(seed: int, messages: int) -> None:
-    """Hold random batches against the definition, until so many messages were."""
+    """Compare random batches with the definition, until that number of messages was compared."""
     rng = random.Random(seed)
     done = 0
     while done < messages:

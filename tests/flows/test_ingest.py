@@ -161,7 +161,7 @@ def test_postgres_away_is_waited_for_by_the_same_process(
         wait_caught_up(settings, pg)
         servers.postgres.kill()
         publish(settings, "orders", [message("orders", order(2, ordered_at=now))])
-        wait_until(lambda: "waiting for server" in ingest.log(), "the outage is said")
+        wait_until(lambda: "waiting for server" in ingest.log(), "the outage is logged")
         servers.postgres.start()
         from shop import postgres  # noqa: PLC0415  (this test alone needs it)
 
@@ -169,7 +169,7 @@ def test_postgres_away_is_waited_for_by_the_same_process(
             wait_caught_up(settings, again)
             assert again.execute("SELECT count(*) FROM orders").fetchone() == (2,)
             assert again.execute("SELECT count(*) FROM rejected_messages").fetchone() == (0,)
-        wait_until(lambda: "server is back" in ingest.log(), "the return is said")
+        wait_until(lambda: "server is back" in ingest.log(), "the return is logged")
         assert ingest.stop() == 0
 
 

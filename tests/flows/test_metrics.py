@@ -120,7 +120,7 @@ def test_an_ingest_shows_true_numbers_and_what_an_outage_does(
             publish(settings, "orders", late)
             wait_until(lambda: get(f"{url}/readyz")[0] == 503, "not ready")
             wait_until(lambda: sum(lags(samples(get(f"{url}/metrics")[1]))) == 10, "the lag")
-            assert get(f"{url}/healthz")[0] == 200  # a restart would mend nothing
+            assert get(f"{url}/healthz")[0] == 200  # a restart would fix nothing
             found = samples(get(f"{url}/metrics")[1])
             assert value(found, "server_answers", server=POSTGRES) == 0
             assert (value(found, "outage_seconds_total", server=POSTGRES) or 0) > 0
@@ -260,7 +260,9 @@ def test_health_is_red_where_a_partition_waits_or_no_ingest_has_it(metrics: Inge
         assert ingest_metrics.live(metrics).well, "a restart would fix nothing"
     assert sample(metrics, "lag_messages", topic="orders", partition="4") is None  # another's
     metrics.see(report(bad["is not an ingest of this shop"][0], members=(theirs,)))
-    assert sample(metrics, "lag_messages", topic="orders", partition="3") == 0  # nobody else tells
+    assert (
+        sample(metrics, "lag_messages", topic="orders", partition="3") == 0
+    )  # no other process reports it
 
 
 def test_health_is_red_where_a_server_is_away_for_longer_than_the_bound(

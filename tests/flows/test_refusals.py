@@ -213,7 +213,7 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
 }  # fmt: skip
 
 WAITED = {"read only", "disk full", "deadlock", "serialization"}
-"""These pass by themselves; whoever could fix the others is called."""
+"""These pass by themselves; the others are reported to an operator."""
 
 RAW: dict[str, RawBatch] = {
     "orders": orders_batch([order(1), order(2, quantity=5), order(3)]),

@@ -1,4 +1,4 @@
-"""Fixtures of the generators' tests; makes the helper module beside it importable."""
+"""Fixtures of the generators' tests; makes the helper module next to it importable."""
 
 from __future__ import annotations
 

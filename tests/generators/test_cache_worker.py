@@ -232,9 +232,9 @@ def test_two_workers_take_turns(pg: Connection, settings: Settings, redis_client
 
 
 def test_a_locked_cache_is_left_alone(redis_client: redis.Redis, worker: CacheWorker):
-    redis_client.set(cache_worker.LOCK, "somebody else", px=60_000)
+    redis_client.set(cache_worker.LOCK, "another worker", px=60_000)
     assert not worker.refresh()
-    assert redis_client.get(cache_worker.LOCK) == "somebody else"
+    assert redis_client.get(cache_worker.LOCK) == "another worker"
     assert cache.read_meta(redis_client).version == 0
 
 

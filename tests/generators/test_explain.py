@@ -1,4 +1,4 @@
-"""A score is told term by term, and the terms add up to it."""
+"""A score is explained term by term, and the terms add up to it."""
 
 from __future__ import annotations
 

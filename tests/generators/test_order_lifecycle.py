@@ -1,4 +1,4 @@
-"""Orders are cancelled and sent back later, whoever made them, and never twice."""
+"""Orders of any process are cancelled and refunded later, and never twice."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_is_planned_becomes_due_and_stays_until_it_is_published(redis_clien
     now[0] = NOW + timedelta(days=60)
     lost = list(first.due())  # published, but the process dies before Kafka acknowledged
     assert len(lost) == planned
-    now[0] += timedelta(seconds=7)  # later, or a second process beside the first
+    now[0] += timedelta(seconds=7)  # later, or a second process next to the first
     again = list(started().due())  # publishes the same
     assert [e for e, _ in again] == [e for e, _ in lost]
     before = {row["order_id"]: row for row in orders.iter_rows(named=True)}

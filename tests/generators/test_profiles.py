@@ -69,7 +69,7 @@ def test_a_start_population_is_in_the_topics_once(
     first = min(events(settings, "users"), key=lambda e: e.user_id)
     assert stored
     assert msgspec.structs.astuple(first)[1:7] == stored[:6]
-    # A larger one has some of the same customers, and they keep what was said of them.
+    # A larger one has some of the same customers, and they keep what was published of them.
     assert run(env, "seed", "--users", "500", "--products", "80").returncode == 0
     assert named(settings, "users") == rows(pg, "users")
     assert len(rows(pg, "users")) == 500

@@ -226,7 +226,7 @@ def test_publishing_outlasts_postgresql_and_resumes(
 def test_makers_of_ids_side_by_side_lose_no_order(
     settings: Settings, redis_client: redis.Redis, start: Start
 ):
-    """What a person does beside a running shop: the same command, twice."""
+    """What a person does next to a running shop: the same command, twice."""
     fill_cache(redis_client)
     shop = start("generators.orders", "--rate", "200")
     wait_until(lambda: published(redis_client, "orders") > 0, "orders")
@@ -256,7 +256,7 @@ def test_the_same_seed_signs_up_the_same_people(settings: Settings, start: Start
 def test_the_natural_law_times_the_speed(
     settings: Settings, redis_client: redis.Redis, start: Start
 ):
-    """A restart of the sign-ups goes on with the curve: it counts what the topic holds."""
+    """Restarted sign-ups continue the curve: they count what the topic holds."""
     assert start("generators.users", "--limit", "40", "--speed", "200").popen.wait(60) == 0
     process = start("generators.users", "--limit", "40", SHOP_SPEED="200")
     assert process.popen.wait(60) == 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from generators import random_streams
 
-# The numbers of seed 1 for "orders", hashed: whatever changes them changes every shop there is.
+# The numbers of seed 1 for "orders", hashed: changing them would change every shop.
 GOLDEN = "104bcbf942bc651f51a31b2799f117c7866de7f741af7d4d0aa7c06d9c739492"
 
 

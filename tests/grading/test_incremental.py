@@ -155,7 +155,7 @@ class History:
         self.busy = {user: w for user, w in self.busy.items() if w != who}
 
     def check(self) -> None:
-        """An incremental run leaves a full one at the same instant nothing to do or to mend."""
+        """An incremental run leaves a full one at the same instant nothing to do or to fix."""
         run = self.grade()
         event(f"a checked run is {run.mode}")  # --hypothesis-show-statistics: most are incremental
         self.check_counts(run)
@@ -262,15 +262,15 @@ def test_a_full_run_finds_and_mends_what_is_wrong(pg: Connection, shop: Any) -> 
     shop.order(1, 100_000, T0 - timedelta(days=1))
     clock = {"clock": lambda: T0, "wait": True}
     grade_users(pg, **clock)
-    for table in ("spend_before_period", "spend_before_recent"):  # it stands in one of them
+    for table in ("spend_before_period", "spend_before_recent"):  # it is in one of them
         pg.execute(f"UPDATE {table} SET spend = 50000")
     pg.execute("UPDATE users SET order_count = 1")
     wrong = grade_users(pg, **clock)
     assert wrong
     assert (wrong.mode, shop.grades()) == ("incremental", {1: "BRONZE"})
-    mended = grade_users(pg, full_every_s=0, **clock)
-    assert mended
-    assert (mended.mode, mended.disagreed, shop.grades()) == ("full", 1, {1: "SILVER"})
+    repaired = grade_users(pg, full_every_s=0, **clock)
+    assert repaired
+    assert (repaired.mode, repaired.disagreed, shop.grades()) == ("full", 1, {1: "SILVER"})
     oracle = grade_users(pg, full=True, **clock)
     assert oracle
     assert oracle.disagreed == 0
@@ -300,7 +300,7 @@ def test_without_a_state_to_trust_the_run_is_full(pg: Connection, shop: Any, los
 def test_changes_that_came_with_a_dump_of_another_server_are_not_counted_twice(
     pg: Connection, shop: Any
 ) -> None:
-    """Its transaction ids may lie ahead of ours: no snapshot of ours has ever seen them."""
+    """Its transaction ids may lie ahead of ours: no snapshot of this server has ever seen them."""
     shop.order(1, 100_000, T0 - timedelta(days=1))
     clock = {"clock": lambda: T0, "wait": True}
     grade_users(pg, **clock)
@@ -371,7 +371,7 @@ def test_a_full_run_finds_and_mends_wrong_counts(pg: Connection, shop: Any) -> N
     clock = {"clock": lambda: T0, "wait": True}
     grade_users(pg, **clock)
     pg.execute("""UPDATE grade_state SET counts = '{"BRONZE": 4, "SILVER": 1}'""")
-    wrong, mended = grade_users(pg, **clock), grade_users(pg, full=True, **clock)
+    wrong, repaired = grade_users(pg, **clock), grade_users(pg, full=True, **clock)
     assert wrong
-    assert mended
-    assert (wrong.users, mended.users, mended.disagreed) == (5, 2, 3)
+    assert repaired
+    assert (wrong.users, repaired.users, repaired.disagreed) == (5, 2, 3)

@@ -32,9 +32,9 @@ def test_topics_are_replicated_to_all_brokers(cluster: Cluster, kafka_settings: 
     assert {n: (t.partitions, t.replication) for n, t in described.items()} == dict.fromkeys(
         TOPICS, (12, 3)
     )
-    told = tool(cluster, "kafka-topics", "--describe", "--topic", "orders")
-    assert "ReplicationFactor: 3" in told
-    assert "min.insync.replicas=2" in told
+    output = tool(cluster, "kafka-topics", "--describe", "--topic", "orders")
+    assert "ReplicationFactor: 3" in output
+    assert "min.insync.replicas=2" in output
 
 
 def test_three_members_share_the_group_and_kafka_shows_no_lag(
@@ -46,8 +46,8 @@ def test_three_members_share_the_group_and_kafka_shows_no_lag(
     stage.settle()
 
     def caught_up() -> bool:
-        told = tool(cluster, "consumer-groups", "--describe", "--group", "orders_group")
-        rows = [line.split() for line in told.splitlines() if line.startswith("orders_group")]
+        output = tool(cluster, "consumer-groups", "--describe", "--group", "orders_group")
+        rows = [line.split() for line in output.splitlines() if line.startswith("orders_group")]
         # GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG CONSUMER-ID HOST CLIENT-ID
         lags = [row[5] for row in rows if row[4] != "0"]
         return len({row[6] for row in rows}) == 3 and set(lags) == {"0"}

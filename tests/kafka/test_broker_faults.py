@@ -29,7 +29,7 @@ def test_one_broker_of_three_killed(cluster: Cluster, stage: Stage) -> None:
     stage.wait_taken(1_500)  # five seconds of load: leaders have moved
     partitions = sum(len(t.partitions) for t in whole.topics)
 
-    def told(*expected: object) -> None:
+    def shows(*expected: object) -> None:
         def seen() -> bool:
             try:
                 k = source.read()
@@ -37,12 +37,12 @@ def test_one_broker_of_three_killed(cluster: Cluster, stage: Stage) -> None:
                 return False
             return (k.brokers, len(k.away), k.out_of_sync, k.below_min) == expected
 
-        wait_until(seen, f"the console tells {expected}")
+        wait_until(seen, f"the console shows {expected}")
 
-    told(2, 1, partitions, 0)
+    shows(2, 1, partitions, 0)
     cluster.brokers[0].start()
     stage.wait_taken(500)
-    told(3, 0, 0, 0)
+    shows(3, 0, 0, 0)
     source.reset()
     stage.settle()
     assert all(member.alive() for member in fleet)

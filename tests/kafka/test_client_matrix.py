@@ -61,7 +61,7 @@ class Client:
     Attributes:
         title: as in the guide's table.
         produce: command that publishes `KEY<tab>PAYLOAD` lines of its stdin.
-        consume: command that prints the payloads of so many messages, and ends.
+        consume: command that prints the payloads of a number of messages, and ends.
     """
 
     title: str

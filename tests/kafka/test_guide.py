@@ -19,8 +19,8 @@ def test_apache_kafka_runs_as_the_guide_says(
         for page in GUIDES:
             for line in guide_commands.lines(page, "apache"):
                 if line.command.startswith("eval "):
-                    told = Line(f"{line.command} && env", "", endless=False)
-                    said = guide_commands.run(told, env, tmp_path)
+                    exports = Line(f"{line.command} && env", "", endless=False)
+                    said = guide_commands.run(exports, env, tmp_path)
                     (env["KAFKA_BOOTSTRAP_SERVERS"],) = re.findall(
                         r"^KAFKA_BOOTSTRAP_SERVERS=(.+)$", said, re.MULTILINE
                     )

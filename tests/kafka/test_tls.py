@@ -28,7 +28,7 @@ PASSWORD = "only-for-this-test"
 
 @dataclass
 class Secured:
-    """A broker, and what a client must be told to get in.
+    """A broker, and the settings with which a client can log in.
 
     Attributes:
         env: by SASL PLAIN.
@@ -106,7 +106,7 @@ def secured(apache_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def _add_user(bootstrap: str) -> None:
-    """Give the user of SCRAM a password; what PLAIN knows stands in the broker's own settings."""
+    """Give the user of SCRAM a password; those of PLAIN are in the broker's settings."""
     subprocess.run(
         [
             *(sys.executable, "-m", "jangteo.stack.kafka.cluster", "tool", "kafka-configs"),
@@ -154,7 +154,7 @@ def test_what_is_wrong_is_refused_in_one_line(secured: Secured, wrong: str) -> N
         given["KAFKA_SSL_CA_LOCATION"] = str(other.authority)
     else:
         given["KAFKA_SECURITY_PROTOCOL"] = "plaintext"
-    with pytest.raises(UnreachableError) as told:
+    with pytest.raises(UnreachableError) as raised:
         kafka.create_topics(shop_settings.load(given, use_stack=False).kafka)
-    assert "\n" not in str(told.value)
-    assert PASSWORD not in str(told.value)
+    assert "\n" not in str(raised.value)
+    assert PASSWORD not in str(raised.value)

@@ -1,4 +1,4 @@
-"""What only informs never ends what works: it fails once in words, and works again in words."""
+"""Writers that only inform never end a process: a failure and its end are reported once each."""
 
 from __future__ import annotations
 

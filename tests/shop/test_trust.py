@@ -197,7 +197,7 @@ def test_files_of_root_are_believed_by_root_alone(shared: Path) -> None:
 
 @root_only
 def test_a_trap_in_a_data_directory_is_not_stepped_on(shared: Path, tmp_path: Path) -> None:
-    """`jangteo up` where another user made `.jangteo` with links to files of ours."""
+    """`jangteo up` where another user made `.jangteo` with links to our files."""
     (victim := tmp_path / "victim").write_text("precious")
     (shared / "d").mkdir()
     os.chown(shared / "d", NOBODY, NOBODY)

@@ -33,9 +33,9 @@ Answer = TypeVar("Answer")
 Place = tuple[int, int]
 """Of a message: partition and offset."""
 MOST_COPIES = 50
-"""More places than so many that nobody was told of are no longer a matter of a few copies."""
+"""More unacknowledged places than this are no longer a matter of a few copies."""
 NOWHERE = -1
-"""The offset of a message that is said to be in the log, and is not."""
+"""The offset of a message that was acknowledged but is not in the log."""
 
 
 class Stage:
@@ -132,7 +132,7 @@ class Stage:
         return dict(self._ask(lambda conn: conn.execute(read).fetchall()))
 
     def wait_taken(self, more: int, *, since: int | None = None, timeout: float = 60.0) -> None:
-        """Wait until so many more messages are accounted for."""
+        """Wait until that number of further messages is accounted for."""
         goal = more + (self.taken() if since is None else since)
         wait_until(lambda: self.taken() >= goal, f"{more} more messages taken", timeout)
 
@@ -158,7 +158,7 @@ class Stage:
         return self._ask(lambda conn: caught_up(self.settings, conn))
 
     def violations(self) -> list[str]:
-        """Return what is not as promised, in words; none if all is well."""
+        """Return the broken promises as text; none if all hold."""
         with self.reading() as conn:
             return violations(self.settings, conn, self.loads)
 
@@ -175,7 +175,7 @@ def owns(member: Ingest) -> int:
 
 
 def violations(settings: Settings, conn: Connection, loads: list[Load]) -> list[str]:
-    """Hold the log, the books, the rows and the dead letters against what was acknowledged.
+    """Compare the log, the counts, the rows and the dead letters with what was acknowledged.
 
     P1: every acknowledged message is stored or rejected, once. P2: the money agrees. And no dead
     letter but the poison that was sent.
@@ -194,7 +194,7 @@ def violations(settings: Settings, conn: Connection, loads: list[Load]) -> list[
 
 
 def _placed(settings: Settings, loads: list[Load]) -> dict[Place, Sent]:
-    """Return what was acknowledged, by its place; copies that the producer was not told of too.
+    """Return what was acknowledged, by its place, and copies that were not acknowledged.
 
     When a partition changes its leader, librdkafka's idempotent producer may write messages twice
     and be told of one place, or of none (its issue 4953). A place that nobody was told of is

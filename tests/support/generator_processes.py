@@ -120,7 +120,7 @@ class GeneratorProcess:
         return self._log.read_text(encoding="utf-8")
 
     def says(self, text: str, times: int = 1) -> None:
-        """Wait until the log has `text` so many times."""
+        """Wait until the log has `text` that number of times."""
         wait_until(
             lambda: self.log.count(text) >= times or self.popen.poll() is not None, f"{text!r}"
         )

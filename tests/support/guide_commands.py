@@ -60,7 +60,7 @@ class Line:
     Attributes:
         command: as a shell reads it, without its comment.
         reason: why no test runs it; empty if one does.
-        endless: it goes on until it is stopped.
+        endless: whether it runs until it is stopped.
     """
 
     command: str
@@ -74,7 +74,7 @@ class Block:
 
     Attributes:
         info: what stands behind the fence.
-        text: what stands in it.
+        text: its content.
         before: the paragraph above.
     """
 
@@ -140,7 +140,7 @@ def run(
 ) -> str:
     """Run a command as typed into bash; return all that it printed.
 
-    What goes on until it is stopped is stopped by Ctrl-C, a moment after it has said something, or
+    A command that runs until it is stopped gets Ctrl-C a moment after its first output, or
     after `until` was in it.
     """
     path = f"{Path(sys.executable).parent}:{env.get('PATH', os.defpath)}"

@@ -22,7 +22,7 @@ class Link:
         self.open = True
 
     def close_client(self) -> None:
-        """Reset the client's side; whoever reads there wakes up."""
+        """Reset the client's side; a reader of that socket wakes up."""
         self.open = False
         for step in (
             lambda: self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET),
@@ -85,7 +85,7 @@ class Proxy:
             link.close_server()
 
     def vanish(self) -> int:
-        """Take the clients of all connections away; the server is not told. Return how many."""
+        """Drop all clients without closing the server's side; return their number."""
         with self._lock:
             gone = [link for link in self._links if link.open]
             self._held += gone

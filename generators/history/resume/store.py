@@ -27,7 +27,7 @@ class Left:
     """What a finished backfill left.
 
     Attributes:
-        name: tells it from any other.
+        name: distinguishes it from any other.
         request: what was asked for.
         end: of the history, UTC.
         state: see `history_state.unpack`; empty if there is none.

@@ -31,7 +31,7 @@ AT_ONCE: Final = 5_000
 PACED: Final = 20
 """Orders that share one moment when paced: at the seed's rate, 80 s of the history."""
 _ANSWER_S: Final = 60.0
-"""Without an acknowledgement for so long Kafka counts as unreachable."""
+"""Without an acknowledgement for this many seconds, Kafka counts as unreachable."""
 
 
 class KafkaTarget:

@@ -2,7 +2,7 @@
 
 1. begin: the tables are empty or are emptied; guards keep everybody else from writing.
 2. each day: orders, spend windows and grade changes, and how far it is, in one transaction.
-3. finish: customers and products with what all days came to, guards gone, in one transaction.
+3. finish: customers and products with the sums of all days, guards gone, in one transaction.
 
 Indexes and keys stay in place, so half a history is a shop that can be asked and given up: ids and
 times ascend, so they grow at one edge.

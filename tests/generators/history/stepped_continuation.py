@@ -39,7 +39,7 @@ def reached(r: redis.Redis, topic: str) -> datetime:
 
 
 class SteppedContinuation:
-    """A continuation in this process, at whatever time we say."""
+    """Resumes a history in this process, at any time that the test sets."""
 
     def __init__(self, settings: Settings, pg: Connection, r: redis.Redis, **how: Any) -> None:
         self.now = T

@@ -139,7 +139,7 @@ def test_grades_are_what_a_grader_would_have_given(pg: Connection, settings: Set
         "SELECT count(*) FROM users WHERE grade <> coalesce((SELECT to_grade FROM grade_history "
         "AS h WHERE h.user_id = users.user_id ORDER BY as_of DESC LIMIT 1), 'BRONZE')",
     )
-    # The live grader goes on from there: a full run, then what changed.
+    # The live grader continues from there: a full run, then what changed.
     with postgres.connect(settings.postgres, "test") as conn:
         now = midnight(datetime(2026, 11, 21, tzinfo=KST).date())
         first = grade_users(conn, wait=True, clock=lambda: now)

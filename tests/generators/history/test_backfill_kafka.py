@@ -1,4 +1,4 @@
-"""A history replayed through Kafka and the ingest; an ingest beside an unfinished history."""
+"""A history replayed through Kafka and the ingest; an ingest next to an unfinished history."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_history_through_the_pipeline_is_the_history(
     history = HistorySimulation(ASKED.plan(end, POLICY), POLICY, end)
     expected = pl.concat(day.orders for day in history.days()).sort("order_id")
 
-    # Some days are published, the process is killed, the same command goes on.
+    # Some days are published, the process is killed, the same command resumes.
     state = settings.data_dir / "backfill-kafka.json"
     target = KafkaTarget(settings.kafka, state, speed=None, truncate=False, stop=threading.Event())
     target.begin(ASKED, end)

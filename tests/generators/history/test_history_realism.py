@@ -98,7 +98,7 @@ def test_sql_agrees_with_columns(shop: TenWeeks, pg: Connection) -> None:
     }
     for name, value in direct.items():
         assert shop.found[name].value == pytest.approx(value), name
-    unmeasured = set(TARGETS) - set(shop.found)  # nobody is watched for so long here
+    unmeasured = set(TARGETS) - set(shop.found)  # no customer is watched for that long here
     assert unmeasured == {f"bought again within {n} days" for n in (90, 180)}
     assert not [s for s in shop.found.values() if not np.isfinite(s.value)]
 

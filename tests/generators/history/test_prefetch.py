@@ -1,4 +1,4 @@
-"""Taken and made ahead: in order, never further than asked, and whatever fails comes out."""
+"""Items are prepared ahead: in order, never further than asked, and failures are raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No seam: a history and what goes on with it are one longer history."""
+"""No seam: a history and what resumes it are one longer history."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def backfill(settings: Settings, end: datetime) -> None:
 
 
 def longer(settings: Settings, end: datetime, until: datetime) -> None:
-    """Write the history that ends at `end` as it is when it goes on to `until`, in one run."""
+    """Write the history that ends at `end` as it is when it lasts until `until`, in one run."""
     history, writer = HistorySimulation(ASKED.plan(end, POLICY), POLICY, until), target(settings)
     writer.begin(ASKED, until)
     for day in history.days():

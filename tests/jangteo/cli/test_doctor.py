@@ -63,11 +63,11 @@ def test_messages_that_no_ingest_takes_are_wrong(settings: Settings) -> None:
     producer.produce("users", key="1", value=b"{}")
     producer.flush()
 
-    def told() -> bool:
+    def found() -> bool:
         found = [f for f in doctor_probes.kafka_cluster(settings) if f.level == "wrong"]
         return any("no ingest has partitions" in f.text for f in found)
 
-    wait_until(told, "the finding; the group's coordinator may be about to load")
+    wait_until(found, "the finding; the group's coordinator may be about to load")
 
 
 @pytest.mark.usefixtures("filled_cache")

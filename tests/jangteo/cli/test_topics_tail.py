@@ -107,7 +107,7 @@ def test_which_messages_are_shown(run: Run, settings: Settings) -> None:
     assert offsets(run("--limit", "0", *stop)) == []
     assert offsets(run("--where", 'amount > 2000 and status == "PAID"', *stop)) == [2, 3, 4]
     assert offsets(run("--where", "offset in [1, 4] or key == '1'", *stop)) == [0, 1, 4]
-    # The last two of those that are meant, however far back they are.
+    # The last two messages that match, however far back they are.
     last = ("--from", "-2", "--no-follow", "--json")
     assert offsets(run("--where", "amount < 4000", *last)) == [1, 2]
     assert offsets(run("--key", "9", *last)) == []

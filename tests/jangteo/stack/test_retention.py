@@ -1,4 +1,4 @@
-"""Customers and products stay in their topics, whatever the topics were made with."""
+"""Customers and products stay in their topics, with any settings at creation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def alter(client: AdminClient, topic: str, **entries: str) -> None:
 
 
 def wait_for_config(client: AdminClient, topic: str, names: dict[str, str]) -> None:
-    """The broker shows what the controller was told a moment later."""
+    """The broker shows a change of the controller a moment later."""
     wanted = list(names.values())
     wait_until(
         lambda: config(client, topic, *names) == wanted, lambda: config(client, topic, *names)

@@ -104,7 +104,7 @@ def test_given_servers_are_used_instead_of_embedded_ones(
         assert row == (result["stored"]["orders"], True), "a message for each revision"
         assert consistency.check(conn) == []
     assert where.password not in done.stderr
-    # Whoever reads the topics from their beginning knows everybody whom an order names.
+    # A reader of the topics from their beginning knows every customer that an order names.
     read = {
         topic: [
             msgspec.json.decode(m.value() or b"") for m in shop_kafka.read(settings.kafka, topic)
@@ -345,7 +345,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(small_disk: Path, shop: U
 
 @pytest.mark.slow
 def test_a_history_goes_on(shop: UpProcess) -> None:
-    """Written while the ordinary shop runs; then that stops, and its history goes on."""
+    """Written while the ordinary shop runs; then that stops, and its history is resumed."""
     shop.start()
     shop.wait_for(lambda: shop.orders() > 0)
     # At 5 on a Saturday morning a twentieth of the mean is sold: still one in seven seconds.

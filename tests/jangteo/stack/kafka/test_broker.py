@@ -237,7 +237,7 @@ def test_a_server_that_is_slow_to_start_is_not_waited_for_after_a_stop(tmp_path:
     try:
         server.launch()
         assert not server.await_ready(stopped=lambda: next(looks, True))
-        assert server.alive, "whoever stops it does so properly"
+        assert server.alive, "the one that started it stops it"
     finally:
         server.stop()
 

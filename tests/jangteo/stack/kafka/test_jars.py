@@ -1,4 +1,4 @@
-"""Fetching Apache Kafka: whatever goes wrong is one line, and what is in the cache is whole."""
+"""Fetching Apache Kafka: every failure is one line, and the files in the cache are whole."""
 
 from __future__ import annotations
 
