@@ -46,7 +46,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "servers": Command("jangteo.cli.servers", "fetch and prepare the embedded servers, once"),
     "topics": Command(
         "jangteo.cli.topics.command",
-        "list, create, describe, read and fill the Kafka topics",
+        "list, create, describe and tail the Kafka topics, or produce to them",
     ),
     "psql": Command("jangteo.cli.psql", "open psql on the shop's database"),
     "env": Command("jangteo.cli.env", "print the settings with which other tools reach the shop"),
