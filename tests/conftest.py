@@ -53,11 +53,11 @@ _LONGEST = (
     *("/test_positions.py", "/test_guides.py", "/test_broker.py", "/test_roles.py"),
     *("/test_publishing.py", "/flows/test_environment.py", "/test_incremental.py"),
 )
-"""Where a file's tests take more than half a minute together, as measured; the longest first."""
+"""Files whose tests take more than half a minute together, as measured; the longest first."""
 
 
 def pytest_report_header() -> str | None:
-    """Say what is skipped where Apache Kafka is missing."""
+    """Report what is skipped if Apache Kafka is missing."""
     if os.environ.get(KAFKA_HOME) or not jars.absent():
         return None
     return (
@@ -87,12 +87,12 @@ class Servers:
 
     @property
     def pids(self) -> set[int]:
-        """Of the servers that run."""
+        """The variables of the running servers."""
         return {s.pid for s in (self.postgres, self.redis, self.kafka) if s.pid is not None}
 
     @property
     def env(self) -> dict[str, str]:
-        """Variables for subprocesses; of the database that `initdb` made, without a schema.
+        """Variables for subprocesses, with `initdb`'s own database, which has no schema.
 
         Without Kafka: `{**servers.env, **servers.kafka.env}` has it, and starts it.
         """
@@ -108,7 +108,7 @@ class Servers:
         return shop_settings.load({**self.env, **extra_env}, use_stack=False)
 
     def revive(self) -> None:
-        """Bring back what an earlier test left dead or broken."""
+        """Restart servers that an earlier test left dead or broken."""
         self.postgres.start()
         self.redis.start()
 
@@ -142,7 +142,7 @@ class Servers:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest: with whole files to a worker, the last to begin is the tail.
+    """Start with the longest files: as a file runs on one worker, a late long one delays the end.
 
     `--no-loadscope-reorder` keeps this order; xdist's own is by the number of a file's tests.
     """
@@ -155,7 +155,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _ByFile(LoadFileScheduling):
-    """Whole files to a worker; all that share the three brokers of tests/kafka to one worker."""
+    """Give whole files to a worker, and all tests that share the three brokers to one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         return _KAFKA if nodeid.startswith(_KAFKA) else super()._split_scope(nodeid)
@@ -185,7 +185,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def apache_kafka() -> None:
-    """The jars, for a test that starts a broker of its own; skips it where they cannot be had."""
+    """The jars, for a test that starts a broker of its own; skips it if they cannot be fetched."""
     need_apache_kafka()
 
 
@@ -210,8 +210,8 @@ def topics(kafka_broker: WorkerBroker) -> WorkerBroker:
 def env(
     request: pytest.FixtureRequest, servers: Servers, tmp_path: Path
 ) -> Iterator[dict[str, str]]:
-    """An environment for subprocesses: a fresh database, an empty Redis, Kafka for who asks."""
-    # Whichever way the test asks for Kafka: what depends on `env` finds it, with its topics.
+    """An environment for subprocesses: a fresh database, an empty Redis, Kafka if asked for."""
+    # Fixtures that depend on `env` see Kafka, however the test asks for it.
     asked = [name for name in ("topics", "kafka_broker") if name in request.fixturenames]
     with_kafka = request.getfixturevalue(asked[0]).env if asked else {}
     servers.revive()
@@ -228,6 +228,17 @@ def env(
         with cache.client(given["REDIS_URL"]) as client:
             client.flushall()
         yield given
+    finally:
+        servers.drop_database(name)
+
+
+@pytest.fixture
+def database(servers: Servers) -> Iterator[Settings]:
+    """A database with the schema, and no broker: ten times faster to make than `env`."""
+    servers.revive()
+    name = servers.create_database()
+    try:
+        yield servers.settings(POSTGRES_DB=name)
     finally:
         servers.drop_database(name)
 

@@ -1,4 +1,4 @@
-"""The compose file, run by a real engine under a project name of its own."""
+"""Runs the compose file with a real engine, under a project name of its own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KEEP = bool(os.environ.get("COMPOSE_KEEP"))
 
 
 def settings() -> Settings:
-    """The stack as this machine sees it, by the published ports."""
+    """The environment for commands on this machine, which use the published ports."""
     env = {
         "KAFKA_BOOTSTRAP_SERVERS": "localhost:9092,localhost:9093,localhost:9094",
         "POSTGRES_HOST": "127.0.0.1",
@@ -48,7 +48,7 @@ def settings() -> Settings:
 
 
 def missing() -> str:
-    """Why nothing can be run here, in one line; empty if it can."""
+    """Return why the stack cannot run here, in one line; empty if it can."""
     docker = shutil.which("docker")
     if not docker:
         return "no `docker` here"
@@ -60,7 +60,7 @@ def missing() -> str:
 
 
 def docker(*words: str, check: bool = True) -> str:
-    """What a docker command prints (`docker logs` on both streams); its last words if it fails."""
+    """Return the output of a docker command; if it fails, raise with the end of its output."""
     done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
     if check and done.returncode:
         raise AssertionError(f"docker {' '.join(words)}: {done.stderr[-2000:]}")
@@ -68,13 +68,13 @@ def docker(*words: str, check: bool = True) -> str:
 
 
 def _paused(name: str) -> bool:
-    """Try to pause a container; whether it is."""
+    """Try to pause a container; return whether it is paused."""
     docker("pause", name, check=False)
     return docker("inspect", "--format", "{{.State.Paused}}", name).strip() == "true"
 
 
 class ComposeStack:
-    """All services. With COMPOSE_STANDINS=1, images that are not here are not pulled but built."""
+    """All services. With COMPOSE_STANDINS=1, missing images are built instead of pulled."""
 
     def __init__(self) -> None:
         self.standins = os.environ.get("COMPOSE_STANDINS") == "1"
@@ -87,7 +87,7 @@ class ComposeStack:
             "COMPOSE_FILE": os.pathsep.join(map(str, files)),
             "COMPOSE_ENV_FILES": os.devnull,
         }
-        """With it the commands of the guides, typed in `deploy/`, mean this stack."""
+        """The environment with which the guides' commands, typed in `deploy/`, use this stack."""
         self.config: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
 
     def compose(self, *words: str, timeout: float = 600) -> str:
@@ -101,7 +101,7 @@ class ComposeStack:
 
     @property
     def services(self) -> set[str]:
-        """The long-running ones."""
+        """The names of the long-running services."""
         return set(self.config["services"]) - {"init"}
 
     @property
@@ -128,7 +128,7 @@ class ComposeStack:
         self.compose("--profile", "*", "down", "-v", "--timeout", "30")
 
     def state(self) -> dict[str, str]:
-        """What each service's container is: ``running healthy`` and the like."""
+        """Return the state of each service's container, such as ``running healthy``."""
         lines = self.compose("ps", "-a", "--format", "json").splitlines()
         rows = [json.loads(line) for line in lines if line.strip()]
         return {r["Service"]: f"{r['State']} {r['Health']}".strip() for r in rows}
@@ -138,7 +138,7 @@ class ComposeStack:
         return all(state.get(s) == "running healthy" for s in (*self.services, *more))
 
     def groups(self) -> dict[str, tuple[int, int]]:
-        """Members, and messages that are not yet stored, of each topic's group."""
+        """Return the members and the lag of each topic's consumer group."""
         progress = ProgressReader(settings(), "test")
         try:
             seen = progress.look().topics
@@ -154,11 +154,11 @@ class ComposeStack:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Freeze what publishes: with it, an order or two are always on their way."""
+        """Pause the publishers: with them, an order or two are always in flight."""
         publishing = ("producer", "user_generator")
         try:
             for name in publishing:
-                # On a busy machine not all threads are caught at once ("unable to freeze").
+                # On a busy machine Docker may not freeze all threads at once ("unable to freeze").
                 wait_until(lambda name=name: _paused(name), lambda: docker("ps"), 60)
             yield
         finally:
@@ -166,7 +166,7 @@ class ComposeStack:
                 docker("unpause", name, check=False)
 
     def leftovers(self) -> list[str]:
-        """Containers, volumes and networks of this project."""
+        """Return the containers, volumes and networks of this project."""
         label = f"label=com.docker.compose.project={PROJECT}"
         return [
             line

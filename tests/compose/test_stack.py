@@ -66,7 +66,7 @@ def connect() -> postgres.Connection:
 
 
 def stored() -> dict[int, int]:
-    """Where the ingest of orders is, for each partition."""
+    """Return the next offset of the ingest of orders in each partition."""
     with connect() as conn:
         rows = conn.execute(
             "SELECT partition, next_offset FROM ingest_offsets WHERE topic = 'orders'"
@@ -75,7 +75,7 @@ def stored() -> dict[int, int]:
 
 
 def wait_for_orders(timeout: float = 300.0) -> None:
-    """Wait until orders came through every partition, from now on."""
+    """Wait until new orders were stored from every partition."""
     before = stored()
 
     def late() -> set[int]:
@@ -86,7 +86,7 @@ def wait_for_orders(timeout: float = 300.0) -> None:
 
 
 def assert_caught_up(stack: ComposeStack) -> None:
-    """Three members and no lag in each group, and what was counted is what was ordered (P2)."""
+    """Each group has three members and no lag, and the counts match the orders (P2)."""
     with stack.quiet():
         wait_until(stack.settled, lambda: f"three members and no lag each: {stack.groups()}")
     with connect() as conn:
@@ -106,7 +106,7 @@ def test_three_groups_of_three_keep_up(stack: ComposeStack) -> None:
 
 
 def test_the_image_is_what_the_constraints_say(stack: ComposeStack) -> None:
-    """Each package of it in the version that stands there; none of the servers, no pip."""
+    """The image has each package of constraints.txt in its version, no servers and no pip."""
     output = docker("exec", "cache_worker", "python", "-c", _VERSIONS)
     there = dict(line.split("==") for line in output.splitlines())
     assert there.pop("jangteo")
@@ -124,7 +124,7 @@ def test_the_root_file_system_is_not_written(stack: ComposeStack) -> None:
 
 @pytest.mark.timeout(1500)
 def test_the_commands_of_the_guides_answer(stack: ComposeStack) -> None:
-    """As they stand, page by page; the commands that begin a profile among them."""
+    """The guides' commands run as written, page by page, with those that start a profile."""
     for page in GUIDES:
         for line in guide_commands.lines(page, "compose"):
             began = time.monotonic()
@@ -145,7 +145,7 @@ def test_the_development_container_has_the_tree_and_the_stack(stack: ComposeStac
 
 
 def test_the_console_is_served_to_a_browser_of_this_machine(stack: ComposeStack) -> None:
-    """Nobody without the address in its log; for its bearer a screen behind the WebSocket."""
+    """Only a browser with the address from its log gets in, and then sees the screen."""
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen("http://127.0.0.1:8082/", timeout=30)
     token = re.findall(r"token=(\S+)", docker("logs", "console"))[-1]
@@ -157,7 +157,7 @@ def test_the_console_is_served_to_a_browser_of_this_machine(stack: ComposeStack)
 
 
 async def _screen(url: str) -> str:
-    """What is drawn within the first moments."""
+    """Return what is drawn within the first moments."""
     shown = ""
     async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as ws:
         deadline = time.monotonic() + 60
@@ -171,7 +171,7 @@ async def _screen(url: str) -> str:
 
 
 def _address_of_this_machine() -> str:
-    """One that is not loopback: that of the bridge which compose made."""
+    """Return an address that is not loopback: that of compose's bridge."""
     return docker(
         "network", "inspect", f"{PROJECT}_default", "-f", "{{(index .IPAM.Config 0).Gateway}}"
     ).strip()
@@ -195,7 +195,7 @@ def test_each_process_is_in_postgres_what_its_work_needs(stack: ComposeStack) ->
         def graded() -> bool:
             return conn.execute("SELECT FROM grade_state").fetchone() is not None
 
-        # It does not own the orders, and starts from its last run all the same.
+        # It does not own the orders, and still starts from its last run.
         wait_until(graded, lambda: f"a run to start from: {docker('logs', 'grade_updater')}")
     for line in docker("logs", "jangteo_init").splitlines():
         assert "password" not in line.lower(), line

@@ -1,4 +1,4 @@
-"""Snapshots as the poller would publish them, made by hand; always the same."""
+"""Fixed snapshots as the poller would publish them."""
 
 from __future__ import annotations
 
@@ -301,7 +301,7 @@ def redis_stale() -> Snapshot:
 
 
 def all_down() -> Snapshot:
-    """Nothing was ever reached."""
+    """Return a snapshot in which no server was ever reached."""
     error = "connection refused"
     empty: dict[str, Any] = {
         name: failing(Reading(), ReadingState.DOWN, error, since=12.0)
@@ -311,7 +311,7 @@ def all_down() -> Snapshot:
 
 
 class StillFeed:
-    """A feed that shows what it is given."""
+    """A feed of given snapshots."""
 
     def __init__(self, *snapshots: Snapshot) -> None:
         self.snapshots = list(snapshots)

@@ -1,4 +1,4 @@
-"""What the tests of the screens share: the application, and an operator who remembers."""
+"""What the tests of the screens share: the application, and an operator that records requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.console import console_samples as samples
 
 
 class RecordingOperator(Operator):
-    """Remembers what it was asked for."""
+    """An operator that records what it was asked to do."""
 
     def __init__(self, refuse: str = "") -> None:
         super().__init__(lambda: load({}, use_stack=False), refuse=refuse, who="me@here")
@@ -61,12 +61,12 @@ def app_of(
 
 
 def lines(app: ConsoleApp) -> list[str]:
-    """What stands on the screen, a line each."""
+    """Return the lines on the screen."""
     return [strip.text for strip in app.screen._compositor.render_strips()]
 
 
 async def settle(pilot: Pilot[Any]) -> None:
-    """Wait until nothing is left to do: the screen stays as it is while all widgets answer twice.
+    """Wait until the application is idle: no change while all widgets answer twice.
 
     Textual's own pause takes a process that gets no processor for 20 ms for an idle one, and one
     round of answers is not the end: a row shown moves a cursor, which draws a panel.

@@ -1,4 +1,4 @@
-"""Compares the screen with a picture that was looked at: some thirty lines, no plug-in.
+"""Compares the screen with a reviewed picture; thirty lines instead of a plug-in.
 
     UPDATE_PICTURES=1 pytest tests/console/test_screens.py   (with the Python of the baseline)
 
@@ -24,12 +24,12 @@ FOLDER: Final = Path(__file__).parent / "pictures"
 
 
 def normalised(svg: str) -> str:
-    """Return the SVG without what differs from run to run."""
+    """Return the SVG without the parts that differ from run to run."""
     return re.sub(r"terminal-\d+", "terminal", svg)
 
 
 def check(app: App[int], name: str) -> None:
-    """Fail if the screen is not the picture; write it instead if asked to; to be called last."""
+    """Fail if the screen differs from the picture, or write it if asked to; to be called last."""
     if (sys.version_info[:2], version("textual")) != (PYTHON, TEXTUAL):
         wanted = f"Python {'.'.join(map(str, PYTHON))} with Textual {TEXTUAL}"
         pytest.skip(f"all but the picture was checked: {name}.svg is of {wanted}")

@@ -1,4 +1,4 @@
-"""A terminal for the real program: a pty whose output is kept, and what a person does at it."""
+"""A terminal for the real program: a pty with its output, and the actions of a person."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Terminal:
         os.write(self.master, keys.encode())
 
     def pump(self, seconds: float = 0.05) -> None:
-        """Take what the program wrote."""
+        """Read what the program wrote."""
         if self.master < 0:
             time.sleep(seconds)
             return
@@ -68,7 +68,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """All that was ever written, without codes."""
+        """Everything that was written, without control codes."""
         return _CODES.sub("", self.raw.decode(errors="replace"))
 
     def forget(self) -> None:

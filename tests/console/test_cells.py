@@ -59,7 +59,7 @@ def with_names(*names: str) -> Snapshot:
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=str)
 async def test_a_row_ends_where_the_others_do(size: tuple[int, int], tmp_path: Path) -> None:
-    """Whatever the name before it: composed, decomposed, of several emoji, with marks."""
+    """Columns stay aligned behind any name: composed, decomposed, several emoji, with marks."""
     names = ("남궁하늘별", DECOMPOSED, FAMILY, MARKS, "Lee Ji-woo")
     app = app_of(StillFeed(with_names(*names)), tmp_path)
     async with app.run_test(size=size) as pilot:

@@ -121,7 +121,7 @@ def test_states_stay_apart_for_every_eye(of: Theme, eye: str) -> None:
 
 
 def words(segments: Sequence[Segment]) -> list[tuple[str, ColorTriplet, ColorTriplet]]:
-    """What can be read of a line, with the colours that a terminal would show."""
+    """Return the readable words of a line, with the colours that a terminal would show."""
     found = []
     for segment in segments:
         style = segment.style
@@ -135,7 +135,7 @@ def words(segments: Sequence[Segment]) -> list[tuple[str, ColorTriplet, ColorTri
 
 
 def in_front(app: ConsoleApp) -> list[tuple[str, ColorTriplet, ColorTriplet]]:
-    """What can be read on the screen, or in the dialog: what lies behind one is inactive."""
+    """Return the readable words of the screen, or of the dialog, behind which all is inactive."""
     strips = app.screen._compositor.render_strips()
     if len(app.screen_stack) > 1:
         box = app.screen.query_one(".dialog").region
@@ -145,7 +145,7 @@ def in_front(app: ConsoleApp) -> list[tuple[str, ColorTriplet, ColorTriplet]]:
 
 @pytest.mark.parametrize("name", [t.name for t in theme.THEMES])
 async def test_whatever_is_drawn_is_readable(name: str, tmp_path: Path) -> None:
-    """On every tab and in every dialog: cursors, headers of tables and hints among it."""
+    """Every tab and dialog is readable, including cursors, headers of tables and hints."""
     app = ConsoleApp(
         StillFeed(samples.kafka_down()),
         Operator(lambda: load({}, use_stack=False)),
@@ -182,7 +182,7 @@ def test_every_severity_has_a_mark_of_its_own(ascii_only: bool) -> None:
 
 @pytest.mark.parametrize("lang", ["en", "ko"])
 def test_no_state_is_told_by_colour_alone(lang: str) -> None:
-    """Those of one colour differ by their word, and those of one word by nothing that matters."""
+    """States of one colour differ by their word; states of one word mean the same."""
     say = DisplayOptions("ko" if lang == "ko" else "en")
     for kind in (Lag, ReadingState, ShopHealth, Phase):
         marks = [say(each.value) for each in kind]
@@ -191,7 +191,7 @@ def test_no_state_is_told_by_colour_alone(lang: str) -> None:
 
 
 def test_the_panels_write_mark_and_word() -> None:
-    """Of every reading's state, of every verdict, and of the countdown."""
+    """Every state of a reading, every verdict and the countdown have a word and a mark."""
     for each in ReadingState:
         reading = samples.failing(samples.ok(1), each, "x", since=3.0)
         plain = "".join(

@@ -36,11 +36,11 @@ _PRODUCT = (
 def elsewhere(
     topics: object, env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Settings]:
-    """The settings of a stack that only its data directory leads to; we are somewhere else."""
+    """The settings of a stack that is found only by its data directory, not from here."""
     for name in (*env, *os.environ):
         if name.startswith(SERVER_PREFIXES) or name == "JANGTEO_DATA_DIR":
             monkeypatch.delenv(name, raising=False)
-    # No pointer leads there: what looks for a running stack finds none.
+    # There is no pointer to it, so a search for a running stack finds none.
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "no-pointers"))
     there, here = tmp_path / "there", tmp_path / "here"
     here.mkdir()
@@ -81,7 +81,7 @@ def test_the_stack_of_the_console_is_the_one_that_is_acted_on(
 
 
 def everything(client: redis.Redis) -> Iterator[bytes]:
-    """All keys, and the fields and values of hashes."""
+    """Return all keys, and the fields and values of hashes."""
     for key in client.scan_iter("control:*"):
         yield str(key).encode()
         if client.type(key) in (b"hash", "hash"):

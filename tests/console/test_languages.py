@@ -25,7 +25,7 @@ from tests.console.test_screens import SIZES, STATES
 
 ENGLISH = re.compile(r"[A-Za-z][a-z]{2,}")
 CUT = re.compile(r"\w+…")
-# Names of things, and what processes say of themselves, are the same in every language.
+# Names, and the processes' own log lines, are the same in every language.
 NAMES = re.compile(
     r"(orders|users|products|cache|ingest|grader|postgres|redis|kafka|flash_sale|batches)\S*"
     r"|[a-z-]+@\S+|event \d+ of.*|bad_json|JSON is malformed.*|\{.*\}|jangteo dlq show"
@@ -107,7 +107,7 @@ async def test_nothing_is_left_english_in_korean(state: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
 @pytest.mark.parametrize("lang", ["en", "ko"])
 async def test_troubles_fit_every_size(lang: Any, size: tuple[int, int], tmp_path: Path) -> None:
-    """Of every partition of many topics, with what a foreign session named itself."""
+    """Lines about all partitions of many topics fit, with any name of a foreign session."""
     blocked = Trouble(
         "blocked",
         ingest="ingest-orders",

@@ -84,7 +84,7 @@ def test_numbers_are_short(value: float) -> None:
 
 ROOT = Path(__file__).parents[2]
 WITH_TERMINAL = {"__init__", "__main__", "cli", "tui", "web"}
-"""What may need a library for a terminal or a browser; `cli` only once it is asked for a screen."""
+"""Modules that may import a terminal or browser library; `cli` only when it shows a screen."""
 CORE = sorted({p.stem for p in (ROOT / "console").iterdir() if "__" not in p.name} - WITH_TERMINAL)
 MODULES = sorted(
     ".".join(p.relative_to(ROOT / "console").with_suffix("").parts)
@@ -120,7 +120,7 @@ def test_the_core_does_where_no_terminal_library_is_installed() -> None:
 
 
 def test_the_first_picture_waits_for_no_client_of_a_server() -> None:
-    """They take half a second of CPU to import, and a screen needs none of them."""
+    """These take half a second of CPU to import, and the first screen needs none of them."""
     late = {"redis", "psycopg", "confluent_kafka", "structlog", "sqlite3", "polars", "numpy"}
     code = f"import sys, console.cli, console.tui.start; print({late!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -63,7 +63,7 @@ def poller(*sources: Fake, events: NoEvents | None = None) -> Poller:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries soon."""
+    """A source that is retried soon."""
     monkeypatch.setattr(rules, "LONGEST_BACKOFF_S", 0.02)
 
 

@@ -40,7 +40,7 @@ async def test_an_action_from_the_list_is_done(tmp_path: Path) -> None:
 
 
 def offered(options: OptionList) -> list[str]:
-    """The first column of a list."""
+    """Return the first column of a list."""
     prompts = (str(options.get_option_at_index(i).prompt) for i in range(options.option_count))
     return [prompt.split("  ")[0].strip() for prompt in prompts]
 

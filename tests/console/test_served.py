@@ -1,4 +1,4 @@
-"""The console in a browser: only for those who were given its address, and only to look at."""
+"""The console in a browser: only with its address, and read-only."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 async def _visit(served: Served) -> Any:
-    """Return a session whose browser was let in."""
+    """Return a session of a browser that has the cookie."""
     session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
     while True:
         # The server listens a moment after it has printed the address.
@@ -77,7 +77,7 @@ async def _visit(served: Served) -> Any:
 
 
 async def _connect(session: Any, served: Served) -> Any:
-    """Return a socket; a visitor who left counts until the server has ended his console."""
+    """Return a socket; a visitor that left counts until the server has ended its console."""
     while True:
         try:
             return await session.ws_connect(served.socket)

@@ -97,7 +97,7 @@ def test_signals_end_it(
 def test_a_terminal_that_goes_ends_it_even_where_hangups_are_ignored(
     dead: dict[str, str], open_terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
-    """As with nohup: no SIGHUP comes, and reading the terminal returns its end for ever."""
+    """With nohup no SIGHUP arrives, and reading the terminal returns end-of-file for ever."""
     shield = tmp_path / "shield.py"
     shield.write_text(
         "import runpy, signal, sys\n"

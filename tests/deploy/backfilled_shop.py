@@ -1,4 +1,4 @@
-"""A small shop with a history: what dashboards are tried on.
+"""A small shop with a history, for the tests of the dashboards.
 
 Every row is written by the program that writes it in a real one: the backfill, then the ingest's
 own store (new orders, rejected messages), then the grader.
@@ -29,7 +29,7 @@ LIVE, REJECTED, REPLAYED = 24, 40, 8
 
 
 def fill(env: Mapping[str, str]) -> None:
-    """Fill the empty database that `env` names: ninety days that end now, and some moments more."""
+    """Fill the empty database that `env` names with ninety days up to now and a few events more."""
     size = {
         "days": DAYS,
         "users": CUSTOMERS,

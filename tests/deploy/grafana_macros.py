@@ -1,4 +1,4 @@
-"""What Grafana makes of a query before PostgreSQL sees it, as its documentation describes it."""
+"""Expands a query as Grafana does before PostgreSQL sees it, by its documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""As much of `kustomize build` as deploy/k8s needs: resources, components, patches, generators.
+"""The part of `kustomize build` that deploy/k8s needs: resources, components, patches, generators.
 
 What it does not know it refuses, so that a file cannot use what no test has built.
 """
@@ -26,7 +26,7 @@ def build(folder: Path, kustomization: Object | None = None) -> list[Object]:
 
 
 def pod(obj: Object) -> Object:
-    """The pod of a Deployment or Job."""
+    """Return the pod of a Deployment or Job."""
     spec: Object = obj["spec"]["template"]["spec"]
     return spec
 
@@ -56,7 +56,7 @@ def _apply(
 
 
 def _everywhere(kustomization: Object, objects: list[Object]) -> None:
-    """Labels, images and the namespace."""
+    """Set labels, images and the namespace everywhere."""
     for obj in objects:
         for labels in kustomization.get("labels", []):
             assert labels["includeTemplates"] is True

@@ -151,7 +151,7 @@ def test_days_and_hours_are_those_of_seoul(shop: Connection, now: datetime) -> N
 
 
 def test_grades_are_reckoned_back_to_where_everybody_began(shop: Connection, now: datetime) -> None:
-    """At each point, the grade that the history gives each customer who had signed up by then."""
+    """Each point counts the grades that the customers who had signed up by then had."""
     points: dict[datetime, Counter[str]] = {}
     for row in answer(shop, "customers", "Grades over time", now):
         points.setdefault(row["time"], Counter())[row["metric"]] = row["value"]
@@ -187,7 +187,7 @@ def test_grades_are_reckoned_back_to_where_everybody_began(shop: Connection, now
 
 
 def test_cohorts_are_of_those_who_signed_up(shop: Connection, now: datetime) -> None:
-    """Every cell, from customers and orders one by one."""
+    """Every cell equals a count over customers and orders one by one."""
     whole = 1_000.0  # days: two fifths of the customers are older than the history
     members: dict[str, set[int]] = {}
     for user_id, since in shop.execute(

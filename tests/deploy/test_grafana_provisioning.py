@@ -1,4 +1,4 @@
-"""What Grafana reads at its start, against what its documentation says these files may hold.
+"""The provisioning files hold only what Grafana's documentation allows.
 
 Sources: grafana.com/docs/grafana, "Provision Grafana" (data sources, dashboards), "Configure the
 PostgreSQL data source", "Configure the Prometheus data source"; of versions 11 to 13. There is no
@@ -47,7 +47,7 @@ class PrometheusOptions(_Strict, rename="camel", kw_only=True):
 
 
 class Source(_Strict, tag_field="type", rename="camel", kw_only=True):
-    """What is common to all data sources."""
+    """Keys that all data sources have."""
 
     name: str
     access: Literal["proxy", "direct"]
@@ -125,7 +125,7 @@ def test_a_file_holds_what_is_documented_and_nothing_else(path: Path) -> None:
 
 
 def _spoilt(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The same with a key misspelt: at the top, in its list, in what that holds."""
+    """Return copies with a key misspelt: at the top, in a list, in an item of it."""
     kinds = ("datasources", "providers")
     found = []
     for where in ("", "item", "jsonData", "options"):

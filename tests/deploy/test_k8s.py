@@ -131,7 +131,7 @@ def test_settings_are_known_and_secrets_only_named(objects: list[Object]) -> Non
 
 
 def secrets(obj: Object) -> dict[str, set[str]]:
-    """The keys of each Secret that a pod is given; none named: all of them."""
+    """Return the keys of each Secret that a pod is given; all of them if none is named."""
     return {
         v["secret"]["secretName"]: {i["key"] for i in v["secret"].get("items", [])}
         for v in pod(obj)["volumes"]

@@ -80,13 +80,13 @@ def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def passwords(word: str) -> dict[str, str]:
-    """Variables that give each kind's login a password of its own."""
+    """Return variables that give the login of each kind of process its own password."""
     return {name: f"{word}-{kind}" for kind, name in LOGINS.items()}
 
 
 @pytest.fixture
 def members(topics: object, env: dict[str, str], pg: Connection) -> dict[str, dict[str, str]]:
-    """The environment of a process that logs in as a member of each role."""
+    """Return the environment of a process that logs in as a member of a role."""
     done = run({**env, **passwords(PASSWORD)}, "init", "--logins")
     assert done.returncode == 0, done.stderr
     assert all(f"jangteo_{role}" in done.stdout and f"shop_{role}" in done.stdout for role in ROLES)

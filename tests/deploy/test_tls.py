@@ -31,7 +31,7 @@ PASSWORD = "only-for-this-test"
 
 
 class SystemPostgres(embedded.EmbeddedPostgres):
-    """The newest of Debian's, with TLS and nobody let in without it."""
+    """Debian's newest PostgreSQL, which refuses connections without TLS."""
 
     bin = SYSTEM[-1] if SYSTEM else Path()
 
@@ -132,7 +132,7 @@ def test_another_name_than_the_certificates_is_refused(
 
 @pytest.fixture(scope="module")
 def redis_url(ours: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis that speaks TLS alone."""
+    """A Redis that accepts only TLS."""
     program = shutil.which("redis-server", path="/usr/bin:/usr/local/bin")
     if not program:
         pytest.skip("no redis-server with TLS in /usr/bin")

@@ -16,6 +16,7 @@ from shop import postgres
 from shop.events import Order
 from shop.postgres import Connection, window_length
 from shop.postgres.window_length import WindowLengthError
+from shop.settings import Settings
 from tests.support.event_samples import NOW, order, orders_batch
 
 HELD = (
@@ -25,19 +26,13 @@ HELD = (
 
 
 @pytest.fixture
-def conn(servers) -> Iterator[Connection]:
-    servers.revive()
-    name = servers.create_database()
-    try:
-        settings = servers.settings(POSTGRES_DB=name)
-        with postgres.connect(settings.postgres, "test", autocommit=True) as connection:
-            connection.execute(
-                "INSERT INTO ingest_offsets (topic, partition, log_id, next_offset)"
-                " VALUES ('orders', 0, 'log-1', 0)"
-            )
-            yield connection
-    finally:
-        servers.drop_database(name)
+def conn(database: Settings) -> Iterator[Connection]:
+    with postgres.connect(database.postgres, "test", autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO ingest_offsets (topic, partition, log_id, next_offset)"
+            " VALUES ('orders', 0, 'log-1', 0)"
+        )
+        yield connection
 
 
 def store_for(conn: Connection, window_s: int) -> Store:

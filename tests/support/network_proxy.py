@@ -7,7 +7,6 @@ import struct
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
 
 _RESET = struct.pack("ii", 1, 0)
 _COMMIT = b"COMMIT"
@@ -72,12 +71,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stalled = False
         self._listener.close()
         for link in self._links:

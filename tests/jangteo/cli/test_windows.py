@@ -26,16 +26,6 @@ NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def database(servers) -> Iterator[Settings]:
-    servers.revive()
-    name = servers.create_database()
-    try:
-        yield servers.settings(POSTGRES_DB=name)
-    finally:
-        servers.drop_database(name)
-
-
-@pytest.fixture
 def conn(database: Settings) -> Iterator[Connection]:
     with postgres.connect(database.postgres, "test", autocommit=True) as connection:
         yield connection
