@@ -86,7 +86,7 @@ def test_revisions_in_any_order_end_in_the_highest(stage: Stage, pg: Connection)
     )
 
 
-def test_poison_of_every_kind_is_put_aside_with_its_reason(stage: Stage, pg: Connection) -> None:
+def test_poison_of_every_kind_is_rejected_with_its_reason(stage: Stage, pg: Connection) -> None:
     now = utc_now()
     bad = poison(order(1), now)
     good = [message("orders", order(i, ordered_at=now, updated_at=now)) for i in range(2, 12)]
