@@ -144,7 +144,7 @@ def test_the_import_contract_names_all_of_the_core() -> None:
     ("args", "words"),
     [
         (["--once", "--watch"], "not allowed with argument"),
-        (["--compare", "1", "2"], "--compare goes with --replay"),
+        (["--compare", "1", "2"], "--compare needs --replay"),
         (["--port", "1"], "--port needs --serve"),
         (["--replay", "/nonexistent"], "no recording /nonexistent"),
     ],

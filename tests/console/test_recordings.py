@@ -91,7 +91,7 @@ def test_recordings_that_are_none(tmp_path: Path) -> None:
     toggle.stop()
     with pytest.raises(UsageError, match="holds no snapshot"):
         Recording(tmp_path / "empty.rec")
-    with pytest.raises(UsageError, match="cannot record into"):
+    with pytest.raises(UsageError, match="cannot record to"):
         Recorder(tmp_path / "text" / "below.rec")
     recorded(tmp_path / "a.rec", 1)
     with pytest.raises(UsageError, match="expected HH:MM:SS"):

@@ -200,7 +200,7 @@ def test_ledger_and_shop_reconcile(
     book.write_text("\n".join(left) + "\n")
     done = reconcile()
     assert done.returncode == 1
-    assert "no fault of the ledger" in done.stdout
+    assert "not in the fault ledger" in done.stdout
     assert ingest.stop() == 0
 
 

@@ -325,7 +325,7 @@ def test_days_must_come_in_order(settings: Settings):
     now = datetime(2026, 11, 20, tzinfo=UTC)
     none = pl.DataFrame(schema=SCHEMAS["orders"])
     day = Day(7, now, now, none, none, none, None, 0)
-    with pytest.raises(JangteoError, match="not the one that is due"):
+    with pytest.raises(JangteoError, match="not the next one"):
         target.prepare(day)()
     target.close()
 
