@@ -215,17 +215,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def nullable(event: type[Event]) -> frozenset[str]:
-    """Return the fields of an event that may be null.
-
-    >>> sorted(nullable(Order))
-    ['scenario']
-    """
-    info = inspect.type_info(event)
-    assert isinstance(info, inspect.StructType)  # noqa: S101  (for mypy: events are structs)
-    return frozenset(f.name for f in info.fields if isinstance(f.type, inspect.UnionType))
-
-
 _encoder: Final = msgspec.json.Encoder()
 
 

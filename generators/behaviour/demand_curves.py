@@ -8,14 +8,12 @@ weak February. All in Seoul time.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
 
 from generators.portable_math import power
 from generators.random_streams import Floats, Ints
-from shop.clock import KST
 
 HOURS: Final = (
     3.2, 1.8, 1.0, 0.6, 0.5, 0.4, 0.7, 1.7, 3.3, 5.4, 6.6, 6.6,
@@ -71,9 +69,3 @@ def grid(start: float, end: float) -> Floats:
     """
     inner = np.arange(np.floor(start / STEP_S) * STEP_S + STEP_S, end, STEP_S)
     return np.concatenate([[float(start)], inner, [float(end)]])
-
-
-def day_bounds(moment: datetime) -> tuple[datetime, datetime]:
-    """Return the beginning and the end of the day in Seoul that holds a moment."""
-    start = moment.astimezone(KST).replace(hour=0, minute=0, second=0, microsecond=0)
-    return start, start + timedelta(days=1)

@@ -41,18 +41,6 @@ def health(member: Ingest) -> tuple[int, list[str]]:
         return e.code, json.load(e)["troubles"]
 
 
-def wait_for_transaction(stage: Stage) -> None:
-    def seen() -> bool:
-        with stage.reading() as conn:
-            found = conn.execute(
-                "SELECT FROM pg_stat_activity WHERE application_name = 'jangteo-ingest-orders'"
-                " AND datname = current_database() AND backend_xid IS NOT NULL"
-            )
-            return found.fetchone() is not None
-
-    wait_until(seen, "a transaction of the ingest")
-
-
 @pytest.mark.parametrize("where", ["cut_before", "cut_after"])
 def test_the_connection_is_cut_at_commit(stage: Stage, proxy: Proxy, where: str) -> None:
     """The offsets show whether COMMIT arrived: nothing is lost or stored twice."""
