@@ -1,4 +1,4 @@
-"""The broker that tests share gives each of them what a fresh one would."""
+"""The broker that tests share behaves like a new one for each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compose file holds what the guide says; needs compose, but no engine."""
+"""The compose file matches the guide; needs compose, but no engine."""
 
 from __future__ import annotations
 

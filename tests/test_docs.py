@@ -1,4 +1,4 @@
-"""What the pages say is true: commands, links, columns, reasons, examples, dependencies."""
+"""The pages are true: commands, links, columns, reasons, examples, dependencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command of the guides is run as it stands, or says why not."""
+"""Every command of the guides is run as written, or has a reason not to be."""
 
 from __future__ import annotations
 

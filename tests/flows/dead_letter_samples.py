@@ -48,5 +48,5 @@ def dlq_args(*words: str) -> argparse.Namespace:
 
 
 def call(settings: Settings, *words: str) -> int:
-    """`jangteo dlq WORDS`, in this process."""
+    """Run `jangteo dlq WORDS` in this process."""
     return deadletters_command.run(dlq_args(*words), settings)

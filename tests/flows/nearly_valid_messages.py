@@ -81,7 +81,7 @@ def a_value(rng: random.Random) -> str:
 
 
 def _likely_value(rng: random.Random, old: str) -> str:
-    """A value of the kind that was there, as nearly right as can be."""
+    """A nearly valid value of the same kind."""
     if not old.startswith('"') and old != "null":
         return rng.choice(NUMBERS)
     if re.match(r'"\d{4}-', old):

@@ -1,4 +1,4 @@
-"""The ingest stores the same under polluted surroundings, without descriptors, on a full disk."""
+"""The ingest stores the same in a hostile environment, without descriptors, on a full disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ingest says of itself over HTTP: true numbers, and health that means something."""
+"""The ingest's HTTP endpoint: true numbers and meaningful health."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def lags(found: Samples) -> list[float]:
 
 
 def discovered(data_dir: Path) -> str:
-    """The address, as Prometheus would find it."""
+    """Return the address, found as by Prometheus."""
     folder = data_dir / metrics_endpoint.FOLDER
     wait_until(lambda: any(folder.glob("*.json")), "the discovery file")
     (path,) = folder.glob("*.json")

@@ -1,4 +1,4 @@
-"""The life of a topic: what happens to positions, on a real Apache Kafka."""
+"""The lifetime of a topic: what happens to offsets, on a real Apache Kafka."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def seen(settings: Settings) -> TopicProgress:
 
 
 def wait_lag_0(settings: Settings) -> None:
-    """In our figure, and in what Kafka's own tools show: every end is committed."""
+    """Require no lag in our figure and in Kafka's own tools: every end is committed."""
 
     def reached() -> bool:
         topic = seen(settings)

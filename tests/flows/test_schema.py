@@ -1,4 +1,4 @@
-"""Our own schema refuses nothing that decoding lets through."""
+"""Our own schema refuses nothing that decoding accepts."""
 
 from __future__ import annotations
 

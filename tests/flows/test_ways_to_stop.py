@@ -11,7 +11,7 @@ ANYTHING = {"Error", "Exception"}  # psycopg's and Python's: known by the words,
 
 
 def ends() -> tuple[set[str], set[str]]:
-    """Types and words of every error that `shutdown.fail` is given."""
+    """Return the types and messages of all errors that `shutdown.fail` gets."""
     types: set[str] = set()
     words: set[str] = set()
     for path in (ROOT / "flows").rglob("*.py"):

@@ -1,4 +1,4 @@
-"""What the cache worker shows over HTTP."""
+"""The cache worker's HTTP endpoint."""
 
 from __future__ import annotations
 

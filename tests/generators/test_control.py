@@ -1,4 +1,4 @@
-"""What the operator sets is obeyed within a second, survives restarts and shows in heartbeats."""
+"""The operator's settings take effect within a second, survive restarts and show in heartbeats."""
 
 from __future__ import annotations
 

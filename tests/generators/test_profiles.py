@@ -1,4 +1,4 @@
-"""The topics name every customer and product that PostgreSQL has, however they came there."""
+"""The topics name every customer and product that PostgreSQL has, of any origin."""
 
 from __future__ import annotations
 

@@ -140,12 +140,12 @@ class History:
             writer.execute("DELETE FROM users WHERE user_id = %s", (user,))
 
     def regrade(self, who: int, user: int) -> None:
-        """Somebody gives a grade by hand; the next run that sees it takes it back."""
+        """A grade set by hand is corrected by the next run that sees it."""
         if self.free(who, user):
             self.writers[who].execute("UPDATE users SET grade = 'VIP' WHERE user_id = %s", (user,))
 
     def alone(self, statement: str) -> None:
-        """What locks whole tables waits for the writers."""
+        """An operation that locks whole tables waits for the writers."""
         for who in (0, 1):
             self.end(who, commit=True)
         self.grader.execute(statement)

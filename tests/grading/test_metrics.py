@@ -1,4 +1,4 @@
-"""What the grader shows over HTTP."""
+"""The grader's HTTP endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grading in a real PostgreSQL: what counts, what is written, who may at the same time."""
+"""Grading in a real PostgreSQL: what counts, what is written, and concurrent graders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking for what the operator set is no miss of the cache."""
+"""Reading the operator's settings does not count as a miss of the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL sessions: nothing outside decides what they do with our bytes, times and names."""
+"""PostgreSQL sessions: no outside setting changes what they do with bytes, times and names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What another user leaves on disk is not believed, and what we write is not theirs to read."""
+"""Files of another user are not trusted, and our files cannot be read by others."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ PROPERTIES: Final = {
     "file.delete.delay.ms": "1000",
 }
 ANSWERS_S: Final = 10.0
-"""A broker that takes longer to answer than this is replaced: an earlier test stopped it."""
+"""Seconds after which a broker that does not answer is replaced: an earlier test stopped it."""
 _ATTEMPTS: Final = 3
 _LEAVE_GROUP: Final = 13  # of Kafka's protocol
 _OWN: Final = "__"  # how the names of Kafka's internal topics begin
@@ -59,7 +59,7 @@ def _why_missing() -> str:
 
 
 def need_apache_kafka() -> None:
-    """Skip a test that needs Apache Kafka where it cannot be had, which is tried once."""
+    """Skip a test that needs Apache Kafka if it cannot be fetched, which is tried once."""
     if reason := _why_missing():
         pytest.skip(f"needs Apache Kafka: {reason}")
 
@@ -99,7 +99,7 @@ class WorkerBroker:
 
     @property
     def pid(self) -> int | None:
-        """Of its process while it runs; does not start it."""
+        """Pid of its process while it runs; does not start it."""
         return self._server.pid if self._server else None
 
     def start(self) -> None:
@@ -107,7 +107,7 @@ class WorkerBroker:
         self.server.start()
 
     def stop(self) -> None:
-        """End it properly."""
+        """Stop it gracefully."""
         if self._server:
             self._server.stop()
 
@@ -121,7 +121,7 @@ class WorkerBroker:
         self._replace(self.server.port)
 
     def empty(self, *, but_new: bool = False) -> None:
-        """Leave no topic and no group of earlier tests; start it where one of them killed it.
+        """Remove topics and groups of earlier tests; start the broker if one of them killed it.
 
         Args:
             but_new: leave those of the shop's topics that are as `create_topics` made them. To
@@ -163,7 +163,7 @@ class WorkerBroker:
         self._delete_topics()
 
     def _warm(self) -> None:
-        """Let it hand out a first producer id and open its groups, which takes a second each."""
+        """Make it assign a first producer id and open its groups, which takes a second each."""
         settings = self.settings
         kafka.create_topics(settings, ["warm"])
         producer = kafka.producer(settings, "warm")
@@ -195,11 +195,11 @@ class WorkerBroker:
         return {name: topic for name, topic in found.items() if not name.startswith(_OWN)}
 
     def _unchanged(self) -> set[str]:
-        """Return those of the shop's topics that are as they were when they were created."""
+        """Return the shop's topics that did not change since they were created."""
         return {name for name, look in self._looks().items() if self._made.get(name) == look}
 
     def _looks(self) -> dict[str, object]:
-        """Return by what an empty topic of the shop is known; of another one, nothing."""
+        """Return the identity of each empty topic of the shop; others are left out."""
         client = self._client()
         there = kafka.describe_topics(client)
         if not there:
@@ -256,7 +256,7 @@ def _delete_groups(client: AdminClient, names: list[str]) -> None:
 
 
 def _leave(host: str, port: int, group: str, members: list[str]) -> None:
-    """Take members out of a group in their name; no client library does that for another."""
+    """Remove members from a group in their name; client libraries do it only for themselves."""
     with socket.create_connection((host, port), timeout=ANSWERS_S) as connection:
         for number, member in enumerate(members):
             body = struct.pack(">hhih", _LEAVE_GROUP, 0, number, -1)
@@ -268,7 +268,7 @@ def _leave(host: str, port: int, group: str, members: list[str]) -> None:
 
 @contextmanager
 def clients_end(monkeypatch: pytest.MonkeyPatch, servers: Callable[[], set[int]]) -> Iterator[None]:
-    """End what a test leaves behind that could still write: processes and producers.
+    """End processes and producers that a test left behind and that could still write.
 
     Args:
         monkeypatch: lets the producers be known.

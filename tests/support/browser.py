@@ -1,4 +1,4 @@
-"""A headless browser that is asked over its debugging protocol."""
+"""A headless browser, controlled over its debugging protocol."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Browser:
         self._process.wait()
 
     async def call(self, method: str, **parameters: Any) -> Any:
-        """Call a method of the protocol; note the addresses that were asked for meanwhile."""
+        """Call a method of the protocol; record the addresses requested meanwhile."""
         number = next(self._numbers)
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
         async for message in self._socket:
@@ -65,7 +65,7 @@ class Browser:
         raise AssertionError("the browser has gone")
 
     async def wait_for(self, script: str, timeout: float = 60) -> None:
-        """Wait until a script gives true."""
+        """Wait until a script returns true."""
         deadline = time.monotonic() + timeout
         while True:
             found = await self.call("Runtime.evaluate", expression=script)

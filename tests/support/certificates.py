@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of one authority."""
+    """Paths of the files of one authority."""
 
     authority: Path
     certificate: Path
@@ -17,7 +17,7 @@ class Certificates:
 
 
 def make(folder: Path) -> Certificates:
-    """Make an authority and what it signed, valid for a day."""
+    """Create an authority and the certificates that it signs, valid for a day."""
     folder.mkdir(parents=True)
 
     def openssl(*words: str) -> None:

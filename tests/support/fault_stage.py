@@ -1,4 +1,4 @@
-"""A stage for faults: ingest processes under load, and the verdict when the dust has settled."""
+"""A stage for faults: ingest processes under load, and the verdict after they have caught up."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.support.ingest_processes import Ingest, caught_up
 from tests.support.waiting import wait_until
 
 SMALL: dict[str, str] = {"INGEST_TOPICS": "orders", "INGEST_BATCH_SIZE": "200"}
-"""Small batches: many transactions to be hit in."""
+"""Batches are small, so that faults hit many transactions."""
 
 
 Answer = TypeVar("Answer")
 Place = tuple[int, int]
-"""Of a message: partition and offset."""
+"""Place of a message: partition and offset."""
 MOST_COPIES = 50
 """More unacknowledged places than this are no longer a matter of a few copies."""
 NOWHERE = -1
@@ -39,7 +39,7 @@ NOWHERE = -1
 
 
 class Stage:
-    """Ingest processes, a load, and what they did.
+    """Ingest processes, loads, and their results.
 
     Args:
         env: of the processes.
@@ -89,12 +89,12 @@ class Stage:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection of our own: the servers may have been restarted since the last."""
+        """Yield a new connection: the servers may have been restarted since the last one."""
         with postgres.connect(self.settings.postgres, "verdict", autocommit=True) as conn:
             yield conn
 
     def _ask(self, ask: Callable[[Connection], Answer]) -> Answer:
-        """Ask on a connection that is kept: a new one every moment costs 15 ms of CPU.
+        """Query on a kept connection: a new one for each query costs 15 ms of CPU.
 
         Where the server, or the connection, has gone meanwhile, on a new one.
         """
@@ -154,7 +154,7 @@ class Stage:
             raise AssertionError("\n".join(found))
 
     def caught_up(self) -> bool:
-        """Tell whether every message of the log is accounted for, once."""
+        """Return whether every message of the log is accounted for exactly once."""
         return self._ask(lambda conn: caught_up(self.settings, conn))
 
     def violations(self) -> list[str]:
@@ -164,12 +164,12 @@ class Stage:
 
 
 def answers(member: Ingest) -> bool:
-    """Tell whether a member is past its imports; before, SIGTERM just ends it."""
+    """Return whether a member is past its imports; before that, SIGTERM just ends it."""
     return "event=metrics " in member.log()
 
 
 def owns(member: Ingest) -> int:
-    """Return how many partitions a member has, by its own word: the broker may not list them."""
+    """Return the number of partitions that a member reports; the broker may not list them."""
     events = re.findall(r'event="partitions (assigned|revoked)".* partitions=(\d+)', member.log())
     return int(events[-1][1]) if events and events[-1][0] == "assigned" else 0
 
@@ -218,7 +218,7 @@ def _placed(settings: Settings, loads: list[Load]) -> dict[Place, Sent]:
 
 
 def _read(settings: Settings, places: list[Place]) -> Iterator[tuple[Place, Message]]:
-    """Yield what the log holds at these places."""
+    """Yield the messages of the log at these places."""
     if not places:
         return
     consumer = Consumer(
@@ -277,7 +277,7 @@ def _rows(conn: Connection, orders: list[Order]) -> list[str]:
 
 
 def drain_time(member: Ingest) -> float:
-    """SIGTERM; return the seconds until it ended, which must be with 0 and within 10 s."""
+    """Send SIGTERM; return the seconds to its end, which must be with 0 and within 10 s."""
     began = time.monotonic()
     code = member.stop()
     took = time.monotonic() - began

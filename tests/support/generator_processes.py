@@ -65,7 +65,7 @@ def cached_product(
 
 @contextmanager
 def full_disk(room: int) -> Iterator[None]:
-    """No file may become larger than `room` bytes: what would be is cut there, and refused."""
+    """Let no file become larger than `room` bytes: writes beyond that fail."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
@@ -127,7 +127,7 @@ class GeneratorProcess:
         assert self.log.count(text) >= times, self.log
 
     def ends_within(self, seconds: float) -> int:
-        """Wait until it ends, for `seconds` in which it had a CPU or needed none.
+        """Wait until it ends, for up to `seconds` in which it did not wait for a CPU.
 
         What it waits for a CPU is the tests' own load, and not its delay.
         """

@@ -48,7 +48,7 @@ COMMANDS: Final = (
     "COMPOSE_STANDINS=",
 )
 _VERDICTS: Final = ("jangteo doctor", "jangteo console --once")
-"""Their exit code is what they found."""
+"""Commands whose exit code reports a finding."""
 _FENCE: Final = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMENT: Final = re.compile(r"\s+# (.*)$")
 
@@ -84,19 +84,19 @@ class Block:
 
     @property
     def runner(self) -> str:
-        """Of a block of commands; empty if it names none."""
+        """The label of a block of commands; empty if it has none."""
         return self.info.removeprefix("bash").strip()
 
     @property
     def is_commands(self) -> bool:
-        """Whether it says that it holds commands, or does so anyhow."""
+        """Whether the block holds commands, labelled or not."""
         return self.info.split(" ")[0] in ("bash", "sh", "shell", "console") or any(
             line.startswith(word) for line in self.text.splitlines() for word in COMMANDS
         )
 
     @property
     def lines(self) -> list[Line]:
-        """Its commands."""
+        """The commands of the block."""
         found = []
         for told in self.text.replace("\\\n", " ").splitlines():
             if not told.strip():
@@ -125,7 +125,7 @@ def inline(page: Path) -> list[str]:
 
 
 def lines(page: Path, runner: str) -> list[Line]:
-    """What a runner has to run of a page, in order."""
+    """Return the commands of a page that a runner must run, in order."""
     return [
         line
         for block in blocks(page)
@@ -174,5 +174,5 @@ def run(
 
 
 def words(command: str) -> list[str]:
-    """A command's words."""
+    """Return the words of a command."""
     return shlex.split(command, comments=True)

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 
 _CLIENT_AGE_S = 5.0
-"""Older ones are replaced: a test may have put another cluster in the place of the first."""
+"""Seconds for which a client is kept: a test may replace the cluster by another one."""
 _clients: dict[str, tuple[float, AdminClient]] = {}
 
 
@@ -75,7 +75,7 @@ class Ingest:
         os.kill(self.process.pid, number)
 
     def stop(self) -> int:
-        """SIGTERM; return the exit code. Ten seconds are what was promised."""
+        """Send SIGTERM; return the exit code. Ten seconds are the promised limit."""
         self.process.terminate()
         return self.process.wait(timeout=10)
 
@@ -111,7 +111,7 @@ def applied(pg: Connection, topic: str, log_id: str) -> dict[int, tuple[int, int
 
 
 def ask(settings: Settings, question: Callable[[AdminClient], Answer]) -> Answer:
-    """Ask Kafka with a client that is kept: a new one every moment costs the broker 15 ms of CPU.
+    """Query Kafka with a kept client: a new one for each query costs the broker 15 ms of CPU.
 
     Where that is not answered, as after its broker was killed, with a new one.
     """

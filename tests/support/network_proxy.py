@@ -13,7 +13,7 @@ _COMMIT = b"COMMIT"
 
 
 class Link:
-    """One client's connection and the one to the server that belongs to it."""
+    """A client's connection and its connection to the server."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.client = client
@@ -39,7 +39,7 @@ class Link:
 
 
 class Proxy:
-    """Listens on a free loopback port as long as the context lasts.
+    """Listens on a free loopback port while the context lasts.
 
     Attributes:
         port: where it listens.

@@ -1,4 +1,4 @@
-"""The environment of the tests, without what it says of a shop."""
+"""The environment of the tests, without variables of a shop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shop.settings import JAVA_HOME, KAFKA_HOME, MAVEN_REPOSITORY
 
 _OF_A_SHOP = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "CACHE_", "INGEST_", "SHOP_", "GRADE_")
 _OF_THE_MACHINE = {JAVA_HOME, KAFKA_HOME, MAVEN_REPOSITORY}
-"""Where the servers come from."""
+"""Variables of the machine, which tests keep although their names begin so."""
 
 
 def outside() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What may surround a PostgreSQL session and bend it: the environment, the role, the database."""
+"""Settings outside a PostgreSQL session that affect it: environment, role, database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from psycopg import sql
 from shop import postgres
 from shop.settings import PostgresSettings
 
-# What the environment may say, each of it enough to break or to bend a session.
+# Variables of the environment, each of which can break or change a session.
 ENVIRONMENT = {
     "PGTZ": "Asia/Seoul",
     "PGDATESTYLE": "SQL, DMY",
@@ -40,7 +40,7 @@ ENVIRONMENT = {
     "PGGSSENCMODE": "nonsense",
     "PGCONNECT_TIMEOUT": "nonsense",
 }
-# What a role or a database may be set to.
+# Settings of a role or a database.
 DEFAULTS = {
     "search_path": "nowhere",
     "TimeZone": "Asia/Seoul",
@@ -75,7 +75,7 @@ DEFAULTS = {
 
 @contextmanager
 def polluted(where: PostgresSettings) -> Iterator[None]:
-    """Let the database say all of `DEFAULTS`."""
+    """Set all of `DEFAULTS` for the database."""
     with postgres.connect(where, "test", autocommit=True) as conn:
         version = conn.info.server_version
         for name, value in DEFAULTS.items():

@@ -1,4 +1,4 @@
-"""The caret stands under the fault, and nothing shown can move a terminal."""
+"""The caret is under the fault, and nothing that is shown can control a terminal."""
 
 from __future__ import annotations
 

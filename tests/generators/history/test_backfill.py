@@ -123,7 +123,7 @@ def test_a_history_adds_up(pg: Connection, redis_client: redis.Redis):
 
 @pytest.mark.usefixtures("filled")
 def test_grades_are_what_a_grader_would_have_given(pg: Connection, settings: Settings):
-    """Every change, from the orders as they stood then; and the customers' rows from the last."""
+    """Every change follows from the orders of its time, and customers' rows from the last."""
     wrong = pg.execute(
         "SELECT h.user_id, h.as_of, cumulative_spend FROM grade_history AS h "
         "WHERE cumulative_spend <> (SELECT coalesce(sum(amount), 0) FROM orders AS o "
@@ -189,7 +189,7 @@ def half(settings: Settings, asked: HistoryRequest, days: int) -> None:
 
 
 def request() -> HistoryRequest:
-    """Return what `SIZE` and `END` ask for."""
+    """Return the request that `SIZE` and `END` make."""
     return HistoryRequest(
         days=24, users=1_500, products=1_100, orders_per_day=150,
         end=datetime(2026, 11, 20).date(), policy=POLICY.as_json(),  # noqa: DTZ001  (only its date is used)

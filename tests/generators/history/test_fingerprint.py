@@ -1,4 +1,4 @@
-"""A fingerprint is of all that follows it."""
+"""A fingerprint depends on everything that later days depend on."""
 
 from __future__ import annotations
 

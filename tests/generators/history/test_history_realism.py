@@ -1,4 +1,4 @@
-"""What SQL says of a history is what its columns say."""
+"""SQL on the tables of a history and its columns give the same statistics."""
 
 from __future__ import annotations
 

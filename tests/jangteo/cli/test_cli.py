@@ -1,4 +1,4 @@
-"""The `jangteo` command: what it says, how it ends, and what it does not import."""
+"""The `jangteo` command: its output, its exit codes, and what it does not import."""
 
 from __future__ import annotations
 

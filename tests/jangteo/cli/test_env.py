@@ -1,4 +1,4 @@
-"""`jangteo env`: what it prints is read back by the very tools that it is for."""
+"""`jangteo env`: the tools that it is for read its output."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def publish(server: Broker, count: int) -> None:
 
 
 def test_kafka_keeps_messages_topics_and_address(own_broker: Broker) -> None:
-    """Over a crash, and for the next run of the shop; meanwhile nobody else gets in."""
+    """Messages survive a crash and the shop's next run; no second broker can start meanwhile."""
     own_broker.start()
     before = dict(own_broker.env)
     kafka.create_topics(reached(own_broker))
@@ -97,7 +97,7 @@ def test_kafka_keeps_messages_topics_and_address(own_broker: Broker) -> None:
 
 
 def broker_settings(server: Broker, *names: str) -> list[int]:
-    """Return what the broker itself says that it goes by."""
+    """Return the settings that the broker itself reports."""
     asked = ConfigResource(ConfigResource.Type.BROKER, str(server.node))
     client = kafka.admin(reached(server))  # held: a collected client never answers
     (future,) = client.describe_configs([asked]).values()
