@@ -13,8 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from flows.batch import Batch, BatchEffects, Reject
-from flows.decode import INDEX
+from flows.batch import INDEX, Batch, BatchEffects, Reject
 from flows.rejects import differing
 from shop.postgres import CopyData
 from shop.postgres.binary_copy import binary

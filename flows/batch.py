@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import polars as pl
 
 from shop.events import RejectReason
 from shop.postgres import CopyData
+
+INDEX: Final = "_i"
+"""The column of decoded rows that holds a row's place in the raw batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from flows.batch import RawBatch, Reject
-from flows.decode import INDEX
+from flows.batch import INDEX, RawBatch, Reject
 from shop.events import RejectReason
 from shop.postgres import Cursor
 from shop.postgres.dead_letters import KEPT_DETAIL_BYTES, KEPT_KEY_BYTES, KEPT_PAYLOAD_BYTES

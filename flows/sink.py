@@ -17,8 +17,7 @@ import psycopg
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows import shutdown
-from flows.batch import Batch
-from flows.decode import INDEX
+from flows.batch import INDEX, Batch
 from flows.in_flight import InFlightWindow, InFlightWindows
 from flows.metrics import POSTGRES, IngestMetrics
 from flows.transaction import OffsetGapError, RefusedError, Store, TooManyRejectsError

@@ -18,8 +18,7 @@ import polars as pl
 import psycopg
 
 from flows import aggregates, statements
-from flows.batch import Batch, BatchEffects, Reject
-from flows.decode import INDEX
+from flows.batch import INDEX, Batch, BatchEffects, Reject
 from flows.rejects import differing, put_aside
 from shop.errors import JangteoError
 from shop.events import ID_FIELD, SCHEMAS, RejectReason
