@@ -108,7 +108,9 @@ class Load(threading.Thread):
         """Why Kafka did not take a message; nothing is known of those."""
 
     def run(self) -> None:
-        overrides: dict[str, Any] = {"message.max.bytes": 4_000_000}
+        # In batches as large as a batch of the ingest needs: with librdkafka's 5 ms, 1,000 messages
+        # a second are as many batches, which cost the broker and the readers twice the CPU.
+        overrides: dict[str, Any] = {"message.max.bytes": 4_000_000, "linger.ms": 50}
         producer = kafka.producer(self._settings.kafka, "load", **overrides)
         sent = 0
         began = time.monotonic()
