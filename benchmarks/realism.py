@@ -63,11 +63,17 @@ def arrival_statistics(seed: int) -> list[Statistic]:
     mass = np.concatenate([[0.0], np.cumsum(np.diff(edges) * rates)])
     p = shapes.ks_exponential(np.diff(np.interp(at, edges, mass)))
     hourly = np.bincount(((at - start) // 3_600).astype(np.int64), minlength=DAYS * 24)
+    ordinary = np.repeat(demand_curves.is_ordinary(START.date(), DAYS), 24)
     return [
         Statistic("rescaled gaps ~ Exp(1), KS p", p, 0.01, 1.0),
-        Statistic("hourly autocorrelation, lag 24", shapes.autocorrelation(hourly, 24), 0.8, 1.0),
         Statistic(
-            "hourly autocorrelation, lag 168", shapes.autocorrelation(hourly, 168), 0.95, 1.0
+            "hourly autocorrelation, lag 24", shapes.autocorrelation(hourly, 24, ordinary), 0.8, 1.0
+        ),
+        Statistic(
+            "hourly autocorrelation, lag 168",
+            shapes.autocorrelation(hourly, 168, ordinary),
+            0.95,
+            1.0,
         ),
     ]
 

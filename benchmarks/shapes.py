@@ -34,9 +34,12 @@ def top_share(values: npt.NDArray[np.int64], part: float) -> float:
     return float(x[: max(1, round(part * len(x)))].sum() / x.sum())
 
 
-def autocorrelation(counts: npt.NDArray[np.int64], lag: int) -> float:
-    """Return the correlation of a series with itself, `lag` steps later."""
-    return float(np.corrcoef(counts[:-lag], counts[lag:])[0, 1])
+def autocorrelation(
+    counts: npt.NDArray[np.int64], lag: int, among: npt.NDArray[np.bool_] | None = None
+) -> float:
+    """Return the correlation of a series with itself, `lag` steps later, `among` some steps."""
+    pairs = slice(None) if among is None else among[:-lag] & among[lag:]
+    return float(np.corrcoef(counts[:-lag][pairs], counts[lag:][pairs])[0, 1])
 
 
 def ks_exponential(gaps: Floats) -> float:
@@ -190,7 +193,7 @@ def speeds(seed: int) -> dict[str, float]:
     n = 10_000
     ids = np.arange(1, 1_001)
     rng = stream(seed, "benchmark/speed")
-    sold = Goods(ids, ids % 10, ids * 100, ids < 700)
+    sold = Goods(ids, ids % 10, ids * 100, ids % 6)
     tables = order_events.draw_tables(sold)
 
     def rate(size: int, total: int) -> float:

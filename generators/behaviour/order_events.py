@@ -1,4 +1,4 @@
-"""Orders, cancellations and refunds, column by column, without a clock or a server.
+"""What customers order, column by column, without a clock or a server.
 
 The live generator and the history share these functions: the times, the customers and the
 uniform numbers come from outside, orders come out. A row depends on its own customer, its own
@@ -10,44 +10,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from generators.behaviour import catalogue
+from generators.behaviour import catalogue, payments, seasons
+from generators.behaviour.payments import Payments
+from generators.behaviour.population import times_of
 from generators.portable_math import exp, log, power
-from generators.random_streams import Floats, Ints, cumulative, hashed, normal, pick
+from generators.random_streams import Floats, Ints, cumulative, hashed, pick
 from generators.scenarios.timetable import NONE, ScenarioEffects
 from shop.events import PAYMENT_METHODS, SCHEMAS
 from shop.redis.cache import CachedProduct
 
 DRAWS: Final = 7
 """Uniform numbers that one order takes."""
-OUTCOME_DRAWS: Final = 3
-"""Uniform numbers that decide what becomes of an order."""
-
 ZIPF_POWER: Final = 0.95
 ZIPF_OFFSET: Final = 12.0
 ZIPF_PRODUCTS: Final = 10_000
 """A product's appeal is (k + 12)^-0.95 of Zipf and Mandelbrot, its rank k drawn once for all from
 its id among 10,000: flat among the best, steeper in the tail, and nothing to store."""
-NEW_SHARE: Final = 0.30
-"""Share of orders that go to the new products of the cache: their share of the cache. With half of
-it the best fifth of a year's products sold 91 % of the units, with this 80 % (65 to 85 %)."""
+NEWS_DAYS: Final = 30.0
+NEWS_FLOOR: Final = 0.02
+"""A product's appeal falls with its age as exp(-age / 30 days) + 0.02, on both shelves alike."""
 QUANTITIES: Final = (
     (1, 0.72), (2, 0.17), (3, 0.06), (4, 0.03), (5, 0.012), (6, 0.005), (10, 0.003),
 )  # fmt: skip
 """(Units, share) of an order line; five and more share .02."""
+DEAR: Final = 30_000.0
+"""KRW; the odds of more than one unit fall with the square root of the price above or below it."""
 DISCOUNTS: Final = ((0, 0.78), (5, 0.08), (10, 0.08), (15, 0.03), (20, 0.02), (30, 0.01))
 """(Percent off, share); ours."""
 DISCOUNT_STEP: Final = 10
 """Discounts are rounded down to this, KRW."""
-PAYMENTS: Final = {
-    "SIMPLE_PAY": 0.42, "CARD": 0.38, "VIRTUAL_ACCOUNT": 0.09, "TRANSFER": 0.06, "PHONE": 0.05,
-}  # fmt: skip
-"""After the Bank of Korea's payment statistics of 2023 and 2024."""
 LEVELS: Final = (-1.40, -0.53, 0.0, 0.53, 1.40)
 """Means of the fifths of a standard normal distribution: how dearly a customer buys."""
 TASTE: Final = 1.6
@@ -57,11 +53,6 @@ TASTE_CENTRE: Final = 0.3
 exp((1.6 level + 0.3) x - 0.6 x^2): each customer keeps to a level of prices, so that about 31 %
 of the variance of log order values is between customers (CDNOW: .36), and the sd of all
 stays below 1 (.8 to 1.0 for a mall)."""
-CANCEL_AFTER_S: Final = (2_400.0, 1.1)
-REFUND_AFTER_S: Final = (5.5 * 86_400.0, 0.45)
-"""Median and log-sd of the delay: cancelled within hours, sent back within days; ours."""
-OTHER_REFUNDS: Final = 0.07
-"""Of a product whose category is unknown."""
 
 _AGES: Final = 6  # five decades and unknown
 _GENDERS: Final = 3
@@ -70,7 +61,9 @@ _OTHER: Final = len(catalogue.CATEGORIES)  # a category that is none of ours
 _KEYS: Final = tuple(c.key for c in catalogue.CATEGORIES)
 _LABELS: Final = {c.label: i for i, c in enumerate(catalogue.CATEGORIES)}
 _UNITS: Final = np.array([q for q, _ in QUANTITIES], dtype=np.int64)
-_UNIT_SHARES: Final = np.array([s for _, s in QUANTITIES])
+_ONE: Final = QUANTITIES[0][1]
+_MORE_SHARES: Final = cumulative([s for _, s in QUANTITIES[1:]])
+_MORE: Final = np.array([*(catalogue.MORE_THAN_ONE[k] for k in _KEYS), 1.0])
 _PERCENTS: Final = np.array([p for p, _ in DISCOUNTS], dtype=np.int64)
 _PERCENT_SHARES: Final = cumulative([s for _, s in DISCOUNTS])
 
@@ -102,13 +95,17 @@ class Goods:
         ids: product ids.
         category: index into `catalogue.CATEGORIES`, one more for any other.
         price: KRW.
-        popular: whether they are in the cache for their orders.
+        season: see `seasons.of_names`.
     """
 
     ids: Ints
     category: Ints
     price: Ints
-    popular: npt.NDArray[np.bool_]
+    season: Ints
+
+    def take(self, where: Ints) -> Goods:
+        """Return the products at these places."""
+        return Goods(self.ids[where], self.category[where], self.price[where], self.season[where])
 
 
 def goods(products: Sequence[CachedProduct]) -> Goods:
@@ -117,7 +114,7 @@ def goods(products: Sequence[CachedProduct]) -> Goods:
         ids=np.array([p.product_id for p in products], dtype=np.int64),
         category=np.array([_LABELS.get(p.category or "", _OTHER) for p in products], np.int64),
         price=np.array([p.price for p in products], dtype=np.int64),
-        popular=np.array([p.popular for p in products], dtype=np.bool_),
+        season=seasons.of_names(p.name for p in products),
     )
 
 
@@ -176,8 +173,8 @@ class DrawTables:
         categories: shape (levels, groups, categories).
         within: shape (levels, goods): category index + cumulative share within it.
         focus: places of the goods that a scenario puts in front; empty if none.
-        quantities: shape (quantities,).
-        payments: shape (payment methods,).
+        several: shape (goods,): factor on the odds of more than one unit.
+        payments: what customers pay with.
     """
 
     goods: Goods
@@ -186,15 +183,24 @@ class DrawTables:
     categories: Floats
     within: Floats
     focus: Ints
-    quantities: Floats
-    payments: Floats
+    several: Floats
+    payments: Payments
 
 
-def draw_tables(sold: Goods, effects: ScenarioEffects = NONE) -> DrawTables:
-    """Prepare the tables to draw from; `sold` must not be empty. About 1 ms for 1,000 goods."""
+def draw_tables(
+    sold: Goods, effects: ScenarioEffects = NONE, at: float | None = None
+) -> DrawTables:
+    """Prepare the tables to draw from; about 1 ms for 1,000 goods.
+
+    Args:
+        sold: not empty.
+        effects: of the scenarios that run.
+        at: the moment, seconds since the Unix epoch, for the seasons and the age of the goods;
+            None: neither counts.
+    """
     order = np.argsort(sold.category, kind="stable").astype(np.int64)
     category, price = sold.category[order], np.maximum(sold.price[order], 1)
-    base = _shares(sold)[order]
+    base = _shares(sold, at)[order]
     log_price = log(price)
     log_price -= (log_price * base).sum() / base.sum()
     tilt = np.zeros(_OTHER + 1)
@@ -213,37 +219,28 @@ def draw_tables(sold: Goods, effects: ScenarioEffects = NONE) -> DrawTables:
         within[i] = category + np.minimum((np.cumsum(weight) - before) / total[category], 1.0)
     return DrawTables(
         sold, effects, order, categories, within, _focused(sold, effects),
-        cumulative(_odds(_UNIT_SHARES, 0, effects.quantity)), cumulative(_payments(effects)),
+        _MORE[sold.category] * np.sqrt(DEAR / np.maximum(sold.price, 1)) * effects.quantity,
+        payments.under(effects.payments),
     )  # fmt: skip
 
 
-def _shares(sold: Goods) -> Floats:
-    """Return each product's share of orders; new and popular ones have their parts."""
+def _shares(sold: Goods, at: float | None) -> Floats:
+    """Return each product's share of orders."""
     raw = appeal(sold.ids)
-    if sold.popular.all() or not sold.popular.any():
-        share: Floats = raw / raw.sum()
-        return share
-    part = np.where(sold.popular, raw[sold.popular].sum(), raw[~sold.popular].sum())
-    result: Floats = raw / part * np.where(sold.popular, 1 - NEW_SHARE, NEW_SHARE)
-    return result
+    if at is not None:
+        age_days = np.maximum(at - times_of(sold.ids) / 1_000, 0.0) / 86_400
+        raw = raw * news(age_days) * seasons.factors(at)[sold.season]
+    share: Floats = raw / raw.sum()
+    return share
 
 
-def _odds(shares: Floats, first: int, factor: float) -> Floats:
-    """Multiply the odds of everything but one entry.
+def news(age_days: Floats) -> Floats:
+    """Return the factor of a product's age on its appeal.
 
-    >>> _odds(np.array([0.5, 0.3, 0.2]), 0, 3.0).round(3).tolist()
-    [0.25, 0.45, 0.3]
+    >>> news(np.array([0.0, 30.0, 3_000.0])).round(3).tolist()
+    [1.02, 0.388, 0.02]
     """
-    raw = shares * factor
-    raw[first] = shares[first]
-    result: Floats = raw / raw.sum()
-    return result
-
-
-def _payments(effects: ScenarioEffects) -> Floats:
-    raw = np.array([PAYMENTS[m] * effects.payments.get(m, 1.0) for m in PAYMENT_METHODS])
-    result: Floats = raw / raw.sum()
-    return result
+    return exp(age_days / -NEWS_DAYS) + NEWS_FLOOR
 
 
 def _focused(sold: Goods, effects: ScenarioEffects) -> Ints:
@@ -267,8 +264,9 @@ def orders(
         at_us: shape (n,), microseconds since the Unix epoch.
         year: of these orders, for ages.
     """
-    chosen = _products(u, who, year, m)
-    units = _UNITS[pick(u[:, 2], m.quantities)]
+    kind = group(who, year)
+    chosen = _products(u, who, kind, m)
+    units = _units(u[:, 2], m.several[chosen])
     price = m.goods.price[chosen]
     gross = units * price
     off = gross * _percents(u[:, 3], u[:, 4], m.effects) // 100
@@ -285,7 +283,9 @@ def orders(
             "unit_price": price,
             "discount": off,
             "amount": gross - off,
-            "payment_method": words(PAYMENT_METHODS, pick(u[:, 5], m.payments)),
+            "payment_method": words(
+                PAYMENT_METHODS, m.payments.of(u[:, 5], who.ids, kind % _AGES, gross)
+            ),
             "status": words(("PAID",), np.zeros(n, np.int64)),
             "scenario": pl.Series([m.effects.name], dtype=pl.String).new_from_index(0, n),
             "ordered_at": when,
@@ -301,8 +301,8 @@ def words(known: Sequence[str], index: Ints) -> pl.Series:
     return series
 
 
-def _products(u: Floats, who: Customers, year: int, m: DrawTables) -> Ints:
-    taste, kind = level(who.ids), group(who, year)
+def _products(u: Floats, who: Customers, kind: Ints, m: DrawTables) -> Ints:
+    taste = level(who.ids)
     table = m.categories[taste, kind]
     category = np.minimum((table <= u[:, :1]).sum(axis=1), _OTHER)
     place = np.empty(len(u), np.int64)
@@ -319,6 +319,14 @@ def _products(u: Floats, who: Customers, year: int, m: DrawTables) -> Ints:
     return chosen
 
 
+def _units(u: Floats, several: Floats) -> Ints:
+    """Return units; `several` is the factor on the odds of more than one."""
+    one = _ONE / (_ONE + several * (1 - _ONE))
+    more = np.maximum(u - one, 0.0) / (1 - one)
+    result: Ints = np.where(u < one, 1, _UNITS[1 + pick(more, _MORE_SHARES)])
+    return result
+
+
 def _percents(u: Floats, v: Floats, effects: ScenarioEffects) -> Ints:
     """Return percent off: the usual one or the scenario's, whichever is more."""
     usual: Ints = _PERCENTS[pick(u, _PERCENT_SHARES)]
@@ -329,50 +337,6 @@ def _percents(u: Floats, v: Floats, effects: ScenarioEffects) -> Ints:
     offered = low + 5 * np.minimum((v / share * steps).astype(np.int64), steps - 1)
     result: Ints = np.maximum(usual, np.where(v < share, offered, 0))
     return result
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Whether and when orders are cancelled or refunded: columns of equal length.
-
-    Attributes:
-        cancelled: whether they are cancelled.
-        refunded: whether they are returned and refunded.
-        after_s: how long after the order, seconds; meaningless for the others.
-    """
-
-    cancelled: npt.NDArray[np.bool_]
-    refunded: npt.NDArray[np.bool_]
-    after_s: Floats
-
-
-def outcome(u: Floats, category: Ints, effects: ScenarioEffects = NONE) -> Outcome:
-    """Return which orders are cancelled or refunded, and when.
-
-    Args:
-        u: shape (n, OUTCOME_DRAWS), uniform in [0, 1).
-        category: shape (n,), as in `Goods`.
-        effects: of the moment of the order.
-    """
-    cancel = _times_odds(np.array(catalogue.CANCELLED), effects.cancel)
-    table = np.array([*(catalogue.REFUNDED[k] for k in _KEYS), OTHER_REFUNDS])
-    refund = _times_odds(table, effects.refund)[category]
-    cancelled = u[:, 0] < cancel
-    refunded = ~cancelled & (u[:, 0] < cancel + (1 - cancel) * refund)
-    z = normal(u[:, 1])
-    (quick, spread), (slow, spread_slow) = CANCEL_AFTER_S, REFUND_AFTER_S
-    after = np.where(cancelled, quick * exp(spread * z), slow * exp(spread_slow * z))
-    return Outcome(cancelled, refunded, after)
-
-
-def _times_odds(p: npt.NDArray[Any], factor: float) -> npt.NDArray[Any]:
-    """Multiply the odds of a probability.
-
-    >>> float(_times_odds(np.array(0.5), 3.0))
-    0.75
-    """
-    odds = p / (1 - p) * factor
-    return np.asarray(odds / (1 + odds))
 
 
 def categories_of(sold: Goods, product_ids: Ints) -> Ints:

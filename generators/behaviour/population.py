@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from generators.behaviour import catalogue, korean_people
+from generators.behaviour import catalogue, korean_people, prices, seasons
 from generators.portable_math import exp
 from generators.random_streams import Floats, Ints, cumulative, normal, pick
 from shop.events import SCHEMAS
@@ -194,49 +194,51 @@ def products(u: Floats, ids: Ints) -> pl.DataFrame:
         ids: shape (n,), product ids; they carry the times of listing.
     """
     created_ms = times_of(ids)
+    months = seasons.month_of(created_ms) if len(ids) else np.empty(0, np.int64)
     category = pick(u[:, 0], cumulative([c.share for c in catalogue.CATEGORIES]))
     n = len(u)
     names, labels, brands = (np.empty(n, dtype=object) for _ in range(3))
+    usual, level = np.empty(n), np.empty(n)
     for index in np.unique(category):
         kind = catalogue.CATEGORIES[index]
         rows = np.flatnonzero(category == index)
         labels[rows] = kind.label
-        brand = brands[rows] = _take(kind.brands, u[rows, 1])
+        brand = (u[rows, 1] * len(kind.brands)).astype(np.int64)
+        brands[rows] = _words(kind.brands)[brand]
+        level[rows] = np.linspace(-1, 1, len(kind.brands))[brand]
+        item = _items(u[rows, 3], kind, months[rows])
+        usual[rows] = np.array([i.price for i in kind.items], np.float64)[item]
+        quality = (u[rows, 2] * len(kind.qualities)).astype(np.int64)
         names[rows] = (
-            brand + " " + _take(kind.qualities, u[rows, 2]) + " " + _take(kind.items, u[rows, 3])
-        )
+            brands[rows] + " " + _words(kind.qualities)[quality]
+            + " " + _words([i.name for i in kind.items])[item]
+        )  # fmt: skip
         if kind.coloured:
-            names[rows] += " " + _take(_colours(), u[rows, 4])
+            colour = (u[rows, 4] * len(catalogue.COLOURS)).astype(np.int64)
+            names[rows] += " " + _words(catalogue.COLOURS)[colour]
+    factor = exp(catalogue.BRAND_LEVEL * level + catalogue.PRICE_SPREAD * normal(u[:, 5]))
     return pl.DataFrame(
         {
             "product_id": ids,
             "name": pl.Series(names, dtype=pl.String),
             "category": pl.Series(labels, dtype=pl.String),
             "brand": pl.Series(brands, dtype=pl.String),
-            "price": _prices(category, normal(u[:, 5])),
+            "price": prices.with_ending(usual * factor, u[:, 6]),
             "created_at": _instants(created_ms),
         },
         schema=SCHEMAS["products"],
     )
 
 
-def _take(words: Sequence[str], u: Floats) -> Words:
-    return np.array(words, dtype=object)[(u * len(words)).astype(np.int64)]
+def _words(known: Sequence[str]) -> Words:
+    return np.array(known, dtype=object)
 
 
-def _prices(category: Ints, z: Floats) -> Ints:
-    median = np.array([c.median for c in catalogue.CATEGORIES], dtype=np.float64)[category]
-    sigma = np.array([c.sigma for c in catalogue.CATEGORIES])[category]
-    price = np.clip(median * exp(sigma * z), catalogue.CHEAPEST, catalogue.DEAREST)
-    steps: Ints = np.rint(price / catalogue.PRICE_STEP).astype(np.int64)
-    return steps * catalogue.PRICE_STEP
-
-
-@cache
-def _colours() -> tuple[str, ...]:
-    """Colour names as Korean shops write them: English, in capitals. Faker's, drawn once."""
-    from faker import Faker  # noqa: PLC0415  (0.2 s to import, only for products)
-
-    faker = Faker("ko_KR")
-    faker.seed_instance(1)
-    return tuple(sorted({faker.safe_color_name().upper() for _ in range(500)}))
+def _items(u: Floats, kind: catalogue.Category, months: Ints) -> Ints:
+    """Return the places of items: what sells in the coming weeks is listed more often."""
+    chosen = np.empty(len(u), np.int64)
+    for month in np.unique(months):
+        weights = seasons.OF_MONTH[[seasons.index_of(i.season) for i in kind.items], month]
+        rows = np.flatnonzero(months == month)
+        chosen[rows] = pick(u[rows], cumulative(weights))
+    return chosen

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from generators.behaviour import arrivals, catalogue, population, propensity
+from generators.behaviour import arrivals, catalogue, population, propensity, seasons
 from generators.behaviour.order_events import Customers, Goods
 from generators.history.plan import Plan
 from generators.random_streams import Floats, Ints, normal, stream
@@ -44,7 +44,7 @@ class Registrations:
         self._span = plan.days * _DAY_S
         none = np.empty(0, np.int64)
         self.who = Customers(none, none, none)
-        self.goods = Goods(none, none, none, np.empty(0, np.bool_))
+        self.goods = Goods(none, none, none, none)
         self.created, self.freshness, self.listed = np.empty(0), np.empty(0), np.empty(0)
         self.metro = np.empty(0, np.bool_)
         self._draws = np.empty((0, population.USER_DRAWS))
@@ -101,7 +101,7 @@ class Registrations:
             np.concatenate([g.ids, frame["product_id"].to_numpy()]),
             np.concatenate([g.category, category]),
             np.concatenate([g.price, frame["price"].to_numpy()]),
-            np.concatenate([g.popular, np.zeros(len(at), np.bool_)]),
+            np.concatenate([g.season, seasons.of_names(frame["name"])]),
         )
         self.listed = np.concatenate([self.listed, at])
         self._catalogue = pl.concat([self._catalogue, frame])

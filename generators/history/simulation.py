@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from generators.behaviour import arrivals, order_events, propensity
-from generators.behaviour.cache_segments import POPULAR_SHARE, PURCHASER_SHARE
+from generators.behaviour import arrivals, order_events, outcomes, propensity, shelf
+from generators.behaviour.cache_segments import PURCHASER_SHARE
 from generators.behaviour.order_events import Customers, Goods
 from generators.behaviour.propensity import Traits
 from generators.history.day_pool import DayPool
@@ -79,7 +79,7 @@ class Simulation:
         self._grade = np.zeros(n, np.int64)
         self._graded, self._counted = self._grade, self._spent
         self._soured = np.zeros(n, np.bool_)
-        self._sold = np.zeros(len(self.goods.ids), np.int64)
+        self._sold = np.zeros(len(self.goods.ids))
         self._correction = 0.0
         self._seen = self._seen_first = 0
         self._demand = Demand(plan)
@@ -197,7 +197,7 @@ class Simulation:
         chosen = self._buyers(now, at, which, effects, rng)
         ids = ids_at((at * 1000).astype(np.int64) - EPOCH_MS, self.plan.node)
         u = rng.random((len(at), order_events.DRAWS))
-        outcome_draws = rng.random((len(at), order_events.OUTCOME_DRAWS))
+        life = rng.random((len(at), outcomes.OUTCOME_DRAWS))
         sold = self._shelf(now)
         year = datetime.fromtimestamp(now, KST).year
         frames = []
@@ -205,10 +205,10 @@ class Simulation:
             rows = np.flatnonzero(which == i)
             frame = order_events.orders(
                 u[rows], ids[rows], self.who.take(chosen[rows]),
-                order_events.draw_tables(sold, effects[i]),
+                order_events.draw_tables(sold, effects[i], now + DAY_S / 2),
                 at_us=np.rint(at[rows] * 1e6).astype(np.int64), year=year,
             )  # fmt: skip
-            frames.append(self._with_outcome(frame, outcome_draws[rows], sold, effects[i]))
+            frames.append(self._with_outcome(frame, life[rows], sold, effects[i]))
         orders = pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMAS["orders"])
         self._count_orders(day, chosen, orders)
         return orders
@@ -216,8 +216,7 @@ class Simulation:
     def _with_outcome(
         self, orders: pl.DataFrame, u: Floats, sold: Goods, effects: ScenarioEffects
     ) -> pl.DataFrame:
-        category = order_events.categories_of(sold, orders["product_id"].to_numpy())
-        outcome = order_events.outcome(u, category, effects)
+        outcome = outcomes.outcome(u, orders, sold, effects)
         later = pl.col("ordered_at") + pl.Series(
             (np.where(outcome.cancelled | outcome.refunded, outcome.after_s, 0) * 1e6).astype(
                 np.int64
@@ -347,15 +346,9 @@ class Simulation:
     # -- what follows from the orders ------------------------------------------------------------
 
     def _shelf(self, now: float) -> Goods:
-        """Return the products of the cache: those ordered most, then the newest others."""
+        """Return the products of the cache: those ordered most lately, then the newest others."""
         there = int(np.searchsorted(self._registrations.listed, now))
-        popular = least(-self._sold[:there], round(CACHE * POPULAR_SHARE))
-        is_popular = np.zeros(there, np.bool_)
-        is_popular[popular] = True
-        new = np.flatnonzero(~is_popular)[-(CACHE - len(popular)) :]
-        rows = np.concatenate([popular, new])
-        g = self.goods
-        return Goods(g.ids[rows], g.category[rows], g.price[rows], is_popular[rows])
+        return self.goods.take(shelf.rows(self._sold[:there], CACHE))
 
     def _count_orders(self, day: int, chosen: Ints, orders: pl.DataFrame) -> None:
         paid = (orders["status"] == "PAID").to_numpy()
@@ -366,7 +359,7 @@ class Simulation:
         self._soured[chosen] = (orders["status"] == "CANCELLED").to_numpy()
         self.buyers = chosen
         self.bought = np.searchsorted(self.goods.ids, orders["product_id"].to_numpy())
-        self._sold += np.bincount(self.bought, minlength=len(self._sold))
+        self._sold = shelf.after_a_day(self._sold, self.bought)
 
     def _regrade(self, day: int) -> None:
         """Once a week: grades by the spend of the calendar months before this moment.

@@ -119,7 +119,7 @@ class OrderSource(LiveSource):
             self._goods = order_events.goods(products)
         self._effects = effects
         self._buyers.load(self._users, self._clock(), effects)
-        self._tables = order_events.draw_tables(self._goods, effects)
+        self._tables = order_events.draw_tables(self._goods, effects, self._clock().timestamp())
         self._read = filled
         return ""
 

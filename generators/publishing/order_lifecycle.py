@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 import redis
 
-from generators.behaviour import order_events
+from generators.behaviour import outcomes
 from generators.behaviour.order_events import Goods
 from generators.publishing.encoding import encode_columns
 from generators.publishing.reliable_producer import Done
@@ -101,9 +101,8 @@ class OrderLifecycle:
 
     def plan(self, orders: pl.DataFrame, goods: Goods, effects: ScenarioEffects) -> None:
         """Decide what becomes of new orders, and remember it."""
-        u = self._rng.random((len(orders), order_events.OUTCOME_DRAWS))
-        category = order_events.categories_of(goods, orders["product_id"].to_numpy())
-        outcome = order_events.outcome(u, category, effects)
+        u = self._rng.random((len(orders), outcomes.OUTCOME_DRAWS))
+        outcome = outcomes.outcome(u, orders, goods, effects, speed=self._speed)
         rows = np.flatnonzero(outcome.cancelled | outcome.refunded)
         if not len(rows) or self._no_room():
             return
@@ -113,7 +112,7 @@ class OrderLifecycle:
         )
         ordered = second["ordered_at"].dt.timestamp("ms").to_numpy() / 1_000
         try:
-            remember(self._redis, second, ordered + outcome.after_s[rows] / self._speed)
+            remember(self._redis, second, ordered + outcome.after_s[rows])
         except redis.RedisError as e:  # since the last `check`
             get_logger().warning(
                 "orders stay paid: Redis does not store their cancellations and refunds",

@@ -54,7 +54,7 @@ def lasting(scenario: Scenario) -> str:
     """Return how long a run lasts when the operator does not say.
 
     >>> lasting(BY_NAME["flash_sale"]), lasting(BY_NAME["win_back"])
-    ('30m', '5d')
+    ('30m', '3d')
     """
     minutes = round(scenario.lasts_s / 60)
     if minutes % 1_440 == 0:

@@ -150,7 +150,7 @@ _DAY: Final = 86_400.0
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     Scenario(
         "payday", "Payday",
-        MonthDays({10: 1.2, 11: 1.2, 12: 1.2, 25: 1.15, 26: 1.35, 27: 1.45}, payday=True),
+        MonthDays({26: 1.35, 27: 1.45}, payday=True),
         "days 11, 12, 26, 27 have 18.4 % of transactions (etnews 2008-04-30); BC Card 2006: 25th"
         " x1.16, 26th x1.34, 27th x1.49 (hankyung 2007-03-06)",
         rate=1.35, categories={"fashion": 1.2, "electronics": 1.2}, payments={"CARD": 1.14},
@@ -158,7 +158,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     ),
     Scenario(
         "pre_payday", "Squeeze before payday",
-        MonthDays({20: 0.92, 21: 0.92, 22: 0.92, 23: 0.92, 24: 0.92}), _OURS,
+        MonthDays({23: 0.92, 24: 0.92}), _OURS,
         rate=0.92, categories={"food": 1.3, "living": 1.2, "pets": 1.2}, value=-0.12,
         discount=(5, 15), discount_share=0.05, payments={"PHONE": 1.4},
         segments=(Segment(0.2, ages=(20, 29)),),
@@ -176,13 +176,13 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         segments=(Segment(0.6, ages=(20, 39)),),
     ),
     Scenario(
-        "live_commerce", "Live commerce", Chance(80, (11, 19, 20, 21)), _OURS,
+        "live_commerce", "Live commerce", Chance(60, (11, 19, 20, 21)), _OURS,
         lasts_s=_HOUR, rate=3.0, focus=0.6, focus_products=3, quantity=1.6, discount=(15, 30),
         discount_share=0.8, payments={"SIMPLE_PAY": 1.3}, refund=1.3,
         segments=(Segment(0.9, genders="F", ages=(30, 49)),),
     ),
     Scenario(
-        "seollal_gifts", "Gifts for Seollal", Around("Korean New Year", -14, -4), _OURS,
+        "seollal_gifts", "Gifts for Seollal", Around("Korean New Year", -10, -4), _OURS,
         rate=1.3, categories=_GIFTS, quantity=_BULK, discount=(10, 20), discount_share=0.5,
         payments={"CARD": 1.15, "TRANSFER": 1.3}, refund=0.6,
         segments=(Segment(0.4, ages=(40, 69)),),
@@ -194,7 +194,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         segments=(Segment(0.3, genders="F", ages=(30, 59)),),
     ),
     Scenario(
-        "chuseok_gifts", "Gifts for Chuseok", Around("Chuseok", -14, -4), _OURS,
+        "chuseok_gifts", "Gifts for Chuseok", Around("Chuseok", -10, -4), _OURS,
         rate=1.35, categories=_GIFTS, quantity=_BULK, discount=(10, 20), discount_share=0.5,
         payments={"CARD": 1.15, "TRANSFER": 1.3}, refund=0.6,
         segments=(Segment(0.4, ages=(40, 69)),),
@@ -206,7 +206,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         segments=(Segment(0.3, genders="F", ages=(30, 59)),),
     ),
     Scenario(
-        "family_month", "Family month, Children's Day", Dates((5, 1), (5, 15)), _OURS,
+        "family_month", "Family month, Children's Day", Dates((5, 1), (5, 8)), _OURS,
         rate=1.15, categories={"kids": 1.8, "health": 1.6}, discount=(10, 10), discount_share=0.3,
         segments=(Segment(0.3, ages=(30, 49)),),
     ),
@@ -225,28 +225,28 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         segments=(Segment(0.6, genders="M", ages=(30, 49)),),
     ),
     Scenario(
-        "christmas", "Christmas and the year's end", Dates((12, 15), (12, 24)), _OURS,
+        "christmas", "Christmas and the year's end", Dates((12, 18), (12, 24)), _OURS,
         rate=1.25, categories={"kids": 1.9, "beauty": 1.3, "electronics": 1.2}, discount=(10, 20),
         discount_share=0.4, refund=1.2, segments=(Segment(0.3, ages=(20, 39)),),
     ),
     Scenario(
-        "season_change", "Change of season", Dates((3, 1), (3, 31), also=((9, 1), (10, 31))), _OURS,
+        "season_change", "Change of season", Dates((3, 1), (3, 7), also=((9, 1), (9, 7))), _OURS,
         rate=1.1, categories={"fashion": 1.5}, discount=(40, 40), discount_share=0.15, refund=1.2,
         segments=(Segment(0.3, genders="F"),),
     ),
     Scenario(
-        "back_to_school", "Back to school", Dates((2, 15), (3, 10)), _OURS,
+        "back_to_school", "Back to school", Dates((2, 20), (3, 5)), _OURS,
         rate=1.1, categories={"stationery": 2.5, "electronics": 1.3}, discount=(10, 10),
         discount_share=0.3, segments=(Segment(0.3, ages=(30, 49)),),
     ),
     Scenario(
-        "heat_wave", "Heat wave or cold snap", Chance(12, (9,), (1, 7, 8, 12)),
+        "heat_wave", "Heat wave or cold snap", Chance(4, (9,), (1, 7, 8, 12)),
         "30 to 33 C against 9 to 12 C: orders x1.115 (heraldcorp 2016-07-29)",
-        lasts_s=3 * _DAY, rate=1.1, categories={"electronics": 1.8, "food": 1.3, "living": 1.3},
+        lasts_s=2 * _DAY, rate=1.1, categories={"electronics": 1.8, "food": 1.3, "living": 1.3},
         quantity=1.5,
     ),
     Scenario(
-        "dust_rain", "Fine dust or rain", Chance(25, (7,)),
+        "dust_rain", "Fine dust or rain", Chance(8, (7,)),
         "alert: Kurly +30 %, Baemin +7.5 % (heraldcorp 2019-01-15, hankyung 2019-03-06)",
         lasts_s=_DAY, rate=1.15, categories={"food": 1.4, "health": 2.0},
         segments=(Segment(0.4, metro=True),),
@@ -262,8 +262,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         payments={"SIMPLE_PAY": 0.0}, cancel=2.0,
     ),
     Scenario(
-        "win_back", "Win-back campaign", Chance(4, (10,)), _OURS,
-        lasts_s=5 * _DAY, rate=1.05, discount=(20, 30), discount_share=0.5, refund=0.9,
+        "win_back", "Win-back campaign", Chance(2, (10,)), _OURS,
+        lasts_s=3 * _DAY, rate=1.05, discount=(20, 30), discount_share=0.5, refund=0.9,
         segments=(Segment(1.1, idle_days=90),),
     ),
 )  # fmt: skip

@@ -19,6 +19,7 @@ import numpy as np
 
 from generators.portable_math import log, power
 from generators.random_streams import stream
+from generators.scenarios import korean_calendar
 from generators.scenarios.table import (
     BY_NAME,
     SCENARIOS,
@@ -262,7 +263,7 @@ def _days(scenario: Scenario, number: int) -> dict[date, float]:
     if isinstance(when, Around):
         return {
             day + i * _DAY: when.rates.get(i, scenario.rate)
-            for day in _holidays(when.holiday, number)
+            for day in korean_calendar.named(when.holiday, number)
             for i in range(when.first, when.last + 1)
         }
     if isinstance(when, FourthFriday):
@@ -285,14 +286,6 @@ def _month_days(when: MonthDays, number: int) -> dict[date, float]:
 
 def _range(first: date, last: date) -> list[date]:
     return [first + i * _DAY for i in range((last - first).days + 1)]
-
-
-@cache
-def _holidays(name: str, number: int) -> tuple[date, ...]:
-    from holidays import country_holidays  # noqa: PLC0415  (50 ms to import, only for a calendar)
-
-    calendar = country_holidays("KR", years=number, language="en_US")
-    return tuple(d for d, names in calendar.items() if name in names.split("; "))
 
 
 def _by_chance(scenario: Scenario, when: Chance, seed: int, number: int) -> list[ScenarioSpan]:

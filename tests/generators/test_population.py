@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from generators.behaviour import catalogue, korean_people, population
 from generators.random_streams import stream
 from shop import events
+from shop.clock import KST
 from shop.ids import EPOCH_MS, ids_at
 
 NOW = datetime(2026, 11, 23, tzinfo=timezone.utc)
@@ -116,18 +117,40 @@ def test_given_names_follow_the_generation(users: pl.DataFrame):
     assert old.str.ends_with("영숙").mean() > 10 * young.str.ends_with("영숙").mean()
 
 
-def test_prices_are_whole_hundreds_and_lognormal(products: pl.DataFrame):
+def test_prices_end_as_korean_shops_write_them(products: pl.DataFrame):
     price = products["price"]
     assert (price % 100 == 0).all()
     assert price.min() >= catalogue.CHEAPEST
     assert price.max() <= catalogue.DEAREST
+    assert (price % 1_000).is_in([0, 900]).mean() > 0.7
+    assert (price.filter(price >= 100_000) % 10_000).is_in([0, 9_000, 9_900]).all()
+
+
+def test_a_price_is_the_item_s_at_the_brand_s_level(products: pl.DataFrame):
+    item = pl.col("name").str.split(" ").list.get(2).alias("item")
+    by_item = products.group_by("category", item).agg(
+        pl.col("price").log().mean().alias("log"), pl.len().alias("n")
+    )
+    usual = {(c.label, i.name): i.price for c in catalogue.CATEGORIES for i in c.items}
+    assert by_item.height == len(usual)
+    for category, name, mean, n in by_item.iter_rows():
+        spread = (catalogue.PRICE_SPREAD + catalogue.BRAND_LEVEL) / n**0.5
+        assert mean == pytest.approx(np.log(usual[category, name]), abs=5 * spread), name
     for kind in catalogue.CATEGORIES:
-        logs = products.filter(pl.col("category") == kind.label)["price"].log()
-        n = len(logs)
-        assert n / products.height == pytest.approx(kind.share, abs=0.01)
-        assert logs.mean() == pytest.approx(np.log(kind.median), abs=5 * kind.sigma / n**0.5)
-        assert logs.std() == pytest.approx(kind.sigma, abs=0.03)
+        of_kind = products.filter(pl.col("category") == kind.label)
+        assert of_kind.height / products.height == pytest.approx(kind.share, abs=0.01)
+        level = dict(of_kind.group_by("brand").agg(pl.col("price").log().mean()).iter_rows())
+        assert level[kind.brands[-1]] - level[kind.brands[0]] > catalogue.BRAND_LEVEL
     assert sum(kind.share for kind in catalogue.CATEGORIES) == pytest.approx(1)
+
+
+def test_what_sells_in_summer_is_listed_before_it():
+    days = np.repeat(np.arange(365, dtype=np.int64), 60)
+    ms = int(datetime(2025, 1, 1, tzinfo=KST).timestamp() * 1_000) + days * 86_400_000 - EPOCH_MS
+    u = stream(1, "year").random((len(ms), population.PRODUCT_DRAWS))
+    fans = population.products(u, ids_at(ms)).filter(pl.col("name").str.contains("선풍기"))
+    month = fans["created_at"].dt.convert_time_zone("Asia/Seoul").dt.month()
+    assert month.is_in([5, 6, 7, 8]).sum() > 4 * month.is_in([11, 12, 1, 2]).sum()
 
 
 def test_an_order_is_worth_what_orders_are_worth_in_korea(products: pl.DataFrame):

@@ -16,7 +16,7 @@ import pytest
 from numpy._core import _multiarray_umath as numpy_core
 
 from generators import portable_math
-from generators.behaviour import order_events, population
+from generators.behaviour import order_events, outcomes, population
 from generators.history.plan import Plan
 from generators.history.simulation import Simulation
 from generators.random_streams import exponential, gumbel, least, normal, stream
@@ -74,12 +74,11 @@ def live() -> str:
     effects = timetable.compose(timetable.between(1, at, at + 1))
     orders = order_events.orders(
         stream(1, "u").random((3_000, order_events.DRAWS)), who.ids, who,
-        order_events.draw_tables(shelf, effects), at_us=np.full(3_000, int(at * 1e6)), year=2026,
+        order_events.draw_tables(shelf, effects, at),
+        at_us=np.full(3_000, int(at * 1e6)), year=2026,
     )  # fmt: skip
-    category = order_events.categories_of(shelf, orders["product_id"].to_numpy())
-    outcome = order_events.outcome(
-        stream(1, "f").random((3_000, order_events.OUTCOME_DRAWS)), category, effects
-    )
+    u = stream(1, "outcome").random((3_000, outcomes.OUTCOME_DRAWS))
+    outcome = outcomes.outcome(u, orders, shelf, effects)
     later = outcome.after_s[outcome.cancelled | outcome.refunded]
     return sha(*map(frame_bytes, (users, products, orders)), later.tobytes())
 

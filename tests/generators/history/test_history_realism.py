@@ -62,7 +62,7 @@ def shop(pg: Connection, settings: Settings) -> Iterator[TenWeeks]:
 def by_columns(shop: TenWeeks) -> list[Statistic]:
     ids = shop.products["product_id"].to_numpy()
     none = np.zeros(len(ids), np.int64)
-    goods = Goods(ids, none, none, none > 0)
+    goods = Goods(ids, none, none, none)
     local = pl.col("ordered_at").dt.convert_time_zone("Asia/Seoul").dt.date()
     quiet = shop.orders.filter(pl.col("scenario").is_null().all().over(local))
     assert 0 < quiet.height < shop.orders.height
