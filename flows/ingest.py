@@ -12,52 +12,14 @@ more of these processes: Kafka gives each its share of the partitions.
 from __future__ import annotations
 
 import sys
-import threading
-from functools import partial
+from typing import TYPE_CHECKING
 
-from bytewax import operators as op
-from bytewax.dataflow import Dataflow
-
-from flows import health, heartbeat, progress_watch, shutdown
-from flows.aggregates import fold
-from flows.decode import decode_batch
-from flows.event_clock import watch
-from flows.in_flight import InFlightWindows
-from flows.metrics import IngestMetrics
-from flows.sink import PostgresSink
-from flows.source.kafka_source import KafkaSource
-from flows.transaction import Store
-from shop import log, settings
+from shop import command, log, settings
 from shop.errors import JangteoError
 from shop.output import prepare, say
-from shop.postgres import window_length
-from shop.settings import Settings, announce
 
-
-def build(config: Settings, stop: threading.Event, metrics: IngestMetrics) -> Dataflow:
-    """Return the dataflow: a source, a decoder and a sink for each topic.
-
-    Args:
-        config: servers, topics, batch size and window length.
-        stop: set to finish the batches in hand and end.
-        metrics: records everything committed, and the state of the process.
-    """
-    kafka, postgres = config.kafka, config.postgres
-    clocks = watch(config, stop)
-    in_flight = InFlightWindows(stop, lambda: clocks.hindered)
-    dataflow = Dataflow("ingest")
-    for topic in config.ingest_topics:
-        source = KafkaSource(
-            topic, kafka, postgres, in_flight, metrics, batch_size=config.ingest_batch_size
-        )
-        store = Store(topic, window_s=config.spend_window, max_rejects=config.ingest_max_rejects)
-        sink = PostgresSink(store, postgres, in_flight, metrics)
-        messages = op.input(f"{topic}-kafka", dataflow, source)
-        batch = op.map(f"{topic}-decode", messages, partial(decode_batch, clock=clocks.clock))
-        if topic == "orders":
-            batch = op.map(f"{topic}-spend", batch, fold(config.spend_window))
-        op.output(f"{topic}-postgres", batch, sink)
-    return dataflow
+if TYPE_CHECKING:
+    from bytewax.dataflow import Dataflow
 
 
 def get_flow() -> Dataflow:
@@ -67,20 +29,12 @@ def get_flow() -> Dataflow:
         config = settings.load()
         config.require("ingest")
         log.configure("ingest", level=config.log_level, fmt=config.log_format)
-        stop = threading.Event()
-        metrics = IngestMetrics()
-        dataflow = build(config, stop, metrics)
-        window_length.refuse_another(config)
-        announce.servers(config, "kafka", "postgres", "redis")
+        with command.importing():
+            from flows import dataflow  # noqa: PLC0415  (0.6 s of CPU that a wrong setting need not wait for)
+        return dataflow.start(config)
     except JangteoError as e:
         say(f"flows.ingest: {log.redact(str(e))}", to=sys.stderr)
         sys.exit(e.exit_code)
-    shutdown.calm_collector()
-    shutdown.stop_on_signals(stop)
-    endpoint = health.start(metrics, config)
-    progress_watch.watch(metrics, config, stop)
-    heartbeat.report(metrics, config, stop, f"{endpoint.url}/metrics" if endpoint else "")
-    return dataflow
 
 
 def __getattr__(name: str) -> Dataflow:

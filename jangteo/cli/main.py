@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from shop.errors import ExitCode
 from shop.output import guarded, say
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):  # a dataclass would import `inspect`: half of the time of --help
     """A command: its module, one line on what it does, or the commands below it."""
 
     module: str
     help: str
-    commands: Mapping[str, Command] = field(default_factory=dict)
+    commands: Mapping[str, Command] = MappingProxyType({})
 
 
 GENERATE: Final[Mapping[str, Command]] = {
@@ -128,6 +126,8 @@ def _overview(prog: str, table: Mapping[str, Command]) -> str:
 
 def _unknown(prog: str, table: Mapping[str, Command], name: str) -> str:
     kind = "option" if name.startswith("-") else "command"
+    import difflib  # noqa: PLC0415  (only a typing error needs it)
+
     close = difflib.get_close_matches(name, table, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"see {prog} --help"
     return f"{prog}: no {kind} {name!r}; {hint}"

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from shop.kafka.progress import ProgressReport
-from shop.postgres import Connection
+if TYPE_CHECKING:  # psycopg takes 0.1 s of CPU, which most actions on topics do not need
+    from shop.kafka.progress import ProgressReport
+    from shop.postgres import Connection
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from datetime import datetime
 from typing import Final
 
 from confluent_kafka import KafkaException, Message
-from rich.console import Console
-from rich.text import Text
 
 from jangteo.cli.topics import expression, message_lines
 from jangteo.cli.topics.reader import Meets, ShownMessage, StartPosition, TopicReader
@@ -119,6 +117,9 @@ def _writer(*, as_json: bool) -> Callable[[list[Message]], None]:
         return lambda batch: say("\n".join(map(message_lines.as_json, batch)))
     if not sys.stdout.isatty():
         return lambda batch: say("\n".join("\t".join(message_lines.cells(m)) for m in batch))
+    from rich.console import Console  # noqa: PLC0415  (30 ms that only a terminal needs)
+    from rich.text import Text  # noqa: PLC0415  (the same)
+
     console = Console(highlight=False)
 
     def write(batch: list[Message]) -> None:
