@@ -43,7 +43,8 @@ _LOCK: Final = """
     ORDER BY user_id FOR NO KEY UPDATE OF users
 """
 _UPDATE: Final = """
-    UPDATE users SET grade = c.to_grade FROM grade_changes c WHERE users.user_id = c.user_id
+    UPDATE users SET grade = c.to_grade, changed_at = now()
+    FROM grade_changes c WHERE users.user_id = c.user_id
 """
 # The same instant again (a clock that stepped back, a virtual clock): one row a customer and
 # instant stays, from where the first run found them to where the last one put them.

@@ -36,9 +36,10 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_ingest;
 GRANT INSERT (user_id, name, email, gender, birth_year, city, created_at, last_ordered_at,
               order_count, total_spent),
       UPDATE (name, email, gender, birth_year, city, created_at, last_ordered_at,
-              order_count, total_spent)
+              order_count, total_spent, changed_at)
     ON users TO jangteo_ingest;
-GRANT INSERT, UPDATE ON products, orders, user_spend_windows, ingest_offsets TO jangteo_ingest;
+GRANT INSERT, UPDATE ON products, orders, user_spend_windows, ingest_offsets, sales_by_hour,
+    sales_by_product, sales_by_category, sales_by_payment_method TO jangteo_ingest;
 GRANT INSERT ON rejected_messages, spend_window_length, old_order_changes TO jangteo_ingest;
 
 -- The generators and the cache worker read what the shop sells, to whom, and what was bought, and
@@ -57,7 +58,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA simulation TO jangt
 -- The grader writes grades, their history and its own state. A second run of one instant corrects
 -- what the first wrote of it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_grader;
-GRANT UPDATE (grade) ON users TO jangteo_grader;
+GRANT UPDATE (grade, changed_at) ON users TO jangteo_grader;
 GRANT INSERT ON grade_history, grade_runs TO jangteo_grader;
 GRANT UPDATE (to_grade, cumulative_spend) ON grade_history TO jangteo_grader;
 GRANT INSERT, UPDATE, DELETE

@@ -98,8 +98,8 @@ class History:
             at = self.now - timedelta(days=age)
             self.writers[who].execute(
                 "INSERT INTO orders VALUES"
-                " (%s, 1, %s, 1, 1, 1, 0, %s, 'CARD', 'PAID', NULL, %s, %s)",
-                (self.ids, user, amount, at, at),
+                " (%s, 1, %s, 1, 1, %s, 0, %s, 'CARD', 'PAID', NULL, %s, %s)",
+                (self.ids, user, amount, amount, at, at),
             )
             self.spent(who, user, amount)
 

@@ -4,8 +4,9 @@
 2. each day: orders, spend windows and grade changes, and how far it is, in one transaction.
 3. finish: customers and products with the sums of all days, guards gone, in one transaction.
 
-Indexes and keys stay in place, so half a history is a shop that can be asked and given up: ids and
-times ascend, so they grow at one edge.
+Primary keys stay in place, so half a history is a shop that can be asked and given up: ids and
+times ascend, so they grow at one edge. The look-up indexes are dropped at the beginning and built
+at the end, from sorted rows.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from generators.history.targets.begin import RunState
 from shop import postgres
 from shop.errors import JangteoError, UsageError
 from shop.grading_policy import GradePolicy
-from shop.postgres import Connection, Cursor, window_length
+from shop.postgres import Connection, Cursor, lookups, window_length
 from shop.postgres.binary_copy import binary
 from shop.postgres.sqlstate import retried
 from shop.settings import PostgresSettings
@@ -126,6 +127,7 @@ class PostgresTarget:
                     "--truncate empties it (all users, products, orders)"
                 )
             empty_shop(cur)
+            lookups.drop(cur)
             window_length.claim(cur, self._window_s)
             cur.execute(
                 "INSERT INTO backfill_runs (request, ends_at, fingerprint) VALUES (%s, %s, 0)",
@@ -229,6 +231,8 @@ class PostgresTarget:
             # The guards keep an ingest from going further than the first of these, with no lock
             # but on that one: it lets go of it, and all of them can be had in order.
             lock(cur, GUARDED)
+            lookups.create(cur)
+            cur.execute("SELECT rebuild_sales()")
             cur.execute("SELECT forget_grade_state()")
             for table in GUARDED:
                 _guard(cur, "DROP", table)
@@ -245,6 +249,7 @@ class PostgresTarget:
             if row is not None:
                 lock(cur, _LOCKED)
                 empty_shop(cur)
+                lookups.create(cur)
                 for table in GUARDED:
                     _guard(cur, "DROP", table)
             return row is not None
