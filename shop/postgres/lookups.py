@@ -34,7 +34,8 @@ WHERE i.relnamespace = 'public'::regnamespace AND i.relname = ANY(%s)
 """
 _SIZE: Final = """
 SELECT coalesce(sum(pg_relation_size(t.relid)), 0)::bigint, count(*) > 1
-FROM pg_partition_tree(%s::regclass) AS t
+FROM (SELECT relid FROM pg_partition_tree(%(table)s::regclass)
+      UNION SELECT %(table)s::regclass) AS t
 """
 _UNCHECKED: Final = """
 SELECT conrelid::regclass::text, conname FROM pg_constraint
@@ -129,7 +130,7 @@ def _missing(conn: Connection) -> list[str]:
 
 def _build(conn: Connection, name: str) -> None:
     table, _ = INDEXES[name]
-    row = conn.execute(_SIZE, (table,)).fetchone()
+    row = conn.execute(_SIZE, {"table": table}).fetchone()
     size, partitioned = row or (0, False)
     conn.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name)))
     # PostgreSQL builds no index of a partitioned table CONCURRENTLY.

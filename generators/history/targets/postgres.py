@@ -36,10 +36,7 @@ from shop.spend_windows import fits_business_days, window_start
 
 GUARDED: Final = ("user_spend_windows", "orders", "users", "products")
 """In the order in which every writer locks them (`postgres.SHOP_TABLES`)."""
-_LOCKED: Final = (
-    *postgres.SHOP_TABLES[:-1], "spend_before_period", "spend_before_recent", "old_order_changes",
-    "grade_state", postgres.SHOP_TABLES[-1],
-)  # fmt: skip
+_LOCKED: Final = (*postgres.SHOP_TABLES[:-1], "grade_state", postgres.SHOP_TABLES[-1])
 """All that `empty_shop` changes, in the order in which an ingest and a grader lock it."""
 CHUNK: Final = 250_000
 _LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
@@ -258,8 +255,7 @@ class PostgresTarget:
 def empty_shop(cur: Cursor) -> None:
     """Empty the shop's tables, and forget what was known of their history."""
     tables = sql.SQL(", ").join(map(sql.Identifier, postgres.SHOP_TABLES))
-    state = sql.SQL("spend_before_period, spend_before_recent, old_order_changes")
-    cur.execute(sql.SQL("TRUNCATE {}, {}").format(tables, state))
+    cur.execute(sql.SQL("TRUNCATE {}").format(tables))
     cur.execute("SELECT forget_grade_state()")
     cur.execute("DELETE FROM spend_window_length")
     cur.execute("DELETE FROM backfill_state")
@@ -287,21 +283,23 @@ def lock(cur: Cursor, tables: Sequence[str]) -> None:
 def leaves(cur: Cursor, table: str) -> list[sql.Identifier]:
     """Return the tables that hold a table's rows: its partitions, or itself."""
     cur.execute(
-        "SELECT n.nspname, c.relname FROM pg_partition_tree(%s::regclass) AS t"
+        # The tree of a table that is not partitioned is empty.
+        "SELECT n.nspname, c.relname FROM (SELECT relid FROM pg_partition_tree(%(table)s::regclass)"
+        " UNION SELECT %(table)s::regclass) AS t"
         " JOIN pg_class AS c ON c.oid = t.relid JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-        " WHERE t.isleaf AND c.relkind = 'r' ORDER BY 1, 2",
-        (table,),
+        " WHERE c.relkind = 'r' ORDER BY 1, 2",
+        {"table": table},
     )
     return [sql.Identifier(*names) for names in cur.fetchall()]
 
 
 # The range index of each table that holds orders, whatever its name there.
 _SUMMARIZE: Final = """
-SELECT brin_summarize_new_values(i.indexrelid) FROM pg_partition_tree('orders') AS t
+SELECT brin_summarize_new_values(i.indexrelid)
+FROM (SELECT relid FROM pg_partition_tree('orders') UNION SELECT 'orders'::regclass) AS t
 JOIN pg_index AS i ON i.indrelid = t.relid
 JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
 JOIN pg_am AS a ON a.oid = c.relam AND a.amname = 'brin'
-WHERE t.isleaf
 """
 _PAGES: Final = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::integer"
 
