@@ -66,7 +66,7 @@ def _rollup(table: str, keys: tuple[str, ...]) -> str:
     return f"""
 SELECT format('{table} %%s %%s: orders %%s of %%s KRW, rollup %%s of %%s', {", ".join(keys)},
     coalesce(o.orders, 0), coalesce(o.spend, 0), coalesce(r.orders, 0), coalesce(r.spend, 0))
-FROM {table}_of_orders AS o FULL JOIN {table} AS r USING ({", ".join(keys)})
+FROM {table}_of_orders() AS o FULL JOIN {table} AS r USING ({", ".join(keys)})
 WHERE {differ} ORDER BY {", ".join(keys)} LIMIT %s
 """  # noqa: S608  (as above)
 

@@ -154,7 +154,10 @@ def test_killed_at_any_moment_it_goes_on_and_nothing_is_doubled(
 ):
     assert fill(*END).returncode == 0
     expected = everything(pg)
-    pg.execute("UPDATE orders SET amount = amount + 1 WHERE rev = 2")  # to be seen to be replaced
+    # To be seen to be replaced.
+    pg.execute(
+        "UPDATE orders SET unit_price = unit_price + 1, amount = amount + quantity WHERE rev = 2"
+    )
     begun = [sys.executable, "-m", "generators.backfill", *SIZE, *END, "--truncate"]
     kills = 0
     for day in (3, 16):
