@@ -158,7 +158,7 @@ def move_categories(cur: Cursor, product_ids: Sequence[int], before: Categories)
 
     Args:
         cur: in the transaction that stored their events.
-        product_ids: of the events that were stored; whoever is not in `before` was a stub at most.
+        product_ids: of the events that were stored; one that is not in `before` was a stub at most.
         before: as `lock_categories` returned it.
     """
     if product_ids:

@@ -119,7 +119,7 @@ class GradeRun:
         started_at: by the clock.
         finished_at: just before the commit.
         examined: customers whose spend was added up.
-        disagreed: of a full run, customers whom an incremental one would have got wrong; None if
+        disagreed: of a full run, customers that an incremental one would have got wrong; None if
             there was none to compare with.
         read_s: seconds of reading, and of adding up.
         compute_s: seconds of comparing grades.
@@ -291,7 +291,7 @@ def _read(
 def _examine(
     cur: Cursor, policy: GradePolicy, as_of: datetime, who: sql.SQL, parameters: tuple[Any, ...]
 ) -> _Found:
-    """Grade the customers of whom a condition is true."""
+    """Grade the customers that satisfy a condition."""
     current, counts = customer_rows.customers(cur, who, parameters)
     period = policy.window(as_of)
     if who is _EVERYBODY or current.height > MANY:
@@ -303,7 +303,7 @@ def _examine(
 
 
 def _differences(ours: pl.DataFrame, right: pl.DataFrame) -> int:
-    """Count the customers of whom two runs say different things."""
+    """Count the customers for which two runs differ."""
     pairs = ((ours, right), (right, ours))
     return pl.concat([a.join(b, on=a.columns, how="anti")["user_id"] for a, b in pairs]).n_unique()
 
