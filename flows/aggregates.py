@@ -13,6 +13,7 @@ from typing import Final
 
 import polars as pl
 
+from flows import rollups
 from flows.batch import INDEX, Batch, BatchEffects, Reject
 from flows.rejects import differing
 from shop.postgres import CopyData
@@ -61,22 +62,23 @@ def contributions(rows: pl.DataFrame, sign: int = 1) -> pl.DataFrame:
     """Return what each order counts for: itself and its amount if PAID, nothing otherwise.
 
     Args:
-        rows: user_id, product_id, status, amount, ordered_at.
+        rows: orders, the columns of their event.
         sign: 1 for what is stored now, -1 for what a revision replaced.
     """
     paid = pl.col("status") == "PAID"
     return rows.select(
-        "user_id",
-        "product_id",
-        "ordered_at",
+        "user_id", "product_id", "ordered_at", "scenario", "payment_method",
         paid=paid,
         orders=paid.cast(pl.Int64) * sign,
+        units=pl.when(paid).then(pl.col("quantity")).otherwise(0) * sign,
         spend=pl.when(paid).then(pl.col("amount")).otherwise(0) * sign,
-    )
+        cancelled=(pl.col("status") == "CANCELLED").cast(pl.Int64) * sign,
+        refunded=(pl.col("status") == "REFUNDED").cast(pl.Int64) * sign,
+    )  # fmt: skip
 
 
 def effects(counted: pl.DataFrame, window_s: int) -> BatchEffects:
-    """Fold contributions per window, customer and product, sorted by key.
+    """Fold contributions per window, customer and product, sorted by key, and into the rollups.
 
     A cancelled order leaves its customer row with a zero sum (the customer did order), but
     touches no window and no product.
@@ -94,6 +96,7 @@ def effects(counted: pl.DataFrame, window_s: int) -> BatchEffects:
         windows=windows.sort("window_start", "user_id"),
         users=users.sort("user_id"),
         products=products.sort("product_id"),
+        sales=rollups.fold(counted),
     )
 
 

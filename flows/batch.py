@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from flows.rollups import Sales
 from shop.events import RejectReason
 from shop.postgres import CopyData
 
@@ -70,11 +71,13 @@ class BatchEffects:
         windows: user_id, window_start, orders, spend; sorted by (window_start, user_id).
         users: user_id, order_count, total_spent, last_ordered_at; sorted by user_id.
         products: product_id, order_count; sorted by product_id.
+        sales: what the rollups gain.
     """
 
     windows: pl.DataFrame = field(repr=False)
     users: pl.DataFrame = field(repr=False)
     products: pl.DataFrame = field(repr=False)
+    sales: Sales = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ from typing import Final
 
 import polars as pl
 
+from flows import rollups
 from shop.events import ID_FIELD, SCHEMAS
 from shop.postgres.binary_copy import NARROW
 
-SESSION: Final = """
+SESSION: Final = f"""
 CREATE TEMP TABLE IF NOT EXISTS stage_orders
     (LIKE orders INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS stage_users
@@ -18,6 +19,7 @@ CREATE TEMP TABLE IF NOT EXISTS stage_products
     (LIKE products INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS stage_user_spend_windows
     (LIKE user_spend_windows INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;
+{rollups.SESSION};
 """
 
 _ORDER_COLUMNS: Final = ", ".join(SCHEMAS["orders"])
@@ -45,7 +47,7 @@ def _merge_profiles(topic: str) -> str:
 INSERT INTO {topic} AS t ({", ".join(columns)})
 SELECT {", ".join(columns)} FROM stage_{topic} ORDER BY {id_field}
 ON CONFLICT ({id_field}) DO UPDATE
-SET {", ".join(f"{c} = excluded.{c}" for c in profile)}
+SET {", ".join(f"{c} = excluded.{c}" for c in profile)}, changed_at = now()
 WHERE t.created_at IS NULL
 RETURNING {id_field}
 """  # noqa: S608  (as above)
@@ -63,7 +65,7 @@ MERGE_WINDOWS: Final = """
 INSERT INTO user_spend_windows AS w (window_start, user_id, orders, spend)
 SELECT window_start, user_id, orders, spend FROM stage_user_spend_windows
 ON CONFLICT (window_start, user_id) DO UPDATE
-SET orders = w.orders + excluded.orders, spend = w.spend + excluded.spend
+SET orders = w.orders + excluded.orders, spend = w.spend + excluded.spend, changed_at = now()
 """
 MERGE_USERS: Final = """
 INSERT INTO users AS u (user_id, order_count, total_spent, last_ordered_at)
@@ -71,12 +73,14 @@ SELECT user_id, order_count, total_spent, last_ordered_at FROM stage_users
 ON CONFLICT (user_id) DO UPDATE
 SET order_count = u.order_count + excluded.order_count,
     total_spent = u.total_spent + excluded.total_spent,
-    last_ordered_at = greatest(u.last_ordered_at, excluded.last_ordered_at)
+    last_ordered_at = greatest(u.last_ordered_at, excluded.last_ordered_at),
+    changed_at = now()
 """
 MERGE_PRODUCTS: Final = """
 INSERT INTO products AS p (product_id, order_count)
 SELECT product_id, order_count FROM stage_products
-ON CONFLICT (product_id) DO UPDATE SET order_count = p.order_count + excluded.order_count
+ON CONFLICT (product_id) DO UPDATE
+SET order_count = p.order_count + excluded.order_count, changed_at = now()
 """
 
 _COUNTED: Final[dict[str, dict[str, pl.DataType]]] = {

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 import psycopg
 
-from flows import aggregates, statements
+from flows import aggregates, rollups, statements
 from flows.batch import INDEX, Batch, BatchEffects, Reject
 from flows.rejects import differing, put_aside
 from shop.errors import JangteoError
@@ -255,9 +255,13 @@ class Store:
         """Insert users or products, or fill in their stubs; the first event of an id counts."""
         id_field = ID_FIELD[self.topic]
         first = rows.unique(id_field, keep="first", maintain_order=True).sort(id_field)
+        products = self.topic == "products"
+        had = rollups.lock_categories(cur, first[id_field].to_list()) if products else {}
         _copy_rows(cur, f"stage_{self.topic}", first)
         cur.execute(statements.MERGE_PROFILES[self.topic])
         new = [id_ for (id_,) in cur.fetchall()]
+        if products:
+            rollups.move_categories(cur, new, had)
         stored = first.filter(pl.col(id_field).is_in(new))
         if len(stored) == len(rows):
             return stored[INDEX].to_numpy(), []
@@ -302,7 +306,7 @@ class Store:
 
 
 def _merge_effects(cur: Cursor, effects: BatchEffects) -> None:
-    """Add sums to what is counted. Products last: all workers meet on the popular ones."""
+    """Add sums to what is counted. What all workers meet on comes last: products, the rollups."""
     for table, frame, statement in (
         ("user_spend_windows", effects.windows, statements.MERGE_WINDOWS),
         ("users", effects.users, statements.MERGE_USERS),
@@ -312,6 +316,7 @@ def _merge_effects(cur: Cursor, effects: BatchEffects) -> None:
             copy_into(cur, f"stage_{table}", binary(frame, table))
             cur.execute(statement)
             _all_written(cur, table, frame.height)
+    rollups.merge(cur, effects.sales)
 
 
 def _all_written(cur: Cursor, table: str, expected: int, found: int | None = None) -> None:

@@ -57,10 +57,10 @@ def total(spends: list[pl.DataFrame]) -> pl.DataFrame:
     return cumulative(parts.rename({"cumulative_spend": "amount"}))
 
 
-def grades(
+def changes(
     current: pl.DataFrame, spend: pl.DataFrame, policy: GradePolicy = POLICY
 ) -> pl.DataFrame:
-    """Return every customer's grade before and after.
+    """Return the customers whose grade has to change, by `user_id`: the order in which rows lock.
 
     Args:
         current: current grades.
@@ -68,38 +68,20 @@ def grades(
         policy: the grades.
 
     Returns:
-        `user_id`, `from_grade`, `to_grade`, `cumulative_spend`, one row for each of `current`, and
-        what other columns that has.
-    """
-    return (
-        current.join(spend, on="user_id", how="left")
-        .with_columns(pl.col("cumulative_spend").fill_null(0))
-        .with_columns(to_grade=grade_of(pl.col("cumulative_spend"), policy))
-        .select(
-            "user_id",
-            pl.col("grade").alias("from_grade"),
-            "to_grade",
-            "cumulative_spend",
-            *(name for name in current.columns if name not in CURRENT),
-        )
-    )
-
-
-def changed(graded: pl.DataFrame) -> pl.DataFrame:
-    """Keep those whose grade is another one now, by `user_id`: the order in which rows lock."""
-    return graded.filter(pl.col("from_grade") != pl.col("to_grade")).sort("user_id")
-
-
-def changes(
-    current: pl.DataFrame, spend: pl.DataFrame, policy: GradePolicy = POLICY
-) -> pl.DataFrame:
-    """Return the customers whose grade has to change, by `user_id`.
+        `user_id`, `from_grade`, `to_grade`, `cumulative_spend`.
 
     >>> now = pl.DataFrame({"user_id": [1, 2], "grade": ["GOLD", "BRONZE"]})
     >>> changes(now, pl.DataFrame({"user_id": [2], "cumulative_spend": [400_000]})).rows()
     [(1, 'GOLD', 'BRONZE', 0), (2, 'BRONZE', 'GOLD', 400000)]
     """
-    return changed(grades(current, spend, policy))
+    spent = pl.col("cumulative_spend").fill_null(0)
+    return (
+        current.join(spend, on="user_id", how="left")
+        .select("user_id", "grade", grade_of(spent, policy).alias("to_grade"), spent)
+        .rename({"grade": "from_grade"})
+        .filter(pl.col("from_grade") != pl.col("to_grade"))
+        .sort("user_id")
+    )
 
 
 def upgrades(changed_frame: pl.DataFrame, policy: GradePolicy = POLICY) -> int:
@@ -114,13 +96,3 @@ def upgrades(changed_frame: pl.DataFrame, policy: GradePolicy = POLICY) -> int:
         for name in ("from_grade", "to_grade")
     )
     return changed_frame.filter(after > before).height
-
-
-def distribution(graded: pl.DataFrame, policy: GradePolicy = POLICY) -> dict[str, int]:
-    """Count customers per grade, lowest first, empty grades included.
-
-    >>> distribution(pl.DataFrame({"to_grade": ["VIP", "BRONZE", "BRONZE"]}))
-    {'BRONZE': 2, 'SILVER': 0, 'GOLD': 0, 'VIP': 1, 'VVIP': 0}
-    """
-    counts = dict(graded["to_grade"].value_counts().iter_rows())
-    return {grade.name: int(counts.get(grade.name, 0)) for grade in policy}

@@ -1,5 +1,15 @@
 """Grading in PostgreSQL: read what counts from one snapshot, write what changes in one transaction.
 
+A full run adds up the orders of the period for every customer. An incremental one does so for the
+customers whose sum can have changed since the last run. Grading a customer again changes nothing,
+so it may look at too many of them, but not at too few:
+
+- Customers whose row was written since: each order, cancellation and refund writes it. They are
+  found by `xmin`, from the oldest transaction on that was open when the last run read, however late
+  it commits. A look-back by `changed_at` costs the same look at each row, and would miss what a
+  longer transaction or a step of the clock hides; an index on it would cost each order more.
+- Customers with an order between the beginnings, or between the ends, of the two periods.
+
 Only graders write `users.grade`, and one advisory lock lets one of them through at a time. The
 reading transaction is REPEATABLE READ, the writing one READ COMMITTED on purpose: otherwise it
 would fail whenever the ingest touches a customer's counters between our reading and our update.
@@ -11,27 +21,59 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import polars as pl
 import psycopg
 from psycopg import IsolationLevel, sql
 
-from grading import customer_rows, grades, incremental
+from grading import customer_rows, grades
 from shop.clock import Clock
 from shop.grading_policy import POLICY, GradePolicy
 from shop.postgres import Connection, Cursor, copy_frame
 from shop.server_clock import agreed_clock
 
 _GRADE_LOCK: Final = 0x67726164  # "grad": one grader at a time per database
+_XID_REACH: Final = 2**30  # half of what age() tells apart
+MANY: Final = 100_000
+"""More customers than these are graded by reading all orders of the period, not theirs alone."""
 
 _ORDERS: Final = sql.SQL(
     "SELECT user_id, amount FROM orders"
     " WHERE status = 'PAID' AND ordered_at >= %s AND ordered_at < %s"
 )
-_USERS: Final = sql.SQL("SELECT user_id, grade, total_spent FROM users")
+_THEIR_ORDERS: Final = sql.SQL("{} AND user_id = ANY(%s::bigint[])").format(_ORDERS)
+_EVERYBODY: Final = sql.SQL("true")
+_CHANGED: Final = sql.SQL("""
+    age(xmin) <= (SELECT age(%s::xid)) OR user_id IN (
+        SELECT user_id FROM orders WHERE ordered_at >= %s AND ordered_at < %s
+        UNION ALL SELECT user_id FROM orders WHERE ordered_at >= %s AND ordered_at < %s)
+""")
+# LOCK takes no snapshot: nobody truncates what the run is about to read.
+_HOLD: Final = "LOCK TABLE orders, users IN ACCESS SHARE MODE"
+# A restored, emptied or rewritten table is not the one that the last run saw.
+_PLACE: Final = """
+    SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
+        (SELECT oid FROM pg_database WHERE datname = current_database()),
+        (SELECT string_agg(pg_relation_filenode(relid)::text, ',' ORDER BY relid)
+         FROM (SELECT relid FROM pg_partition_tree('orders')
+               UNION SELECT unnest(ARRAY['users'::regclass, 'orders'])) AS files)),
+        pg_current_snapshot()::text
+"""
+_STATE: Final = """
+    SELECT as_of, period_start, full_at, pg_snapshot_xmin(snapshot)::text::bigint,
+        pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+    FROM grade_state WHERE place = %s AND policy = %s
+"""
+_SAVE: Final = """
+    INSERT INTO grade_state (as_of, period_start, policy, snapshot, place, full_at)
+    VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (only_row) DO UPDATE SET as_of = excluded.as_of,
+        period_start = excluded.period_start, policy = excluded.policy,
+        snapshot = excluded.snapshot, place = excluded.place, full_at = excluded.full_at
+"""
 _STAGE: Final = """
     CREATE TEMP TABLE grade_changes (
         user_id bigint PRIMARY KEY, from_grade text, to_grade text, cumulative_spend bigint
@@ -43,7 +85,8 @@ _LOCK: Final = """
     ORDER BY user_id FOR NO KEY UPDATE OF users
 """
 _UPDATE: Final = """
-    UPDATE users SET grade = c.to_grade FROM grade_changes c WHERE users.user_id = c.user_id
+    UPDATE users SET grade = c.to_grade, changed_at = now()
+    FROM grade_changes c WHERE users.user_id = c.user_id
 """
 # The same instant again (a clock that stepped back, a virtual clock): one row a customer and
 # instant stays, from where the first run found them to where the last one put them.
@@ -67,19 +110,19 @@ class GradeRun:
 
     Attributes:
         as_of: the instant whose grades these are; spend in the policy's months before it counts.
-        mode: how the spends were found.
-        users: customers graded.
+        mode: whether every customer was graded, or those who can have changed.
+        users: customers there are.
         changed: whose grade is another one now; the sum of the next two.
         upgraded: who rose.
         downgraded: who fell.
         distribution: customers per grade, lowest grade first.
         started_at: by the clock.
         finished_at: just before the commit.
-        examined: customers whose spend was worked out.
+        examined: customers whose spend was added up.
         disagreed: of a full run, customers that an incremental one would have got wrong; None if
             there was none to compare with.
-        read_s: seconds of reading.
-        compute_s: seconds of working out the grades.
+        read_s: seconds of reading, and of adding up.
+        compute_s: seconds of comparing grades.
         write_s: seconds of writing, up to the run's own record.
     """
 
@@ -102,6 +145,26 @@ class GradeRun:
     def seconds(self) -> float:
         """How long it took."""
         return (self.finished_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the reading transaction found.
+
+    Attributes:
+        changes: as `grades.changes` returns it.
+        counts: customers of each grade before the changes.
+        examined: customers looked at.
+        state: what the next run needs: snapshot, place, instant of the last full run.
+        disagreed: see `GradeRun`.
+    """
+
+    changes: pl.DataFrame
+    counts: dict[str, int]
+    examined: int
+    full: bool = True
+    state: tuple[Any, ...] = ()
+    disagreed: int | None = None
 
 
 def grade_users(
@@ -156,171 +219,100 @@ def _turn(conn: Connection, *, wait: bool) -> Iterator[bool]:
                     conn.execute("SELECT pg_advisory_unlock(%s)", (_GRADE_LOCK,))
 
 
-@dataclass(frozen=True)
-class _GradingSnapshot:
-    """What the reading transaction found; see `incremental.Found`."""
-
-    mode: Literal["full", "incremental"]
-    found: incremental.Found
-    snapshot: str
-    place: str
-    full_at: datetime
-    disagreed: int | None
-    read_s: float
-
-
 def _grade(
     conn: Connection, policy: GradePolicy, clock: Clock, full: bool, full_every_s: float | None
 ) -> GradeRun:
-    began, started_at = time.perf_counter(), clock()
-    kept = incremental.watch(conn, *policy.window(started_at))
+    began, as_of = time.perf_counter(), clock()
     before = conn.isolation_level
     conn.isolation_level = IsolationLevel.REPEATABLE_READ
     try:
         with conn.transaction(), conn.cursor() as cur:
-            seen = _see(cur, policy, started_at, kept, full, full_every_s)
+            found = _read(cur, policy, as_of, full, full_every_s)
     finally:
         conn.isolation_level = before
     read_at = time.perf_counter()
-    graded = seen.found.graded
-    changed = grades.changed(graded)
-    upgraded = grades.upgrades(changed, policy)
-    counts = seen.found.counts
+    counts = Counter(found.counts)
+    counts.subtract(found.changes["from_grade"].to_list())
+    counts.update(found.changes["to_grade"].to_list())
+    upgraded = grades.upgrades(found.changes, policy)
     computed_at = time.perf_counter()
     with conn.transaction(), conn.cursor() as cur:
-        write_changes(cur, changed, started_at)
-        if kept is None:
-            cur.execute("DELETE FROM grade_state")
-        else:
-            incremental.save(
-                cur, started_at, policy, seen.snapshot, seen.place, kept, seen.full_at, seen.found
-            )  # fmt: skip
+        _write_changes(cur, found.changes, as_of)
+        cur.execute(_SAVE, (as_of, policy.window(as_of)[0], policy.as_json(), *found.state))
         run = GradeRun(
-            as_of=started_at,
-            mode=seen.mode,
-            users=sum(counts.values()),
-            changed=changed.height,
+            as_of=as_of,
+            mode="full" if found.full else "incremental",
+            users=counts.total(),
+            changed=found.changes.height,
             upgraded=upgraded,
-            downgraded=changed.height - upgraded,
-            distribution={g.name: counts.get(g.name, 0) for g in policy},
-            started_at=started_at,
+            downgraded=found.changes.height - upgraded,
+            distribution={g.name: counts[g.name] for g in policy},
+            started_at=as_of,
             finished_at=clock(),
-            examined=graded.height,
-            disagreed=seen.disagreed,
+            examined=found.examined,
+            disagreed=found.disagreed,
             read_s=read_at - began,
             compute_s=computed_at - read_at,
             write_s=time.perf_counter() - computed_at,
         )
-        record(cur, run)
+        cur.execute(_RUN, (
+            run.as_of, run.mode, run.users, run.changed, run.upgraded, run.downgraded,
+            run.started_at, run.finished_at, run.examined, run.disagreed, run.read_s,
+            run.compute_s, run.write_s,
+        ))  # fmt: skip
     return run
 
 
-def _see(  # noqa: PLR0917  (what the two readings share)
-    cur: Cursor, policy: GradePolicy, as_of: datetime, kept: datetime | None, full: bool,
-    full_every_s: float | None,
-) -> _GradingSnapshot:  # fmt: skip
-    """Read all that a run needs; `cur` is in a transaction of one snapshot."""
-    began = time.perf_counter()
+def _read(
+    cur: Cursor, policy: GradePolicy, as_of: datetime, full: bool, full_every_s: float | None
+) -> _Found:
+    """Find what changes; `cur` is in a transaction of one snapshot."""
+    cur.execute(_HOLD)
     cur.execute("SET LOCAL jit = off")  # compiling takes longer than these queries
-    incremental.hold(cur)
-    known = incremental.load(cur) if kept else None
-    row = cur.execute("SELECT pg_current_snapshot()::text").fetchone()
-    found = incremental.find(cur, known, policy, as_of) if known else None
-    if known and full_every_s is not None:
-        full |= not 0 <= (as_of - known.full_at).total_seconds() < full_every_s
-    disagreed = None
-    whole = full or found is None or known is None
-    if whole:
-        oracle = _from_nothing(cur, policy, as_of)
-        if found is not None:
-            disagreed = _differences(found, oracle)
-        found = oracle
-    assert found is not None  # noqa: S101  (one of the two)
-    return _GradingSnapshot(
-        mode="full" if whole else "incremental",
-        found=found,
-        snapshot=str(row[0]) if row else "",
-        place=incremental.place_of(cur),
-        full_at=as_of if whole or known is None else known.full_at,
-        disagreed=disagreed,
-        read_s=time.perf_counter() - began,
-    )
+    place, snapshot = cur.execute(_PLACE).fetchone() or ("", "")
+    state = cur.execute(_STATE, (place, policy.as_json())).fetchone()
+    some, full_at = None, as_of
+    if state is not None:
+        last, last_start, last_full, horizon, now = state
+        if full_every_s is not None:
+            full |= not 0 <= (as_of - last_full).total_seconds() < full_every_s
+        if 0 <= now - horizon < _XID_REACH:
+            left = sorted((last_start, policy.window(as_of)[0]))
+            joined = sorted((last, as_of))
+            changed = (str(horizon % 2**32), *left, *joined)
+            some, full_at = _examine(cur, policy, as_of, _CHANGED, changed), last_full
+    if some is not None and not full:
+        return replace(some, full=False, state=(snapshot, place, full_at))
+    all_ = _examine(cur, policy, as_of, _EVERYBODY, ())
+    disagreed = None if some is None else _differences(some.changes, all_.changes)
+    return replace(all_, state=(snapshot, place, as_of), disagreed=disagreed)
 
 
-def _from_nothing(cur: Cursor, policy: GradePolicy, as_of: datetime) -> incremental.Found:
-    """Grade by the orders alone; what was paid before the period follows from the totals."""
-    spend = read_spend(cur, *policy.window(as_of))
-    users, known = read_current(cur), incremental.remembered(cur)
-    ahead = incremental.ahead_of(cur, as_of).rename({"cumulative_spend": "ahead"})
-    there = grades.grades(users.join(ahead, on="user_id", how="left"), spend, policy)
-    after = pl.col("total_spent") - pl.col("cumulative_spend") - pl.col("ahead").fill_null(0)
-    now = there.select("user_id", "to_grade", after=after).join(known, on="user_id", how="left")
-    gone = known.join(users, on="user_id", how="anti").with_columns(after=pl.lit(0, pl.Int64))
-    now = pl.concat([now, gone], how="diagonal")
-    return incremental.found(there.drop("total_spent", "ahead"), now, None)
+def _examine(
+    cur: Cursor, policy: GradePolicy, as_of: datetime, who: sql.SQL, parameters: tuple[Any, ...]
+) -> _Found:
+    """Grade the customers that satisfy a condition."""
+    current, counts = customer_rows.customers(cur, who, parameters)
+    period = policy.window(as_of)
+    if who is _EVERYBODY or current.height > MANY:
+        spend = customer_rows.spend_between(cur, _ORDERS, *period)
+    else:
+        ids = current["user_id"].to_list()
+        spend = customer_rows.spend(cur, _THEIR_ORDERS, (*period, ids))
+    return _Found(grades.changes(current, spend, policy), counts, current.height)
 
 
-def _differences(found: incremental.Found, oracle: incremental.Found) -> int:
-    """Count the customers that an incremental run would leave with a wrong grade, sum or count."""
-    pairs = (
-        (grades.changed(found.graded), grades.changed(oracle.graded)),
-        (found.remember, oracle.remember),
-    )
-    wrong = [
-        a.join(b, on=b.columns, how="anti")["user_id"]
-        for ours, right in pairs
-        for a, b in ((ours, right), (right, ours))
-    ]
-    miscounted = Counter(found.counts)
-    miscounted.subtract(oracle.counts)
-    surplus = sum((+miscounted).values()), sum((-miscounted).values())
-    return max(int(pl.concat(wrong).n_unique()), *surplus)
+def _differences(ours: pl.DataFrame, right: pl.DataFrame) -> int:
+    """Count the customers for which two runs differ."""
+    pairs = ((ours, right), (right, ours))
+    return pl.concat([a.join(b, on=a.columns, how="anti")["user_id"] for a, b in pairs]).n_unique()
 
 
-def read_current(cur: Cursor) -> pl.DataFrame:
-    """Return the current grade and the total of every customer, stubs included."""
-    return customer_rows.users(cur, _USERS, (), incremental.USERS)
-
-
-def read_spend(cur: Cursor, start: datetime, end: datetime) -> pl.DataFrame:
-    """Return what each customer paid for orders with start <= `ordered_at` < end."""
-    return customer_rows.spend_between(cur, _ORDERS, start, end)
-
-
-def write_changes(cur: Cursor, changed: pl.DataFrame, as_of: datetime) -> None:
-    """Write the new grades and their history; a run without changes writes nothing.
-
-    Args:
-        cur: in the transaction that read the frame.
-        changed: as `grades.changes` returns it.
-        as_of: the instant that the history names.
-    """
-    if changed.is_empty():
-        return
-    cur.execute(_STAGE)
-    copy_frame(cur, "grade_changes", changed)
-    cur.execute(_LOCK)
-    cur.execute(_UPDATE)
-    cur.execute(_HISTORY, (as_of,))
-
-
-def record(cur: Cursor, run: GradeRun) -> None:
-    """Keep what a run did."""
-    cur.execute(
-        _RUN,
-        (
-            run.as_of,
-            run.mode,
-            run.users,
-            run.changed,
-            run.upgraded,
-            run.downgraded,
-            run.started_at,
-            run.finished_at,
-            run.examined,
-            run.disagreed,
-            run.read_s,
-            run.compute_s,
-            run.write_s,
-        ),
-    )
+def _write_changes(cur: Cursor, changed: pl.DataFrame, as_of: datetime) -> None:
+    """Write the new grades and their history; a run without changes writes nothing."""
+    if not changed.is_empty():
+        cur.execute(_STAGE)
+        copy_frame(cur, "grade_changes", changed)
+        cur.execute(_LOCK)
+        cur.execute(_UPDATE)
+        cur.execute(_HISTORY, (as_of,))

@@ -53,7 +53,7 @@ class RedisSource:
         ahead = clock_ahead(client)
         meta = ours(cache.read_meta(client), ahead)
         self._remember(meta)
-        hits, misses = int(info.get("keyspace_hits", 0)), int(info.get("keyspace_misses", 0))
+        hits, misses = cache.read_lookups(client)
         before, self._counted = self._counted, (hits, misses)
         rate = None
         if before is not None:

@@ -62,6 +62,11 @@ class Dashboard:
 SHOP: Final = Dashboard("shop", "Jangteo: revenue", "now-30d", "1m", (
     Panel("In this range", "totals", "stat", 24, 4,
           units={"revenue": "currencyKRW", "average order": "currencyKRW"}),
+    Panel("Today against other days", "compared", "table", 12, 6,
+          units={"revenue": "currencyKRW", "today, per cent": "percent"}),
+    Panel("Top movers", "top-movers", "table", 12, 6,
+          units={"revenue": "currencyKRW", "period before": "currencyKRW",
+                 "change": "currencyKRW"}),
     Panel("Revenue by day", "revenue-by-day", "bars", unit="currencyKRW"),
     Panel("Orders by day", "orders-by-day", "bars", stacked=True),
     Panel("Revenue by hour", "revenue-by-hour", "timeseries", unit="currencyKRW"),

@@ -47,6 +47,16 @@ class CacheMetrics:
             registry=self.registry,
         )  # fmt: skip
 
+        self._lookups = Gauge(
+            f"{_PREFIX}_lookups", "Look-ups of customers and products since Redis was emptied",
+            ("result",), registry=self.registry,
+        )  # fmt: skip
+
+    def looked_up(self, hits: int, misses: int) -> None:
+        """Show what `cache.read_lookups` counted."""
+        self._lookups.labels("hit").set(hits)
+        self._lookups.labels("miss").set(misses)
+
     def turned(self, meta: CacheMeta) -> None:
         """Note that the loop turned, and count the worker's last refresh if it is a new one."""
         self._turned_at = self._monotonic()

@@ -242,6 +242,8 @@ def serve(
             if wait == 0.0:
                 wait = 0.0 if worker.refresh() else LOOK_S
                 away_postgres.over()
+                if shown is not None:
+                    shown.looked_up(*cache.read_lookups(worker.redis))
             away_redis.over()
             refused.over()
         except psycopg.Error as e:

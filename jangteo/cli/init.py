@@ -21,6 +21,12 @@ from shop.settings import KafkaSettings, PostgresSettings, Settings, announce
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
+        "--lean",
+        action=argparse.BooleanOptionalAction,
+        help="leave out the indexes that people look up by, for a load test (docs/database.md); "
+        "--no-lean builds them again; without either the layout stays as it is",
+    )
+    parser.add_argument(
         "--roles",
         action="store_true",
         help="also create PostgreSQL roles with least privileges (docs/security.md)",
@@ -38,15 +44,19 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     where, brokers = settings.postgres, settings.kafka  # all known before anything is touched
     passwords = settings.login_passwords if args.logins else {}
     announce.servers_in_production(settings, "postgres", "kafka")
-    say(init_schema(where))
+    say(init_schema(where, lean=args.lean))
     if args.roles or args.logins:
         say(init_roles(where, passwords))
     say(init_topics(brokers))
     return ExitCode.OK
 
 
-def init_schema(settings: PostgresSettings) -> str:
+def init_schema(settings: PostgresSettings, *, lean: bool | None = None) -> str:
     """Apply the migrations that are missing; return one line that names them.
+
+    Args:
+        settings: of the tables' owner.
+        lean: whether the look-up indexes are left out from now on; None: as it is.
 
     Raises:
         UnreachableError: if PostgreSQL does not answer.
@@ -54,7 +64,7 @@ def init_schema(settings: PostgresSettings) -> str:
     """
     try:
         with postgres.connection(settings, "init") as conn:
-            applied = postgres.migrate(conn)
+            applied = postgres.migrate(conn, lean=lean)
     except psycopg.Error as e:
         raise JangteoError(f"{settings.where} refuses the schema: {first_line(e)}") from None
     done = f"applied {', '.join(applied)}" if applied else "up to date"

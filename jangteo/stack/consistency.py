@@ -1,4 +1,4 @@
-"""Promise P2: spend windows, user totals and counters match the orders."""
+"""Promise P2: spend windows, user totals, counters and rollups match the orders."""
 
 from __future__ import annotations
 
@@ -47,14 +47,37 @@ FROM paid AS o FULL JOIN products AS p USING (product_id)
 WHERE coalesce(o.orders, 0) IS DISTINCT FROM p.order_count::bigint
 ORDER BY product_id LIMIT %s
 """
+_ROLLUPS: Final = {
+    "sales_by_hour": ("hour", "scenario"),
+    "sales_by_product": ("product_id", "day"),
+    "sales_by_category": ("day", "category"),
+    "sales_by_payment_method": ("day", "payment_method"),
+}
+
+
+def _rollup(table: str, keys: tuple[str, ...]) -> str:
+    """Return the query for a rollup; a row that counts nothing is as good as none."""
+    sums = ["orders", "spend"]
+    if table != "sales_by_payment_method":
+        sums.append("units")
+    if table == "sales_by_hour":
+        sums += ["cancelled", "refunded"]
+    differ = " OR ".join(f"coalesce(o.{s}, 0) <> coalesce(r.{s}, 0)" for s in sums)
+    return f"""
+SELECT format('{table} %%s %%s: orders %%s of %%s KRW, rollup %%s of %%s', {", ".join(keys)},
+    coalesce(o.orders, 0), coalesce(o.spend, 0), coalesce(r.orders, 0), coalesce(r.spend, 0))
+FROM {table}_of_orders() AS o FULL JOIN {table} AS r USING ({", ".join(keys)})
+WHERE {differ} ORDER BY {", ".join(keys)} LIMIT %s
+"""  # noqa: S608  (as above)
 
 
 def check(conn: Connection, *, limit: int = 20) -> list[str]:
     """Return the differences, at most `limit` of each kind; none if all counts match.
 
     For every user: the sum over the spend windows = the sum over PAID orders = the totals in
-    `users`, in count and in KRW; for every product: `order_count` = its PAID orders. Both are
-    read from one snapshot, so it may run while the ingest writes.
+    `users`, in count and in KRW; for every product: `order_count` = its PAID orders; for every row
+    of a rollup: its sums = those of its orders. All is read from one snapshot, so it may run while
+    the ingest writes.
 
     Args:
         conn: outside a transaction; its isolation level is restored afterwards.
@@ -66,8 +89,12 @@ def check(conn: Connection, *, limit: int = 20) -> list[str]:
         with conn.transaction():
             return [
                 str(row[0])
-                for query in (_USERS, _PRODUCTS)
-                for row in conn.execute(query, (limit,)).fetchall()
+                for query in (
+                    _USERS,
+                    _PRODUCTS,
+                    *(_rollup(t, keys) for t, keys in _ROLLUPS.items()),
+                )
+                for row in conn.execute(query.encode(), (limit,)).fetchall()
             ]
     finally:
         conn.isolation_level = before

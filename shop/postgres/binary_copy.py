@@ -24,6 +24,7 @@ NARROW: Final[Mapping[str, Mapping[str, pl.DataType]]] = {
     "users": {"birth_year": pl.Int16(), "order_count": pl.Int32()},
     "products": {"order_count": pl.Int32()},
     "grade_history": {},
+    "sales_by_product": {"orders": pl.Int32(), "units": pl.Int32()},
 }
 """Columns that are not bigint: in the binary format a number is as wide as its column."""
 _BYTES: Final = {"Int16": 2, "Int32": 4, "Int64": 8, "Datetime": 8}

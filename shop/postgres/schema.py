@@ -11,12 +11,14 @@ from typing import Final
 from psycopg import sql
 
 from shop.errors import JangteoError
+from shop.postgres import lookups
 from shop.postgres.connections import Connection, Cursor
 from shop.postgres.sqlstate import retried
 
 _MIGRATION_LOCK: Final = 0x6A616E67  # "jang": one migration at a time per database
 SHOP_TABLES: Final = (
-    "user_spend_windows", "orders", "users", "products", "grade_history", "grade_runs",
+    "user_spend_windows", "orders", "users", "products", "sales_by_product", "sales_by_category",
+    "sales_by_payment_method", "sales_by_hour", "grade_history", "grade_runs",
 )  # fmt: skip
 """The tables that --truncate empties. `ingest_offsets` is not one of them: the offsets stay
 applied, or the emptied shop would fill with the orders of customers that it no longer has.
@@ -45,20 +47,27 @@ def migrations() -> list[tuple[int, str, str]]:
         match = re.fullmatch(r"(\d{4})_(\w+)\.sql", path.name)
         if match:
             found.append((int(match[1]), match[2], path.read_text(encoding="utf-8")))
-    if [n for n, _, _ in found] != list(range(1, len(found) + 1)) or not found:
+    numbers = [n for n, _, _ in found]
+    if len(set(numbers)) != len(numbers) or numbers[:1] != [1]:
         raise JangteoError(f"the migrations in {folder} are not numbered 0001, 0002, ...")
     return found
 
 
-def migrate(conn: Connection) -> list[str]:
+def migrate(conn: Connection, *, lean: bool | None = None) -> list[str]:
     """Bring the schema to the newest version; return the names of the applied migrations.
 
     Safe to run from many processes at once: an advisory lock lets one through at a time.
 
+    Args:
+        conn: of the tables' owner, outside a transaction.
+        lean: whether the database has no look-up indexes from now on; None: as it is.
+
     Raises:
         JangteoError: if the database is newer than this program.
     """
-    return retried(partial(_migrate, conn))  # the shop may be running
+    applied = retried(partial(_migrate, conn))  # the shop may be running
+    retried(partial(lookups.fit, conn, lean=lean))
+    return applied
 
 
 def _migrate(conn: Connection) -> list[str]:
@@ -77,7 +86,11 @@ def _migrate(conn: Connection) -> list[str]:
                 f"the database has schema version {current}, this program knows {len(known)}: "
                 "install the newer jangteo"
             )
-        for number, name, text in known[current:]:
+        cur.execute("SELECT version FROM schema_migrations")
+        there = {number for (number,) in cur.fetchall()}
+        for number, name, text in known:
+            if number in there:
+                continue
             cur.execute(text)
             cur.execute("INSERT INTO schema_migrations VALUES (%s, %s)", (number, name))
             applied.append(name)
@@ -132,7 +145,7 @@ def make_logins(conn: Connection, passwords: Mapping[str, str]) -> list[str]:
 
 
 def schema_version(conn: Connection) -> int | None:
-    """Return the schema's version, None before the first migration."""
+    """Return the number of migrations that are applied, None before the first."""
     with conn.transaction(), conn.cursor() as cur:
         cur.execute("SELECT to_regclass('schema_migrations')")
         row = cur.fetchone()
@@ -140,6 +153,6 @@ def schema_version(conn: Connection) -> int | None:
 
 
 def _version(cur: Cursor) -> int:
-    cur.execute("SELECT coalesce(max(version), 0) FROM schema_migrations")
+    cur.execute("SELECT count(*) FROM schema_migrations")
     row = cur.fetchone()
     return int(row[0]) if row else 0

@@ -54,7 +54,7 @@ CONTRACT: Final[Mapping[str, str]] = {
 
 _NEWER: Final[Mapping[str, str]] = {"transaction_timeout": "0"}  # PostgreSQL 17
 _SUPERUSERS: Final[Mapping[str, str]] = {
-    # `replica` turns off the triggers by which the grader and the backfill see writes.
+    # `replica` turns off the triggers by which the backfill keeps others from writing.
     "session_replication_role": "origin",
 }
 """Only a superuser may set these: they are set if they differ; if that fails, we refuse."""

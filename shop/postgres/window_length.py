@@ -109,10 +109,10 @@ def refuse_another(settings: Settings) -> None:
 
 
 def rebuild(conn: Connection, length_s: int) -> Rebuilt:
-    """Rebuild all windows from the orders, in one transaction; the shop may run meanwhile.
+    """Rebuild all windows and rollups from the orders, in one transaction, with the shop running.
 
     Writers wait, readers see the old windows until it is done (hence DELETE: TRUNCATE would shut
-    them out). PAID orders are authoritative, so this repairs windows, too.
+    them out). PAID orders are authoritative, so this repairs windows and rollups, too.
 
     Args:
         conn: outside a transaction.
@@ -127,6 +127,7 @@ def _rebuild(conn: Connection, length_s: int) -> Rebuilt:
         was = length(conn)
         removed = cur.execute("DELETE FROM user_spend_windows").rowcount
         windows = fold_all(cur, length_s)
+        cur.execute("SELECT rebuild_sales()")
         cur.execute(
             "INSERT INTO spend_window_length (seconds) VALUES (%s)"
             " ON CONFLICT (only_row) DO UPDATE SET seconds = excluded.seconds",

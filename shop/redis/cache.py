@@ -1,8 +1,9 @@
 """The Redis layout: the segmented cache, its metadata, heartbeats.
 
-`cache:users` and `cache:products` are hashes, field = id, value = JSON. A refresh builds a new
-cache next to the old one and swaps both hashes and `cache:meta` in one MULTI: a reader never sees
-half a cache. `heartbeat:NAME` is a hash with a time to live: the last report of a process.
+`cache:users` and `cache:products` are hashes, field = id, value = JSON. A refresh builds next to
+the old cache and swaps both hashes and `cache:meta` in one MULTI: a reader never sees half a
+cache. `cache:lookups` counts the reads that found entries, and those that found none.
+`heartbeat:NAME` is a hash with a time to live: the last report of a process.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 USERS: Final = "cache:users"
 PRODUCTS: Final = "cache:products"
 META: Final = "cache:meta"
+LOOKUPS: Final = "cache:lookups"
 HEARTBEAT: Final = "heartbeat:"
 HEARTBEAT_TTL_S: Final = 15
 _NEXT: Final = ":next"
@@ -256,13 +258,22 @@ def read_meta(r: redis.Redis) -> CacheMeta:
         raise _not_ours(META) from None
 
 
+def read_lookups(r: redis.Redis) -> tuple[int, int]:
+    """Return how many look-ups of customers or products found any, and how many found none.
+
+    Redis's own hits and misses count heartbeats, control keys and every other program, too.
+    """
+    found, missed = cast("list[str | None]", r.hmget(LOOKUPS, ["hits", "misses"]))
+    return int(found or 0), int(missed or 0)
+
+
 def read_users(r: redis.Redis) -> list[CachedUser]:
-    """Return the cached customers, by id."""
+    """Return the cached customers, by id; counts as a look-up."""
     return _read(r, USERS, CachedUser)
 
 
 def read_products(r: redis.Redis) -> list[CachedProduct]:
-    """Return the cached products, by id."""
+    """Return the cached products, by id; counts as a look-up."""
     return _read(r, PRODUCTS, CachedProduct)
 
 
@@ -274,9 +285,11 @@ def _read(r: redis.Redis, key: str, kind: type[Entry]) -> list[Entry]:
     try:
         # Sorted by id: the result must not depend on the order of Redis's hash.
         entries = sorted(_hgetall(r, key).items(), key=lambda e: int(e[0]))
-        return [decoder.decode(v) for _, v in entries]
+        found = [decoder.decode(v) for _, v in entries]
     except (ValueError, msgspec.MsgspecError):
         raise _not_ours(key) from None
+    r.hincrby(LOOKUPS, "hits" if found else "misses", 1)
+    return found
 
 
 def _not_ours(key: str) -> redis.DataError:

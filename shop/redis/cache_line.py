@@ -29,7 +29,8 @@ def line(
 
     Args:
         meta: the cache worker's description of the cache.
-        info: Redis's INFO; empty if it may not be read.
+        info: Redis's INFO, its hits and misses replaced by those of the cache (`cache_info`); empty
+            if it may not be read.
         users: customers in the cache.
         products: products in the cache.
         now: an aware time; shown as time of day in Seoul.
@@ -92,4 +93,10 @@ def read(r: redis.Redis, now: datetime, lang: Literal["en", "ko"] = "en") -> str
             raise reply
     if isinstance(info, Exception):
         info = {}  # an ACL user without INFO: the rest is shown
-    return line(cache.read_meta(r), info, users, products, now, lang=lang)
+    return line(cache.read_meta(r), cache_info(r, info), users, products, now, lang=lang)
+
+
+def cache_info(r: redis.Redis, info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return INFO with the hits and misses of the cache, not of all of Redis."""
+    hits, misses = cache.read_lookups(r)
+    return {**info, "keyspace_hits": hits, "keyspace_misses": misses} if info else info

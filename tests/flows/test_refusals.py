@@ -125,7 +125,8 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         "ALTER TABLE users ALTER total_spent TYPE bigint",
     ),
     "type of another kind": (
-        "products", "ALTER TABLE products ALTER price TYPE boolean USING true",
+        "products", ("ALTER TABLE products DROP CONSTRAINT products_price_check,"
+        " ALTER price TYPE boolean USING true"),
         "ALTER TABLE products ALTER price TYPE bigint USING 0",
     ),
     "length": (

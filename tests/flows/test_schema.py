@@ -53,13 +53,15 @@ def test_the_edges_of_what_is_valid_are_stored(
 
 
 OURS = {
-    "orders": {"orders_pkey", "orders_status_check"},
-    "users": {"users_pkey", "users_gender_check"},
-    "products": {"products_pkey"},
+    "orders": {
+        "orders_pkey", "orders_status_check", "orders_numbers_check", "orders_amount_check",
+    },
+    "users": {"users_pkey", "users_gender_check", "users_birth_year_check"},
+    "products": {"products_pkey", "products_price_check"},
     "user_spend_windows": {"user_spend_windows_pkey"},
     "ingest_offsets": {"ingest_offsets_pkey"},
     "rejected_messages": {"rejected_messages_pkey"},
-}
+}  # fmt: skip
 
 
 def test_a_constraint_is_added_only_with_what_decoding_holds_it_against(pg: Connection) -> None:

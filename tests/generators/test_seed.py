@@ -27,8 +27,10 @@ def counts(pg: Connection) -> tuple[int, int]:
 
 
 def everything(pg: Connection) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """Return all rows without their last two columns, when they were stored and changed."""
     users = pg.execute("SELECT * FROM users ORDER BY user_id").fetchall()
-    return users, pg.execute("SELECT * FROM products ORDER BY product_id").fetchall()
+    products = pg.execute("SELECT * FROM products ORDER BY product_id").fetchall()
+    return [row[:-2] for row in users], [row[:-2] for row in products]
 
 
 def fill(pg: Connection, users: int, products: int, *, s: int = 1, now: datetime = NOON):

@@ -140,7 +140,7 @@ def test_orders_are_read_whole_whatever_the_size_of_a_part(
         monkeypatch.setattr(customer_rows, "PART_ROWS", rows)
         monkeypatch.setattr(customer_rows, "BITS", bits)
         with conn.cursor() as cur:
-            spend = store.read_spend(cur, start, end)
+            spend = customer_rows.spend_between(cur, store._ORDERS, start, end)
         assert spend.sort("user_id").rows() == expected
 
 

@@ -57,6 +57,7 @@ def test_many_may_migrate_at_once(empty: PostgresSettings) -> None:
 
 def test_a_newer_schema_is_refused_and_left_alone(pg: Connection) -> None:
     newer = len(postgres.migrations()) + 1
+    pg.execute("UPDATE schema_migrations SET version = version - 1000")  # wherever there are gaps
     pg.execute("INSERT INTO schema_migrations VALUES (%s, 'later')", (newer,))
     with pytest.raises(JangteoError, match="install the newer jangteo"):
         postgres.migrate(pg)

@@ -4,8 +4,9 @@
 2. each day: orders, spend windows and grade changes, and how far it is, in one transaction.
 3. finish: customers and products with the sums of all days, guards gone, in one transaction.
 
-Indexes and keys stay in place, so half a history is a shop that can be asked and given up: ids and
-times ascend, so they grow at one edge.
+Primary keys stay in place, so half a history is a shop that can be asked and given up: ids and
+times ascend, so they grow at one edge. The look-up indexes are dropped at the beginning and built
+at the end, from sorted rows.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from generators.history.targets.begin import RunState
 from shop import postgres
 from shop.errors import JangteoError, UsageError
 from shop.grading_policy import GradePolicy
-from shop.postgres import Connection, Cursor, window_length
+from shop.postgres import Connection, Cursor, lookups, window_length
 from shop.postgres.binary_copy import binary
 from shop.postgres.sqlstate import retried
 from shop.settings import PostgresSettings
@@ -35,10 +36,7 @@ from shop.spend_windows import fits_business_days, window_start
 
 GUARDED: Final = ("user_spend_windows", "orders", "users", "products")
 """In the order in which every writer locks them (`postgres.SHOP_TABLES`)."""
-_LOCKED: Final = (
-    *postgres.SHOP_TABLES[:-1], "spend_before_period", "spend_before_recent", "old_order_changes",
-    "grade_state", postgres.SHOP_TABLES[-1],
-)  # fmt: skip
+_LOCKED: Final = (*postgres.SHOP_TABLES[:-1], "grade_state", postgres.SHOP_TABLES[-1])
 """All that `empty_shop` changes, in the order in which an ingest and a grader lock it."""
 CHUNK: Final = 250_000
 _LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
@@ -126,6 +124,7 @@ class PostgresTarget:
                     "--truncate empties it (all users, products, orders)"
                 )
             empty_shop(cur)
+            lookups.drop(cur)
             window_length.claim(cur, self._window_s)
             cur.execute(
                 "INSERT INTO backfill_runs (request, ends_at, fingerprint) VALUES (%s, %s, 0)",
@@ -229,6 +228,8 @@ class PostgresTarget:
             # The guards keep an ingest from going further than the first of these, with no lock
             # but on that one: it lets go of it, and all of them can be had in order.
             lock(cur, GUARDED)
+            lookups.create(cur)
+            cur.execute("SELECT rebuild_sales()")
             cur.execute("SELECT forget_grade_state()")
             for table in GUARDED:
                 _guard(cur, "DROP", table)
@@ -245,6 +246,7 @@ class PostgresTarget:
             if row is not None:
                 lock(cur, _LOCKED)
                 empty_shop(cur)
+                lookups.create(cur)
                 for table in GUARDED:
                     _guard(cur, "DROP", table)
             return row is not None
@@ -253,8 +255,7 @@ class PostgresTarget:
 def empty_shop(cur: Cursor) -> None:
     """Empty the shop's tables, and forget what was known of their history."""
     tables = sql.SQL(", ").join(map(sql.Identifier, postgres.SHOP_TABLES))
-    state = sql.SQL("spend_before_period, spend_before_recent, old_order_changes")
-    cur.execute(sql.SQL("TRUNCATE {}, {}").format(tables, state))
+    cur.execute(sql.SQL("TRUNCATE {}").format(tables))
     cur.execute("SELECT forget_grade_state()")
     cur.execute("DELETE FROM spend_window_length")
     cur.execute("DELETE FROM backfill_state")
@@ -282,21 +283,23 @@ def lock(cur: Cursor, tables: Sequence[str]) -> None:
 def leaves(cur: Cursor, table: str) -> list[sql.Identifier]:
     """Return the tables that hold a table's rows: its partitions, or itself."""
     cur.execute(
-        "SELECT n.nspname, c.relname FROM pg_partition_tree(%s::regclass) AS t"
+        # The tree of a table that is not partitioned is empty.
+        "SELECT n.nspname, c.relname FROM (SELECT relid FROM pg_partition_tree(%(table)s::regclass)"
+        " UNION SELECT %(table)s::regclass) AS t"
         " JOIN pg_class AS c ON c.oid = t.relid JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-        " WHERE t.isleaf AND c.relkind = 'r' ORDER BY 1, 2",
-        (table,),
+        " WHERE c.relkind = 'r' ORDER BY 1, 2",
+        {"table": table},
     )
     return [sql.Identifier(*names) for names in cur.fetchall()]
 
 
 # The range index of each table that holds orders, whatever its name there.
 _SUMMARIZE: Final = """
-SELECT brin_summarize_new_values(i.indexrelid) FROM pg_partition_tree('orders') AS t
+SELECT brin_summarize_new_values(i.indexrelid)
+FROM (SELECT relid FROM pg_partition_tree('orders') UNION SELECT 'orders'::regclass) AS t
 JOIN pg_index AS i ON i.indrelid = t.relid
 JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
 JOIN pg_am AS a ON a.oid = c.relam AND a.amname = 'brin'
-WHERE t.isleaf
 """
 _PAGES: Final = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::integer"
 

@@ -24,6 +24,7 @@ FROM (VALUES
 INSERT INTO user_spend_windows VALUES
     (1, '2026-11-23 00:00Z', 1, 100), (1, '2026-11-23 00:05Z', 1, 200),
     (2, '2026-11-23 00:00Z', 0, 0), (3, '2026-11-23 00:00Z', 1, 50);
+SELECT rebuild_sales();
 """
 
 
@@ -52,6 +53,22 @@ def test_an_empty_and_a_sound_shop_have_no_differences(pg: Connection) -> None:
         ("UPDATE orders SET status = 'PAID' WHERE order_id = 102", "user 2:"),
         ("UPDATE products SET order_count = 4 WHERE product_id = 10", "product 10:"),
         ("DELETE FROM products WHERE product_id = 10", "product 10:"),
+        (
+            "UPDATE sales_by_hour SET spend = spend + 1",
+            "sales_by_hour 2026-11-23 00:00:00+00 none:",
+        ),
+        ("UPDATE sales_by_hour SET cancelled = 0", "sales_by_hour 2026-11-23 00:00:00+00 none:"),
+        ("DELETE FROM sales_by_product", "sales_by_product 10 2026-11-23:"),
+        ("UPDATE sales_by_category SET units = 0", "sales_by_category 2026-11-23 unknown:"),
+        ("UPDATE products SET category = 'x'", "sales_by_category 2026-11-23 unknown:"),
+        (
+            "UPDATE sales_by_payment_method SET payment_method = 'PHONE'",
+            "sales_by_payment_method 2026-11-23 CARD:",
+        ),
+        (
+            "INSERT INTO sales_by_hour VALUES ('2026-01-01Z', 'none', 1, 1, 1, 0, 0)",
+            "sales_by_hour 2026-01-01 00:00:00+00 none:",
+        ),
     ],
 )
 def test_every_kind_of_difference_is_found(sound: Connection, breakage: str, who: str) -> None:
@@ -103,6 +120,7 @@ def test_it_reads_one_snapshot_and_leaves_the_connection_as_it_was(
                         "UPDATE products SET order_count = order_count + %s WHERE product_id = 10",
                         (sign,),
                     )
+                    conn.execute("SELECT rebuild_sales()")
 
     writer = threading.Thread(target=write)
     writer.start()

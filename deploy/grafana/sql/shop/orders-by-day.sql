@@ -1,9 +1,9 @@
 -- What became of the orders of each day of Seoul.
-SELECT date_trunc('day', ordered_at, 'Asia/Seoul') AS time,
-       count(*) FILTER (WHERE status = 'PAID') AS "paid",
-       count(*) FILTER (WHERE status = 'CANCELLED') AS "cancelled",
-       count(*) FILTER (WHERE status = 'REFUNDED') AS "refunded"
-FROM orders
-WHERE $__timeFilter(ordered_at)
+SELECT date_trunc('day', hour, 'Asia/Seoul') AS time,
+       sum(orders)::bigint AS "paid",
+       sum(cancelled)::bigint AS "cancelled",
+       sum(refunded)::bigint AS "refunded"
+FROM sales_by_hour
+WHERE $__timeFilter(hour)
 GROUP BY 1
 ORDER BY 1

@@ -1,10 +1,10 @@
--- "unknown": the product's own event has not arrived.
-SELECT coalesce(p.category, 'unknown') AS "category",
-       sum(o.revenue)::bigint AS "revenue"
-FROM (SELECT product_id, sum(amount) AS revenue
-      FROM orders
-      WHERE $__timeFilter(ordered_at) AND status = 'PAID'
-      GROUP BY product_id) AS o
-LEFT JOIN products AS p USING (product_id)
+-- By the category that products have now; "unknown": the product's own event has not arrived. Whole
+-- days of Seoul.
+SELECT category AS "category",
+       sum(spend)::bigint AS "revenue"
+FROM sales_by_category
+WHERE day BETWEEN ($__timeFrom()::timestamptz AT TIME ZONE 'Asia/Seoul')::date
+              AND ($__timeTo()::timestamptz AT TIME ZONE 'Asia/Seoul')::date
 GROUP BY 1
+HAVING sum(orders) > 0
 ORDER BY 2 DESC

@@ -1,7 +1,7 @@
 -- Days of Seoul.
-SELECT date_trunc('day', ordered_at, 'Asia/Seoul') AS time,
-       sum(amount) AS "revenue"
-FROM orders
-WHERE $__timeFilter(ordered_at) AND status = 'PAID'
+SELECT date_trunc('day', hour, 'Asia/Seoul') AS time,
+       sum(spend)::bigint AS "revenue"
+FROM sales_by_hour
+WHERE $__timeFilter(hour)
 GROUP BY 1
 ORDER BY 1

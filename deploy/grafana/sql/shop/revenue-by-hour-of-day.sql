@@ -1,7 +1,8 @@
 -- Hours of Seoul, added up over the days of the range.
-SELECT to_char(ordered_at AT TIME ZONE 'Asia/Seoul', 'HH24') AS "hour",
-       sum(amount) AS "revenue"
-FROM orders
-WHERE $__timeFilter(ordered_at) AND status = 'PAID'
+SELECT to_char(hour AT TIME ZONE 'Asia/Seoul', 'HH24') AS "hour",
+       sum(spend)::bigint AS "revenue"
+FROM sales_by_hour
+WHERE $__timeFilter(hour)
 GROUP BY 1
+HAVING sum(orders) > 0
 ORDER BY 1

@@ -1,7 +1,7 @@
 -- An hour a point: for ranges of days, not of months.
-SELECT $__timeGroup(ordered_at, '1h') AS time,
-       sum(amount) AS "revenue"
-FROM orders
-WHERE $__timeFilter(ordered_at) AND status = 'PAID'
+SELECT $__timeGroup(hour, '1h') AS time,
+       sum(spend)::bigint AS "revenue"
+FROM sales_by_hour
+WHERE $__timeFilter(hour)
 GROUP BY 1
 ORDER BY 1

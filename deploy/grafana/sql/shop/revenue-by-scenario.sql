@@ -1,8 +1,9 @@
 -- The scenario that an order was made in; "none" outside of any. Days of Seoul.
-SELECT date_trunc('day', ordered_at, 'Asia/Seoul') AS time,
-       coalesce(scenario, 'none') AS metric,
-       sum(amount) AS value
-FROM orders
-WHERE $__timeFilter(ordered_at) AND status = 'PAID'
+SELECT date_trunc('day', hour, 'Asia/Seoul') AS time,
+       scenario AS metric,
+       sum(spend)::bigint AS value
+FROM sales_by_hour
+WHERE $__timeFilter(hour)
 GROUP BY 1, 2
+HAVING sum(orders) > 0
 ORDER BY 1, 2

@@ -1,11 +1,12 @@
--- The ten that brought in most.
+-- The ten that brought in most; whole days of Seoul.
 SELECT p.name AS "product", p.brand AS "brand", p.category AS "category",
-       o.orders AS "orders", o.revenue AS "revenue"
-FROM (SELECT product_id, count(*) AS orders, sum(amount)::bigint AS revenue
-      FROM orders
-      WHERE $__timeFilter(ordered_at) AND status = 'PAID'
+       s.orders AS "orders", s.revenue AS "revenue"
+FROM (SELECT product_id, sum(orders)::bigint AS orders, sum(spend)::bigint AS revenue
+      FROM sales_by_product
+      WHERE day BETWEEN ($__timeFrom()::timestamptz AT TIME ZONE 'Asia/Seoul')::date
+                    AND ($__timeTo()::timestamptz AT TIME ZONE 'Asia/Seoul')::date
       GROUP BY product_id
       ORDER BY revenue DESC, product_id
-      LIMIT 10) AS o
+      LIMIT 10) AS s
 JOIN products AS p USING (product_id)
-ORDER BY o.revenue DESC, o.product_id
+ORDER BY s.revenue DESC, s.product_id

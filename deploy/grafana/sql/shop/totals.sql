@@ -1,7 +1,8 @@
--- Money is what was PAID and not taken back, in KRW.
-SELECT coalesce(sum(amount) FILTER (WHERE status = 'PAID'), 0) AS "revenue",
-       count(*) FILTER (WHERE status = 'PAID') AS "orders paid",
-       round(avg(amount) FILTER (WHERE status = 'PAID')) AS "average order",
-       count(DISTINCT user_id) FILTER (WHERE status = 'PAID') AS "customers who bought"
-FROM orders
-WHERE $__timeFilter(ordered_at)
+-- Money is what was PAID and not taken back, in KRW, from the first full hour of the range.
+-- Customers: whose newest order, cancelled or not, is in the range.
+SELECT coalesce(sum(spend), 0)::bigint AS "revenue",
+       coalesce(sum(orders), 0)::bigint AS "orders paid",
+       round(sum(spend) / nullif(sum(orders), 0)) AS "average order",
+       (SELECT count(*) FROM users WHERE $__timeFilter(last_ordered_at)) AS "customers who ordered"
+FROM sales_by_hour
+WHERE $__timeFilter(hour)

@@ -1,0 +1,166 @@
+"""Fold a batch's orders into sales by hour, product, category and payment method, and add them up.
+
+Sums of PAID orders at their `ordered_at`; a cancellation takes back what was counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import polars as pl
+
+from shop.postgres import Cursor, copy_into
+from shop.postgres.binary_copy import binary
+
+Categories: TypeAlias = Mapping[int, str | None]
+"""The category of each product that there is; None: a stub."""
+
+SESSION: Final = """
+CREATE TEMP TABLE IF NOT EXISTS stage_sales_by_product (
+    product_id bigint, day timestamptz, orders integer, units integer, spend bigint
+) ON COMMIT DELETE ROWS
+"""
+_TIMEZONE_US: Final = 9 * 3_600_000_000
+"""Seoul is 9 h ahead of UTC, without a summer time since 1988."""
+
+# In key order, and after products: those rows are locked by then, so nobody changes a category
+# between our reading it and our commit. What all workers meet on, the current day and hour, last.
+_MERGE_PRODUCTS: Final = """
+INSERT INTO sales_by_product AS s (product_id, day, orders, units, spend)
+SELECT product_id, (day AT TIME ZONE 'UTC')::date, orders, units, spend
+FROM stage_sales_by_product ORDER BY product_id, day
+ON CONFLICT (product_id, day) DO UPDATE
+SET orders = s.orders + excluded.orders, units = s.units + excluded.units,
+    spend = s.spend + excluded.spend, changed_at = now()
+"""
+_MERGE_CATEGORIES: Final = """
+INSERT INTO sales_by_category AS c (day, category, orders, units, spend)
+SELECT (s.day AT TIME ZONE 'UTC')::date AS on_day, coalesce(p.category, 'unknown') AS of_category,
+       sum(s.orders), sum(s.units), sum(s.spend)
+FROM stage_sales_by_product AS s JOIN products AS p USING (product_id)
+GROUP BY on_day, of_category ORDER BY on_day, of_category
+ON CONFLICT (day, category) DO UPDATE
+SET orders = c.orders + excluded.orders, units = c.units + excluded.units,
+    spend = c.spend + excluded.spend, changed_at = now()
+"""
+_MERGE_PAYMENT_METHODS: Final = """
+INSERT INTO sales_by_payment_method AS m (day, payment_method, orders, spend)
+SELECT (day AT TIME ZONE 'UTC')::date, method, orders, spend
+FROM unnest(%s::timestamptz[], %s::text[], %s::bigint[], %s::bigint[])
+    AS d (day, method, orders, spend) ORDER BY day, method
+ON CONFLICT (day, payment_method) DO UPDATE
+SET orders = m.orders + excluded.orders, spend = m.spend + excluded.spend, changed_at = now()
+"""
+_MERGE_HOURS: Final = """
+INSERT INTO sales_by_hour AS h (hour, scenario, orders, units, spend, cancelled, refunded)
+SELECT * FROM unnest(%s::timestamptz[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[],
+                     %s::bigint[], %s::bigint[])
+    AS d (hour, scenario, orders, units, spend, cancelled, refunded) ORDER BY hour, scenario
+ON CONFLICT (hour, scenario) DO UPDATE
+SET orders = h.orders + excluded.orders, units = h.units + excluded.units,
+    spend = h.spend + excluded.spend, cancelled = h.cancelled + excluded.cancelled,
+    refunded = h.refunded + excluded.refunded, changed_at = now()
+"""
+_CATEGORIES: Final = """
+SELECT product_id, category FROM products WHERE product_id = ANY(%s) ORDER BY product_id FOR UPDATE
+"""
+# Sales of products whose category is another one now leave the old one and join the new one.
+_MOVE: Final = """
+WITH moved AS (
+    SELECT s.day, o.category AS old, coalesce(p.category, 'unknown') AS new,
+           s.orders, s.units, s.spend
+    FROM unnest(%s::bigint[], %s::text[]) AS o (product_id, category)
+    JOIN products AS p USING (product_id) JOIN sales_by_product AS s USING (product_id)
+    WHERE coalesce(p.category, 'unknown') <> o.category
+), changes AS (
+    SELECT day, old AS name, -orders AS orders, -units AS units, -spend AS spend FROM moved
+    UNION ALL SELECT day, new, orders, units, spend FROM moved
+)
+INSERT INTO sales_by_category AS c (day, category, orders, units, spend)
+SELECT day, name, sum(orders), sum(units), sum(spend) FROM changes
+GROUP BY day, name ORDER BY day, name
+ON CONFLICT (day, category) DO UPDATE
+SET orders = c.orders + excluded.orders, units = c.units + excluded.units,
+    spend = c.spend + excluded.spend, changed_at = now()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sales:
+    """What orders add to each rollup.
+
+    Attributes:
+        products: product_id, day, orders, units, spend.
+        payment_methods: day, payment_method, orders, spend.
+        hours: hour, scenario, orders, units, spend, cancelled, refunded.
+    """
+
+    products: pl.DataFrame = field(repr=False)
+    payment_methods: pl.DataFrame = field(repr=False)
+    hours: pl.DataFrame = field(repr=False)
+
+
+def fold(counted: pl.DataFrame) -> Sales:
+    """Add up contributions (see `aggregates.contributions`) by the keys of the rollups.
+
+    A day is written as its midnight in UTC: it is a date, and the tables say so.
+    """
+    seoul = (pl.col("ordered_at") + pl.duration(microseconds=_TIMEZONE_US)).dt.truncate("1d")
+    orders, units, spend = (pl.col(name).sum() for name in ("orders", "units", "spend"))
+    paid = counted.lazy().filter("paid").with_columns(day=seoul)
+    products, payment_methods, hours = pl.collect_all([
+        paid.group_by("product_id", "day").agg(orders, units, spend).sort("product_id", "day"),
+        paid.group_by("day", "payment_method").agg(orders, spend),
+        counted.lazy()
+        .group_by(hour=pl.col("ordered_at").dt.truncate("1h"),
+                  scenario=pl.col("scenario").fill_null("none"))
+        .agg(orders, units, spend, pl.col("cancelled").sum(), pl.col("refunded").sum()),
+    ])  # fmt: skip
+    return Sales(products, payment_methods, hours)
+
+
+def merge(cur: Cursor, sales: Sales) -> None:
+    """Add sales to the rollups.
+
+    Args:
+        cur: in the transaction that stores the orders, after the counters of their products.
+        sales: of these orders.
+    """
+    if sales.products.height:
+        copy_into(cur, "stage_sales_by_product", binary(sales.products, "sales_by_product"))
+        cur.execute(_MERGE_PRODUCTS)
+        cur.execute(_MERGE_CATEGORIES)
+        cur.execute(_MERGE_PAYMENT_METHODS, _arrays(sales.payment_methods))
+    if sales.hours.height:
+        cur.execute(_MERGE_HOURS, _arrays(sales.hours))
+
+
+def _arrays(frame: pl.DataFrame) -> list[list[object]]:
+    utc = frame.with_columns(pl.col(pl.Datetime).dt.replace_time_zone("UTC"))
+    return [column.to_list() for column in utc]
+
+
+def lock_categories(cur: Cursor, product_ids: Sequence[int]) -> Categories:
+    """Return the categories of products, and keep others from changing them or counting on them.
+
+    Args:
+        cur: in the transaction that stores product events, before it does.
+        product_ids: of the events.
+    """
+    cur.execute(_CATEGORIES, (sorted(product_ids),))
+    return dict(cur.fetchall())
+
+
+def move_categories(cur: Cursor, product_ids: Sequence[int], before: Categories) -> None:
+    """Move the sales of products to the category that they have now.
+
+    Args:
+        cur: in the transaction that stored their events.
+        product_ids: of the events that were stored; one that is not in `before` was a stub at most.
+        before: as `lock_categories` returned it.
+    """
+    if product_ids:
+        old = [before.get(id_) or "unknown" for id_ in product_ids]
+        cur.execute(_MOVE, (list(product_ids), old))
