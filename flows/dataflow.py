@@ -10,7 +10,7 @@ from bytewax.dataflow import Dataflow
 
 from flows import health, heartbeat, progress_watch, shutdown
 from flows.aggregates import fold
-from flows.decode import decode_batch
+from flows.decoding.decode import decode_batch
 from flows.event_clock import watch
 from flows.in_flight import InFlightWindows
 from flows.metrics import IngestMetrics

@@ -14,7 +14,7 @@ from bytewax.dataflow import Dataflow
 from flows import shutdown
 from flows.aggregates import order_copy
 from flows.batch import INDEX, Batch
-from flows.decode import decode_batch
+from flows.decoding.decode import decode_batch
 from flows.in_flight import InFlightWindows
 from flows.metrics import IngestMetrics
 from flows.sink import PostgresSink

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from flows.decode import decode_batch
+from flows.decoding.decode import decode_batch
 from flows.transaction import Store
 from grading.store import grade_users
 from jangteo.stack import consistency

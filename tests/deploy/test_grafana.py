@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from flows.decode import decode_batch
+from flows.decoding.decode import decode_batch
 from flows.transaction import Store
 from shop import postgres
 from shop.clock import utc_now

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from flows.deadletters import command as deadletters_command
-from flows.decode import decode_batch
+from flows.decoding.decode import decode_batch
 from flows.transaction import Store
 from shop import postgres
 from shop.command import Parser

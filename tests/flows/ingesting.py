@@ -7,7 +7,7 @@ import threading
 from flows import sink
 from flows.aggregates import fold_batch
 from flows.batch import Batch, RawBatch
-from flows.decode import decode_batch
+from flows.decoding.decode import decode_batch
 from flows.in_flight import InFlightWindow
 from flows.metrics import POSTGRES, IngestMetrics
 from flows.transaction import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows.aggregates import fold_batch
 from flows.batch import Batch, RawBatch
-from flows.decode import decode_batch
+from flows.decoding.decode import decode_batch
 from flows.transaction import BatchOutcome, Store
 from shop import postgres
 from tests.support.event_samples import (

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import aggregates, rollups
-from flows.decode import INDEX, decode_batch
+from flows.decoding.decode import INDEX, decode_batch
 from flows.transaction import Store
 from jangteo.stack.consistency import check
 from shop import postgres

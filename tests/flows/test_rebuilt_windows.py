@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from flows.aggregates import fold_batch
-from flows.decode import decode_batch
+from flows.decoding.decode import decode_batch
 from flows.transaction import BatchOutcome, Store
 from jangteo.stack.consistency import check
 from shop import postgres

@@ -4,7 +4,7 @@ The exact path (`shop.events.decode`) alone defines what is valid: it reads one 
 microseconds and reports what is wrong with it. Two columnar paths take what our own producers
 write, and nothing that the exact path would judge otherwise:
 
-- orders of the one strict form are read field by field (`flows.strict_form`, 1 microsecond);
+- orders of the one strict form are read field by field (`strict_form`, 1 microsecond);
 - other events, or a batch of which more than a few orders have another form, are read by a JSON
   reader, written as JSON again and compared with the bytes that came (4 microseconds).
 
@@ -28,7 +28,7 @@ import polars as pl
 from msgspec import inspect
 
 from flows.batch import INDEX, Batch, RawBatch, Reject
-from flows.strict_form import FORMS, LONGEST
+from flows.decoding.strict_form import FORMS, LONGEST
 from shop.clock import Clock, utc_now
 from shop.events import KEY_FIELD, MAX_FUTURE, SCHEMAS, TOPICS, VERSION, Event, Rejection, decode
 from shop.ids import EPOCH, EPOCH_MS, IDS_PER_MS

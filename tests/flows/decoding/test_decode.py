@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows import decode as decode_module
 from flows.batch import Batch
-from flows.decode import INDEX, decode_batch
+from flows.decoding import decode as decode_module
+from flows.decoding.decode import INDEX, decode_batch
 from shop import events
 from shop.events import SCHEMAS, Rejection, RejectReason, as_row
 from tests.flows import nearly_valid_messages

@@ -1,9 +1,9 @@
 """The one form in which our own producers write an event, generated from the model, and its reader.
 
 The form is what `shop.events.encode` writes: the fields in the model's order, no space, each value
-in one spelling. `flows.byte_cursor` reads a batch of it in columns, 8,000 messages at a time, at a
-fifth of what reading JSON, writing it again and comparing cost: 0.9 microseconds an order instead
-of 4.2, both of CPU time and in one process.
+in one spelling. `byte_cursor` reads a batch of it in columns, 8,000 messages at a time, at a fifth
+of what reading JSON, writing it again and comparing cost: 0.9 microseconds an order instead of 4.2,
+both of CPU time and in one process.
 
 What is accepted here is a subset of what `shop.events.decode` accepts, with the same values: the
 steps accept one grammar, and the checks below are the model's. Whatever else comes, in another
@@ -25,7 +25,7 @@ import polars as pl
 from msgspec import inspect
 
 from flows.batch import INDEX, RawBatch
-from flows.byte_cursor import FURTHEST, INTEGER_DIGITS, ByteCursor, KnownTexts, Numbers
+from flows.decoding.byte_cursor import FURTHEST, INTEGER_DIGITS, ByteCursor, KnownTexts, Numbers
 from shop.clock import UTC
 from shop.events import KEY_FIELD, MAX_FUTURE, SCHEMAS, TOPICS
 from shop.ids import EPOCH_MS, IDS_PER_MS, MAX_ID

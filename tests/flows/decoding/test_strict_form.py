@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.strict_form import FORMS, INDEX
+from flows.decoding.strict_form import FORMS, INDEX
 from shop import events
 from shop.clock import UTC
 from shop.events import (

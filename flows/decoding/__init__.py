@@ -1,0 +1,1 @@
+"""Messages to columns: what is valid, and how fast that is found out."""
