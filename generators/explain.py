@@ -1,4 +1,4 @@
-"""Explain why a customer buys: the score of one customer, term by term, as of now."""
+"""Explain why a customer buys: when one is due, and the score term by term, as of now."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 import redis
 from psycopg.rows import class_row
 
-from generators.behaviour import order_events, propensity
+from generators.behaviour import customer_model, order_events, propensity
 from generators.behaviour.cache_segments import PURCHASER_SHARE
+from generators.random_streams import Floats
 from generators.scenarios import control, timetable
 from shop import client_errors, command, postgres
 from shop.clock import utc_now
@@ -26,54 +28,79 @@ from shop.redis.cache import CachedUser
 from shop.retry import first_line
 from shop.settings import Settings
 
-_USER: Final = (
-    "SELECT user_id, last_ordered_at IS NOT NULL AS purchaser, gender, birth_year, city, grade,"
-    " created_at, last_ordered_at, order_count, total_spent FROM users WHERE user_id = %s"
-)
+_USER: Final = """
+SELECT u.user_id, u.last_ordered_at IS NOT NULL AS purchaser, u.gender, u.birth_year, u.city,
+    u.grade, u.created_at, u.last_ordered_at, u.order_count, u.total_spent,
+    CASE WHEN c.due > t.orders THEN c.due - t.orders
+         WHEN c.orders > 0 OR c.due > t.orders - %s * t.orders_per_day THEN 0 END AS due_in
+FROM users AS u LEFT JOIN simulation.customers AS c ON c.user_id = u.user_id
+LEFT JOIN simulation.clock AS t ON true WHERE u.user_id = %s
+"""
 
 
 def explain(
-    user: CachedUser, others: list[CachedUser], now: datetime, effects: timetable.ScenarioEffects
+    user: CachedUser,
+    others: list[CachedUser],
+    now: datetime,
+    effects: timetable.ScenarioEffects,
+    *,
+    seed: int = 1,
 ) -> dict[str, Any]:
     """Return the parts of one customer's score; `others` are the customers of the cache.
 
-    The parts of a buyer add up to the score; those who have not bought share one intercept.
+    The parts add up to the score. Those who have not bought share one part, the intercept: with
+    it, purchasers have the share (due purchasers / 600) of the weight.
     """
     pool = [user, *(o for o in others if o.user_id != user.user_id)]
     known = propensity.traits(pool, now)
-    c = propensity.candidates(known, now, effects.segments)
-    buyer = bool(c.buyer[0])
-    rate = float(propensity.log_rate(c.orders[:1], c.age[:1], c.last[:1])[0]) if buyer else None
-    cached = any(o.user_id == user.user_id for o in others)
+    buyer = ~np.isnan(known.last)
+    due = np.array([u.due for u in pool])
+    parts = {
+        "taste": customer_model.taste(seed, known.ids),
+        **propensity.terms(known, now, effects.segments),
+    }
+    logs = np.sum(list(parts.values()), axis=0)
     full = round(max(len(others), 1) * PURCHASER_SHARE)
-    target = propensity.target_share(int(c.buyer.sum()), full)
-    scores = propensity.scores(c)
-    intercept = 0.0 if buyer else propensity.balance(scores, c.buyer, target)
-    weights = scores + np.where(c.buyer, 0.0, propensity.balance(scores, c.buyer, target))
-    share = math.exp(float(weights[0]) - float(np.logaddexp.reduce(weights)))
-    terms = propensity.terms(known, now, effects.segments)
+    intercept = _intercept(logs, buyer, due, full)
+    score = logs + np.where(buyer, 0.0, intercept)
+    weight = np.where(due, np.exp(score), 0.0)
+    share = float(weight[0] / weight.sum()) if due[0] else 0.0
+    cached = any(o.user_id == user.user_id for o in others)
     return {
         "user_id": user.user_id,
         "in_cache": cached,
-        "buyer": buyer,
+        "buyer": bool(buyer[0]),
         "orders": user.order_count,
-        "weeks_since_sign_up": round(float(c.age[0]), 2),
-        "weeks_to_last_order": round(float(c.last[0]), 2),
-        "log_rate": None if rate is None else round(rate, 4),
-        "intercept": round(intercept, 4),
-        **{name: round(float(values[0]), 4) for name, values in terms.items()},
-        "score": round(float(scores[0]) + intercept, 4),
+        "weeks_since_sign_up": round(max(now.timestamp() - known.created[0], 0.0) / _WEEK_S, 2),
+        "due": bool(due[0]),
+        "due_in_orders": user.due_in,
+        "due_purchasers": int((due & buyer)[1:].sum()),
+        "intercept": 0.0 if buyer[0] else round(intercept, 4),
+        **{name: round(float(values[0]), 4) for name, values in parts.items()},
+        "score": round(float(score[0]), 4),
         "share_of_weight": round(share, 6),
-        "expected_rank": int((weights > weights[0]).sum()) + 1,
-        "of": len(pool),
-        "price_level": int(order_events.level(c.ids[:1])[0]) + 1,
+        "expected_rank": int((weight > weight[0]).sum()) + 1 if due[0] else None,
+        "of": int(due.sum()),
+        "price_level": int(order_events.level(known.ids[:1])[0]) + 1,
         "scenarios": list(effects.running),
     }
 
 
+def _intercept(
+    logs: Floats, buyer: npt.NDArray[np.bool_], due: npt.NDArray[np.bool_], full: int
+) -> float:
+    """Return the logarithm of the factor by which `customer_model.choose` weighs the others."""
+    ours, theirs = (float(np.exp(logs[due & side]).sum()) for side in (buyer, ~buyer))
+    served = int((due & buyer).sum())
+    if not served or not theirs or served >= full:
+        return 0.0
+    return math.log(ours / theirs * (full - served) / served)
+
+
+_WEEK_S: Final = 604_800.0
 _SAYS: Final = {
-    "log_rate": "ln of expected orders per week (BG/NBD)",
-    "intercept": "of those who have not bought: steers the share of first orders",
+    "intercept": "of those who have not bought: leaves purchasers (due purchasers / 600) of it",
+    "taste": "inclination of this customer, the same for ever",
     "grade": "grade",
     "fresh": "signed up lately",
     "spend": "rank by spend among the buyers of the cache",
@@ -96,7 +123,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         with postgres.connection(settings.postgres, "explain") as conn:
             user = conn.cursor(row_factory=class_row(CachedUser)).execute(
-                _USER, (args.user_id,)
+                _USER, (customer_model.MODEL.patience_days, args.user_id)
             ).fetchone()  # fmt: skip
         with cache.client(settings.redis_url) as r:
             others = cache.read_users(r)
@@ -110,7 +137,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if user is None:
         raise JangteoError(f"no user {args.user_id}")
     effects = timetable.compose(s for s in spans if s.start <= at < s.end)
-    found = explain(user, others, now, effects)
+    found = explain(user, others, now, effects, seed=settings.seed)
     say(json.dumps(found) if args.json else _in_words(found))
     return ExitCode.OK
 
@@ -122,19 +149,26 @@ def _in_words(found: dict[str, Any]) -> str:
     lines = [
         f"user {found['user_id']}: {kind}, {where}",
         f"  signed up {found['weeks_since_sign_up']} weeks ago; {level}",
+        f"  {_due_in_words(found)}",
     ]
-    lines += [
-        f"  {found[name]:>9.4f}  {name:<10} {says}"
-        for name, says in _SAYS.items()
-        if found[name] is not None
-    ]
-    lines.append(
-        f"  rank {found['expected_rank']} of {found['of']} without noise; "
-        f"{100 * found['share_of_weight']:.3f} % of the weight; {propensity.CHOSEN} are chosen"
-    )
+    lines += [f"  {found[name]:>9.4f}  {name:<10} {says}" for name, says in _SAYS.items()]
+    if found["due"]:
+        lines.append(
+            f"  rank {found['expected_rank']} of {found['of']} who are due, without noise; "
+            f"{100 * found['share_of_weight']:.3f} % of the weight; {customer_model.CHOSEN} are "
+            "chosen"
+        )
     if found["scenarios"]:
         lines.append(f"  running: {', '.join(found['scenarios'])}")
     return "\n".join(lines)
+
+
+def _due_in_words(found: dict[str, Any]) -> str:
+    if found["due"]:
+        return "due: may buy now"
+    if found["due_in_orders"] is None:
+        return "not due: will not buy (again)"
+    return f"not due: in {found['due_in_orders']:,} orders of the shop"
 
 
 if __name__ == "__main__":

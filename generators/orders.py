@@ -36,6 +36,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             held.name,
             held.ids,
             speed=settings.speed if args.speed is None else args.speed,
+            scaled=args.rate is None,
             curved=args.rate is None and options.arrivals_of(args, settings) == "poisson",
             clock=held.clock,
         )

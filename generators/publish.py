@@ -49,7 +49,12 @@ def registrations(args: argparse.Namespace, settings: Settings, topic: str, natu
         if held is None:
             return ExitCode.OK
         rng = stream(options.seed_of(args, settings), held.name)
-        source = RegistrationSource(topic, rng, held.ids, clock=held.clock)
+        natural_rate = args.rate is None
+        source = RegistrationSource(
+            topic, rng, held.ids, clock=held.clock,
+            r=cache.optional_client(settings) if natural_rate else None,
+            curved=natural_rate and options.arrivals_of(args, settings) == "poisson",
+        )  # fmt: skip
         made = 0
         if args.rate is None:
             made = already_published(settings, topic, stop, patience=args.seconds)

@@ -1,4 +1,4 @@
-"""Publish sign-ups to Kafka, on an S-curve that falls from 10 in 10 seconds."""
+"""Publish sign-ups to Kafka: 10 in 10 seconds at first, ever fewer as the shop fills."""
 
 from __future__ import annotations
 

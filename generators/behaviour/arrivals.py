@@ -18,6 +18,7 @@ from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 
+from generators.behaviour.customer_model import sign_up_rate
 from generators.portable_math import interpolate
 from generators.random_streams import Floats, Ints, exponential
 
@@ -66,32 +67,19 @@ class Uniform:
 
 @dataclass(frozen=True)
 class SignUps:
-    """Sign-ups on an S-curve: N(t) = K tanh(k t / 2) with k = 2 r0 / K, and a floor.
+    """Sign-ups at the rate that follows from their number, see `customer_model.sign_up_rate`.
 
-    The curve is the solution of dN/dt = r0 (1 - (N / K)^2), so its rate is known from the number
-    of customers alone: a restart continues where the curve was, without a date to remember. Single
-    gaps are uniform within half to one and a half of the mean.
+    A restart continues where the curve was, without a date to remember. Single gaps are uniform
+    within half to one and a half of the mean.
 
-    Attributes:
-        ceiling: K, customers at saturation.
-        first_rate: r0, per second: 10 in the first 10 s.
-        floor: per second. A live shop keeps winning customers: 0.02/s are 1,728 a day, 8 %
-            of its 21,600 orders, the least share of first-time buyers of a mature shop. The curve
-            falls below it after about a month.
-
-    >>> SignUps().rate(np.array([0, 500_000, 1_000_000])).tolist()
-    [1.0, 0.75, 0.02]
+    >>> SignUps().rate(np.array([0, 330_000, 5_760_000])).round(2).tolist()
+    [1.0, 0.59, 0.11]
     """
-
-    ceiling: float = 1_000_000
-    first_rate: float = 1.0
-    floor: float = 0.02
 
     def rate(self, made: Count) -> Number:
         """Return sign-ups per second when there have been `made`."""
-        share = np.minimum(1.0, made / self.ceiling)
-        result: Floats = np.maximum(self.floor, self.first_rate * (1 - share**2))
-        return result
+        rates = sign_up_rate(made)
+        return rates if np.ndim(made) else float(rates[0])
 
     def gap(self, u: Number, made: Count) -> Number:
         """Return seconds to the next sign-up."""
@@ -224,6 +212,15 @@ class Pacer:
             now = self._monotonic()
             self._next = now + (self._next - now) * self._factor / value
             self._factor = value
+
+    @property
+    def made(self) -> int:
+        """Events so far, those of earlier runs and of other processes included."""
+        return self._made
+
+    @made.setter
+    def made(self, value: int) -> None:
+        self._made = value
 
     def due(self, limit: int) -> Floats:
         """Return the moments of the events to make now, at most `limit`; they count as made.

@@ -34,6 +34,18 @@ class CacheMetrics:
             f"{_PREFIX}_entries", "Entries that the last refresh wrote", ("side",),
             registry=self.registry,
         )  # fmt: skip
+        self._due = Gauge(
+            f"{_PREFIX}_due", "Customers in the cache who are due to buy", ("side",),
+            registry=self.registry,
+        )  # fmt: skip
+        self._clock = Gauge(
+            f"{_PREFIX}_clock_orders", "Orders counted: the clock by which customers are due",
+            registry=self.registry,
+        )  # fmt: skip
+        self._customers = Gauge(
+            f"{_PREFIX}_customers", "Customers counted; the rate of sign-ups depends on them",
+            registry=self.registry,
+        )  # fmt: skip
         self._replaced = Counter(
             f"{_PREFIX}_replaced", "Entries that refreshes wrote and that were not cached before",
             registry=self.registry,
@@ -65,6 +77,10 @@ class CacheMetrics:
         self._version = meta.version
         self._entries.labels("users").set(meta.users)
         self._entries.labels("products").set(meta.products)
+        self._due.labels("purchasers").set(meta.due_purchasers)
+        self._due.labels("others").set(meta.due_others)
+        self._clock.set(meta.clock)
+        self._customers.set(meta.sign_ups)
         self._replaced.inc(meta.replaced)
         self._seconds.observe(meta.duration)
         self._refreshed.set(meta.refreshed_at.timestamp())

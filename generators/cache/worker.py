@@ -11,20 +11,21 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 import psycopg
 import redis
-from psycopg import sql
-from psycopg.rows import class_row
 
-from generators.behaviour.cache_segments import POPULAR_SHARE, PURCHASER_SHARE, fill
+from generators.cache import customers, reading
+from generators.cache.customers import ShopClock
 from generators.cache.metrics import CacheMetrics
 from shop import command, metrics_endpoint, postgres
 from shop.clock import Clock
 from shop.errors import ExitCode, JangteoError, UnreachableError
 from shop.log import get_logger
 from shop.postgres import Connection
+from shop.postgres.sqlstate import retried
 from shop.redis import cache
 from shop.redis.cache import CachedProduct, CachedUser, CacheMeta
 from shop.redis.control import ControlReader, RunRequests
@@ -44,58 +45,110 @@ EMPTY_S: Final = 2.0
 """While there is nothing to put in, the shop is just opening: look again soon."""
 LOOK_S: Final = 0.5
 """How often the worker looks whether the cache is still there, and what the operator wants."""
-
-_USERS: Final = sql.SQL(
-    "SELECT user_id, last_ordered_at IS NOT NULL AS purchaser, gender, birth_year, city, grade,"
-    " created_at, last_ordered_at, order_count, total_spent"
-    " FROM users WHERE created_at IS NOT NULL AND {} LIMIT %(limit)s"
-)
-_PURCHASERS: Final = sql.SQL("last_ordered_at IS NOT NULL ORDER BY last_ordered_at, user_id")
-_OTHERS: Final = sql.SQL("last_ordered_at IS NULL ORDER BY created_at DESC, user_id DESC")
-
-_PRODUCTS: Final = sql.SQL(
-    "SELECT product_id, %(is_popular)s AS popular, name, category, brand, price, created_at,"
-    " order_count"
-    " FROM products WHERE price IS NOT NULL AND {} LIMIT %(limit)s"
-)
-_POPULAR: Final = sql.SQL("true ORDER BY order_count DESC, product_id")
-_NEW: Final = sql.SQL("product_id <> ALL (%(taken)s) ORDER BY created_at DESC, product_id DESC")
+COUNTING_S: Final = 5.0
+"""For so long a refresh counts a shop that is not counted yet; then the cache is filled from what
+is known, and the next refresh counts on."""
+LOOK_BACK_EVERY_S: Final = 60.0
+"""How often a refresh looks for rows that were stored minutes late."""
+RECONCILE_S: Final = 600.0
+"""How often whole tables are compared."""
+LIMITS: Final = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
+"""A worker that is stopped while it holds the clock must not stop the others."""
 
 
-def read_users(conn: Connection, size: int) -> list[CachedUser]:
-    """Return the customers to cache: purchasers, then others; stubs are left out."""
-    with conn.cursor(row_factory=class_row(CachedUser)) as cur:
-        sides = [
-            cur.execute(_USERS.format(which), {"limit": size}).fetchall()
-            for which in (_PURCHASERS, _OTHERS)
-        ]
-    purchasers, others = fill(size, PURCHASER_SHARE, *sides)
-    return [*purchasers, *others]
+class Shop(NamedTuple):
+    """What a refresh reads, all as of one moment."""
+
+    clock: ShopClock
+    users: list[CachedUser]
+    products: list[CachedProduct]
 
 
-def read_products(conn: Connection, size: int) -> list[CachedProduct]:
-    """Return the products to cache: popular ones, then new ones that are not among them.
+class ShopReader:
+    """Brings the state of the customers up to date, and reads what to cache.
 
-    There are too few new ones only where every product is in the cache already.
+    Args:
+        settings: where PostgreSQL is, how much to cache, the seed of a new shop.
+        monotonic: seconds of a clock that never steps.
     """
-    with conn.cursor(row_factory=class_row(CachedProduct)) as cur:
-        values = {"is_popular": True, "limit": round(size * POPULAR_SHARE)}
-        popular = cur.execute(_PRODUCTS.format(_POPULAR), values).fetchall()
-        taken = [p.product_id for p in popular]
-        rest = {"is_popular": False, "taken": taken, "limit": size - len(popular)}
-        return [*popular, *cur.execute(_PRODUCTS.format(_NEW), rest).fetchall()]
 
+    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._monotonic = monotonic
+        self._looked_back = self._reconciled = float("-inf")
 
-def read_shop(settings: Settings, size: int) -> tuple[list[CachedUser], list[CachedProduct]]:
-    """Read what to cache, all as of one moment.
+    def read(self) -> Shop:
+        """Return what to cache; of a shop that is not counted yet, what is known by then.
 
-    Raises:
-        psycopg.Error: if PostgreSQL does not answer or has no schema.
-    """
-    with postgres.connect(settings.postgres, NAME, timeout=3) as conn:
+        Raises:
+            psycopg.Error: if PostgreSQL does not answer or has no schema.
+        """
+        until = self._monotonic() + COUNTING_S
+        with self._connect() as conn:
+            while True:
+                done, shop = retried(partial(self._count, conn, until))
+                if shop is not None:
+                    if not done:
+                        counted = shop.clock
+                        get_logger().info(
+                            "counting the customers and orders of an older shop",
+                            customers=counted.sign_ups, orders=counted.orders,
+                        )  # fmt: skip
+                    return shop
+
+    def reconcile(self) -> None:
+        """Count what was stored late, if it is time for that: it reads whole tables.
+
+        Raises:
+            psycopg.Error: if PostgreSQL does not answer.
+        """
+        if self._monotonic() - self._reconciled < RECONCILE_S:
+            return
+        with self._connect() as conn:
+            while not retried(partial(self._reconcile, conn)):
+                pass
+        self._reconciled = self._monotonic()
+
+    def _connect(self) -> Connection:
+        conn = postgres.connect(
+            self._settings.postgres, NAME, autocommit=True, timeout=3, limits=LIMITS
+        )
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        conn.read_only = True
-        return read_users(conn, size), read_products(conn, size)
+        return conn
+
+    def _count(self, conn: Connection, until: float) -> tuple[bool, Shop | None]:
+        """Count a chunk, and read what to cache if that was all or the time is over."""
+        began = self._monotonic()
+        long = began - self._looked_back >= LOOK_BACK_EVERY_S
+        back = customers.LONG_LOOK_BACK_S if long else customers.LOOK_BACK_S
+        with conn.transaction(), conn.cursor() as cur:
+            clock = customers.locked_clock(cur, self._settings.seed)
+            clock, done = customers.count_new(cur, clock, back_s=back)
+            if done and clock.catching_up:
+                clock, done = customers.reconcile(cur, clock)
+                if done:
+                    customers.settle(cur, clock)
+                    clock = clock._replace(catching_up=False)
+            customers.save(cur, clock)
+            shop = None
+            if done or began >= until:
+                size = self._settings.cache_batch_size
+                shop = Shop(
+                    clock, reading.read_users(conn, size, clock), reading.read_products(conn, size)
+                )
+        if long:
+            self._looked_back = began
+        return done, shop
+
+    def _reconcile(self, conn: Connection) -> bool:
+        with conn.transaction(), conn.cursor() as cur:
+            clock = customers.locked_clock(cur, self._settings.seed)
+            clock, counted = customers.count_new(cur, clock, back_s=0)
+            done = False
+            if counted:
+                clock, done = customers.reconcile(cur, clock)
+            customers.save(cur, clock)
+        return done
 
 
 class CacheWorker:
@@ -121,11 +174,11 @@ class CacheWorker:
         clock: Clock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
         self.redis = r
         self._interval = interval
         self._clock = clock or (lambda: redis_time(r))
         self._monotonic = monotonic
+        self._reader = ShopReader(settings, monotonic)
         self._not_before = float("-inf")
         self.refreshes = 0
         self.meta = CacheMeta(interval=interval)
@@ -168,10 +221,19 @@ class CacheWorker:
             _release(lock)
         return True
 
+    def reconcile(self) -> None:
+        """Count what was stored late, if it is time for that.
+
+        Raises:
+            psycopg.Error: if PostgreSQL does not answer.
+        """
+        self._reader.reconcile()
+
     def _swap(self) -> None:
         began = self._monotonic()
         cache.update_meta(self.redis, phase="refreshing", interval=self._interval)
-        users, products = read_shop(self._settings, self._settings.cache_batch_size)
+        clock, users, products = self._reader.read()
+        due = [u.purchaser for u in users if u.due]
 
         def meta(version: int, replaced: int) -> CacheMeta:
             now = self._clock()
@@ -186,6 +248,11 @@ class CacheWorker:
                 users=len(users),
                 products=len(products),
                 replaced=replaced,
+                due_purchasers=sum(due),
+                due_others=len(due) - sum(due),
+                clock=clock.orders,
+                sign_ups=clock.sign_ups,
+                orders_per_day=clock.orders_per_day,
             )
 
         self.meta = cache.swap(self.redis, users, products, meta)
@@ -197,6 +264,7 @@ class CacheWorker:
             version=self.meta.version,
             users=len(users),
             purchasers=sum(u.purchaser for u in users),
+            due=len(due),
             products=len(products),
             popular=sum(p.popular for p in products),
             replaced=self.meta.replaced,
@@ -213,8 +281,11 @@ def _release(lock: redis.lock.Lock) -> None:
 
 def explain(error: psycopg.Error) -> str:
     """Return one line on what is wrong with PostgreSQL, and what to do if that is known."""
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+    missing = psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn
+    if isinstance(error, missing | psycopg.errors.InvalidSchemaName):
         return f"{first_line(error)}: run `jangteo init`"
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return f"{first_line(error)}: run `jangteo init --roles`"
     return first_line(error)
 
 
@@ -241,6 +312,7 @@ def serve(
             wait = 0.0 if asked() else worker.due_in()
             if wait == 0.0:
                 wait = 0.0 if worker.refresh() else LOOK_S
+                worker.reconcile()
                 away_postgres.over()
                 if shown is not None:
                     shown.looked_up(*cache.read_lookups(worker.redis))

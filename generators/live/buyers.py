@@ -1,4 +1,4 @@
-"""The customers of the cache as a queue of buyers: chosen by propensity, each once per round."""
+"""The customers of the cache as a queue of buyers: those who are due, by propensity."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-import msgspec
 import numpy as np
 
-from generators.behaviour import propensity
+from generators.behaviour import customer_model, propensity
 from generators.behaviour.cache_segments import PURCHASER_SHARE
 from generators.behaviour.order_events import Customers
+from generators.random_streams import Ints
 from generators.scenarios.timetable import NONE, ScenarioEffects
 from shop.clock import utc_now
 from shop.redis.cache import CachedUser
 
-STEER_EVERY: Final = 50
-"""Orders between two corrections of the intercept: fewer would follow chance, not the share."""
 REMEMBERED: Final = 20_000
 """Own orders remembered, by customer: the cache shows an order only after the next refresh."""
 
@@ -26,70 +24,79 @@ REMEMBERED: Final = 20_000
 class Buyers:
     """Says who places the next order.
 
-    Each round, the 200 most inclined customers buy once each, in the order of the draw. A round
-    ends when they are used up or the cache changes.
+    The 200 most inclined of the customers who are due buy, in the order of the draw; the share of
+    purchasers among them is (due purchasers / 600), see `customer_model`. A customer who has bought
+    is left out until the cache shows that order, and with it when he is due again. When all who
+    are due have bought, the customers who are due next buy; when these have bought too, at rates
+    that no shop has, everybody in the cache buys in turn.
 
     Args:
         rng: the stream of these choices.
-        new_buyer_share: share of orders that should be a customer's first, once the cache holds
-            its full number of purchasers.
+        seed: of the shop, for the customers' tastes.
 
     Attributes:
         first_orders: orders so far that were a customer's first.
+        fallback_orders: orders so far of customers who were not due.
     """
 
-    def __init__(
-        self, rng: np.random.Generator, *, new_buyer_share: float = propensity.NEW_BUYER_SHARE
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, *, seed: int = 1) -> None:
         self._rng = rng
-        self._new_buyer_share = new_buyer_share
-        nobody = propensity.traits((), utc_now())
-        self._candidates = propensity.candidates(nobody, utc_now())
-        self._people = people(nobody)
-        self._queue: list[int] = []
-        self._placed: list[int] = []
-        self._recent: OrderedDict[int, datetime] = OrderedDict()
+        self._seed = seed
+        self._recent: OrderedDict[int, int] = OrderedDict()
         self._soured: OrderedDict[int, None] = OrderedDict()
-        self._correction = 0.0
-        self._target = 1.0
-        self._seen = self._seen_first = 0
         self.first_orders = 0
+        self.fallback_orders = 0
+        self.load((), utc_now())
 
     def load(
         self, users: Sequence[CachedUser], now: datetime, effects: ScenarioEffects = NONE
     ) -> None:
         """Take the customers of a new cache, or the effects of other scenarios."""
-        known = propensity.traits([self._brought_up(u) for u in users], now, self._soured)
-        self._candidates = propensity.candidates(known, now, effects.segments)
+        known = propensity.traits(users, now, self._soured)
         self._people = people(known)
-        self._queue, self._placed = [], []
+        self._weights = propensity.weights(known, now, effects.segments, seed=self._seed)
+        self._full = round(len(users) * PURCHASER_SHARE)
+        served = np.array([self._has_bought(u) for u in users], dtype=np.bool_)
+        self._buyer = ~np.isnan(known.last) | served
+        due = np.array([u.due for u in users], dtype=np.bool_)
+        # Of equal lengths, the places in the cache: purchasers first, as `choose` wants them.
+        self._waiting = np.flatnonzero(due & ~served)
+        later = [
+            (customer_model.NEVER if u.due_in is None else u.due_in, i)
+            for i, u in enumerate(users)
+            if not (u.due or served[i])
+        ]
+        self._next = np.array([i for _, i in sorted(later)], dtype=np.int64)
+        self._queue: list[int] = []
+        self._due = True
 
     def next(self, now: datetime) -> int:
         """Return the id of the customer who buys now; see `take`."""
-        return int(self.take(1, now).ids[0])
+        return int(self.take(np.array([round(now.timestamp() * 1e6)])).ids[0])
 
-    def take(self, n: int, now: datetime) -> Customers:
-        """Return the `n` customers who buy now.
+    def take(self, at_us: Ints) -> Customers:
+        """Return the customers who place orders at these moments.
+
+        Args:
+            at_us: shape (n,), microseconds since the Unix epoch.
 
         Raises:
             IndexError: if no customer is loaded.
         """
         chosen: list[int] = []
-        while len(chosen) < n:
+        while len(chosen) < len(at_us):
             if not self._queue:
                 self._draw()
-            part = self._queue[: n - len(chosen)]
+            part = self._queue[: len(at_us) - len(chosen)]
             if not part:
                 raise IndexError("no customer is loaded")
             del self._queue[: len(part)]
-            first = len(part) - int(self._candidates.buyer[part].sum())
-            self.first_orders += first
-            self._seen += len(part)
-            self._seen_first += first
-            self._placed += part
+            self.first_orders += len(part) - int(self._buyer[part].sum())
+            self.fallback_orders += 0 if self._due else len(part)
+            self._buyer[part] = True
             chosen += part
         customers = self._people.take(np.array(chosen, dtype=np.int64))
-        self._remember(customers.ids.tolist(), now)
+        self._remember(customers.ids.tolist(), at_us.tolist())
         return customers
 
     def disappointed(self, user_id: int) -> None:
@@ -99,45 +106,46 @@ class Buyers:
             self._soured.popitem(last=False)
 
     def _draw(self) -> None:
-        """Begin a round, with the last round's orders counted in."""
-        c = propensity.after_orders(self._candidates, np.array(self._placed, dtype=np.int64))
-        self._candidates, self._placed = c, []
-        self._steer(mixed=bool(c.buyer.any() and not c.buyer.all()))
-        full = round(len(c.ids) * PURCHASER_SHARE)
-        self._target = propensity.target_share(int(c.buyer.sum()), full, self._new_buyer_share)
-        score = propensity.scores(c)
-        level = propensity.balance(score, c.buyer, self._target)
-        chosen = propensity.top(c, self._rng, intercept=level + self._correction, score=score)
+        """Fill the queue: from those who are due, else those due next, else everybody."""
+        waiting = self._waiting
+        self._due = len(waiting) > 0
+        if self._due:
+            ours, theirs = waiting[self._buyer[waiting]], waiting[~self._buyer[waiting]]
+            waiting = np.concatenate([ours, theirs])
+            u = self._rng.random(len(waiting))
+            chosen = waiting[
+                customer_model.choose(
+                    self._weights[waiting], len(ours), u, customer_model.CHOSEN, full=self._full
+                )
+            ]
+            self._waiting = np.setdiff1d(waiting, chosen)
+        elif len(self._next):
+            chosen, self._next = self._next, self._next[:0]
+        else:
+            u = self._rng.random(len(self._weights))
+            chosen = customer_model.choose(self._weights, 0, u, len(u))
         self._queue = chosen.tolist()
 
-    def _steer(self, *, mixed: bool) -> None:
-        if self._seen < STEER_EVERY:
-            return
-        if mixed:  # with one kind alone no intercept can change the share: do not wind it up
-            observed = self._seen_first / self._seen
-            self._correction = propensity.steer(self._correction, self._target, observed)
-        self._seen = self._seen_first = 0
-
-    def _remember(self, user_ids: Sequence[int], now: datetime) -> None:
+    def _remember(self, user_ids: Sequence[int], at_us: Sequence[int]) -> None:
         # Each once, where it came last: of ten thousand at a time most come many times.
+        latest = dict(zip(user_ids, at_us, strict=True))
         for user_id in reversed(dict.fromkeys(reversed(user_ids))):
-            self._recent[user_id] = now
+            self._recent[user_id] = latest[user_id]
             self._recent.move_to_end(user_id)
             self._soured.pop(user_id, None)
         while len(self._recent) > REMEMBERED:
             self._recent.popitem(last=False)
 
-    def _brought_up(self, user: CachedUser) -> CachedUser:
-        """Add an own order that was not yet stored when the cache was read."""
+    def _has_bought(self, user: CachedUser) -> bool:
+        """Return whether a customer has placed an order that this cache does not show yet."""
         ordered = self._recent.get(user.user_id)
         if ordered is None:
-            return user
-        if user.last_ordered_at is not None and user.last_ordered_at >= ordered:
+            return False
+        last = user.last_ordered_at
+        if last is not None and round(last.timestamp() * 1e6) >= ordered:
             del self._recent[user.user_id]
-            return user
-        return msgspec.structs.replace(
-            user, purchaser=True, last_ordered_at=ordered, order_count=user.order_count + 1
-        )
+            return False
+        return True
 
 
 def people(t: propensity.Traits) -> Customers:

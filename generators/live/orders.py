@@ -12,6 +12,7 @@ import polars as pl
 import redis
 
 from generators.behaviour import arrivals, demand_curves, order_events
+from generators.behaviour.customer_model import ORDERS_PER_DAY
 from generators.live.buyers import Buyers
 from generators.live.publisher import LiveSource
 from generators.publishing.order_lifecycle import OrderLifecycle
@@ -38,6 +39,7 @@ class OrderSource(LiveSource):
         ids: order ids.
         speed: factor on the pace of the shop; delays of cancellations are divided by it.
         curved: whether the calendar's scenarios and the hours of a shop change the pace.
+        scaled: whether the size of the shop does.
         clock: UTC; dates the orders.
         monotonic: seconds of a clock that never steps.
     """
@@ -53,6 +55,7 @@ class OrderSource(LiveSource):
         *,
         speed: float = 1.0,
         curved: bool = False,
+        scaled: bool = False,
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -60,9 +63,11 @@ class OrderSource(LiveSource):
         self._seed = seed
         self._ids = ids
         self._curved = curved
+        self._scaled = scaled
+        self._size = 1.0
         self._clock = clock
         self._monotonic = monotonic
-        self._buyers = Buyers(stream(seed, f"{name}/buyers"))
+        self._buyers = Buyers(stream(seed, f"{name}/buyers"), seed=seed)
         self._baskets = stream(seed, f"{name}/baskets")
         self._life = OrderLifecycle(
             r,
@@ -104,6 +109,7 @@ class OrderSource(LiveSource):
         self._life.check()
         effects = self._running()
         meta = cache.read_meta(self._redis)
+        self._size = (meta.orders_per_day or ORDERS_PER_DAY) / ORDERS_PER_DAY
         filled = (meta.version, meta.refreshed_at)
         there = self._redis.exists(cache.USERS, cache.PRODUCTS) == 2
         if self._read == filled and there and effects == self._effects:
@@ -132,15 +138,16 @@ class OrderSource(LiveSource):
         return timetable.compose(s for s in spans if s.start <= at < s.end)
 
     def pace(self) -> float:
-        """Return the factor of the scenarios, and of the hour where the pace is curved.
+        """Return the factor of the shop's size, the scenarios, and the hour where it is curved.
 
         At the seed's law the calendar changes what is bought, not how often: an order every 3
         to 5 s. What the operator starts is felt at any law.
         """
+        size = self._size if self._scaled else 1.0
         if not self._curved:
-            return self._effects.manual_rate
+            return size * self._effects.manual_rate
         hour = float(demand_curves.multiplier(np.array([self._clock().timestamp()]))[0])
-        return min(hour * self._effects.rate, timetable.MAX_RATE)
+        return size * min(hour * self._effects.rate, timetable.MAX_RATE)
 
     def make(self, ago: Floats) -> pl.DataFrame:
         """Return the orders that were placed `ago` seconds before now."""
@@ -148,7 +155,7 @@ class OrderSource(LiveSource):
             raise RuntimeError("nothing to sell yet: `lacks` says so")
         now = self._clock()
         at_us = arrivals.instants(now, ago)
-        who = self._buyers.take(len(ago), now)
+        who = self._buyers.take(at_us)
         orders = order_events.orders(
             self._baskets.random((len(ago), order_events.DRAWS)),
             self._ids.at(at_us // 1_000 - EPOCH_MS),
@@ -173,5 +180,6 @@ class OrderSource(LiveSource):
         return {
             "scenarios": ",".join(self._effects.running),
             "first_orders": self._buyers.first_orders,
+            "fallback_orders": self._buyers.fallback_orders,
             "life_waiting": self._life.waiting,
         }

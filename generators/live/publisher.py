@@ -38,6 +38,13 @@ class LiveSource(Protocol):
         """Return the factor on the rate at this moment."""
         return 1.0
 
+    def counted(self) -> int | None:
+        """Return the number of events so far where it is newly known, for laws that depend on it.
+
+        None leaves the number at what this process has counted itself.
+        """
+        return None
+
     def make(self, ago: Floats) -> pl.DataFrame:
         """Return the next events as columns; called only when nothing is missing.
 
@@ -198,6 +205,9 @@ class LivePublisher(PublishingLoop):
 
     def _obey(self) -> None:
         super()._obey()
+        counted = self._source.counted()
+        if counted is not None:
+            self._pacer.made = counted
         self._pacer.factor = self._factor * self._source.pace()
 
     @property

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
+import redis
 
-from generators.behaviour import arrivals, population
+from generators.behaviour import arrivals, demand_curves, population
+from generators.behaviour.customer_model import ORDERS_PER_DAY, sign_up_rate
 from generators.live.publisher import LiveSource
 from generators.random_streams import Floats, Ints
 from shop.clock import Clock, utc_now
 from shop.ids import EPOCH_MS, IdGenerator
+from shop.redis import cache
+
+LOOK_EVERY_S: Final = 5.0
+"""How often the cache worker's count of customers is looked at."""
 
 
 class Population(NamedTuple):
@@ -35,17 +43,64 @@ class RegistrationSource(LiveSource):
         topic: ``users`` or ``products``.
         rng: the stream of their properties.
         ids: their ids, which carry the time of registration.
+        r: Redis, where the cache worker says how many customers there are; None: not asked.
+        curved: whether the hours and weekdays of a shop change the pace.
         clock: UTC.
+        monotonic: seconds of a clock that never steps.
     """
 
     def __init__(
-        self, topic: str, rng: np.random.Generator, ids: IdGenerator, *, clock: Clock = utc_now
+        self,
+        topic: str,
+        rng: np.random.Generator,
+        ids: IdGenerator,
+        *,
+        r: redis.Redis | None = None,
+        curved: bool = False,
+        clock: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.topic = topic
         self._population = POPULATIONS[topic]
         self._rng = rng
         self._ids = ids
+        self._redis = r if topic == "users" else None
+        self._curved = curved
         self._clock = clock
+        self._monotonic = monotonic
+        self._next_look = float("-inf")
+        self._refreshed: datetime | None = None
+        self._size = 1.0
+
+    def counted(self) -> int | None:
+        """Return the number of customers if it is newly known: it decides the rate of sign-ups.
+
+        Those who signed up since the cache worker counted them are too few to change it.
+        """
+        now = self._monotonic()
+        if self._redis is None or now < self._next_look:
+            return None
+        self._next_look = now + LOOK_EVERY_S
+        try:
+            meta = cache.read_meta(self._redis)
+        except redis.RedisError:
+            return None  # the own count goes on from the last one
+        if not meta.sign_ups or meta.refreshed_at == self._refreshed:
+            return None
+        self._refreshed = meta.refreshed_at
+        rates = [
+            float(sign_up_rate(meta.sign_ups, per_day or ORDERS_PER_DAY)[0])
+            for per_day in (meta.orders_per_day, ORDERS_PER_DAY)
+        ]
+        self._size = rates[0] / rates[1]
+        return meta.sign_ups
+
+    def pace(self) -> float:
+        """Return the factor of the shop's size, and of the hour where the pace is curved."""
+        if not self._curved:
+            return self._size
+        moment = np.array([self._clock().timestamp()])
+        return self._size * float(demand_curves.multiplier(moment)[0])
 
     def make(self, ago: Floats) -> pl.DataFrame:
         """Return those who registered `ago` seconds before now."""

@@ -82,6 +82,13 @@ class CachedUser(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last_ordered_at: datetime | None
     order_count: int
     total_spent: int
+    due_in: int | None = 0
+    """Orders that the shop takes before he is due; 0: he is due, None: not foreseen."""
+
+    @property
+    def due(self) -> bool:
+        """Whether he is due."""
+        return self.due_in == 0
 
 
 class CachedProduct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -113,6 +120,16 @@ class CacheMeta(msgspec.Struct, frozen=True, kw_only=True):
     products: int = 0
     replaced: int = 0
     """Entries of the last refresh that the one before did not have."""
+    due_purchasers: int = 0
+    """Purchasers in the cache who are due: their share of 600 is the share of repeat orders."""
+    due_others: int = 0
+    """Customers in the cache who are due to buy for the first time."""
+    clock: int = 0
+    """Orders of the shop so far, by which customers are due."""
+    sign_ups: int = 0
+    """Customers of the shop so far, on which the rate of sign-ups depends."""
+    orders_per_day: int = 0
+    """Orders of a mean day of this shop; 0: not known."""
     phase: str = "waiting"
     error: str = ""
 

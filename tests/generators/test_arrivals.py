@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,22 +36,34 @@ def test_sign_ups_begin_with_ten_in_ten_seconds_and_fall():
     first = len(simulate(arrivals.SIGN_UPS, 1_000)) / 100
     assert first == pytest.approx(10, abs=0.5)
     later = len(simulate(arrivals.SIGN_UPS, 1_000, made=800_000)) / 100
-    assert later == pytest.approx(3.6, abs=0.3)
-    last = len(simulate(arrivals.SIGN_UPS, 10_000, made=2_000_000)) / 1_000
-    assert last == pytest.approx(0.2, abs=0.02)  # the floor
+    assert later == pytest.approx(3.95, abs=0.3)
+    last = len(simulate(arrivals.SIGN_UPS, 10_000, made=5_760_000)) / 1_000
+    assert last == pytest.approx(1.1, abs=0.1)  # after a year; it never ends
 
 
 def test_sign_ups_are_on_the_curve():
-    """The rate by number is the S-curve by time: N(t) = K tanh(k t / 2)."""
-    law = arrivals.SignUps(ceiling=10_000, first_rate=1.0, floor=1e-9)
-    times, t, n = [], 0.0, 0
-    while t < 20_000:
-        t += law.gap(0.5, n)
-        n += 1
-        times.append(t)
-    for moment in (1_000, 5_000, 10_000, 20_000):
-        expected = 10_000 * math.tanh(2 / 10_000 * moment / 2)
-        assert np.searchsorted(times, moment) == pytest.approx(expected, rel=0.01)
+    """The rate by number is a curve by time: (1 + N / K)^1.76 = 1 + 1.76 t / K."""
+    law, knee = arrivals.SignUps(), 330_000
+    # The start population is 10,000; a shop that opens with none is on the same curve.
+    for first in (0, 10_000, 1_000_000):
+        begin = ((1 + first / knee) ** 1.76 - 1) * knee / 1.76
+        gaps = law.gap(np.full(20_000, 0.5), first + np.arange(20_000))
+        end = first + 20_000
+        expected = ((1 + end / knee) ** 1.76 - 1) * knee / 1.76 - begin
+        assert float(np.sum(gaps)) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_pacer_takes_the_number_that_others_have_counted():
+    clock = ManualClock()
+    pacer = arrivals.Pacer(arrivals.SIGN_UPS, stream(1, "test"), monotonic=clock)
+    assert pacer.made == 0
+    pacer.made = 5_760_000
+    count = 0
+    for _ in range(200):
+        clock.now += 0.5
+        count += len(pacer.due(10))
+    assert count == pytest.approx(11, abs=3)  # a year's customers are there: one in 9 s
+    assert pacer.made == 5_760_000 + count
 
 
 @pytest.mark.parametrize("rate", [0.5, 50, 10_000])

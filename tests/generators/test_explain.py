@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -18,7 +19,7 @@ from shop.redis import cache
 from shop.settings import Settings
 from tests.support.generator_processes import NOW, cached_user
 
-TERMS = ("intercept", "grade", "fresh", "spend", "cart", "soured", "scenario")
+TERMS = ("intercept", "taste", "grade", "fresh", "spend", "cart", "soured", "scenario")
 
 
 @pytest.mark.parametrize("orders", [0, 5])
@@ -30,10 +31,26 @@ def test_the_terms_add_up(orders: int):
     assert found["in_cache"]
     assert found["grade"] == 0.35
     assert found["of"] == 59
-    total = sum(found[t] for t in TERMS) + (found["log_rate"] or 0.0)
-    assert found["score"] == pytest.approx(total, abs=1e-3)
+    assert found["score"] == pytest.approx(sum(found[t] for t in TERMS), abs=1e-3)
     assert 0 < found["share_of_weight"] < 1
-    assert (found["log_rate"] is None) == (orders == 0)
+    assert (found["due"], found["due_in_orders"]) == (True, 0)
+
+
+def test_purchasers_have_the_share_that_their_number_gives_them():
+    others = [cached_user(i, orders=int(i <= 10)) for i in range(1, 101)]  # a full side has 60
+    shares = [
+        explain.explain(u, others, NOW, timetable.NONE)["share_of_weight"] for u in others[:10]
+    ]
+    assert sum(shares) == pytest.approx(10 / 60, abs=1e-4)
+
+
+def test_a_customer_who_is_not_due_has_no_share():
+    others = [cached_user(i, orders=i % 4) for i in range(1, 60)]
+    for wait in (4_000, None):
+        user = msgspec.structs.replace(cached_user(7, orders=3), due_in=wait)
+        found = explain.explain(user, others, NOW, timetable.NONE)
+        assert (found["due"], found["due_in_orders"]) == (False, wait)
+        assert (found["share_of_weight"], found["expected_rank"]) == (0, None)
 
 
 def test_the_command_tells_of_a_stored_customer(
@@ -55,5 +72,11 @@ def test_the_command_tells_of_a_stored_customer(
     found = json.loads(call("5", "--json"))
     assert (found["buyer"], found["orders"], found["in_cache"]) == (True, 3, False)
     assert "not in the cache" in call("5")
+    assert "will not buy (again)" in call("5")  # nothing is counted yet
+    pg.execute("INSERT INTO simulation.clock (orders, seed, orders_per_day) VALUES (90, 1, 21600)")
+    pg.execute("INSERT INTO simulation.customers VALUES (5, 3, 7, 1100)")
+    assert "in 1,010 orders of the shop" in call("5")
+    pg.execute("UPDATE simulation.customers SET due = 80")
+    assert "due: may buy now" in call("5")
     with pytest.raises(JangteoError, match="no user 99"):
         call("99")

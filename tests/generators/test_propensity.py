@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -14,8 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generators.behaviour import propensity
-from generators.behaviour.cache_segments import PURCHASER_SHARE, fill
-from generators.live.buyers import Buyers
 from generators.random_streams import stream
 from shop.redis.cache import CachedUser
 from tests.support.generator_processes import NOW, cached_user
@@ -111,119 +107,3 @@ def test_steering_goes_the_right_way_and_stays_within_bounds(b: float, target: f
     assert -12 <= after <= 12
     if -12 < b < 12 and seen > target:
         assert after <= b
-
-
-class ServerlessShop:
-    """A shop without servers: the cache rule over `n` customers, orders applied at once."""
-
-    def __init__(self, n: int) -> None:
-        self.users = {i: cached_user(i, days=730 * i / n + 1) for i in range(1, n + 1)}
-        self._bought: dict[int, None] = {}  # least recent first
-        self._newest = list(self.users)  # 1 is the newest
-        self.now = NOW
-        self.first_orders: list[bool] = []
-
-    def cache(self, size: int = 1_000) -> list[CachedUser]:
-        purchasers = list(itertools.islice(self._bought, size))
-        others = list(itertools.islice((i for i in self._newest if i not in self._bought), size))
-        a, b = fill(size, PURCHASER_SHARE, purchasers, others)
-        return [self.users[i] for i in (*a, *b)]
-
-    def order(self, user_id: int) -> None:
-        user = self.users[user_id]
-        self.first_orders.append(not user.purchaser)
-        self.users[user_id] = CachedUser(
-            **{
-                **{f: getattr(user, f) for f in user.__struct_fields__},
-                "purchaser": True,
-                "last_ordered_at": self.now,
-                "order_count": user.order_count + 1,
-            }
-        )
-        self._bought.pop(user_id, None)
-        self._bought[user_id] = None
-
-    def run(
-        self, choose: Callable[[list[CachedUser], datetime], list[int]], refreshes: int
-    ) -> list[int]:
-        """Return the number of different buyers after each refresh."""
-        grown = []
-        for _ in range(refreshes):
-            self.now += timedelta(hours=6)
-            for user_id in choose(self.cache(), self.now):
-                self.order(user_id)
-            grown.append(len(self._bought))
-        return grown
-
-
-def ours(seed: int = 1) -> Callable[[list[CachedUser], datetime], list[int]]:
-    buyers = Buyers(stream(seed, "buyers"))
-
-    def choose(users: list[CachedUser], now: datetime) -> list[int]:
-        buyers.load(users, now)
-        return [buyers.next(now) for _ in range(50)]
-
-    return choose
-
-
-def naive(users: list[CachedUser], now: datetime) -> list[int]:
-    """The rule read plainly: highest expected rate first; without a purchase there is none."""
-    c = candidates(users, now)
-    score = np.where(c.buyer, propensity.log_rate(c.orders, c.age, c.last), -np.inf)
-    return c.ids[np.argsort(-score, kind="stable")[: propensity.CHOSEN]].tolist()[:50]
-
-
-def test_the_circle_of_buyers_stays_open():
-    grown = ServerlessShop(20_000).run(ours(), 300)
-    assert grown[299] > 4_000
-    for before, after in itertools.pairwise(grown[100:300:50]):
-        assert after - before > 500  # 50 refreshes of 50 orders, nearly 30 % of them first ones
-
-
-def test_the_naive_rule_closes_it():
-    grown = ServerlessShop(20_000).run(naive, 100)
-    assert grown[-1] == grown[20] < 1_000
-
-
-def test_first_orders_keep_their_share():
-    shop = ServerlessShop(20_000)
-    shop.run(ours(), 300)
-    late = shop.first_orders[5_000:]
-    assert np.mean(late) == pytest.approx(propensity.NEW_BUYER_SHARE, abs=0.04)
-
-
-def test_no_customer_takes_the_shop_over():
-    shop = ServerlessShop(20_000)
-    shop.run(ours(), 300)
-    counts = Counter(u.order_count for u in shop.users.values() if u.purchaser)
-    assert max(counts) < 150
-    assert counts[1] / counts.total() > 0.2
-
-
-def test_a_round_takes_every_customer_once():
-    buyers = Buyers(stream(1, "b"))
-    buyers.load([cached_user(i) for i in range(1, 401)], NOW)
-    first = [buyers.next(NOW) for _ in range(200)]
-    assert len(set(first)) == 200
-    assert len({buyers.next(NOW) for _ in range(200)}) == 200  # and the next round begins
-
-
-def test_own_orders_count_before_the_cache_knows_them():
-    buyers = Buyers(stream(1, "b"))
-    users = [cached_user(i) for i in range(1, 6)]
-    buyers.load(users, NOW)
-    for _ in range(5):
-        buyers.next(NOW)
-    buyers.load(users, NOW)  # the same stale cache: nobody in it is a first-time buyer any more
-    for _ in range(5):
-        buyers.next(NOW)
-    assert buyers.first_orders == 5
-
-
-def test_the_same_seed_chooses_the_same_customers():
-    chosen = []
-    for seed in (1, 1, 2):
-        shop = ServerlessShop(3_000)
-        shop.run(ours(seed), 5)
-        chosen.append([u for u in shop.users.values() if u.purchaser])
-    assert chosen[0] == chosen[1] != chosen[2]
