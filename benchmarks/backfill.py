@@ -1,6 +1,6 @@
 """What a history costs: written by the backfill, copied raw, and inserted row by row.
 
-    python -m benchmarks.backfill [--days 365] [--users 400000] [--json FILE]
+    python -m benchmarks.backfill [--days 365] [--json FILE]
 
 Into an embedded PostgreSQL, fsync on, everything on this machine. The limit is COPY: the rows that
 the backfill has written, read into memory beforehand and copied into the same tables with the same
@@ -35,7 +35,7 @@ from shop import postgres
 from shop.clock import utc_now
 from shop.ids import IdGenerator
 
-TABLES = ("users", "products", "user_spend_windows", "orders")
+TABLES = ("users", "products", "user_spend_windows", "orders", "simulation.customers")
 SCRIPT_ROWS = 5_000
 
 
@@ -97,14 +97,14 @@ def raw_copy(rig: common.Rig, blocks: Blocks, orders: int, name: str) -> Backfil
 
 def _columns(conn: postgres.Connection, table: str) -> list[str]:
     with conn.cursor() as cur:
-        cur.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(sql.Identifier(table)))
+        cur.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(sql.Identifier(*table.split("."))))
         return [c.name for c in cur.description or () if c.name != "ingested_at"]
 
 
 def _copy(table: str, columns: list[str], way: str, fmt: str) -> sql.Composed:
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     return sql.SQL("COPY {} ({}) {} WITH (FORMAT {})").format(
-        sql.Identifier(table), names, sql.SQL(way), sql.SQL(fmt)
+        sql.Identifier(*table.split(".")), names, sql.SQL(way), sql.SQL(fmt)
     )
 
 
@@ -181,12 +181,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.backfill", description=__doc__)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--end", default=None)
-    parser.add_argument("--users", type=int, default=400_000)
     parser.add_argument("--orders-per-day", type=int, default=21_600)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     words = [
-        "--days", str(args.days), "--users", str(args.users),
+        "--days", str(args.days),
         "--orders-per-day", str(args.orders_per_day), *(["--end", args.end] if args.end else []),
     ]  # fmt: skip
     results = run(words)

@@ -1,4 +1,4 @@
-"""BG/NBD (Fader, Hardie and Lee, 2005): a cohort simulated from observed state, and its fit."""
+"""BG/NBD (Fader, Hardie and Lee, 2005): a cohort simulated without a shop, fits, forecasts."""
 
 from __future__ import annotations
 
@@ -7,29 +7,35 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from generators.behaviour.propensity import CDNOW
-from generators.history.simulation import lomax
-from generators.random_streams import Floats, Ints
+from generators.behaviour import customer_model
+from generators.random_streams import Floats, Ints, stream
 
 WEEKS = 39.0
 JOIN_WEEKS = 12.0
 """CDNOW's customers first bought within 12 weeks and were watched for 39."""
+_DAY = 21_600
+_NO_ADD_ONS = customer_model.CustomerModel(orders_per_day=_DAY, add_on=0.0)
+
+Parameters = tuple[float, float, float, float]
+"""r, alpha, a and b; times in weeks."""
 
 
-def cohort(n: int, rng: np.random.Generator) -> tuple[Ints, Floats, Floats]:
-    """Return repeats x, recency t_x and age T of n customers, times in weeks."""
-    age = WEEKS - rng.random(n) * JOIN_WEEKS
-    x, last, alive = np.zeros(n, np.int64), np.zeros(n), np.ones(n, np.bool_)
-    while alive.any():
-        who = np.flatnonzero(alive)
-        then = last[who] + lomax(rng.random(len(who)), CDNOW.r + x[who], CDNOW.alpha + last[who])
-        bought = then <= age[who]
-        alive[who[~bought]] = False
-        who, then = who[bought], then[bought]
+def cohort(n: int, seed: int) -> tuple[Ints, Floats, Floats]:
+    """Return repeats x, recency t_x and age T of n customers, times in weeks.
+
+    They are those of the customer model alone, who buy when they are due.
+    """
+    age = WEEKS - stream(seed, "benchmark/cohort").random(n) * JOIN_WEEKS
+    ids = np.arange(1, n + 1) << 12
+    week = 7 * _DAY
+    end = (age * week).astype(np.int64)
+    now = np.zeros(n, np.int64)
+    x, last, who = np.zeros(n, np.int64), np.zeros(n), np.arange(n)
+    while len(who):
+        due = customer_model.due_after_order(_NO_ADD_ONS, seed, ids[who], x[who] + 1, now[who])
+        who, due = who[due <= end[who]], due[due <= end[who]]
         x[who] += 1
-        last[who] = then
-        gone = rng.random(len(who)) < CDNOW.a / (CDNOW.a + CDNOW.b + x[who] - 1)
-        alive[who[gone]] = False
+        now[who], last[who] = due, due / week
     return x, last, age
 
 
@@ -52,7 +58,7 @@ def log_likelihood(p: npt.NDArray[np.float64], x: Ints, t_x: Floats, age: Floats
     return float((gamma[x] + beta[x] + r * np.log(alpha) + np.logaddexp(stay, leave)).sum())
 
 
-def fit(x: Ints, t_x: Floats, age: Floats) -> tuple[float, float, float, float]:
+def fit(x: Ints, t_x: Floats, age: Floats) -> Parameters:
     """Return r, alpha, a, b of greatest likelihood (simplex search of Nelder and Mead, 1965)."""
     simplex = [np.log([0.5, 5.0, 1.0, 2.0])]
     simplex += [simplex[0] + 0.3 * np.eye(4)[i] for i in range(4)]
@@ -86,3 +92,18 @@ def fit(x: Ints, t_x: Floats, age: Floats) -> tuple[float, float, float, float]:
                 scored[1:] = [(-log_likelihood(p, x, t_x, age), p) for p in moved]
     r, alpha, a, b = np.exp(min(scored, key=lambda s: s[0])[1]).tolist()
     return r, alpha, a, b
+
+
+def expected_repeats(found: Parameters, weeks: Floats) -> Floats:
+    """Return the mean repeats of new customers within some weeks: equation 9 of the paper.
+
+    The hypergeometric function is added up as its series.
+    """
+    r, alpha, a, b = found
+    z = weeks / (alpha + weeks)
+    term, total = np.ones_like(z), np.ones_like(z)
+    for n in range(2_000):
+        term = term * (r + n) * (b + n) / (a + b - 1 + n) / (n + 1) * z
+        total += term
+    result: Floats = (a + b - 1) / (a - 1) * (1 - (alpha / (alpha + weeks)) ** r * total)
+    return result

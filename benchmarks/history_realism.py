@@ -1,6 +1,6 @@
 """Is a history like a real shop's? Asked of its tables, in SQL, with a target for each answer.
 
-    python -m benchmarks.history_realism [--days 365] [--users 400000] [--seed 1] [--images DIR]
+    python -m benchmarks.history_realism [--days 365] [--scale F] [--seed 1] [--images DIR]
     python -m benchmarks.history_realism --postgres "host=127.0.0.1 dbname=shop user=shop"
 
 Writes a history into a PostgreSQL of its own, or asks one that is there, of which it changes
@@ -55,7 +55,7 @@ def history(args: argparse.Namespace) -> Iterator[Connection]:
                 postgres.migrate(conn)
             words = [
                 word
-                for option in ("days", "end", "users", "products", "orders_per_day", "seed")
+                for option in ("days", "end", "orders_per_day", "scale", "seed")
                 if (value := getattr(args, option)) is not None
                 for word in (f"--{option.replace('_', '-')}", str(value))
             ]
@@ -122,8 +122,8 @@ def main() -> int:
         "--postgres", metavar="DSN", help="a shop that is there, not one of its own"
     )
     for option, kind in (
-        ("--days", int), ("--end", str), ("--users", int), ("--products", int),
-        ("--orders-per-day", int), ("--seed", int),
+        ("--days", int), ("--end", str), ("--orders-per-day", int), ("--scale", float),
+        ("--seed", int),
     ):  # fmt: skip
         parser.add_argument(option, type=kind, help="of the backfill")
     parser.add_argument("--images", type=Path, default=IMAGES)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from benchmarks import bgnbd
 from benchmarks.targets import Statistic, judged
 from generators.behaviour import order_events
 from generators.behaviour.demand_curves import HOURS, WEEKDAYS
 from generators.behaviour.order_events import Goods
 from generators.random_streams import Floats, stream
+
+FITTED = 23_570
+"""Customers of the CDNOW cohort: as many are fitted to."""
 
 Numbers = npt.NDArray[np.float64]
 
@@ -97,6 +102,110 @@ def _repeats(orders: pl.DataFrame) -> list[Statistic]:
         share = float(again.fill_null(value=False).to_numpy().mean())
         found.append(judged(f"bought again within {days} days", share))
     return found
+
+
+def clientele(orders: pl.DataFrame, users: pl.DataFrame, fallback: int) -> list[Statistic]:
+    """Return what the customers of a shop do that opened when the orders begin.
+
+    Args:
+        orders: user_id and ordered_at.
+        users: user_id and created_at, of those who signed up since.
+        fallback: orders of customers who were not due.
+    """
+    begin, end = orders["ordered_at"].min(), orders["ordered_at"].max()
+    assert isinstance(begin, datetime)
+    assert isinstance(end, datetime)
+    days = (end - begin) / timedelta(days=1)
+    day = ((pl.col("ordered_at") - begin).dt.total_microseconds() / 86_400e6).alias("day")
+    placed = orders.sort("user_id", "ordered_at").select("user_id", day)
+    found = _futures(placed, days)
+    found += [
+        judged("second order on the same day", _same_day(orders)),
+        *_first_delays(orders, users),
+        judged("orders of customers who were not due", fallback / orders.height),
+    ]
+    if days > 300:
+        first = placed.group_by("user_id").agg(pl.col("day").first(), pl.len().alias("n"))
+        old = first.filter(pl.col("day") < days - 180)
+        found.append(
+            judged("one-time, first seen 180 days ago", float((old["n"] == 1).to_numpy().mean()))
+        )
+        found += _stationary(placed, days)
+    return found
+
+
+def _same_day(orders: pl.DataFrame) -> float:
+    """Return the share of orders that follow another one of the customer on the same day."""
+    local = pl.col("ordered_at").dt.convert_time_zone("Asia/Seoul").dt.date()
+    return 1 - int(orders.select(pl.struct("user_id", local).n_unique()).item()) / orders.height
+
+
+def _first_delays(orders: pl.DataFrame, users: pl.DataFrame) -> list[Statistic]:
+    """Return who of those who signed up bought, and how long after; of the middle sign-ups."""
+    first = orders.group_by("user_id").agg(pl.col("ordered_at").min())
+    quarter = users.height // 4
+    middle = users.sort("created_at")[quarter : 2 * quarter].join(first, on="user_id", how="left")
+    hours = (middle["ordered_at"] - middle["created_at"]).drop_nulls().dt.total_seconds() / 3_600
+    return [
+        judged("sign-ups who ever buy", len(hours) / max(middle.height, 1)),
+        judged("sign-up to first order, 10 %, hours", float(hours.quantile(0.1) or 0)),
+        judged("sign-up to first order, 90 %, hours", float(hours.quantile(0.9) or 0)),
+    ]
+
+
+def _futures(placed: pl.DataFrame, days: float) -> list[Statistic]:
+    """Fit BG/NBD to the first cohort of a shop, and hold its forecast against what came.
+
+    A year: those who first bought within 12 weeks, watched for 39; a quarter: 5 weeks and 9.
+    """
+    join, watched, ahead = (84, 273, 90) if days > 300 else (35, 63, 27)
+    first = placed.group_by("user_id", maintain_order=True).agg(
+        pl.col("day").first().alias("since"),
+        (pl.col("day") <= watched).sum().alias("n"),
+        pl.col("day").filter(pl.col("day") <= watched).last().alias("last"),
+        pl.col("day").is_between(watched, watched + ahead).sum().alias("then"),
+    )
+    cohort = first.filter(pl.col("since") < join)
+    chosen = cohort[:: max(1, cohort.height // FITTED)]
+    x = chosen["n"].to_numpy().astype(np.int64) - 1
+    since = chosen["since"].to_numpy()
+    age, last = (watched - since) / 7, (chosen["last"].to_numpy() - since) / 7
+    fitted = bgnbd.fit(x, last, age)
+    more = bgnbd.expected_repeats(fitted, age + ahead / 7) - bgnbd.expected_repeats(fitted, age)
+    found = [judged("forecast against what came", float(more.sum() / chosen["then"].sum()))]
+    if days > 300:
+        names = ("BG/NBD r", "BG/NBD alpha", "BG/NBD a", "BG/NBD b")
+        found += [judged(name, value) for name, value in zip(names, fitted, strict=True)]
+        found.append(judged("no repeat in 39 weeks", float((x == 0).mean())))
+    return found
+
+
+def _stationary(placed: pl.DataFrame, days: float) -> list[Statistic]:
+    """Return how far months of the last half-year are from their mean, and cohorts from theirs."""
+    month = ((days - placed["day"]) / 30).cast(pl.Int64)
+    active = placed.with_columns(month.alias("month")).filter(pl.col("month") < 6)
+    by_month = active.group_by("month").agg(pl.len().alias("n"), pl.col("user_id").n_unique())
+    each = by_month.select(n=pl.col("n") / pl.col("user_id"), customers=pl.col("user_id"))
+    first = placed.group_by("user_id").agg(pl.col("day").first().alias("since"))
+    later = placed.join(first, on="user_id").with_columns(
+        cohort=(pl.col("since") / 30).cast(pl.Int64),
+        after=((pl.col("day") - pl.col("since")) / 30).cast(pl.Int64),
+    )
+    whole = later.filter((pl.col("cohort") + 2) * 30 <= days)
+    size = whole.group_by("cohort").agg(pl.col("user_id").n_unique().alias("size"))
+    back = whole.filter(pl.col("after") == 1).group_by("cohort").agg(pl.col("user_id").n_unique())
+    retention = size.join(back, on="cohort").select(pl.col("user_id") / pl.col("size"))
+    return [
+        judged("active customers a month, largest deviation", _spread(each["customers"])),
+        judged("orders per active customer, largest deviation", _spread(each["n"])),
+        judged("month-1 retention, largest deviation", _spread(retention.to_series())),
+    ]
+
+
+def _spread(values: pl.Series) -> float:
+    """Return the largest relative deviation from the mean."""
+    x = values.to_numpy().astype(np.float64)
+    return float(np.abs(x / x.mean() - 1).max())
 
 
 def values(orders: pl.DataFrame) -> list[Statistic]:

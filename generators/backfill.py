@@ -23,8 +23,10 @@ import psycopg
 import redis
 
 from generators import profiles
+from generators.behaviour.customer_model import ORDERS_PER_DAY
 from generators.history import request
 from generators.history.fingerprint import fingerprint
+from generators.history.forecast import forecast
 from generators.history.history import Ending
 from generators.history.plan import Day
 from generators.history.prefetch import ahead
@@ -62,6 +64,8 @@ class Target(Protocol):
     """Whether it wants the days that it has, too."""
     live: bool
     """Whether the shop continues from its end."""
+    profiles: bool
+    """Whether it wants names and addresses of customers with the day of their sign-up."""
     keeps_state: bool
     """Whether it takes the state from which `jangteo generate continue` resumes."""
 
@@ -99,19 +103,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--end", type=day, metavar="DATE", help="end with DATE (default: today, up to now)")
     add(
-        "--users",
-        type=command.count,
-        default=request.USERS,
-        metavar="N",
-        help=f"reach N customers by the end (default: {request.USERS})",
-    )
-    add(
-        "--products", type=command.count, default=request.PRODUCTS, metavar="N",
-        help=f"reach N products by the end (default: {request.PRODUCTS})",
+        "--orders-per-day", type=command.count, default=ORDERS_PER_DAY, metavar="N",
+        help=f"mean orders per day (default: {ORDERS_PER_DAY}, one every 4 s); customers and"
+        " products follow from it",
     )  # fmt: skip
     add(
-        "--orders-per-day", type=command.count, default=request.ORDERS_PER_DAY, metavar="N",
-        help=f"write N orders a day on average (default: {request.ORDERS_PER_DAY}, one per 4 s)",
+        "--scale", type=command.positive, metavar="F",
+        help="multiply orders per day, and with them customers and products, by F",
     )  # fmt: skip
     add("--seed", type=command.count, metavar="N",
         help="seed of all random numbers (default: SHOP_SEED, 1)")  # fmt: skip
@@ -144,8 +142,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             "empty the shop", "--yes-production", allowed=args.yes_production
         )
     asked = HistoryRequest(
-        days=args.days, end=args.end, users=args.users, products=args.products,
-        orders_per_day=args.orders_per_day,
+        days=args.days, end=args.end,
+        orders_per_day=round(args.orders_per_day * (args.scale or 1)),
         seed=settings.seed if args.seed is None else args.seed,
         scenarios=not args.no_scenarios, window_s=settings.spend_window,
         policy=settings.grade_policy.as_json(),
@@ -235,9 +233,13 @@ def fill(
         log.info("resuming", day=first, of=asked.days)
     elif target.keeps_state:
         forget_life(settings)
+    announce_size(asked)
     began = time.monotonic()
     policy = settings.grade_policy
-    source = SimulatedDays(asked.plan(end, policy), policy, end, keep_state=target.keeps_state)
+    source = SimulatedDays(
+        asked.plan(end, policy), policy, end, keep_state=target.keeps_state,
+        profiles=target.profiles,
+    )  # fmt: skip
     orders = 0
     with (
         contextlib.closing(source.days()) as days,
@@ -260,6 +262,18 @@ def fill(
         peak_mb={"simulation": source.peak_bytes >> 20, "writer": own >> 20},
     )  # fmt: skip
     return ExitCode.OK
+
+
+def announce_size(asked: HistoryRequest) -> None:
+    """Log how large the history will be, and what a history of this size cannot show."""
+    size = forecast(asked.days, asked.orders_per_day)
+    log = get_logger()
+    log.info(
+        "expecting", orders=size.orders, users=size.customers, products=size.products,
+        gigabytes=round(size.gigabytes, 2), minutes=round(size.minutes, 1),
+    )  # fmt: skip
+    for reason in asked.limits():
+        log.warning(reason)
 
 
 def _written(target: Target, days: Iterator[Day], begun: Begun) -> Generator[Day, None, None]:

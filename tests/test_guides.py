@@ -73,7 +73,7 @@ def test_the_commands_of_a_guide_do_what_it_says(
 @pytest.mark.usefixtures("topics")
 def test_a_history_is_written_as_the_guide_says(env: dict[str, str], tmp_path: Path) -> None:
     """As it stands, but for the size of the shop, which the last option of its name decides."""
-    small = " --users 600 --products 200 --orders-per-day 60"
+    small = " --orders-per-day 60"
     for page in GUIDES:
         for line in guide_commands.lines(page, "history"):
             size = small if line.command.startswith("jangteo backfill") else ""

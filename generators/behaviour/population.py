@@ -31,18 +31,29 @@ PRODUCT_DRAWS: Final = 7
 
 FEMALE_SHARE: Final = 0.55
 """Women use online shopping more often, 57.1 % against 46.0 % of men (survey of 2014)."""
-AGES: Final = ((20, 10, 0.20), (30, 10, 0.29), (40, 10, 0.27), (50, 10, 0.17), (60, 20, 0.07))
-"""(Youngest, width of the band in years, share): sales by age, Korean online malls, 2013."""
+YOUNGEST: Final = 20
+AGES: Final = (
+    128, 147, 165, 181, 197, 212, 225, 238, 249, 258, 268, 276, 283, 288, 293, 296, 298, 300, 299,
+    299, 296, 293, 289, 284, 277, 270, 262, 253, 243, 233, 221, 211, 200, 188, 176, 164, 152, 141,
+    129, 118, 106, 94, 84, 74, 65, 57, 49, 41, 34, 28, 22, 17, 12, 8, 4, 1, 1, 1, 1, 1,
+)  # fmt: skip
+"""Of 10,000 customers, how many are `YOUNGEST`, a year older, and so on.
+
+The decades have the shares of sales by age in Korean online malls (2013): .20, .29, .27, .17, and
+.07 for sixty and more; within them, the smoothest curve with these sums, without steps."""
 TOP_NAMES_SHARE: Final = 0.55
 """Of the people of a decade, how many have one of its 16 most frequent names; ours."""
 NAME_RANK_OFFSET: Final = 6
 """The k-th most frequent name has weight 1 / (k + 6): rank 1 is three times rank 16; ours."""
+METRO: Final = ("서울", "인천", "경기")
+"""Provinces of the capital area, as cities begin."""
 MAIL_DOMAINS: Final = ("example.com", "example.net", "example.org")
 """Reserved for examples (RFC 2606): no mail can reach anybody."""
 
 _MS_PER_YEAR: Final = 31_556_952_000  # Gregorian mean year
 _KST_MS: Final = 9 * 3_600_000
-_BASE36: Final = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
+_DECADES: Final = tuple(sorted({decade for decade, _ in korean_people.GIVEN_NAMES}))
+_GROUPS: Final = tuple((decade, gender) for decade in _DECADES for gender in ("F", "M"))
 _ID_DIGITS: Final = 11  # 36**11 > 2**53
 
 
@@ -50,15 +61,13 @@ _ID_DIGITS: Final = 11  # 36**11 > 2**53
 class _Choices:
     """Words with cumulative shares; `latin` is their spelling in e-mail addresses."""
 
-    words: Words
+    words: pl.Series
     shares: Floats
-    latin: Words
+    latin: pl.Series
 
 
 def _choices(words: Sequence[str], weights: Sequence[float], latin: Sequence[str]) -> _Choices:
-    return _Choices(
-        np.array(words, dtype=object), cumulative(weights), np.array(latin, dtype=object)
-    )
+    return _Choices(pl.Series(words), cumulative(weights), pl.Series(latin))
 
 
 @cache
@@ -68,16 +77,24 @@ def _surnames() -> _Choices:
 
 
 @cache
-def _given_names(decade: int, gender: str) -> _Choices:
-    """The most frequent names, then rarer ones made of the same decade's syllables."""
-    top = korean_people.GIVEN_NAMES[decade, gender].split()
-    made = (a[0] + b[1] for a in top for b in top if a[0] != b[1])
-    rare = [name for name in dict.fromkeys(made) if name not in top]
-    by_rank = np.array([1 / (NAME_RANK_OFFSET + k) for k in range(1, len(top) + 1)])
-    weights = [*(by_rank / by_rank.sum() * TOP_NAMES_SHARE)]
-    weights += [(1 - TOP_NAMES_SHARE) / len(rare)] * len(rare)
-    names = top + rare
-    return _choices(names, weights, [korean_people.romanise(n) for n in names])
+def _given_names() -> _Choices:
+    """The names of each decade and gender, one group after the other; shares count on from group.
+
+    In each, the most frequent names, then rarer ones made of the same decade's syllables.
+    """
+    names: list[str] = []
+    shares: list[Floats] = []
+    for group, (decade, gender) in enumerate(_GROUPS):
+        top = korean_people.GIVEN_NAMES[decade, gender].split()
+        made = (a[0] + b[1] for a in top for b in top if a[0] != b[1])
+        rare = [name for name in dict.fromkeys(made) if name not in top]
+        by_rank = np.array([1 / (NAME_RANK_OFFSET + k) for k in range(1, len(top) + 1)])
+        weights = [*(by_rank / by_rank.sum() * TOP_NAMES_SHARE)]
+        weights += [(1 - TOP_NAMES_SHARE) / len(rare)] * len(rare)
+        names += top + rare
+        shares.append(group + cumulative(weights))
+    latin = [korean_people.romanise(n) for n in names]
+    return _Choices(pl.Series(names), np.concatenate(shares), pl.Series(latin))
 
 
 @cache
@@ -93,7 +110,7 @@ def _cities() -> _Choices:
 
 def cities() -> frozenset[str]:
     """Return every ``province city`` that a customer may live in."""
-    return frozenset(_cities().words.tolist())
+    return frozenset(_cities().words)
 
 
 def times_of(ids: Ints) -> Ints:
@@ -106,10 +123,23 @@ def times_of(ids: Ints) -> Ints:
     return result
 
 
-def traits(u: Floats, ids: Ints) -> tuple[npt.NDArray[np.bool_], Ints, Words]:
-    """Return of customers whether they are women, years of birth and cities; see `users`."""
+def traits(u: Floats, ids: Ints) -> tuple[npt.NDArray[np.bool_], Ints, npt.NDArray[np.bool_]]:
+    """Return of customers whether they are women, years of birth, and whether they live in METRO.
+
+    See `users`.
+    """
     birth_year = _birth_years(u[:, 1], times_of(ids))
-    return u[:, 0] < FEMALE_SHARE, birth_year, _cities().words[pick(u[:, 4], _cities().shares)]
+    return u[:, 0] < FEMALE_SHARE, birth_year, _in_metro()[pick(u[:, 4], _cities().shares)]
+
+
+@cache
+def _in_metro() -> npt.NDArray[np.bool_]:
+    return np.array([city.startswith(METRO) for city in _cities().words], np.bool_)
+
+
+def sign_ups(ids: Ints) -> pl.DataFrame:
+    """Return customers without a profile: ids and times of sign-up."""
+    return pl.DataFrame({"user_id": ids, "created_at": _instants(times_of(ids))})
 
 
 def users(u: Floats, ids: Ints) -> pl.DataFrame:
@@ -119,66 +149,51 @@ def users(u: Floats, ids: Ints) -> pl.DataFrame:
         u: shape (n, USER_DRAWS), uniform in [0, 1).
         ids: shape (n,), user ids; they carry the times of sign-up.
     """
-    female, birth_year, city = traits(u, ids)
-    given, given_latin = _names(u[:, 2], female, birth_year)
+    female, birth_year, _ = traits(u, ids)
+    decade = np.clip(birth_year // 10, _DECADES[0] // 10, _DECADES[-1] // 10) - _DECADES[0] // 10
+    given = pick(decade * 2 + ~female + u[:, 2], _given_names().shares)
     surname = pick(u[:, 3], _surnames().shares)
     domain = (u[:, 5] * len(MAIL_DOMAINS)).astype(np.int64)
-    mail = (
-        given_latin + "." + _surnames().latin[surname] + "."
-        + _base36(ids) + "@" + np.array(MAIL_DOMAINS, dtype=object)[domain]
-    )  # fmt: skip
-    return pl.DataFrame(
-        {
-            "user_id": ids,
-            "name": pl.Series(_surnames().words[surname] + given, dtype=pl.String),
-            "email": pl.Series(mail, dtype=pl.String),
-            "gender": pl.Series(np.where(female, "F", "M")),
-            "birth_year": birth_year,
-            "city": pl.Series(city, dtype=pl.String),
-            "created_at": _instants(times_of(ids)),
-        },
-        schema=SCHEMAS["users"],
-    )
+    return pl.select(
+        user_id=pl.Series(ids),
+        name=pl.concat_str(
+            _surnames().words.gather(surname), _given_names().words.gather(given)
+        ),
+        email=pl.concat_str(
+            _given_names().latin.gather(given), pl.lit("."), _surnames().latin.gather(surname),
+            pl.lit("."), _base36(ids), pl.lit("@"), pl.Series(MAIL_DOMAINS).gather(domain),
+        ),
+        gender=pl.Series(("M", "F")).gather(female.astype(np.int64)),
+        birth_year=pl.Series(birth_year),
+        city=_cities().words.gather(pick(u[:, 4], _cities().shares)),
+        created_at=_instants(times_of(ids)),
+    ).cast(pl.Schema(SCHEMAS["users"]))  # fmt: skip
 
 
 def _birth_years(u: Floats, created_ms: Ints) -> Ints:
-    """The one number chooses the age band and, by its place within the band, the age."""
-    shares = cumulative([share for _, _, share in AGES])
-    band = pick(u, shares)
-    low = np.concatenate([[0.0], shares[:-1]])[band]
-    within = (u - low) / (shares[band] - low)
-    youngest = np.array([a for a, _, _ in AGES])[band]
-    width = np.array([w for _, w, _ in AGES])[band]
-    age = youngest + np.minimum((within * width).astype(np.int64), width - 1)
     year = (created_ms + _KST_MS) // _MS_PER_YEAR + 1970
-    result: Ints = year - age
+    result: Ints = year - YOUNGEST - pick(u, _age_shares())
     return result
 
 
-def _names(u: Floats, female: npt.NDArray[np.bool_], birth_year: Ints) -> tuple[Words, Words]:
-    decades = sorted({decade for decade, _ in korean_people.GIVEN_NAMES})
-    decade = np.clip(birth_year // 10 * 10, decades[0], decades[-1])
-    words = np.empty(len(u), dtype=object)
-    latin = np.empty(len(u), dtype=object)
-    for each in np.unique(decade):
-        for gender, mask in (("F", female), ("M", ~female)):
-            rows = np.flatnonzero(mask & (decade == each))
-            choices = _given_names(int(each), gender)
-            chosen = pick(u[rows], choices.shares)
-            words[rows], latin[rows] = choices.words[chosen], choices.latin[chosen]
-    return words, latin
+@cache
+def _age_shares() -> Floats:
+    return cumulative(AGES)
 
 
-def _base36(ids: Ints) -> Words:
+@cache
+def _three_digits() -> pl.Series:
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return pl.Series([a + b + c for a in digits for b in digits for c in digits])
+
+
+def _base36(ids: Ints) -> pl.Expr:
     """Spell ids in base 36: an address is then as unique as the id, and no longer than needed."""
-    digits = np.empty((len(ids), _ID_DIGITS), dtype=np.uint8)
-    rest = ids.copy()
-    for column in range(_ID_DIGITS - 1, -1, -1):
-        rest, digit = np.divmod(rest, 36)
-        digits[:, column] = _BASE36[digit]
-    text = digits.view(f"S{_ID_DIGITS}").ravel().astype(f"U{_ID_DIGITS}")
-    stripped: Words = np.char.lstrip(text, "0").astype(object)
-    return stripped
+    parts, rest = [], ids
+    for _ in range(-(-_ID_DIGITS // 3)):
+        rest, part = np.divmod(rest, 36**3)
+        parts.append(_three_digits().gather(part))
+    return pl.concat_str(parts[::-1]).str.strip_chars_start("0")
 
 
 def _instants(ms: Ints) -> pl.Series:

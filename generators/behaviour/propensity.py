@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from generators.behaviour import customer_model
+from generators.behaviour.population import METRO
 from generators.portable_math import exp, log
 from generators.random_streams import Floats, Ints, gumbel, hashed
 from generators.scenarios.table import Segment
@@ -78,7 +79,6 @@ MULTIPLIERS: Final = Multipliers(
 )
 GRADES: Final = tuple(MULTIPLIERS.grade)
 _RANK: Final = {name: i for i, name in enumerate(GRADES)}
-METRO: Final = ("서울", "인천", "경기")
 
 
 @dataclass(frozen=True)
@@ -207,12 +207,36 @@ def terms(
     }
 
 
-def weights(t: Traits, now: datetime, segments: Sequence[Segment] = (), *, seed: int) -> Ints:
-    """Return weights of customers for `customer_model.choose`: their terms and their taste."""
+def inclination(
+    t: Traits,
+    now: datetime,
+    segments: Sequence[Segment] = (),
+    *,
+    seed: int,
+    leave_out: Sequence[str] = (),
+) -> Floats:
+    """Return how inclined to buy customers are who are due: their terms and their taste.
+
+    Args:
+        t: customers.
+        now: as of when.
+        segments: whose inclination a scenario lifts.
+        seed: of the shop.
+        leave_out: names of `terms` that are added elsewhere.
+
+    Returns:
+        Logarithms, for `customer_model.weights`.
+    """
     total = customer_model.taste(seed, t.ids)
-    for part in terms(t, now, segments).values():
-        total += part
-    return customer_model.weights(total)
+    for name, part in terms(t, now, segments).items():
+        if name not in leave_out:
+            total += part
+    return total
+
+
+def weights(t: Traits, now: datetime, segments: Sequence[Segment] = (), *, seed: int) -> Ints:
+    """Return weights of customers for `customer_model.choose`; see `inclination`."""
+    return customer_model.weights(inclination(t, now, segments, seed=seed))
 
 
 def scenario_term(t: Traits, now: datetime, segments: Sequence[Segment]) -> Floats:

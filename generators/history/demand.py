@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from generators.behaviour import demand_curves
-from generators.history.plan import Plan
+from generators.history.plan import DAY_S, Plan
 from generators.random_streams import Floats
 from generators.scenarios import timetable
 from generators.scenarios.timetable import ScenarioEffects
 
-DAY_S: Final = 86_400.0
-
 Stretch: TypeAlias = tuple[float, float, ScenarioEffects]
 """Beginning, end, and the effects of the scenarios that run in between."""
+DayRates: TypeAlias = tuple[Floats, Floats, list[Stretch]]
+"""Edges, relative rates between them, and the stretches of a day."""
 
 
 class Demand:
@@ -23,6 +23,7 @@ class Demand:
 
     Attributes:
         base: orders per second at factor 1, such that the days together have the plan's number.
+        scale: what makes the mean of the relative rates 1.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -32,9 +33,10 @@ class Demand:
         for day in range(plan.days):
             edges, rates, _ = self.rates(day)
             mass += float((np.diff(edges) * rates).sum())
-        self.base = plan.orders / mass
+        self.base = plan.orders_per_day * plan.days / mass
+        self.scale = self.base * DAY_S / plan.orders_per_day
 
-    def rates(self, day: int) -> tuple[Floats, Floats, list[Stretch]]:
+    def rates(self, day: int) -> DayRates:
         """Return edges, relative rates between them, and the stretches of a day."""
         start = self._start + day * DAY_S
         end = start + DAY_S

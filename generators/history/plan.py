@@ -9,19 +9,26 @@ from typing import Final
 
 import polars as pl
 
-from generators.behaviour import propensity
-from generators.behaviour.propensity import BgNbd
+from generators.behaviour import customer_model, propensity
+from generators.behaviour.customer_model import CustomerModel
 from shop.node_lease import HISTORY_NODE
 
-BUSY: Final = BgNbd(r=0.55, alpha=4.414, a=0.55, b=3.0)
-"""Of the gaps. CDNOW's customers made one repeat in 39 weeks; at 3 to 4 orders a customer its r
-(.243) and a / (a + b) (.246) would give half of all orders to a few: measured, the Gini of orders
-was .65 with them and the full rate in the score, .58 with these and `RATE_WEIGHT`."""
+DAY_S: Final = 86_400.0
+BLOCKS: Final = 108
+"""Blocks in a mean day: of 200 orders at the seed's rate, 13 minutes of the shop."""
+FEWER_BLOCKS: Final = 24
+"""Likewise of a shop below `FULL_FROM`, to which an order comes every minute at most."""
+FULL_FROM: Final = 2_160
+"""Orders a day from which the cache has its full size. A purchaser waits for 600 orders on average:
+a quarter of a day there, and with fewer orders the cache shrinks with the shop."""
 GRADE_CHANGES: Final = {
     "user_id": pl.Int64(), "from_grade": pl.String(), "to_grade": pl.String(),
     "cumulative_spend": pl.Int64(), "as_of": pl.Datetime("us", "UTC"),
 }  # fmt: skip
 """Schema of `Day.grades`: KRW, sorted by customer."""
+
+
+LEAST_BLOCK: Final = 4
 
 
 @dataclass(frozen=True)
@@ -31,32 +38,49 @@ class Plan:
     Attributes:
         start: first moment, a midnight in Seoul.
         days: how many.
-        users: customers by the end.
-        products: by the end.
-        orders: expected over the whole time.
+        orders_per_day: mean number of orders in a day of the plan; all other sizes follow from it.
         seed: of all streams.
-        new_share: share of orders that should be a customer's first.
         thresholds: spend from which each grade after the first is held, KRW.
         grades: names of the grades, lowest first; one more than thresholds.
         months: calendar months whose spend counts.
         with_scenarios: whether scenarios run.
-        model: of the gaps between purchases.
         node: of all ids.
     """
 
     start: datetime
     days: int
-    users: int
-    products: int
-    orders: int
+    orders_per_day: int = customer_model.ORDERS_PER_DAY
     seed: int = 1
-    new_share: float = propensity.NEW_BUYER_SHARE
     thresholds: Sequence[int] = ()
     grades: Sequence[str] = propensity.GRADES
     months: int = 6
     with_scenarios: bool = True
-    model: BgNbd = BUSY
     node: int = HISTORY_NODE
+
+    @property
+    def customers(self) -> CustomerModel:
+        """How its customers behave."""
+        return CustomerModel(orders_per_day=self.orders_per_day)
+
+    @property
+    def purchasers(self) -> int:
+        """Purchasers in its cache."""
+        return self._scaled(customer_model.POOL)
+
+    @property
+    def others(self) -> int:
+        """Customers in its cache who have not bought."""
+        return self._scaled(customer_model.OTHERS)
+
+    @property
+    def block(self) -> int:
+        """Orders of a block: the cache is looked at again after each."""
+        blocks = BLOCKS if self.orders_per_day >= FULL_FROM else FEWER_BLOCKS
+        wanted = max(LEAST_BLOCK, self.orders_per_day // blocks)
+        return min(self._scaled(customer_model.CHOSEN), wanted)
+
+    def _scaled(self, size: int) -> int:
+        return max(size // 50, min(size, size * self.orders_per_day // FULL_FROM))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import queue
 import resource
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from multiprocessing.connection import Connection
@@ -18,12 +18,13 @@ import polars as pl
 
 from generators.history.history import Ending, HistorySimulation
 from generators.history.plan import Day, Plan
+from generators.history.sign_ups import CustomerRows
 from shop.errors import JangteoError
 from shop.grading_policy import GradePolicy
 
 AHEAD: Final = 3
 """Days that may be ready before they are taken; one is about 2 MB at the seed's rate."""
-AT_ONCE: Final = 50_000
+AT_ONCE: Final = 500_000
 """Customers that are handed over at a time: to send them takes four times their size."""
 _MOST_WAIT_S: Final = 5.0
 _END: Final = object()
@@ -39,6 +40,7 @@ class SimulatedDays:
         policy: the grades.
         end: UTC.
         keep_state: see `HistorySimulation`.
+        profiles: likewise.
 
     Attributes:
         ending: the sums of the days; None until all are taken.
@@ -46,9 +48,15 @@ class SimulatedDays:
     """
 
     def __init__(
-        self, plan: Plan, policy: GradePolicy, end: datetime, *, keep_state: bool = False
+        self,
+        plan: Plan,
+        policy: GradePolicy,
+        end: datetime,
+        *,
+        keep_state: bool = False,
+        profiles: bool = True,
     ) -> None:
-        self._arguments = (plan, policy, end, keep_state)
+        self._arguments = (plan, policy, end, keep_state, profiles)
         self.ending: Ending | None = None
         self.peak_bytes = 0
 
@@ -73,7 +81,7 @@ class SimulatedDays:
                 child.join()
 
     def _taken(self, pipe: Connection[Any, Any]) -> Iterator[Day]:
-        users: list[pl.DataFrame] = []
+        parts: dict[str, list[pl.DataFrame]] = {"rows": [], "shop": []}
         while True:
             try:
                 kind, value = pipe.recv()
@@ -83,17 +91,39 @@ class SimulatedDays:
                 yield value
             elif kind == "failed":
                 raise JangteoError(f"the simulation failed: {value}")
-            elif kind == "users":
-                users.append(value)
+            elif kind in parts:
+                parts[kind].append(value)
             elif kind == "done":
-                self.ending = replace(value, users=pl.concat([value.users, *users]))
+                self.ending = _whole(value, parts)
             else:
                 self.peak_bytes = value
                 return
 
 
-def _simulate(
-    pipe: Connection[Any, Any], plan: Plan, policy: GradePolicy, end: datetime, keep_state: bool
+def _large(ending: Ending) -> dict[str, pl.DataFrame]:
+    """Return the parts of an ending that have a row for each customer."""
+    large = {"rows": ending.users.columns}
+    return large if ending.shop is None else {**large, "shop": ending.shop.customers}
+
+
+def _whole(ending: Ending, parts: Mapping[str, list[pl.DataFrame]]) -> Ending:
+    """Return an ending with its large parts put together, or without them."""
+    whole = {
+        name: pl.concat([frame.clear(), *parts.get(name, [])])
+        for name, frame in _large(ending).items()
+    }
+    rows = CustomerRows(ending.users.plan, ending.users.counts, whole["rows"])
+    shop = ending.shop and replace(ending.shop, customers=whole["shop"])
+    return replace(ending, users=rows, shop=shop)
+
+
+def _simulate(  # noqa: PLR0917  (what `SimulatedDays` has)
+    pipe: Connection[Any, Any],
+    plan: Plan,
+    policy: GradePolicy,
+    end: datetime,
+    keep_state: bool,
+    profiles: bool,
 ) -> None:
     """Simulate; a thread sends, so that a writer who is slow for a moment holds nothing up."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides when it is over
@@ -103,15 +133,16 @@ def _simulate(
     sender = threading.Thread(target=_send, args=(pipe, ready, gone), daemon=True)
     sender.start()
     try:
-        history = HistorySimulation(plan, policy, end, keep_state=keep_state)
+        history = HistorySimulation(plan, policy, end, keep_state=keep_state, profiles=profiles)
         for day in history.days():
             ready.put(("day", day))
             if gone.is_set():
                 return
         ending = history.ending()
-        for part in ending.users.iter_slices(AT_ONCE):
-            ready.put(("users", part))
-        ready.put(("done", replace(ending, users=ending.users.clear())))
+        for name, frame in _large(ending).items():
+            for part in frame.iter_slices(AT_ONCE):
+                ready.put((name, part))
+        ready.put(("done", _whole(ending, {})))
         ready.put(_PEAK)
     except Exception as e:
         ready.put(("failed", f"{type(e).__name__}: {e}"))

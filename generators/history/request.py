@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from generators.behaviour.customer_model import ORDERS_PER_DAY
 from generators.history.history import midnight
 from generators.history.plan import Plan
 from shop.clock import KST
@@ -14,14 +15,19 @@ from shop.errors import UsageError
 from shop.grading_policy import GradePolicy
 from shop.node_lease import HISTORY_NODE
 
-USERS: Final = 400_000
-"""Fewer, and at the seed's rate there are not enough who are still customers: with 100,000 some buy
-twice within minutes from the third month on."""
-PRODUCTS: Final = 20_000
 DAYS: Final = 365
-ORDERS_PER_DAY: Final = 21_600
-"""The seed's law: one every U(3, 5) s."""
+MODEL: Final = 2
+"""Version of the behaviour of customers: one of another version is another shop.
+
+1 had a number of customers that was asked for, 2 has those that the orders need."""
+LEAST_ORDERS: Final = 20
+"""A day. With fewer, even a cache of a dozen customers would be looked at once in a day."""
+SAME_DAY_FROM: Final = 500
+"""Orders a day below which the cache is too coarse for what happens within a day."""
 MOST_DAYS: Final = 3_660
+WATCHED_DAYS: Final = 90
+BALANCED_DAYS: Final = 1_100
+"""About when 560 of the 600 purchasers in the cache are due; at 600 nobody new could buy."""
 
 
 class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,26 +36,24 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         days: business days.
         end: the last one; None: the day of the command, up to the moment of it.
-        users: customers by the end of the last day.
-        products: by then.
-        orders_per_day: mean.
+        orders_per_day: mean; customers and products follow from it.
         seed: of all streams.
         scenarios: whether scenarios run.
         window_s: length of the spend windows, seconds.
         policy: grades, as `GradePolicy.as_json` writes it.
         node: of its ids.
+        model: which version of the behaviour; see `MODEL`.
     """
 
     days: int = DAYS
     end: date | None = None
-    users: int = USERS
-    products: int = PRODUCTS
     orders_per_day: int = ORDERS_PER_DAY
     seed: int = 1
     scenarios: bool = True
     window_s: int = 300
     policy: str = ""
     node: int = HISTORY_NODE
+    model: int = MODEL
 
     def check(self) -> None:
         """Refuse what cannot be simulated.
@@ -59,8 +63,37 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not 1 <= self.days <= MOST_DAYS:
             raise UsageError(f"--days is 1 to {MOST_DAYS}, not {self.days}")
-        if self.users < 1 or self.products < 1 or self.orders_per_day < 1:
-            raise UsageError("--users, --products and --orders-per-day are at least 1")
+        if self.orders_per_day < LEAST_ORDERS:
+            raise UsageError(
+                f"--orders-per-day is at least {LEAST_ORDERS}, not {self.orders_per_day}: a shop"
+                " with fewer has too few customers at a time to choose from"
+            )
+
+    def limits(self) -> list[str]:
+        """Return what a history of this size cannot show, as messages.
+
+        >>> HistoryRequest().limits()
+        []
+        >>> len(HistoryRequest(days=30, orders_per_day=100).limits())
+        2
+        """
+        found = []
+        if self.orders_per_day < SAME_DAY_FROM:
+            found.append(
+                f"below {SAME_DAY_FROM} orders a day, what happens within a day is coarse:"
+                " customers wait for days until they are chosen"
+            )
+        if self.days < WATCHED_DAYS:
+            found.append(
+                f"within {self.days} days few customers buy again: figures of loyalty need"
+                f" {WATCHED_DAYS} days, most of them a year"
+            )
+        if self.days > BALANCED_DAYS:
+            found.append(
+                f"after {BALANCED_DAYS} days nearly all orders are repeats, and customers who"
+                " bought lately wait longer than their habits say"
+            )
+        return found
 
     def ends_at(self, now: datetime) -> datetime:
         """Return the end of the history, UTC: of the day's last moment, or now if that is earlier.
@@ -85,7 +118,7 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
         last = (end - timedelta(microseconds=1)).astimezone(KST).date()
         return Plan(
             midnight(last - timedelta(days=self.days - 1)).astimezone(KST), self.days,
-            self.users, self.products, self.orders_per_day * self.days, self.seed,
+            self.orders_per_day, self.seed,
             thresholds=policy.thresholds[1:], grades=policy.names, months=policy.months,
             with_scenarios=self.scenarios, node=self.node,
         )  # fmt: skip
@@ -127,7 +160,9 @@ def read(text: str) -> HistoryRequest:
     """Return a request that was written down."""
     found = msgspec.json.decode(text, type=HistoryRequest)
     # Before there were leases, a history had the node of the first generators.
-    return found if '"node":' in text else msgspec.structs.replace(found, node=0)
+    if '"node":' not in text:
+        found = msgspec.structs.replace(found, node=0)
+    return found if '"model":' in text else msgspec.structs.replace(found, model=1)
 
 
 def _brief(value: object) -> str:

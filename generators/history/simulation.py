@@ -1,18 +1,13 @@
-"""The shop on a virtual clock: the same behaviour as the live generators, days in milliseconds.
+"""The shop on a virtual clock: the same customers as live, days in milliseconds.
 
-Sequential only where state forces it: who buys is drawn in blocks of 200, as live; all columns of
-a day's orders are made at once. The pools are those of the cache: 600 purchasers, least recently
-ordered first, and 400 others, newest first.
-
-Two things the live cache cannot know make the pools truer here. A purchaser is in the queue
-only when due: at each purchase the next gap is drawn from the model (Lomax, as the gamma-mixed
-Poisson customer of BG/NBD shows to an observer), and the demand of a day takes those due first.
-And after each repeat a customer may be gone for good.
+Sequential only where state forces it: who buys is chosen in blocks of 200 orders, as live; all
+columns of a day's orders are made at once. Customers are those of `customer_model`, the cache of a
+block is that of the cache worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -20,81 +15,86 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from generators.behaviour import arrivals, order_events, outcomes, propensity, shelf
-from generators.behaviour.cache_segments import PURCHASER_SHARE
-from generators.behaviour.order_events import Customers, Goods
-from generators.behaviour.propensity import Traits
-from generators.history.day_pool import DayPool
-from generators.history.demand import DAY_S, Demand
+from generators.behaviour import (
+    arrivals,
+    customer_model,
+    order_events,
+    outcomes,
+    population,
+    propensity,
+    shelf,
+)
+from generators.behaviour.customer_model import NEVER
+from generators.behaviour.order_events import Goods
+from generators.history.buyers import DayOfBuyers
+from generators.history.customers import HistoryCustomers
+from generators.history.demand import DayRates, Demand, Stretch
 from generators.history.grade_counting import GradeCounting
-from generators.history.plan import GRADE_CHANGES, Day, Plan
-from generators.history.registrations import Registrations, longer
-from generators.portable_math import exp
-from generators.random_streams import Floats, Ints, exponential, least, stream
+from generators.history.listings import Listings
+from generators.history.plan import DAY_S, GRADE_CHANGES, Day, Plan
+from generators.history.sign_ups import HistorySignUps, SignUpsOfDay
+from generators.random_streams import Floats, Ints, stream
+from generators.scenarios.table import Segment
 from generators.scenarios.timetable import ScenarioEffects
 from shop.clock import KST, UTC
 from shop.events import SCHEMAS
 from shop.ids import EPOCH_MS, ids_at
 
-CACHE: Final = 1_000
-OPENING: Final = timedelta(days=7)
-"""At first the buyers are a seeded random pool, as nobody has bought yet."""
-OPENING_POOL: Final = 1_000
-OPENING_DAYS: Final = 3
-"""The pool has at least as many customers as this many mean days have orders: 1,000 would have to
-order twenty times a day at the seed's rate."""
+SHELF: Final = 1_000
+"""Products in the cache."""
+OPENING_DAYS: Final = 7
+"""In the first week, who has not bought is chosen from a seeded random pool."""
 REACTIVATED: Final = 0.01
 """Of the customers that are gone for 90 days: share that a day of a win-back brings back."""
-RATE_WEIGHT: Final = 0.3
-"""Of the expected rate in the score: the due gate has chosen by it already."""
-_WEEK_S: Final = 7 * DAY_S
-_PER_CUSTOMER: Final = {
-    "orders_of": 0, "_first": np.nan, "_last": np.nan, "_due": np.inf, "_gone": 0, "_spent": 0,
-    "_grade": 0, "_soured": 0,
-}  # fmt: skip
-"""What is known of each customer, and what of one who is new."""
-_STATE: Final = (*_PER_CUSTOMER, "_sold", "_correction", "_seen", "_seen_first", "next_day")
+GONE_DAYS: Final = 90
+_STATE: Final = ("_sold", "clock", "fallback", "next_day")
 
 
 class Simulation:
     """Simulates day after day; what is known at the end of each is in its attributes.
 
+    Args:
+        plan: what to simulate.
+        profiles: whether the days have the names and addresses of their customers; otherwise only
+            ids and times, which take a tenth of the time.
+
     Attributes:
-        orders_of: orders of each customer so far.
+        who: customers, in the order of their ids.
+        sign_ups: number of the start population, then of each day so far.
         buyers: places of the customers of the last day's orders, in `who`.
         bought: places of their products, in `goods`.
+        clock: orders so far: the time by which customers are due.
+        fallback: orders of customers who were not due, see `DayOfBuyers`.
+        order_ids: of the last day.
+        keeps_morning: whether the next days set `morning`.
+        morning: orders, last and due of all customers before the last day's orders.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, profiles: bool = True) -> None:
         self.plan = plan
+        self._profiles = profiles
         self._start = plan.start.timestamp()
-        self._registrations = Registrations(plan)
-        n = len(self.who.ids)
-        self.orders_of = np.zeros(n, np.int64)
-        self._first, self._last = np.full(n, np.nan), np.full(n, np.nan)
-        self._due = np.full(n, np.inf)
-        self._gone = np.zeros(n, np.bool_)
-        self._spent = np.zeros(n, np.int64)
+        self._law = HistorySignUps(plan)
+        self._listings = Listings(plan)
+        self.who = HistoryCustomers(plan)
+        opening = self._law.opening()
+        due = customer_model.due_at_opening(plan.customers, plan.seed, opening.ids)
+        self.who.add(opening.ids, opening.draws, due)
+        self.sign_ups = [len(opening.ids)]
         self._counting = GradeCounting(plan.start, plan.months)
-        self._grade = np.zeros(n, np.int64)
-        self._graded, self._counted = self._grade, self._spent
-        self._soured = np.zeros(n, np.bool_)
+        self._graded = self._counted = np.empty(0, np.int64)
         self._sold = np.zeros(len(self.goods.ids))
-        self._correction = 0.0
-        self._seen = self._seen_first = 0
         self._demand = Demand(plan)
         self.buyers = self.bought = np.empty(0, np.int64)
-        self.next_day = 0
-
-    @property
-    def who(self) -> Customers:
-        """Customers, for the choice of goods."""
-        return self._registrations.who
+        self.clock = self.fallback = self.next_day = 0
+        self.order_ids = np.empty(0, np.int64)
+        self.keeps_morning = False
+        self.morning: tuple[npt.NDArray[Any], Ints, Ints] = (self.buyers, self.buyers, self.buyers)
 
     @property
     def goods(self) -> Goods:
         """Products."""
-        return self._registrations.goods
+        return self._listings.goods
 
     def run(self) -> Iterator[pl.DataFrame]:
         """Return the orders of each day, in the order of their times, as they stand at its end.
@@ -117,7 +117,7 @@ class Simulation:
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return all that the days so far have left, as `np.savez` takes it.
 
-        >>> plan = Plan(datetime(2026, 1, 1, tzinfo=KST), 9, 1_500, 1_100, 900)
+        >>> plan = Plan(datetime(2026, 1, 1, tzinfo=KST), 9, 100)
         >>> whole, half = Simulation(plan), Simulation(plan)
         >>> days = [next(half.days()) for _ in range(8)]
         >>> again = Simulation(plan)
@@ -126,7 +126,10 @@ class Simulation:
         True
         """
         state = {name: np.array(getattr(self, name)) for name in _STATE}
-        return {**state, **self._counting.snapshot()}
+        return {
+            **state, "sign_ups": np.array(self.sign_ups), **self.who.snapshot(),
+            **self._counting.snapshot(),
+        }  # fmt: skip
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Resume from a `snapshot` of a simulation of the same plan.
@@ -137,46 +140,70 @@ class Simulation:
         Raises:
             KeyError, ValueError: if it is not one of this plan.
         """
-        for day in range(max(self.plan.days, self.next_day), int(state["next_day"])):
-            self._grow(day)
+        counts = state["sign_ups"].tolist()
+        for day in range(self.next_day, int(state["next_day"])):
+            self._grow(day, np.empty(0), self._demand.rates(day))
+        if counts != self.sign_ups or state["_sold"].shape != self._sold.shape:
+            raise ValueError("it is of another plan")
         for name in _STATE:
-            value, there = state[name], np.array(getattr(self, name))
-            if value.shape != there.shape:
-                raise ValueError(f"{name} is of another plan")
+            value = state[name]
             setattr(self, name, value.copy() if value.ndim else value.item())
+        self.who.restore(state)
         self._counting.restore(state)
 
-    def _grow(self, day: int) -> None:
-        """Take in who and what comes on a day beyond the plan's."""
-        self._registrations.add(day)
-        for name, new in _PER_CUSTOMER.items():
-            setattr(self, name, longer(getattr(self, name), len(self.who.ids), new))
-        self._sold = longer(self._sold, len(self.goods.ids), 0)
+    def _grow(self, day: int, at: Floats, demand: DayRates) -> SignUpsOfDay:
+        """Take in who and what comes on a day; return the customers.
+
+        Args:
+            day: its number.
+            at: times of its orders.
+            demand: of the day.
+        """
+        edges, rates, _ = demand
+        new = self._law.day(day, len(self.who), edges, rates * self._demand.scale)
+        created = population.times_of(new.ids) / 1_000
+        clock = self.clock + np.searchsorted(at, created)
+        due = customer_model.due_after_sign_up(self.plan.customers, self.plan.seed, new.ids, clock)
+        self.who.add(new.ids, new.draws, due)
+        self.sign_ups.append(len(new.ids))
+        self._listings.add(day)
+        self._sold = np.pad(self._sold, (0, len(self.goods.ids) - len(self._sold)))
+        return new
 
     def _next(self) -> Day:
         day = self.next_day
         start = self._start + day * DAY_S
-        if day >= self.plan.days:
-            self._grow(day)
-        orders = self._day(day)
+        customers = len(self.who)
+        rng = stream(self.plan.seed, f"simulate/{day}")
+        edges, rates, stretches = demand = self._demand.rates(day)
+        at = arrivals.poisson_times(edges, rates * self._demand.base, rng)
+        new = self._grow(day, at, demand)
+        orders = self._day(day, at, stretches, rng)
         self.next_day += 1
         since, end = 0.0 if day == 0 else start, start + DAY_S
         began = datetime.fromtimestamp(start, UTC)
+        users = self._users(new)
+        if day == 0:
+            users = pl.concat([self._users(self._law.opening()), users])
         return Day(
-            day, began, began + timedelta(days=1),
-            self._registrations.users(since, end), self._registrations.products(since, end),
-            orders, self._changes(began) if day % 7 == 0 else None,
-            int(np.searchsorted(self._registrations.created, start)),
+            day, began, began + timedelta(days=1), users, self._listings.products(since, end),
+            orders, self._changes(began) if day % 7 == 0 else None, customers,
         )  # fmt: skip
 
+    def _users(self, new: SignUpsOfDay) -> pl.DataFrame:
+        if self._profiles:
+            return population.users(new.draws, new.ids)
+        return population.sign_ups(new.ids)
+
     def _changes(self, as_of: datetime) -> pl.DataFrame:
-        who = np.flatnonzero(self._grade != self._graded)
+        held = self.who.grade[: len(self._graded)]
+        who = np.flatnonzero(held != self._graded)
         names = pl.Series(self.plan.grades, dtype=pl.String)
         return pl.DataFrame(
             {
                 "user_id": self.who.ids[who],
                 "from_grade": names.gather(self._graded[who]),
-                "to_grade": names.gather(self._grade[who]),
+                "to_grade": names.gather(held[who]),
                 "cumulative_spend": self._counted[who],
                 "as_of": pl.Series([as_of], dtype=GRADE_CHANGES["as_of"]).new_from_index(
                     0, len(who)
@@ -185,17 +212,16 @@ class Simulation:
             schema=GRADE_CHANGES,
         )
 
-    def _day(self, day: int) -> pl.DataFrame:
-        rng = stream(self.plan.seed, f"simulate/{day}")
-        edges, rates, stretches = self._demand.rates(day)
-        at = arrivals.poisson_times(edges, rates * self._demand.base, rng)
+    def _day(
+        self, day: int, at: Floats, stretches: list[Stretch], rng: np.random.Generator
+    ) -> pl.DataFrame:
         now = self._start + day * DAY_S
         effects = [e for _, _, e in stretches]
         self._win_back(now, effects, rng)
         self._regrade(day)
         which = np.searchsorted([a for a, _, _ in stretches], at, side="right") - 1
-        chosen = self._buyers(now, at, which, effects, rng)
         ids = ids_at((at * 1000).astype(np.int64) - EPOCH_MS, self.plan.node)
+        chosen = self._buyers(day, ids, which, effects)
         u = rng.random((len(at), order_events.DRAWS))
         life = rng.random((len(at), outcomes.OUTCOME_DRAWS))
         sold = self._shelf(now)
@@ -232,131 +258,55 @@ class Simulation:
 
     # -- who buys --------------------------------------------------------------------------------
 
-    def _buyers(
-        self,
-        now: float,
-        at: Floats,
-        which: Ints,
-        effects: list[ScenarioEffects],
-        rng: np.random.Generator,
-    ) -> Ints:
-        """Return the customer of each order, block by block."""
-        if now < self._start + OPENING.total_seconds():
-            return self._opening(at, rng)
-        there = np.searchsorted(self._registrations.created, now)
-        buyers = np.flatnonzero(~np.isnan(self._last[:there]) & ~self._gone[:there])
-        others = np.flatnonzero(np.isnan(self._last[:there]))
-        wanted = len(at) + CACHE
-        buyers = buyers[least(self._due[buyers], wanted)]
-        queue = buyers[np.argsort(self._last[buyers], kind="stable")]
-        fresh = others[least(-self._registrations.freshness[others], wanted)]
-        fresh = fresh[np.argsort(-self._registrations.freshness[fresh], kind="stable")]
-        who = np.concatenate([queue, fresh])
-        pool = DayPool(
-            self._traits(who), datetime.fromtimestamp(now + DAY_S / 2, KST), old=len(queue),
-            rate_weight=RATE_WEIGHT, cache=CACHE, buyers=round(CACHE * PURCHASER_SHARE),
+    def _buyers(self, day: int, ids: Ints, which: Ints, effects: list[ScenarioEffects]) -> Ints:
+        """Return the place of the customer of each order, block by block."""
+        noon = datetime.fromtimestamp(self._start + (day + 0.5) * DAY_S, KST)
+
+        def score(places: Ints) -> Floats:
+            return propensity.inclination(
+                self.who.traits(places), noon, seed=self.plan.seed, leave_out=("spend",)
+            )
+
+        def lift(traits: propensity.Traits, segments: Sequence[Segment]) -> Floats:
+            return propensity.scenario_term(traits, noon, segments)
+
+        if self.keeps_morning:
+            self.morning = self.who.orders.copy(), self.who.last.copy(), self.who.due.copy()
+        self.order_ids = ids
+        pool = DayOfBuyers(
+            self.plan, self.who, self.clock, len(ids), day=day,
+            random_pool=day < OPENING_DAYS, score=score, lift=lift,
         )  # fmt: skip
-        chosen = np.empty(len(at), np.int64)
-        for begin in range(0, len(at), propensity.CHOSEN):
-            size = min(propensity.CHOSEN, len(at) - begin)
-            block = self._block(pool, effects[which[begin]], rng, size)
-            chosen[begin : begin + len(block)] = who[block]
-            if len(block) < size:  # fewer customers than orders: some buy twice
-                again = who[block] if len(block) else chosen[:begin]
-                chosen[begin + len(block) : begin + size] = np.resize(again, size - len(block))
-        self._bought(chosen, at, rng)
+        chosen = np.empty(len(ids), np.int64)
+        for begin in range(0, len(ids), self.plan.block):
+            block = ids[begin : begin + self.plan.block]
+            segments = effects[which[begin]].segments
+            chosen[begin : begin + len(block)] = pool.block(len(block), segments, block)
+        self.clock += len(ids)
+        self.fallback += pool.fallback
         return chosen
-
-    def _opening(self, at: Floats, rng: np.random.Generator) -> Ints:
-        pool = stream(self.plan.seed, "simulate/opening")
-        there = int(np.searchsorted(self._registrations.created, self._start))
-        size = max(OPENING_POOL, round(OPENING_DAYS * self.plan.orders / self.plan.days))
-        first = np.argsort(pool.random(there), kind="stable")[:size]
-        chosen = np.empty(len(at), np.int64)
-        for begin in range(0, len(at), len(first)):
-            end = min(begin + len(first), len(at))
-            # Everybody once before anybody twice.
-            chosen[begin:end] = first[np.argsort(rng.random(len(first)), kind="stable")][
-                : end - begin
-            ]
-            self._bought(chosen[begin:end], at[begin:end], rng)
-        return chosen
-
-    def _block(
-        self, pool: DayPool, effects: ScenarioEffects, rng: np.random.Generator, size: int
-    ) -> Ints:
-        """Return the places in the pool of those who buy next."""
-        block, target = pool.block(
-            effects.segments, rng.random(CACHE), size, self.plan.new_share, self._correction
-        )
-        self._seen += len(block)
-        self._seen_first += int((block >= pool.old).sum())
-        if self._seen >= propensity.CHOSEN and pool.mixed:
-            observed = self._seen_first / self._seen
-            self._correction = propensity.steer(self._correction, target, observed)
-            self._seen = self._seen_first = 0
-        return block
-
-    def _traits(self, pool: Ints) -> Traits:
-        return Traits(
-            ids=self.who.ids[pool],
-            gender=self.who.gender[pool],
-            birth_year=self.who.birth_year[pool],
-            metro=self._registrations.metro[pool],
-            grade=self._grade[pool],
-            created=self._registrations.created[pool],
-            last=self._last[pool],
-            orders=self.orders_of[pool],
-            spent=self._spent[pool],
-            soured=self._soured[pool],
-        )
-
-    def _bought(self, who: Ints, at: Floats, rng: np.random.Generator) -> None:
-        """Each has placed an order: draw the gap to the next one, and whether there will be one.
-
-        Args:
-            who: customers, in the order of `at`; who is there twice buys twice.
-            at: when.
-            rng: two numbers for each.
-        """
-        m = self.plan.model
-        u = rng.random((len(who), 2))
-        rows = np.arange(len(who))
-        while len(rows):
-            _, first = np.unique(who[rows], return_index=True)
-            now, rows = rows[np.sort(first)], np.delete(rows, first)
-            c, t = who[now], at[now]
-            self._first[c] = np.where(np.isnan(self._first[c]), t, self._first[c])
-            self._last[c] = t
-            self.orders_of[c] += 1
-            repeats = self.orders_of[c] - 1
-            gap = lomax(u[now, 0], m.r + repeats, m.alpha + (t - self._first[c]) / _WEEK_S)
-            self._due[c] = t + np.minimum(gap, 1e6) * _WEEK_S
-            self._gone[c] = (repeats > 0) & (u[now, 1] < m.a / (m.a + m.b + repeats - 1))
 
     def _win_back(
         self, now: float, effects: list[ScenarioEffects], rng: np.random.Generator
     ) -> None:
         if any("win_back" in e.running for e in effects):
-            idle = np.flatnonzero(self._gone & (now - self._last > 90 * DAY_S))
-            back = idle[rng.random(len(idle)) < REACTIVATED]
-            self._gone[back] = False
-            self._due[back] = now
+            c = self.who
+            before = int((now - GONE_DAYS * DAY_S) * 1_000) - EPOCH_MS
+            idle = np.flatnonzero((c.due == NEVER) & (c.orders > 0) & (c.last < before << 12))
+            c.due[idle[rng.random(len(idle)) < REACTIVATED]] = self.clock
 
     # -- what follows from the orders ------------------------------------------------------------
 
     def _shelf(self, now: float) -> Goods:
         """Return the products of the cache: those ordered most lately, then the newest others."""
-        there = int(np.searchsorted(self._registrations.listed, now))
-        return self.goods.take(shelf.rows(self._sold[:there], CACHE))
+        there = int(np.searchsorted(self._listings.listed, now))
+        return self.goods.take(shelf.rows(self._sold[:there], SHELF))
 
     def _count_orders(self, day: int, chosen: Ints, orders: pl.DataFrame) -> None:
         paid = (orders["status"] == "PAID").to_numpy()
-        amount = orders["amount"].to_numpy()[paid]
-        spent = np.bincount(chosen[paid], amount, len(self._spent)).astype(np.int64)
-        self._spent += spent
+        np.add.at(self.who.spent, chosen[paid], orders["amount"].to_numpy()[paid])
         self._counting.add(day, chosen, orders)
-        self._soured[chosen] = (orders["status"] == "CANCELLED").to_numpy()
+        self.who.soured[chosen] = (orders["status"] == "CANCELLED").to_numpy()
         self.buyers = chosen
         self.bought = np.searchsorted(self.goods.ids, orders["product_id"].to_numpy())
         self._sold = shelf.after_a_day(self._sold, self.bought)
@@ -368,16 +318,8 @@ class Simulation:
         """
         if day % 7:
             return
-        total = self._counting.total(day, len(self._grade))
-        self._graded, self._counted = self._grade, total
-        self._grade = np.searchsorted(np.array(self.plan.thresholds), total, side="right")
-
-
-def lomax(u: Floats, shape: npt.NDArray[Any], scale: npt.NDArray[Any]) -> Floats:
-    """Return gaps of a Poisson customer whose rate is gamma distributed: scale (U^(-1/shape) - 1).
-
-    >>> lomax(np.array([0.75]), np.array([1.0]), np.array([2.0])).tolist()
-    [6.0]
-    """
-    result: Floats = scale * (exp(exponential(u) / shape) - 1.0)
-    return result
+        n = len(self.who) - self.sign_ups[-1]  # those of today have not signed up yet
+        self._graded, self._counted = self.who.grade[:n].copy(), self._counting.total(day, n)
+        self.who.grade[:n] = np.searchsorted(
+            np.array(self.plan.thresholds), self._counted, side="right"
+        )

@@ -17,7 +17,7 @@ from shop.errors import JangteoError
 from shop.private_files import replacing
 from shop.retry import first_line
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of what the state holds and means; another one is not read but simulated again."""
 _VERSION: Final = "version"
 
@@ -45,7 +45,7 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def pack(simulation: Simulation) -> bytes:
-    """Return the state; of a year at the seed's rate and 400,000 customers, 34 MB."""
+    """Return the state; of a year at the seed's rate XX MB."""
     held = io.BytesIO()
     arrays = {_VERSION: np.array(VERSION), **simulation.snapshot()}
     # As `np.savez_compressed` does, which cannot be told to be quick: 0.8 s instead of 4.4 for

@@ -71,6 +71,6 @@ def copy_frame(
 
 def _copy_statement(table: str, rows: CopyData) -> sql.Composed:
     return sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {})").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, rows.columns)),
+        sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, rows.columns)),
         sql.SQL(rows.fmt),
     )  # fmt: skip

@@ -16,7 +16,7 @@ from shop.settings import Settings
 from tests.support.fault_stage import Stage
 from tests.support.waiting import wait_until
 
-SIZE = ["--days", "9", "--users", "800", "--products", "1100", "--orders-per-day", "120"]
+SIZE = ["--days", "9", "--orders-per-day", "120"]
 ROUNDS = 3
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import redis
 
 from generators.history.history import Ending
-from generators.history.request import HistoryRequest, read
+from generators.history.request import MODEL, HistoryRequest, read
 from generators.publishing.order_lifecycle import remember
 from shop.errors import UsageError
 from shop.events import TOPICS
@@ -57,19 +57,25 @@ def find(conn: Connection) -> Left:
     """Return what the finished history left.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there is none, or it is of an earlier version of the program.
     """
     found = conn.execute(
         "SELECT request, ends_at, started_at FROM backfill_runs WHERE finished_at IS NOT NULL"
     ).fetchone()
     if found is None:
         raise UsageError("there is no finished history to resume: `jangteo backfill` writes one")
+    asked = read(found[0])
+    if asked.model != MODEL:
+        raise UsageError(
+            "the finished history was written by an earlier version, whose customers behave"
+            " differently: start the ordinary generators on it, or write a new one"
+        )
     kept = conn.execute("SELECT state, pending FROM backfill_state", binary=True).fetchone()
     # By the key: the newest id carries the newest time, and no index is on `ordered_at` as such.
     newest = conn.execute("SELECT ordered_at FROM orders ORDER BY order_id DESC LIMIT 1").fetchone()
     return Left(
         name=f"{found[2].isoformat()} {found[1].isoformat()}",
-        request=read(found[0]),
+        request=asked,
         end=found[1],
         state=bytes(kept[0]) if kept else b"",
         pending=pl.read_parquet(io.BytesIO(kept[1])) if kept else None,

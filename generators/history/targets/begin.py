@@ -51,6 +51,11 @@ class RunState(msgspec.Struct, kw_only=True):
         if self.finished:
             same = not truncate and (self.request, self.ends_at) == (request, end)
             return Begun(end, request.days, whole=True) if same else None
+        if self.request.model != request.model:
+            raise UsageError(
+                f"a history is half done ({self.next_day} of {self.request.days} days) that another"
+                f" version of this program began: {give_up} to give it up, or resume with that one"
+            )
         if differences := self.request.differences(request):
             raise UsageError(
                 f"a history is unfinished ({self.next_day} of {self.request.days} days), with "

@@ -49,6 +49,7 @@ class KafkaTarget:
     everything = True
     """Of days that are there already, later cancellations are still to be published."""
     keeps_state = False
+    profiles = True
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ class ParquetTarget:
         truncate: remove an earlier history from it first.
     """
 
-    everything = live = keeps_state = False
+    everything = live = keeps_state = profiles = False
 
     def __init__(self, folder: Path, *, window_s: int, truncate: bool) -> None:
         self._folder = folder
@@ -65,8 +65,8 @@ class ParquetTarget:
         make_folder(self._folder)
         return self._file.start(RunState(request=request, ends_at=end, fingerprint=0))
 
-    def _write(self, frame: pl.DataFrame, *parts: str) -> None:
-        place = self._folder.joinpath(*parts, "0.parquet")
+    def _write(self, frame: pl.DataFrame, *parts: str, number: int = 0) -> None:
+        place = self._folder.joinpath(*parts, f"{number}.parquet")
         with writing(place) as file:
             frame.write_parquet(file)
 
@@ -84,6 +84,7 @@ class ParquetTarget:
 
     def finish(self, ending: Ending) -> None:
         """Write customers and products."""
-        self._write(ending.users, "users")
+        for number, part in enumerate(ending.users):
+            self._write(part, "users", number=number)
         self._write(ending.products, "products")
         self._file.finish()

@@ -11,6 +11,7 @@ at the end, from sorted rows.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -20,8 +21,9 @@ import polars as pl
 from psycopg import sql
 
 from generators.history.fingerprint import fingerprint
-from generators.history.history import Ending
+from generators.history.history import Ending, ShopState
 from generators.history.plan import Day
+from generators.history.prefetch import ahead
 from generators.history.request import Begun, HistoryRequest, read
 from generators.history.resume import store
 from generators.history.targets.begin import RunState
@@ -36,8 +38,14 @@ from shop.spend_windows import fits_business_days, window_start
 
 GUARDED: Final = ("user_spend_windows", "orders", "users", "products")
 """In the order in which every writer locks them (`postgres.SHOP_TABLES`)."""
-_LOCKED: Final = (*postgres.SHOP_TABLES[:-1], "grade_state", postgres.SHOP_TABLES[-1])
-"""All that `empty_shop` changes, in the order in which an ingest and a grader lock it."""
+_LOCKED: Final = (
+    "simulation.clock",
+    *postgres.SHOP_TABLES[:-1],
+    "grade_state",
+    postgres.SHOP_TABLES[-1],
+)
+"""All that `empty_shop` changes, in the order in which a cache worker, an ingest and a grader lock
+it. The cache worker locks its clock before anything else."""
 CHUNK: Final = 250_000
 _LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
 
@@ -57,6 +65,7 @@ class PostgresTarget:
     live = True
     """The shop continues from here: what is still to come is stored for it."""
     keeps_state = True
+    profiles = False
 
     def __init__(
         self, settings: PostgresSettings, *, window_s: int, policy: GradePolicy, truncate: bool
@@ -220,11 +229,14 @@ class PostgresTarget:
 
     def _finish(self, ending: Ending) -> None:
         with self._conn.transaction(), self._conn.cursor() as cur:
+            # First, as the cache worker locks it first; it may have counted half a history.
+            postgres.truncate_simulation(self._conn)
             if not fits_business_days(self._window_s):
                 window_length.fold_all(cur, self._window_s)
-            for table, rows in (("users", ending.users), ("products", ending.products)):
-                for part in rows.iter_slices(CHUNK):
-                    postgres.copy_frame(cur, table, part)
+            with contextlib.closing(ahead(ending.users, _user_rows)) as parts:
+                for _, rows in parts:
+                    postgres.copy_into(cur, "users", rows)
+            postgres.copy_frame(cur, "products", ending.products)
             # The guards keep an ingest from going further than the first of these, with no lock
             # but on that one: it lets go of it, and all of them can be had in order.
             lock(cur, GUARDED)
@@ -234,6 +246,8 @@ class PostgresTarget:
             for table in GUARDED:
                 _guard(cur, "DROP", table)
             store.write(cur, ending)
+            if ending.shop is not None:
+                _open_shop(cur, ending.shop)
             cur.execute("UPDATE backfill_runs SET finished_at = now()")
 
     def discard(self) -> bool:
@@ -252,8 +266,28 @@ class PostgresTarget:
             return row is not None
 
 
+def _open_shop(cur: Cursor, shop: ShopState) -> None:
+    """Leave the customers as the live shop needs them."""
+    for part in shop.customers.iter_slices(CHUNK):
+        postgres.copy_frame(cur, "simulation.customers", part)
+    cur.execute(
+        "INSERT INTO simulation.clock"
+        " (orders, sign_ups, seed, orders_per_day, newest_user_id, newest_order_id)"
+        " VALUES (%s, %s, %s, %s, %s, %s)",
+        (
+            shop.orders, len(shop.customers), shop.seed, shop.orders_per_day,
+            shop.customers["user_id"].max(), shop.customers["last_order_id"].max() or 0,
+        ),
+    )  # fmt: skip
+
+
+def _user_rows(part: pl.DataFrame) -> postgres.CopyData:
+    return postgres.copy_data(part)
+
+
 def empty_shop(cur: Cursor) -> None:
     """Empty the shop's tables, and forget what was known of their history."""
+    cur.execute("TRUNCATE simulation.clock, simulation.customers")
     tables = sql.SQL(", ").join(map(sql.Identifier, postgres.SHOP_TABLES))
     cur.execute(sql.SQL("TRUNCATE {}").format(tables))
     cur.execute("SELECT forget_grade_state()")
@@ -276,7 +310,7 @@ def fold(orders: pl.DataFrame, window_s: int) -> pl.DataFrame:
 
 def lock(cur: Cursor, tables: Sequence[str]) -> None:
     """Take tables for this transaction alone, one after the other."""
-    names = sql.SQL(", ").join(map(sql.Identifier, tables))
+    names = sql.SQL(", ").join(sql.Identifier(*table.split(".")) for table in tables)
     cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
 
 

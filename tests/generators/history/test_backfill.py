@@ -33,7 +33,7 @@ from shop.ids import EPOCH, make_id
 from shop.postgres import Connection
 from shop.settings import Settings
 
-SIZE = ["--days", "24", "--users", "1500", "--products", "1100", "--orders-per-day", "150"]
+SIZE = ["--days", "24", "--orders-per-day", "150"]
 END = ["--end", "2026-11-20"]
 QUERIES = {
     "users": "SELECT user_id, name, email, gender, birth_year, city, grade, created_at,"
@@ -86,8 +86,20 @@ def test_a_history_adds_up(pg: Connection, redis_client: redis.Redis):
     assert consistency.check(pg) == []
     orders = number(pg, "SELECT count(*) FROM orders")
     assert 2_500 < orders < 6_000  # 24 days of 150, with growth, holidays, scenarios
-    assert number(pg, "SELECT count(*) FROM users") == 1_500
-    assert number(pg, "SELECT count(*) FROM products") == 1_100
+    users = number(pg, "SELECT count(*) FROM users")
+    assert orders < users < 3 * orders  # most are new in the first month of a shop
+    assert 2_000 < number(pg, "SELECT count(*) FROM products") < 2_100
+    # The live shop continues with these customers.
+    clock = pg.execute("SELECT orders, sign_ups, seed, orders_per_day FROM simulation.clock")
+    assert clock.fetchall() == [(orders, users, 1, 150)]
+    assert not number(
+        pg,
+        "SELECT count(*) FROM users FULL JOIN simulation.customers AS c USING (user_id)"
+        " LEFT JOIN (SELECT user_id, count(*) AS n, max(order_id) AS newest FROM orders"
+        " GROUP BY user_id) AS o USING (user_id) WHERE c.orders <> coalesce(n, 0)"
+        " OR c.last_order_id IS DISTINCT FROM newest OR c.user_id IS NULL",
+    )
+    assert number(pg, "SELECT count(*) FROM simulation.customers WHERE due IS NULL") > users / 5
     end = midnight(datetime(2026, 11, 21, tzinfo=KST).date())
     row = pg.execute(
         "SELECT min(ordered_at), max(ordered_at), max(updated_at), "
@@ -198,7 +210,7 @@ def half(settings: Settings, asked: HistoryRequest, days: int) -> None:
 def request() -> HistoryRequest:
     """Return the request that `SIZE` and `END` make."""
     return HistoryRequest(
-        days=24, users=1_500, products=1_100, orders_per_day=150,
+        days=24, orders_per_day=150,
         end=datetime(2026, 11, 20).date(), policy=POLICY.as_json(),  # noqa: DTZ001  (only its date is used)
     )  # fmt: skip
 
@@ -254,7 +266,7 @@ def test_days_that_come_out_otherwise_are_not_gone_on_with(
     [
         (["--end", "2199-01-01"], "has not begun yet"),
         (["--days", "0"], "--days is 1 to"),
-        (["--users", "0"], "at least 1"),
+        (["--orders-per-day", "3"], "is at least 20, not 3"),
         (["--to", "mars"], "postgres, parquet DIR, or kafka"),
         (["--speed", "3"], "--to kafka"),
         (["--end", "tomorrow"], "invalid"),
@@ -298,7 +310,7 @@ def test_windows_of_a_day_lie_across_business_days(fill: Fill, pg: Connection):
 
 
 def test_the_end_cuts_the_last_day():
-    asked = HistoryRequest(days=9, users=1_500, products=1_100, orders_per_day=200)
+    asked = HistoryRequest(days=9, orders_per_day=200)
     now = datetime(2026, 11, 20, 6, 30, tzinfo=UTC)  # half past three in Seoul
     end = asked.ends_at(now)
     assert end == now
@@ -326,7 +338,7 @@ def test_another_backfill_is_not_let_in(settings: Settings):
 
 
 def test_days_must_come_in_order(settings: Settings):
-    asked = HistoryRequest(days=2, users=1_500, products=1_100, orders_per_day=50, policy="p")
+    asked = HistoryRequest(days=2, orders_per_day=50, policy="p")
     half(settings, asked, 1)
     target = PostgresTarget(settings.postgres, window_s=300, policy=POLICY, truncate=False)
     now = datetime(2026, 11, 20, tzinfo=UTC)

@@ -23,11 +23,11 @@ from shop.settings import Settings
 from tests.support.generator_processes import GeneratorProcess
 from tests.support.waiting import wait_until
 
-SIZE = ["--days", "9", "--users", "1500", "--products", "1100", "--orders-per-day", "150"]
+SIZE = ["--days", "9", "--orders-per-day", "150"]
 END = ["--end", "2026-11-20"]
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 ASKED = HistoryRequest(
-    days=9, users=1_500, products=1_100, orders_per_day=150,
+    days=9, orders_per_day=150,
     end=datetime(2026, 11, 20, tzinfo=UTC).date(), policy=POLICY.as_json(),
 )  # fmt: skip
 START = Callable[..., GeneratorProcess]

@@ -17,7 +17,7 @@ from shop.clock import KST, UTC
 from shop.grading_policy import POLICY, months_before
 
 PLAN = Plan(
-    datetime(2025, 8, 25, tzinfo=KST), 203, 1_600, 1_100, 6_000,
+    datetime(2025, 8, 25, tzinfo=KST), 203, 30,
     thresholds=[g.threshold for g in POLICY.grades[1:]],
 )  # fmt: skip
 
@@ -83,9 +83,9 @@ def test_a_history_goes_on_from_a_snapshot(days: list[Day], stop: int):
 
 
 def test_days_hold_every_customer_and_product_once_in_time(days: list[Day]):
-    for table, n in (("users", PLAN.users), ("products", PLAN.products)):
+    for table in ("users", "products"):
         frames = [getattr(day, table) for day in days]
-        assert pl.concat(frames)[f"{table[:-1]}_id"].n_unique() == sum(map(len, frames)) == n
+        assert pl.concat(frames)[f"{table[:-1]}_id"].n_unique() == sum(map(len, frames))
         for day, frame in zip(days[1:], frames[1:], strict=True):
             at = frame["created_at"]
             early = timedelta(milliseconds=1)  # ids are exact to the millisecond

@@ -32,7 +32,7 @@ class TenWeeks:
 
     def __init__(self, pg: Connection, settings: Settings) -> None:
         asked = HistoryRequest(
-            days=DAYS, end=date(2026, 11, 20), users=2_000, products=1_500, orders_per_day=200,
+            days=DAYS, end=date(2026, 11, 20), orders_per_day=200,
             seed=1, scenarios=True, window_s=settings.spend_window, policy=POLICY.as_json(),
         )  # fmt: skip
         target = PostgresTarget(
@@ -47,7 +47,7 @@ class TenWeeks:
         target.finish(ending)
         target.close()
         self.orders = pl.concat([day.orders for day in days])
-        self.users, self.products = ending.users, ending.products
+        self.users, self.products = ending.users.frame(), ending.products
         assert self.orders.schema == SCHEMAS["orders"]
         history_sql.prepare(pg)
         self.found = {s.name: s for s in history_sql.measure(pg)}
