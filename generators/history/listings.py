@@ -30,7 +30,7 @@ PER_DAY: Final = 80
 _CATEGORIES: Final = {c.label: i for i, c in enumerate(catalogue.CATEGORIES)}
 
 
-class Listings:
+class HistoryListings:
     """The products of a history, in the order of their times; seconds since 1970.
 
     Attributes:

@@ -30,7 +30,7 @@ from generators.history.buyers import DayOfBuyers
 from generators.history.customers import HistoryCustomers
 from generators.history.demand import DayRates, Demand, Stretch
 from generators.history.grade_counting import GradeCounting
-from generators.history.listings import Listings
+from generators.history.listings import HistoryListings
 from generators.history.plan import DAY_S, GRADE_CHANGES, Day, Plan
 from generators.history.sign_ups import HistorySignUps, SignUpsOfDay
 from generators.random_streams import Floats, Ints, stream
@@ -75,7 +75,7 @@ class Simulation:
         self._profiles = profiles
         self._start = plan.start.timestamp()
         self._law = HistorySignUps(plan)
-        self._listings = Listings(plan)
+        self._listings = HistoryListings(plan)
         self.who = HistoryCustomers(plan)
         opening = self._law.opening()
         due = customer_model.due_at_opening(plan.customers, plan.seed, opening.ids)
