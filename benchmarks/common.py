@@ -10,7 +10,8 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,23 @@ def cpu_s(pid: int) -> float:
     """Return the CPU seconds, user and system, of a live process."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
+
+
+def threads_cpu_s(pids: Iterable[int]) -> list[tuple[str, float]]:
+    """Return the CPU seconds of live processes' threads, the busiest name first.
+
+    Threads of one name are added up; the first one of a process is `main`.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    tick = os.sysconf("SC_CLK_TCK")
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            _, _, rest = (task / "stat").read_text(encoding="utf-8").rpartition(")")
+            fields = rest.split()  # from the third on: utime is the 14th
+            name = (task / "comm").read_text(encoding="utf-8").strip().rstrip("0123456789-")
+            used = (int(fields[11]) + int(fields[12])) / tick
+            seconds["main" if task.name == str(pid) else name] += used
+    return sorted(seconds.items(), key=lambda named: -named[1])
 
 
 def save(path: Path, figures: dict[str, Any]) -> None:

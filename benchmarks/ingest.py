@@ -3,7 +3,10 @@
     python -m benchmarks.ingest [--orders 1000000] [--users 50000] [--peers] [--json FILE]
 
 Preloads the orders into a broker and lets each contestant store them in a fresh database of the
-same server, one after the other. The limit is plain COPY of the same rows into the same table.
+same server, one after the other. The limit is plain COPY of the same rows as text into the same
+table with the same indexes, taken first and last: ratios are of the mean of the two. Below the
+table is what limits: the threads of the ingest by their CPU time, and how busy all cores were with
+the ingest, PostgreSQL and the broker.
 Servers are the embedded ones, fsync on, everything on this machine. The peers store fewer orders
 (--peer-orders): they are slower, and their rate does not depend on the number.
 """
@@ -28,6 +31,7 @@ from jangteo.stack.consistency import check
 from shop import kafka, postgres
 from shop.postgres.binary_copy import binary
 
+TEXT_COPY = "raw COPY, text, one connection"
 COPY_BATCH = 50_000
 STRETCH = 1_000_000
 
@@ -43,9 +47,27 @@ class IngestFigure:
     cpu_s: float | None = None
     database_cpu_s: float | None = None
     broker_cpu_s: float | None = None
+    threads: tuple[tuple[str, float], ...] = ()
+    """CPU seconds of the ingest's threads, by name, the busiest first."""
     stretches: tuple[float, ...] = ()
     """Rows a second while the table grew: one figure for each `STRETCH` rows."""
     note: str = ""
+
+    @property
+    def busy(self) -> float | None:
+        """The share of all cores that the contestant and its servers were busy with.
+
+        >>> IngestFigure("x", 1, 2.0, cpu_s=1, database_cpu_s=1, broker_cpu_s=0).busy == 1 / cpus()
+        True
+        """
+        if self.cpu_s is None or self.database_cpu_s is None or self.broker_cpu_s is None:
+            return None
+        return (self.cpu_s + self.database_cpu_s + self.broker_cpu_s) / self.seconds / cpus()
+
+
+def cpus() -> int:
+    """Return the number of cores."""
+    return os.cpu_count() or 1
 
 
 class Stopwatch:
@@ -110,9 +132,11 @@ def raw_copy(rig: common.Rig, frame: pl.DataFrame, fmt: Literal["text", "binary"
             watch.see(stored := stored + rows)
         seconds = watch.seconds
         after, _ = rig.server_cpu_s()
-    return IngestFigure(f"raw COPY, {fmt}, one connection", frame.height / seconds, seconds,
-                  database_cpu_s=after - before, stretches=watch.stretches(),
-                  note="the limit: no Kafka, no decoding, no spend")  # fmt: skip
+    name = TEXT_COPY if fmt == "text" else "raw COPY, binary, one connection"
+    return IngestFigure(
+        name, frame.height / seconds, seconds, database_cpu_s=after - before,
+        stretches=watch.stretches(), note="the limit: no Kafka, no decoding, no spend",
+    )  # fmt: skip
 
 
 def our_flow(
@@ -149,6 +173,7 @@ def our_flow(
             after = rig.server_cpu_s()
             peak = max(common.peak_memory_mb(p.pid) for p in running)
             cpu = sum(common.cpu_s(p.pid) for p in running)
+            threads = common.threads_cpu_s([p.pid for p in running])
             if not lean and (differences := check(conn)):
                 raise RuntimeError(f"spend does not agree: {differences[:3]}")
         drain = _drain(running)
@@ -163,7 +188,7 @@ def our_flow(
     database_s, broker_s = (b - a for a, b in zip(before, after, strict=True))
     return IngestFigure(
         f"{name}, batch {batch:,}", n / watch.seconds, watch.seconds, peak, cpu, database_s,
-        broker_s, watch.stretches(), f"{note}; SIGTERM took {drain:.2f} s",
+        broker_s, tuple(threads), watch.stretches(), f"{note}; SIGTERM took {drain:.2f} s",
     )  # fmt: skip
 
 
@@ -274,7 +299,8 @@ def show(figures: list[IngestFigure]) -> None:
         table.add_column(
             column, justify="left" if column in ("contestant", "what it does") else "right"
         )
-    limit = figures[0].rows_per_s
+    texts = [f.rows_per_s for f in figures if f.name == TEXT_COPY]
+    limit = sum(texts) / len(texts)
     for f in figures:
         table.add_row(
             f.name,
@@ -291,6 +317,9 @@ def show(figures: list[IngestFigure]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     for f in figures:
+        if f.threads and f.busy is not None:
+            threads = ", ".join(f"{name} {seconds:.1f}" for name, seconds in f.threads[:6])
+            console.print(f"{f.name}: cores {f.busy:.0%} busy; CPU s of its threads: {threads}")
         if f.stretches:
             rates = " ".join(f"{rate / 1e3:.0f}" for rate in f.stretches)
             console.print(f"{f.name}, thousands a second in each {STRETCH:,} rows: {rates}")
@@ -303,7 +332,7 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=50_000)
     parser.add_argument("--products", type=int, default=2_000)
     parser.add_argument("--days", type=float, default=0.0, help="spread the event times over days")
-    parser.add_argument("--batch", type=int, nargs="+", default=[50_000], help="INGEST_BATCH_SIZE")
+    parser.add_argument("--batch", type=int, nargs="+", default=[20_000], help="INGEST_BATCH_SIZE")
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
     parser.add_argument("--lean", action="store_true", help="also ours without the sums")
     parser.add_argument("--peers", action="store_true", help="also what a user would do instead")
@@ -330,6 +359,8 @@ def main() -> int:
                 figures.append(our_flow(rig, args.orders, batch=batch, processes=processes))
         if args.peers:
             figures += peers(rig, frame.head(args.peer_orders), args.quix, connect=args.connect)
+        figures.append(raw_copy(rig, frame, "text"))
+    print("load average:", *(f"{load:.1f}" for load in os.getloadavg()))
     show(figures)
     if args.json:
         common.save(args.json, {"figures": [asdict(f) for f in figures]})

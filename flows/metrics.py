@@ -77,7 +77,8 @@ class IngestMetrics:
             ("topic",), buckets=_SIZES, registry=registry,
         )  # fmt: skip
         self._seconds = Histogram(
-            f"{PREFIX}_transaction_seconds", "Seconds from BEGIN to the answer to COMMIT",
+            f"{PREFIX}_transaction_seconds",
+            "Seconds from BEGIN to the answer to COMMIT, an equal part for each batch in it",
             ("topic",), buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._retries = Counter(
@@ -91,7 +92,7 @@ class IngestMetrics:
     # -- record --------------------------------------------------------------------------------
 
     def add(self, topic: str, outcome: BatchOutcome, seconds: float) -> None:
-        """Count a committed batch and the seconds that its transaction took."""
+        """Count a committed batch and its share of the seconds that its transaction took."""
         with self._lock:
             self._counts["batches"] += 1
             for name in OUTCOMES[:3]:

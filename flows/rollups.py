@@ -121,6 +121,17 @@ def fold(counted: pl.DataFrame) -> Sales:
     return Sales(products, payment_methods, hours)
 
 
+def added(sales: Sequence[Sales]) -> Sales:
+    """Return the sum of what the orders of several batches add."""
+    products = _sum([s.products for s in sales], "product_id", "day").sort("product_id", "day")
+    payment_methods = _sum([s.payment_methods for s in sales], "day", "payment_method")
+    return Sales(products, payment_methods, _sum([s.hours for s in sales], "hour", "scenario"))
+
+
+def _sum(frames: Sequence[pl.DataFrame], *keys: str) -> pl.DataFrame:
+    return pl.concat(frames).group_by(keys).agg(pl.all().sum()).select(frames[0].columns)
+
+
 def merge(cur: Cursor, sales: Sales) -> None:
     """Add sales to the rollups.
 

@@ -1,7 +1,12 @@
-"""The sink: a writer thread per worker and topic, one batch ahead of PostgreSQL.
+"""The sink: a writer thread per worker and topic; several batches in one transaction in a backlog.
 
-The worker's thread hands a batch over, then reads and decodes the next; the window keeps
-it from handing over more than two.
+The worker's thread hands a batch over, then reads and decodes the next; the in-flight window bounds
+how many are under way. The writer stores a batch and, before it commits, the ones already on their
+way behind it: each customer, window and product is then written once for all of them. Where the
+reader has caught up, nothing is on its way, and a batch is a transaction.
+
+Whatever goes wrong in such a transaction, none of it is committed, and its batches are stored one
+by one: the error then hits, and names, the batch that it is about.
 """
 
 from __future__ import annotations
@@ -9,7 +14,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -18,22 +23,27 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows import shutdown
 from flows.batch import INDEX, Batch
+from flows.counters import RefusedError
 from flows.in_flight import InFlightWindow, InFlightWindows
 from flows.metrics import POSTGRES, IngestMetrics
-from flows.transaction import OffsetGapError, RefusedError, Store, TooManyRejectsError
+from flows.transaction import BatchOutcome, OffsetGapError, Store, TooManyRejectsError
 from flows.transaction_guard import LIMITS, TransactionGuard
 from shop import postgres
-from shop.errors import ExitCode
+from shop.errors import ExitCode, JangteoError
 from shop.log import bind, get_logger
 from shop.postgres import window_length
 from shop.postgres.deadline import Deadline
 from shop.postgres.session import SessionError
-from shop.postgres.sqlstate import Verdict, copy_line, explain, judge
-from shop.retry import Outage, Refusal
+from shop.postgres.sqlstate import COLLISIONS, Verdict, copy_line, explain, judge
+from shop.retry import Outage, Refusal, first_line
 from shop.settings import PostgresSettings
 
 T = TypeVar("T")
 
+MOST_TOGETHER: Final = 100_000
+"""Messages in one transaction, from which on no further batch is waited for."""
+NEXT_S: Final = 1.0
+"""For a batch that is on its way; to decode one takes a tenth of that."""
 RETRY_AFTER_STOP_S: Final = 3.0
 """How long an outage may hold up a stop; what is not committed then is read again later."""
 
@@ -61,6 +71,7 @@ class Writer(threading.Thread):
         self._in_flight = in_flight
         self._metrics = metrics
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._ending = False
         self._conn: postgres.Connection | None = None
         self._pid = 0
         self._guard = TransactionGuard(settings, store.topic, in_flight.stop)
@@ -80,14 +91,10 @@ class Writer(threading.Thread):
         """Commit until `finish`; an error that waiting does not fix ends the process."""
         self._guard.start()
         try:
-            while (batch := self._batches.get()) is not None:
-                # An outage, a refusal, the end of the process: each logs the batch it hit.
-                bind(topic=batch.raw.topic, spans=_spans(batch))
-                if not self._commit(batch):
+            while not self._ending and (batch := self._batches.get()) is not None:
+                if not all(map(self._commit, self._left_of_group(batch))):
                     self._in_flight.give_up()
                     return
-                raw = batch.raw
-                self._in_flight.applied(raw.log_id, {p: span.next for p, span in raw.spans.items()})
         except (
             OffsetGapError,
             TooManyRejectsError,
@@ -101,8 +108,62 @@ class Writer(threading.Thread):
             self._guard.finish()
             self._disconnect()
 
+    # -- several batches ---------------------------------------------------------------------
+
+    def _left_of_group(self, first: Batch) -> list[Batch]:
+        """Commit a batch and those on their way behind it; return those to be stored one by one.
+
+        All of them are, or none. Only orders are: two transactions that change rows of several
+        batches of customers or products would wait for each other in no fixed order.
+        """
+        if first.raw.topic != "orders" or not self._more_on_the_way(1):
+            return [first]
+        taken = [first]
+        bind(topic=first.raw.topic, spans=_spans(first))
+        try:
+            connection = self._connection()
+            started = time.perf_counter()
+            work = partial(self._store.apply_all, batches=self._following(taken))
+            outcomes = self._guarded(connection, work)
+        except (JangteoError, psycopg.Error) as e:
+            self._disconnect()
+            if _is_away(e):
+                self._wait(self._outage.failed(e))
+            else:
+                why = first_line(e)
+                get_logger().debug("storing batches one by one", batches=len(taken), why=why)
+            return taken
+        seconds = (time.perf_counter() - started) / len(taken)
+        for batch, outcome in zip(taken, outcomes, strict=True):
+            bind(topic=batch.raw.topic, spans=_spans(batch))
+            self._committed(batch, outcome, seconds)
+        return []
+
+    def _following(self, taken: list[Batch]) -> Iterator[Batch]:
+        """Yield the batch taken, and each that follows while it is on its way; note them."""
+        yield taken[0]
+        messages = len(taken[0].raw)
+        while messages < MOST_TOGETHER and self._more_on_the_way(len(taken)):
+            try:
+                batch = self._batches.get(timeout=NEXT_S)
+            except queue.Empty:
+                return
+            if batch is None:
+                self._ending = True
+                return
+            taken.append(batch)
+            messages += len(batch.raw)
+            yield batch
+
+    def _more_on_the_way(self, taken: int) -> bool:
+        return self._in_flight.under_way > taken and not self._in_flight.stop.is_set()
+
+    # -- one batch ---------------------------------------------------------------------------
+
     def _commit(self, batch: Batch) -> bool:
         """Commit a batch; False if the process is asked to end while PostgreSQL is away."""
+        # An outage, a refusal, the end of the process: each logs the batch it hit.
+        bind(topic=batch.raw.topic, spans=_spans(batch))
         while True:
             try:
                 connection = self._connection()
@@ -114,10 +175,17 @@ class Writer(threading.Thread):
                 if not self._wait(self._failed(e, batch)):
                     return False
             else:
-                self._outage.over()
-                self._refusal.over()
-                break
-        self._metrics.add(batch.raw.topic, outcome, seconds)
+                self._committed(batch, outcome, seconds)
+                return True
+
+    def _committed(self, batch: Batch, outcome: BatchOutcome, seconds: float) -> None:
+        """Note what became of a batch."""
+        self._outage.over()
+        self._refusal.over()
+        raw = batch.raw
+        ends = {p: span.next for p, span in raw.spans.items()}
+        self._in_flight.applied(raw.log_id, ends, len(raw))
+        self._metrics.add(raw.topic, outcome, seconds)
         get_logger().debug(
             "batch stored",
             stored=outcome.stored,
@@ -126,7 +194,6 @@ class Writer(threading.Thread):
             trimmed=outcome.trimmed,
             seconds=round(seconds, 4),
         )
-        return True
 
     def _guarded(self, conn: postgres.Connection, work: Callable[[postgres.Connection], T]) -> T:
         self._guard.begin(conn, self._pid)
@@ -170,6 +237,13 @@ class Writer(threading.Thread):
         if self._conn is not None:
             self._conn.close()
             self._conn = None
+
+
+def _is_away(error: Exception) -> bool:
+    """Tell whether PostgreSQL is away, and not whether another session got in our way."""
+    if not isinstance(error, psycopg.Error) or judge(error) is not Verdict.RETRY:
+        return False
+    return not isinstance(error, COLLISIONS)
 
 
 def _first(error: psycopg.Error, batch: Batch) -> str:

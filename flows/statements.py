@@ -67,6 +67,22 @@ SELECT window_start, user_id, orders, spend FROM stage_user_spend_windows
 ON CONFLICT (window_start, user_id) DO UPDATE
 SET orders = w.orders + excluded.orders, spend = w.spend + excluded.spend, changed_at = now()
 """
+# Inserts and updates without locking each row first, in half the time where each order has a window
+# row of its own: 60 days of old event times took 8.0 microseconds of PostgreSQL's CPU an order
+# instead of 10.6. A row that another session inserts meanwhile is a unique violation here.
+# PostgreSQL 15 and later.
+FAST_MERGE_WINDOWS: Final = """
+MERGE INTO user_spend_windows AS w USING stage_user_spend_windows AS s
+ON w.window_start = s.window_start AND w.user_id = s.user_id
+WHEN MATCHED THEN UPDATE
+SET orders = w.orders + s.orders, spend = w.spend + s.spend, changed_at = now()
+WHEN NOT MATCHED THEN INSERT (window_start, user_id, orders, spend)
+VALUES (s.window_start, s.user_id, s.orders, s.spend)
+"""
+# By its index, in key order: a hash join would read all of a large table for the rows of a batch.
+BY_INDEX: Final = """
+SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+"""
 MERGE_USERS: Final = """
 INSERT INTO users AS u (user_id, order_count, total_spent, last_ordered_at)
 SELECT user_id, order_count, total_spent, last_ordered_at FROM stage_users

@@ -1,13 +1,15 @@
-"""One batch, one transaction: rows, spend, counters, rejects and offsets, or none of them.
+"""Batches in one transaction: rows, spend, counters, rejects and offsets, or none of them.
 
-`apply` is the whole protocol. Exactly once follows from it alone: the offsets are written in
-the transaction of what they count, and are locked before anything else is written.
+`Store.apply_all` is the whole protocol. Exactly once follows from it alone: the offsets are written
+in the transaction of what they count, and are locked before anything else of their batch is
+written. Several batches in one transaction leave what they leave one by one, but for the times at
+which rows changed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeAlias
@@ -17,18 +19,19 @@ import numpy.typing as npt
 import polars as pl
 import psycopg
 
-from flows import aggregates, rollups, statements
+from flows import aggregates, counters, rollups, statements
 from flows.batch import INDEX, Batch, BatchEffects, Reject
+from flows.counters import RefusedError, all_written
 from flows.rejects import differing, put_aside
 from shop.errors import JangteoError
 from shop.events import ID_FIELD, SCHEMAS, RejectReason
 from shop.postgres import Connection, CopyData, Cursor, copy_data, copy_into, window_length
-from shop.postgres.binary_copy import binary
 
 Places: TypeAlias = npt.NDArray[np.int64]
-Stored: TypeAlias = tuple[Places, list[Reject]]
-"""Places (in the raw batch) of the rows that changed something; the rows with other content."""
-_NOTHING: Final[Stored] = (np.empty(0, np.int64), [])
+Stored: TypeAlias = tuple[Places, list[Reject], BatchEffects | None]
+"""Places (in the raw batch) of the rows that changed something; the rows with other content; what
+is yet to be counted."""
+_NOTHING: Final[Stored] = (np.empty(0, np.int64), [], None)
 
 
 class OffsetGapError(JangteoError):
@@ -37,10 +40,6 @@ class OffsetGapError(JangteoError):
 
 class TooManyRejectsError(JangteoError):
     """The table of rejected messages is full: something floods us with what we cannot read."""
-
-
-class RefusedError(JangteoError):
-    """PostgreSQL refuses valid rows, or drops them silently. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +84,31 @@ class Store:
                 window_length.claim(cur, self._window_s)
 
     def apply(self, conn: Connection, batch: Batch) -> BatchOutcome:
-        """Store a batch.
+        """Store one batch, whatever other sessions insert meanwhile; see `apply_all`."""
+        (outcome,) = self.apply_all(conn, [batch], fast=False)
+        return outcome
 
-        1. Keep the windows' length as it is, and lock the batch's offset rows, in order: nobody
-           else stores these partitions meanwhile.
-        2. Trim what lies below each partition's `next_offset`: it has been applied before.
-        3. Store the rows: new ones by COPY, doubtful ones through a staging table; merge what
-           they count: windows, customers, products, the hottest rows last.
-        4. Put the rejects aside.
-        5. Advance the offsets. Commit.
+    def apply_all(
+        self, conn: Connection, batches: Iterable[Batch], *, fast: bool = True
+    ) -> list[BatchOutcome]:
+        """Store batches in one transaction.
+
+        1. Keep the windows' length as it is.
+        2. Of each batch, lock the offset rows, in order: nobody else stores these partitions
+           meanwhile. Trim what lies below each partition's `next_offset`: it has been applied
+           before.
+        3. Store its rows: new ones by COPY, doubtful ones through a staging table.
+        4. Insert its rejects. Advance its offsets.
+        5. Add up what all of them count, and write that: windows, customers, products, the hottest
+           rows last. Commit.
+
+        Args:
+            conn: outside a transaction.
+            batches: in the order of the log; the next one may be waited for in the transaction.
+            fast: whether it may fail where another session adds the same row of a counter.
+
+        Returns:
+            The outcome of each.
 
         Raises:
             OffsetGapError: if messages between the last batch and this one are missing.
@@ -103,24 +118,31 @@ class Store:
             psycopg.Error: see `shop.postgres.sqlstate` for what to do. If anything is raised,
                 nothing has been changed.
         """
+        outcomes: list[BatchOutcome] = []
+        counted: list[BatchEffects] = []
         with conn.transaction(), conn.cursor() as cur:
             # Step 1
             if self.topic == "orders":
                 window_length.hold(cur, self._window_s)
-            applied = self._lock_offsets(cur, batch)
-            # Step 2
-            rest = _trim(batch, applied)
-            # Step 3
-            stored, others = self._store(cur, rest) if rest.rows.height else _NOTHING
-            _refuse_other_types(cur)
-            rest = replace(rest, rejects=[*rest.rejects, *others])
-            # Step 4
-            if rest.rejects:
-                self._put_aside(cur, rest)
+            for batch in batches:
+                # Step 2
+                rest = _trim(batch, self._lock_offsets(cur, batch))
+                # Step 3
+                stored, others, effects = self._store(cur, rest) if rest.rows.height else _NOTHING
+                if effects is not None:
+                    counted.append(effects)
+                # Step 4
+                rest = replace(rest, rejects=[*rest.rejects, *others])
+                if rest.rejects:
+                    self._put_aside(cur, rest)
+                outcomes.append(self._advance(cur, rest, stored))
             # Step 5
-            return self._advance(cur, rest, stored)
+            if counted:
+                counters.write(cur, counters.added(counted), fast=fast)
+            _refuse_other_types(cur)
+        return outcomes
 
-    # -- steps 1 and 5: the offsets ----------------------------------------------------------
+    # -- steps 2 and 4: the offsets ----------------------------------------------------------
 
     def _lock_offsets(self, cur: Cursor, batch: Batch) -> dict[int, int]:
         raw = batch.raw
@@ -171,7 +193,7 @@ class Store:
                 raw.log_id,
             ),
         )
-        _all_written(cur, "ingest_offsets", len(ids))
+        all_written(cur, "ingest_offsets", len(ids))
         return BatchOutcome(
             stored=len(stored),
             rejected=len(rest.rejects),
@@ -203,8 +225,8 @@ class Store:
                 doubtful, changes, others = self._merge_orders(cur, doubtful)
                 counted += changes
             effects = aggregates.effects(pl.concat(counted), self._window_s)
-        _merge_effects(cur, effects)
-        return np.concatenate([fresh[INDEX].to_numpy(), doubtful[INDEX].to_numpy()]), others
+        places = np.concatenate([fresh[INDEX].to_numpy(), doubtful[INDEX].to_numpy()])
+        return places, others, effects
 
     def _copy_optimistically(
         self, cur: Cursor, fresh: pl.DataFrame, ahead: CopyData | None
@@ -236,13 +258,13 @@ class Store:
         ids = newest["order_id"].to_list()
         cur.execute(statements.LOCK_ORDERS, (ids,))
         before = pl.DataFrame(cur.fetchall(), schema=SCHEMAS["orders"], orient="row")
-        _copy_rows(cur, "stage_orders", newest)
+        _stage(cur, "orders", newest)
         known = before["order_id"].to_list()
         cur.execute(statements.MERGE_ORDERS, (known,))
         won = [order_id for (order_id,) in cur.fetchall()]
         if missing := list(set(ids) - set(known) - set(won)):
             cur.execute("SELECT count(*) FROM orders WHERE order_id = ANY(%s)", (missing,))
-            _all_written(cur, "orders", len(missing), (cur.fetchone() or (0,))[0])
+            all_written(cur, "orders", len(missing), (cur.fetchone() or (0,))[0])
             # Another worker inserted it between our two statements: the next try sees it.
             raise psycopg.errors.SerializationFailure("an order appeared meanwhile")
         winners = newest.filter(pl.col("order_id").is_in(won))
@@ -257,21 +279,21 @@ class Store:
         first = rows.unique(id_field, keep="first", maintain_order=True).sort(id_field)
         products = self.topic == "products"
         had = rollups.lock_categories(cur, first[id_field].to_list()) if products else {}
-        _copy_rows(cur, f"stage_{self.topic}", first)
+        _stage(cur, self.topic, first)
         cur.execute(statements.MERGE_PROFILES[self.topic])
         new = [id_ for (id_,) in cur.fetchall()]
         if products:
             rollups.move_categories(cur, new, had)
         stored = first.filter(pl.col(id_field).is_in(new))
         if len(stored) == len(rows):
-            return stored[INDEX].to_numpy(), []
+            return stored[INDEX].to_numpy(), [], None
         known = first.filter(~pl.col(id_field).is_in(new))[id_field].to_list()
         cur.execute(statements.PROFILES[self.topic], (known,))
         before = pl.DataFrame(cur.fetchall(), schema=SCHEMAS[self.topic], orient="row")
-        _all_written(cur, self.topic, len(known), len(before))
+        all_written(cur, self.topic, len(known), len(before))
         again = rows.join(stored, on=INDEX, how="anti")
         kept = pl.concat([stored.drop(INDEX), before])
-        return stored[INDEX].to_numpy(), differing(again, kept, (id_field,))
+        return stored[INDEX].to_numpy(), differing(again, kept, (id_field,)), None
 
     # -- step 4: the rejects -----------------------------------------------------------------
 
@@ -302,31 +324,7 @@ class Store:
                 ),
             )
             there = (cur.fetchone() or (0,))[0]
-            _all_written(cur, "rejected_messages", len(rest.rejects), there)
-
-
-def _merge_effects(cur: Cursor, effects: BatchEffects) -> None:
-    """Add sums to what is counted. What all workers meet on comes last: products, the rollups."""
-    for table, frame, statement in (
-        ("user_spend_windows", effects.windows, statements.MERGE_WINDOWS),
-        ("users", effects.users, statements.MERGE_USERS),
-        ("products", effects.products, statements.MERGE_PRODUCTS),
-    ):
-        if frame.height:
-            copy_into(cur, f"stage_{table}", binary(frame, table))
-            cur.execute(statement)
-            _all_written(cur, table, frame.height)
-    rollups.merge(cur, effects.sales)
-
-
-def _all_written(cur: Cursor, table: str, expected: int, found: int | None = None) -> None:
-    """Refuse to continue where rows vanish without an error: a trigger or a policy drops them."""
-    found = cur.rowcount if found is None else found
-    if found < expected:
-        raise RefusedError(
-            f"{table} took {found} of {expected} rows without an error: remove the trigger, rule "
-            "or policy that drops them"
-        )
+            all_written(cur, "rejected_messages", len(rest.rejects), there)
 
 
 def _refuse_other_types(cur: Cursor) -> None:
@@ -334,6 +332,12 @@ def _refuse_other_types(cur: Cursor) -> None:
     cur.execute(statements.OTHER_TYPES, statements.COLUMNS)
     if found := "; ".join(words for (words,) in cur.fetchall()):
         raise RefusedError(f"{found}: change the type back")
+
+
+def _stage(cur: Cursor, table: str, rows: pl.DataFrame) -> None:
+    """Fill a table's staging table; the batch before in this transaction may have left its rows."""
+    cur.execute(f"DELETE FROM stage_{table}")  # noqa: S608  (names of our tables)
+    _copy_rows(cur, f"stage_{table}", rows)
 
 
 def _copy_rows(cur: Cursor, table: str, rows: pl.DataFrame, ahead: CopyData | None = None) -> None:
@@ -349,7 +353,7 @@ def _copy_rows(cur: Cursor, table: str, rows: pl.DataFrame, ahead: CopyData | No
         of_orders = table.endswith("orders")
         ahead = aggregates.order_copy(rows) if of_orders else copy_data(rows.drop(INDEX))
     copy_into(cur, table, ahead)
-    _all_written(cur, table, rows.height)
+    all_written(cur, table, rows.height)
 
 
 @dataclass(frozen=True, slots=True)

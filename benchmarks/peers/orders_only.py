@@ -30,7 +30,7 @@ class OrdersOnly(Store):
     def _store_orders(self, cur: Cursor, rest: Rest) -> Stored:
         if not self._copy_optimistically(cur, rest.rows, rest.batch.copy):
             raise RuntimeError("the preloaded orders are new ones")
-        return rest.rows[INDEX].to_numpy(), []
+        return rest.rows[INDEX].to_numpy(), [], None
 
 
 def with_copy(batch: Batch) -> Batch:

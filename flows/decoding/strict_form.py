@@ -1,9 +1,9 @@
 """The one form in which our own producers write an event, generated from the model, and its reader.
 
 The form is what `shop.events.encode` writes: the fields in the model's order, no space, each value
-in one spelling. `byte_cursor` reads a batch of it in columns, 8,000 messages at a time, at a fifth
-of what reading JSON, writing it again and comparing cost: 0.9 microseconds an order instead of 4.2,
-both of CPU time and in one process.
+in one spelling. `flows.decoding.byte_cursor` reads a batch of it in columns, 8,000 messages at a
+time, in a third of the time in which JSON is read, written again and compared: 1.0 microseconds of
+CPU an order instead of 3.2, in one process.
 
 What is accepted here is a subset of what `shop.events.decode` accepts, with the same values: the
 steps accept one grammar, and the checks below are the model's. Whatever else comes, in another

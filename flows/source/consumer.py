@@ -154,7 +154,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             shutdown.fail(e, what="ingest stopped by a defect", code=ExitCode.CRASH)
         if raw is None:
             return []
-        self._in_flight.handed_out()
+        self._in_flight.handed_out(len(raw))
         if len(raw) >= min(BUSY, self._batch_size):
             self._awake = None
         return [raw]

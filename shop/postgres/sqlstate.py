@@ -48,7 +48,8 @@ _RETRY_STATES: Final = {
     "25P03": "idle in transaction time-out",
     "25P04": "transaction time-out",
 }
-_COLLISIONS: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+COLLISIONS: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+"""Another session got in the way: what was rolled back can be done again at once."""
 _TRIES: Final = 6
 _COPY_LINE: Final = re.compile(r"^COPY \S+, line (\d+)(?:, column ([^\s:]+))?", re.MULTILINE)
 _RIGHTS: Final = ("28", "42501")
@@ -122,7 +123,7 @@ def retried(work: Callable[[], Result]) -> Result:
     for attempt in range(1, _TRIES):
         try:
             return work()
-        except _COLLISIONS as e:
+        except COLLISIONS as e:
             get_logger().warning("rolled back, trying again", error=first_line(e))
             time.sleep(backoff(attempt))
     return work()

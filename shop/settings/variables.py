@@ -245,8 +245,9 @@ INGEST_TOPICS: Final = Variable(
     ",".join(TOPICS), "Topics that this process reads.", ("ingest",),
 )  # fmt: skip
 INGEST_BATCH_SIZE: Final = Variable(
-    "INGEST_BATCH_SIZE", _number(int, 1, 1_000_000), "50000",
-    "Largest number of messages of one batch, which is one transaction.", ("ingest",),
+    "INGEST_BATCH_SIZE", _number(int, 1, 1_000_000), "20000",
+    "Largest number of messages of one batch; in a backlog several are one transaction.",
+    ("ingest",),
 )  # fmt: skip
 INGEST_MAX_REJECTS: Final = Variable(
     "INGEST_MAX_REJECTS", _number(int, 0), "100000",

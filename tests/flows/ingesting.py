@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from flows import sink
 from flows.aggregates import fold_batch
@@ -33,8 +34,14 @@ class Ingesting:
         self._writer.start()
 
     def put(self, raw: RawBatch) -> None:
-        self._in_flight.handed_out()
-        self._writer.put(batch_of(raw))
+        self.put_together([raw])
+
+    def put_together(self, batches: Sequence[RawBatch]) -> None:
+        """Hand batches over that are all on their way before the first one arrives."""
+        for raw in batches:
+            self._in_flight.handed_out(len(raw))
+        for raw in batches:
+            self._writer.put(batch_of(raw))
 
     def stored(self) -> bool:
         return self._in_flight.idle

@@ -17,7 +17,7 @@ from shop.errors import JangteoError, UsageError
 from shop.postgres import Connection, dead_letters
 from shop.postgres.dead_letters import Filter
 from shop.settings import Settings
-from tests.flows.dead_letter_samples import call, dlq_parser, reject_messages
+from tests.flows.deadletters.dead_letter_samples import call, dlq_parser, reject_messages
 from tests.support.event_samples import changed, message, order, poison
 from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
 

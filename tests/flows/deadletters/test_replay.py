@@ -18,7 +18,7 @@ from shop.clock import utc_now
 from shop.postgres import Connection, dead_letters
 from shop.postgres.dead_letters import Filter
 from shop.settings import Settings
-from tests.flows.dead_letter_samples import call, reject_messages
+from tests.flows.deadletters.dead_letter_samples import call, reject_messages
 from tests.flows.deadletters.test_command import KINDS, query
 from tests.support.event_samples import NOW, changed, message, order
 from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
