@@ -202,8 +202,7 @@ def full(conn: Connection, at: datetime, notes: list[str]) -> int:
     if run.mode != "full":
         raise RuntimeError("a run that has to be full was not")
     notes.append(
-        f"no state: all orders of the period; reading {run.read_s:.2f}, writing {run.write_s:.2f}, "
-        "as it also remembers what everybody paid before"
+        f"no state: all orders of the period; reading {run.read_s:.2f}, writing {run.write_s:.2f}"
     )
     return run.changed
 

@@ -255,3 +255,16 @@ def test_grafana_finds_what_is_provisioned(everything: dict[str, Any]) -> None:
 def test_the_brokers_are_of_the_version_that_the_tests_run(config: dict[str, Any]) -> None:
     images = {config["services"][f"kafka{n}"]["image"] for n in (1, 2, 3)}
     assert images == {f"apache/kafka:{jars.version()}"}
+
+
+def test_the_program_of_old_accepts_the_file(tmp_path: Path) -> None:
+    """docker-compose 1.29, Debian's package: it refuses what it does not know."""
+    if not (old := shutil.which("docker-compose")):
+        pytest.skip("no `docker-compose` here")
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    (nothing := tmp_path / "env").touch()
+    done = subprocess.run(
+        [old, "--env-file", str(nothing), "config", "-q"], cwd=DEPLOY, env=env,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 from jangteo.stack import retention
 from shop import command, kafka, postgres
-from shop.errors import ExitCode, JangteoError
+from shop.errors import ExitCode, JangteoError, UsageError
 from shop.events import TOPICS
 from shop.output import say
 from shop.retry import first_line
@@ -41,7 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Bring everything up to date and print what was done."""
-    where, brokers = settings.postgres, settings.kafka  # all known before anything is touched
+    _require_all(settings, logins=args.logins)  # before anything is touched
+    where, brokers = settings.postgres, settings.kafka
     passwords = settings.login_passwords if args.logins else {}
     announce.servers_in_production(settings, "postgres", "kafka")
     say(init_schema(where, lean=args.lean))
@@ -49,6 +50,23 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         say(init_roles(where, passwords))
     say(init_topics(brokers))
     return ExitCode.OK
+
+
+def _require_all(settings: Settings, *, logins: bool) -> None:
+    """Name everything that is missing or refused at once, not one thing a run.
+
+    Raises:
+        UsageError: says what.
+    """
+    wanted = ["postgres", "kafka", "optional_redis_url", *(["login_passwords"] if logins else [])]
+    wrong = []
+    for name in wanted:
+        try:
+            getattr(settings, name)
+        except UsageError as e:
+            wrong.append(str(e))
+    if wrong:
+        raise UsageError("; ".join(wrong))
 
 
 def init_schema(settings: PostgresSettings, *, lean: bool | None = None) -> str:

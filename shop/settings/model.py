@@ -120,11 +120,17 @@ class Settings:
         """The password of each kind of process, for the command that creates their logins.
 
         Raises:
-            UsageError: if one is a default in production mode.
+            UsageError: names all that are defaults in production mode.
         """
         found = variables.login_passwords(self.env)
+        wrong = []
         for kind, password in found.items():
-            self._refuse_default(variables.LOGINS[kind], password, f"shop_{kind}")
+            try:
+                self._refuse_default(variables.LOGINS[kind], password, f"shop_{kind}")
+            except UsageError as e:
+                wrong.append(str(e))
+        if wrong:
+            raise UsageError("; ".join(wrong))
         return found
 
     @property

@@ -64,7 +64,8 @@ def _everywhere(kustomization: Object, objects: list[Object]) -> None:
             if obj["kind"] in _POD_KINDS:
                 obj["spec"]["template"]["metadata"]["labels"].update(labels["pairs"])
         for image in kustomization.get("images", []):
-            for container in pod(obj)["containers"] if obj["kind"] in _POD_KINDS else []:
+            spec = pod(obj) if obj["kind"] in _POD_KINDS else {}
+            for container in spec.get("containers", []) + spec.get("initContainers", []):
                 if container["image"] == image["name"]:
                     container["image"] = f"{image['newName']}:{image['newTag']}"
         if "namespace" in kustomization:

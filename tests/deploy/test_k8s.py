@@ -9,6 +9,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 from kubernetes_validate.utils import SchemaNotFoundError
 
 from jangteo.cli import main
@@ -21,6 +22,8 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 K8S = DEPLOY / "k8s"
 BASE, PRODUCTION = K8S / "base", K8S / "overlays/production"
 VERSIONS = ["1.31", kubernetes_validate.latest_version()]
+# Kinds that operators bring, whose schemas are not Kubernetes's.
+OF_OPERATORS = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor", "PrometheusRule"}
 # Variables of the image or of the system, not of this project.
 NOT_OURS = {"HOME", "XDG_STATE_HOME", "PYTHONDONTWRITEBYTECODE"}
 
@@ -46,7 +49,7 @@ def settings(objects: list[Object]) -> dict[str, str]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_api_takes_every_object(objects: list[Object], version: str) -> None:
-    checked = [o for o in objects if o["kind"] != "ScaledObject"]
+    checked = [o for o in objects if o["kind"] not in OF_OPERATORS]
     for obj in checked:
         kubernetes_validate.validate(obj, version, strict=True)
     assert len(checked) > 10
@@ -193,10 +196,14 @@ def test_keda_scales_the_deployments_that_are_there_by_their_groups() -> None:
         assert env["INGEST_TOPICS"] == topic
         assert trigger["metadata"]["consumerGroup"] == GROUPS[topic]
         assert trigger["metadata"]["bootstrapServersFromEnv"] in settings(objects)
+        (login,) = of_kind(objects, "TriggerAuthentication")
+        assert trigger["authenticationRef"]["name"] == login["metadata"]["name"]
+        given = {s["parameter"] for s in login["spec"]["secretTargetRef"]}
+        assert given == {"sasl", "username", "password", "tls", "ca"}
         assert spec["maxReplicaCount"] == int(settings(objects)["KAFKA_PARTITIONS"])
 
 
-@pytest.mark.parametrize("component", ["backfill", "keda", "logins", "seed"])
+@pytest.mark.parametrize("component", ["backfill", "keda", "logins", "monitoring", "seed"])
 def test_every_component_fits_the_base(component: str) -> None:
     kustomization = {"resources": ["../../base"], "components": [f"../../components/{component}"]}
     built = build(PRODUCTION, kustomization)
@@ -207,3 +214,51 @@ def test_every_component_fits_the_base(component: str) -> None:
     for obj in of_kind(built, "Job"):
         kubernetes_validate.validate(obj, VERSIONS[-1], strict=True)
         assert pod(obj)["securityContext"]["runAsNonRoot"] is True
+
+
+def test_prometheus_asks_every_pod_with_an_endpoint_and_alerts_by_the_tested_rules() -> None:
+    objects = build(PRODUCTION)
+    (service,) = of_kind(objects, "Service")
+    (monitor,) = of_kind(objects, "ServiceMonitor")
+    labels = monitor["spec"]["selector"]["matchLabels"]
+    assert labels.items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+    port = service["spec"]["ports"][0]["targetPort"]
+    asked = {
+        obj["metadata"]["name"]
+        for obj in of_kind(objects, "Deployment")
+        for named in pod(obj)["containers"][0].get("ports", [])
+        if named["name"] == port
+        and service["spec"]["selector"].items()
+        <= obj["spec"]["template"]["metadata"]["labels"].items()
+    }
+    assert {"ingest-orders", "ingest-users", "ingest-products", "grader", "cache-worker"} <= asked
+    (rule,) = of_kind(objects, "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load((DEPLOY / "grafana/alerts.yml").read_text("utf-8"))
+
+
+def test_the_feeders_of_production_wait_for_the_history() -> None:
+    """The container that waits is confined as the others, and logs in as its pod does."""
+    waiting = 0
+    for obj in running(build(PRODUCTION)):
+        (container,) = pod(obj)["containers"]
+        for first in pod(obj).get("initContainers", []):
+            waiting += 1
+            assert first["image"] == container["image"]
+            assert first["securityContext"] == container["securityContext"]
+            logins = [e for e in container["env"] if e["name"].startswith("POSTGRES_")]
+            assert first["env"] == logins
+            compile(first["command"][2], "after-history.yaml", "exec")
+            mounted = {m["name"] for m in first["volumeMounts"]}
+            assert mounted <= {v["name"] for v in pod(obj)["volumes"]}
+    assert waiting == 3
+
+
+def test_pods_are_given_no_variables_of_services_and_spread(objects: list[Object]) -> None:
+    for obj in running(objects):
+        assert pod(obj)["enableServiceLinks"] is False
+        if obj["metadata"]["name"].startswith("ingest-"):
+            spread = pod(obj)["topologySpreadConstraints"]
+            assert [s["labelSelector"]["matchLabels"] for s in spread] == [
+                obj["spec"]["selector"]["matchLabels"]
+            ] * 2

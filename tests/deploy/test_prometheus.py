@@ -134,3 +134,17 @@ def test_prometheus_reads_every_process_and_can_answer_every_panel(asked: int) -
     assert {title.partition(":")[0] for title in empty} == {"Servers that do not answer"}  # none
     lag = ask(asked, "sum by (topic) (jangteo_ingest_lag_messages)")
     assert {r["metric"]["topic"] for r in lag} == {"users", "products", "orders"}
+
+
+def test_alert_rules_fire_when_they_should() -> None:
+    for words in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts-test.yml"]):
+        done = subprocess.run(
+            [program("promtool"), *words], cwd=GRAFANA, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_rule_has_a_case() -> None:
+    (group,) = yaml.safe_load((GRAFANA / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    cases = yaml.safe_load((GRAFANA / "alerts-test.yml").read_text(encoding="utf-8"))["tests"]
+    assert [case["name"] for case in cases] == [rule["alert"] for rule in group["rules"]]

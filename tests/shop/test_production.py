@@ -16,7 +16,7 @@ from shop import log
 from shop import settings as shop_settings
 from shop.clock import UTC
 from shop.errors import ExitCode
-from shop.settings import announce, stack_file
+from shop.settings import LOGINS, announce, stack_file
 
 OURS = ("KAFKA_", "POSTGRES_", "REDIS_", "JANGTEO_", "SHOP_", "DB_TYPE", "ALLOW_")
 DEV_SHOP = {
@@ -110,6 +110,19 @@ def test_a_seed_in_production_does_not_leave_out_a_kafka_that_nobody_named(
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS")
     assert main(["seed", "--yes-production"]) == ExitCode.USAGE
     assert "KAFKA_BOOTSTRAP_SERVERS" in capsys.readouterr().err
+
+
+def test_init_names_all_that_is_missing_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in WHOLE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DB_TYPE", "production")
+    monkeypatch.setenv("POSTGRES_HOST", "db.example")
+    assert main(["init", "--logins"]) == ExitCode.USAGE
+    (said,) = capsys.readouterr().err.splitlines()
+    for name in ("POSTGRES_PASSWORD", "KAFKA_BOOTSTRAP_SERVERS", *LOGINS.values()):
+        assert f"{name}" in said
 
 
 def test_a_seed_for_containers_leaves_production_alone(
