@@ -43,8 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--users", type=command.count, metavar="N", help="create N customers at the first start")
     add("--products", type=command.count, metavar="N", help="create N products at the first start")
     add(
-        "--continue", dest="resume", action="store_true",
-        help="resume the finished history of `jangteo backfill`",
+        "--continue", dest="resume", action=argparse.BooleanOptionalAction, default=None,
+        help="resume the finished history of `jangteo backfill`, in place of the generators "
+        "(default: if there is one, at speed 1)",
     )  # fmt: skip
     add(
         "--json", action="store_true", help="print a summary at the end, as one JSON line on stdout"

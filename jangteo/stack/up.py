@@ -56,7 +56,7 @@ COMMANDS: Final = {
     "grader": ("grading.updater",),
 }
 CONTINUATION: Final = {"continuation": ("generators.continuation",)}
-"""With --continue, this replaces the generators."""
+"""Where a finished history is resumed, this replaces the generators."""
 INGEST_GRACE_S: Final = 15.0  # it promises to end within 10 s
 DRAIN_AFTER_STOP_S: Final = 20.0
 DRAIN_AFTER_FOR_S: Final = 60.0
@@ -105,9 +105,6 @@ class Up:
         self._restarts: dict[str, int] = {}
         self._commands: dict[str, tuple[str, ...]] = dict(COMMANDS)
         self._generators: tuple[str, ...] = GENERATORS
-        if args.resume:
-            others = {k: v for k, v in self._commands.items() if k not in GENERATORS}
-            self._commands, self._generators = {**others, **CONTINUATION}, tuple(CONTINUATION)
 
     def run(self) -> int:
         """Start, serve, drain, stop; return the exit code."""
@@ -176,8 +173,9 @@ class Up:
         with postgres.connection(settings.postgres, "up") as conn:
             if applied := postgres.migrate(conn):
                 self._say(f"schema: applied {', '.join(applied)}")
-            if self._args.resume:
-                _check_history(conn)
+            if self._resumes(conn, settings.speed):
+                others = {k: v for k, v in self._commands.items() if k not in GENERATORS}
+                self._commands, self._generators = {**others, **CONTINUATION}, tuple(CONTINUATION)
             alone = self._stack.embeds_postgres
             if rebuilt := window_length.fit(conn, settings.spend_window, alone=alone):
                 self._say(window_length.describe(rebuilt))
@@ -195,6 +193,31 @@ class Up:
             self._refreshes = cache.read_meta(client).version
             self._restarts = control.restarts(client)
         return accounting
+
+    def _resumes(self, conn: postgres.Connection, speed: float) -> bool:
+        """Return whether the shop resumes a finished history; say so, or why it does not.
+
+        Raises:
+            UsageError: if that was asked for and no history is finished.
+        """
+        finished = conn.execute(
+            "SELECT 1 FROM backfill_runs WHERE finished_at IS NOT NULL"
+        ).fetchone()
+        if self._args.resume and not finished:
+            raise UsageError(
+                "--continue: there is no finished history; to write one, run `jangteo up` and, in "
+                "another terminal, `jangteo backfill --truncate`"
+            )
+        if self._args.resume is not None or not finished:
+            return bool(self._args.resume)
+        if speed != 1:
+            self._say(
+                f"the finished history follows the clock at speed 1: at speed {speed:g} it is not "
+                "resumed, and the ordinary generators run"
+            )
+            return False
+        self._say("resuming the finished history; --no-continue runs the ordinary generators")
+        return True
 
     def _start(self, name: str) -> None:
         argv = [sys.executable, "-m", *self._commands[name]]
@@ -342,19 +365,6 @@ class Up:
         if wrong:
             say(f"jangteo up: {'; '.join(wrong)}", to=sys.stderr)
         return ExitCode.FAILED if wrong else ExitCode.OK
-
-
-def _check_history(conn: postgres.Connection) -> None:
-    """Refuse to resume without a finished history.
-
-    Raises:
-        UsageError: if no history is finished.
-    """
-    if not conn.execute("SELECT 1 FROM backfill_runs WHERE finished_at IS NOT NULL").fetchone():
-        raise UsageError(
-            "--continue: there is no finished history; to write one, run `jangteo up` and, in "
-            "another terminal, `jangteo backfill --truncate`"
-        )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (every command has both)

@@ -359,13 +359,19 @@ def test_a_history_goes_on(shop: UpProcess) -> None:
     assert shop.process
     shop.process.terminate()
     assert shop.process.wait(60) == 0
-    shop.start("--continue")
+    shop.start()
     shop.wait_for(lambda: "continuation" in shop.statuses())
+    assert "resuming the finished history" in shop.said()
     before = shop.orders()
     assert before > 100_000
     shop.wait_for(lambda: shop.orders() > before + 5, timeout=180)
     assert set(shop.statuses()) == {"ingest", "cache", "continuation", "grader", *SERVERS}
     with shop.connect() as conn:
         assert consistency.check(conn) == []
+    shop.process.terminate()
+    assert shop.process.wait(60) == 0
+    shop.start("--speed", "2")
+    shop.wait_for(lambda: "orders" in shop.statuses())
+    assert "at speed 2 it is not resumed" in shop.said()
     shop.process.terminate()
     assert shop.process.wait(60) == 0
