@@ -143,6 +143,9 @@ LABELS: Final[Mapping[str, str]] = {
     "? help   : commands   f follow   A act   q quit": (
         "? 도움말   : 명령   f 추적   A 동작   q 종료"
     ),
+    "w W longer, shorter   { } back, forward   ? help": (
+        "w W 길게, 짧게   { } 뒤로, 앞으로   ? 도움말"
+    ),
     "Enter open   a act   s sort   / filter   f follow   ? help": (
         "Enter 열기   a 동작   s 정렬   / 필터   f 추적   ? 도움말"
     ),

@@ -113,7 +113,7 @@ class HistoryFile:
                 "INSERT OR IGNORE INTO marks VALUES (?, ?, ?)",
                 [(m.at, m.level, m.text) for m in new],
             )
-            if self._written % _PURGE_EVERY == 0:
+            if self._written % _PURGE_EVERY == _PURGE_EVERY - 1:
                 db.execute("DELETE FROM points WHERE at < ?", (self._oldest(),))
                 db.execute("DELETE FROM marks WHERE at < ?", (self._oldest(),))
         self._written += 1

@@ -260,21 +260,20 @@ class ConsoleApp(SnapshotApp):
 
     def action_follow(self) -> None:
         """Ask for an id, and show its whole path."""
-
-        def answered(answer: str | None) -> None:
-            if answer:
-                self.open(asked(answer))
-
-        self.push_screen(screens.Ask(self._options("Follow which id?"), self._options), answered)
+        self._ask("Follow which id?", asked)
 
     def action_search_messages(self, partition: str) -> None:
         """Ask which messages of a partition are wanted: from an offset, or with a text."""
+        self._ask("offset, key or text", lambda text: Ref("partition", f"{partition} {text}"))
+
+    def _ask(self, question: str, ref: Callable[[str], Ref]) -> None:
+        """Open what an answer names."""
 
         def answered(answer: str | None) -> None:
             if answer:
-                self.open(Ref("partition", f"{partition} {answer}"))
+                self.open(ref(answer))
 
-        self.push_screen(screens.Ask(self._options("offset, key or text"), self._options), answered)
+        self.push_screen(screens.Ask(self._options(question), self._options), answered)
 
     def action_act_on_row(self) -> None:
         """Offer what can be done with the row under the cursor."""
@@ -288,20 +287,16 @@ class ConsoleApp(SnapshotApp):
 
     def action_copy(self) -> None:
         """Copy the panel that has the focus, or all of the tab."""
-        panels: list[Panel | ObjectList] = [
-            *(p for p in self.screen_stack[0].query(Panel) if p.is_on_screen),
-            *self.lists(),
-        ]
+        shown = [p for p in self.screen_stack[0].query(Panel) if p.is_on_screen]
+        panels: list[Panel | ObjectList] = [*shown, *self.lists()]
         if isinstance(self.focused, Panel):
             panels = [self.focused]
         text = "\n\n".join(p.text for p in panels)
         if self._driver is not None:
             self._driver.write(output.osc52(text, tmux=bool(os.environ.get("TMUX"))))
         which = ", ".join(str(p.border_title) for p in panels if p.border_title)
-        self.notify(
-            f"{self._options('copied')}: {which} ({len(text)} {self._options('characters')})",
-            timeout=3,
-        )
+        size = f"{len(text)} {self._options('characters')}"
+        self.notify(f"{self._options('copied')}: {which} ({size})", timeout=3)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Refuse what writes where nothing may be written."""
@@ -370,9 +365,8 @@ class ConsoleApp(SnapshotApp):
     def on_action_ended(self, message: ActionEnded) -> None:
         """Show the result of an action."""
         text = self._dialogs.report(message.result)
-        if not message.result.done and isinstance(
-            self._feed, Poller
-        ):  # the journal may be out of reach
+        # The journal may be out of reach.
+        if not message.result.done and isinstance(self._feed, Poller):
             self._feed.note("warning", "operator", text)
 
     def action_command_palette(self) -> None:

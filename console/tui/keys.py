@@ -107,6 +107,8 @@ def hint(tab: str, *, narrow: bool) -> str:
         return "?Help fFollow A q"
     if tab == "overview":
         return "? help   : commands   f follow   A act   q quit"
+    if tab == "charts":
+        return "w W longer, shorter   { } back, forward   ? help"
     return "Enter open   a act   s sort   / filter   f follow   ? help"
 
 

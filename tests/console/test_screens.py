@@ -87,6 +87,7 @@ async def test_every_tab_in_both_languages(tab: str, lang: Any, tmp_path: Path) 
             "events": "[bold]not markup[/bold]",
             "processes": "batches=7",
             "letters": "trailing characters",
+            "charts": "orders-0",
         }[tab]
         assert expected in "\n".join(lines(app))
         check(app, f"tab-{tab}-{lang}")
