@@ -57,7 +57,6 @@ class HistoryFile:
         self._db: sqlite3.Connection | None = None
         self._written = 0
         self._last = 0
-        self._last_mark = 0.0
         self._trying = BestEffort(f"the history {path}", (OSError, sqlite3.Error))
 
     def load(self) -> tuple[list[HistoryPoint], list[Mark]]:
@@ -82,7 +81,7 @@ class HistoryFile:
         return found
 
     def write(self, point: HistoryPoint | None, marks: list[Mark]) -> None:
-        """Keep a point, and the marks that are new; a full disk costs the record alone."""
+        """Keep a point, and the marks that are new (the key drops the others)."""
         if point is not None and point.at > self._last:
             self._trying.attempt(lambda: self._write(point, marks))
 
@@ -108,17 +107,15 @@ class HistoryFile:
             db.execute(
                 "INSERT OR IGNORE INTO points VALUES (?, ?, ?)", (point.at, FORMAT, _data(point))
             )
-            new = [m for m in marks if m.at > self._last_mark]
             db.executemany(
                 "INSERT OR IGNORE INTO marks VALUES (?, ?, ?)",
-                [(m.at, m.level, m.text) for m in new],
+                [(m.at, m.level, m.text) for m in marks],
             )
             if self._written % _PURGE_EVERY == _PURGE_EVERY - 1:
                 db.execute("DELETE FROM points WHERE at < ?", (self._oldest(),))
                 db.execute("DELETE FROM marks WHERE at < ?", (self._oldest(),))
         self._written += 1
         self._last = point.at
-        self._last_mark = max([self._last_mark, *(m.at for m in marks)])
 
     @staticmethod
     def _oldest(clock: Callable[[], float] = lambda: utc_now().timestamp()) -> int:
