@@ -16,8 +16,10 @@ from datetime import datetime
 from typing import Final
 
 from console import rules
+from console import translations as msg
 from console.snapshot.model import EventKind, Snapshot
 from console.snapshot.reading import Reading
+from console.translations import Text
 
 FINE_S: Final = 1
 COARSE_S: Final = 10
@@ -102,6 +104,8 @@ class Mark:
     at: float
     level: str
     text: str
+    message: Text = ""
+    """The same, to be shown in any language; of a mark that was kept there is English alone."""
 
 
 @dataclass
@@ -145,7 +149,8 @@ class SnapshotSeries:
             if e.n > self._last_event:
                 self._last_event = e.n
                 if e.kind is not EventKind.LOG:
-                    self.marks.append(Mark(e.at.timestamp(), e.level, f"{e.source}: {e.text}"))
+                    said = msg.OF(name=e.source, error=e.text)
+                    self.marks.append(Mark(e.at.timestamp(), e.level, str(said), said))
 
     def add_past(self, points: Iterable[HistoryPoint], marks: Iterable[Mark]) -> None:
         """Put points of ten seconds, oldest first, before those that there are."""

@@ -178,7 +178,10 @@ def happened(view: PanelView) -> Drawn:
         lines.append(
             [
                 (at, appearance.DIM),
-                (cell(mark.text, room, view).rstrip(), styles.get(mark.level, "")),
+                (
+                    cell(view.options.render(mark.message or mark.text), room, view).rstrip(),
+                    styles.get(mark.level, ""),
+                ),
             ]
         )
     return content(limited(lines or [[(view("none"), appearance.DIM)]], view))
