@@ -35,7 +35,7 @@ def _servers(before: Snapshot, after: Snapshot) -> Iterator[Change]:
         new: Reading[object] = getattr(after, name)
         if new.state is ReadingState.DOWN and old.state is not ReadingState.DOWN:
             yield "error", name, msg.AWAY(error=new.error)
-        elif new.state is ReadingState.OK and old.state is ReadingState.DOWN and old.failing_since:
+        elif new.current and old.state is ReadingState.DOWN and old.failing_since:
             away = (after.at - old.failing_since).total_seconds()
             yield "info", name, msg.BACK(duration=duration(away))
 
@@ -55,9 +55,11 @@ def _brokers(before: Snapshot, after: Snapshot) -> Iterator[Change]:
 
 
 def _lags(before: Snapshot, after: Snapshot) -> Iterator[Change]:
+    if not after.kafka.current:
+        return
     old = {t.name: t for t in before.kafka.value.topics} if before.kafka.value else {}
     for topic in after.kafka.value.topics if after.kafka.value else ():
-        was = old[topic.name].verdict if topic.name in old else Lag.UNKNOWN
+        was = old[topic.name].was or old[topic.name].verdict if topic.name in old else Lag.UNKNOWN
         if topic.verdict is was:
             continue
         if topic.verdict in _BAD:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
 from console.snapshot.model import Snapshot, encode_in_english, only_new
-from console.sources import CurrentSettings
+from console.sources import LONGEST_DEADLINE_S, CurrentSettings
+from console.text import to_ascii
 from console.translations import Lang
 from shop import command
 from shop.errors import ExitCode, JangteoError, UsageError
@@ -79,7 +81,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--ascii",
         action="store_true",
-        help="draw with ASCII characters only; names from outside stay as they are",
+        help="use ASCII characters only: English labels, Korean names in Latin letters",
     )
     add("--served", action="store_true", help=argparse.SUPPRESS)  # what --serve starts
     add("--slow", type=command.positive, default=0.0, help=argparse.SUPPRESS)
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _show(args: argparse.Namespace, settings: Settings) -> int:
     settings.require("console")
-    args.lang = args.lang or settings.lang
+    args.lang = "en" if args.ascii else args.lang or settings.lang
     args.read_only = args.read_only or args.served
     _check(args)
     if args.serve:
@@ -109,7 +111,10 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
     if args.replay:
         return _replay(args, settings)
     _require_servers(settings)
-    source = poller.make(CurrentSettings(settings, args.data_dir), slow=args.slow)
+    patience = args.timeout if args.once else LONGEST_DEADLINE_S
+    source = poller.make(
+        CurrentSettings(settings, args.data_dir), slow=args.slow, patience=patience
+    )
     if args.once:
         return once(source, args)
     if args.watch or args.plain or args.json or not interactive():
@@ -139,7 +144,8 @@ def once(source: Poller, args: argparse.Namespace) -> int:
         snapshot = source.wait_until_read(args.timeout)
     finally:
         source.stop()
-    say(encode_in_english(snapshot).decode() if args.json else plain.page(snapshot, args.lang))
+    page = plain.page(snapshot, args.lang)
+    say(encode_in_english(snapshot).decode() if args.json else _fit(page, ascii_only=args.ascii))
     return plain.exit_code(snapshot)
 
 
@@ -148,7 +154,11 @@ def watch(source: Poller, args: argparse.Namespace, settings: Settings) -> int:
     stop = command.stop_on_signals()
     signal.signal(signal.SIGHUP, lambda *_: stop.set())
     lang: Lang = args.lang
-    show = _json_lines() if args.json else _plain_lines(lang, monitor=not args.watch)
+    show = (
+        _json_lines()
+        if args.json
+        else _plain_lines(lang, monitor=not args.watch, ascii_only=args.ascii)
+    )
     failed: list[OSError] = []
 
     def listener(snapshot: Snapshot) -> None:
@@ -182,7 +192,13 @@ def _json_lines() -> Callable[[Snapshot], None]:
     return show
 
 
-def _plain_lines(lang: Lang, *, monitor: bool) -> Callable[[Snapshot], None]:
+def _fit(text: str, *, ascii_only: bool) -> str:
+    return to_ascii(text) if ascii_only else text
+
+
+def _plain_lines(
+    lang: Lang, *, monitor: bool, ascii_only: bool = False
+) -> Callable[[Snapshot], None]:
     seen = -1
     last = ""
 
@@ -191,13 +207,13 @@ def _plain_lines(lang: Lang, *, monitor: bool) -> Callable[[Snapshot], None]:
         newest = snapshot.events[-1].n if snapshot.events else 0
         for event in snapshot.events if seen >= 0 else ():
             if event.n > seen and event.kind.value != "log":
-                say(plain.event_line(event))
+                say(_fit(plain.event_line(event), ascii_only=ascii_only))
         seen = newest
         if monitor:
-            say(plain.monitor_line(snapshot, lang))
+            say(_fit(plain.monitor_line(snapshot, lang), ascii_only=ascii_only))
         text = plain.line(snapshot)
         if text != last:
-            say(text)
+            say(_fit(text, ascii_only=ascii_only))
         last = text
 
     return show
@@ -229,10 +245,18 @@ def _replay(args: argparse.Namespace, settings: Settings) -> int:
     found = Recording(args.replay)
     if args.compare:
         first, second = (found.find(moment(text, found)) for text in args.compare)
-        say(plain.comparison(found.snapshot(first), found.snapshot(second)))
+        say(
+            plain.comparison(
+                found.snapshot(first), found.snapshot(second), shutil.get_terminal_size().columns
+            )
+        )
         return ExitCode.OK
     if args.json or not interactive():
-        show = _json_lines() if args.json else _plain_lines(args.lang, monitor=False)
+        show = (
+            _json_lines()
+            if args.json
+            else _plain_lines(args.lang, monitor=False, ascii_only=args.ascii)
+        )
         for snapshot in found:
             show(snapshot)
         return ExitCode.OK

@@ -15,6 +15,7 @@ LABELS: Final[Mapping[str, str]] = {
     "Grades": "등급",
     "Processes": "프로세스",
     "Events": "이벤트",
+    "Events (KST)": "이벤트 (KST)",
     "Groups": "컨슈머 그룹",
     "Top spenders": "최근 지출 상위",
     "Grade changes": "등급 변경",
@@ -29,9 +30,19 @@ LABELS: Final[Mapping[str, str]] = {
     "Log": "로그",
     "Procs": "프로세스",
     "DLQ": "DLQ",
+    "Charts": "차트",
+    "charts": "차트",
+    "charts until": "차트 기준",
+    "Lag by partition": "파티션별 랙",
+    "Marks": "표시",
+    "marks": "표시",
+    "misses": "캐시 실패율",
+    "refresh": "갱신 소요",
+    "dead letters": "데드 레터",
     # states
     "all ok": "모두 정상",
     "ok": "정상",
+    "slow": "느림",
     "stale": "지연",
     "down": "끊김",
     "loading": "연결 중",
@@ -101,7 +112,9 @@ LABELS: Final[Mapping[str, str]] = {
     "filter": "필터",
     # tables
     "at": "시각",
+    "at (KST)": "시각 (KST)",
     "time": "시각",
+    "time (KST)": "시각 (KST)",
     "group": "그룹",
     "partition": "파티션",
     "begin": "시작",
@@ -126,8 +139,28 @@ LABELS: Final[Mapping[str, str]] = {
     "compute": "계산",
     "write": "쓰기",
     # notices
-    "? help   : commands   A act   q quit": "? 도움말   : 명령   A 동작   q 종료",
-    "?Help :Cmd A q": "?도움말 :명령 A q",
+    "?Help fFollow A q": "?도움말 f추적 A q",
+    "? help   : commands   f follow   A act   q quit": (
+        "? 도움말   : 명령   f 추적   A 동작   q 종료"
+    ),
+    "w W longer, shorter   { } back, forward   ? help": (
+        "w W 길게, 짧게   { } 뒤로, 앞으로   ? 도움말"
+    ),
+    "Enter open   a act   s sort   / filter   f follow   ? help": (
+        "Enter 열기   a 동작   s 정렬   / 필터   f 추적   ? 도움말"
+    ),
+    "Enter: open   a: act   /: search   r: read again   Esc: back": (
+        "Enter 열기   a 동작   / 검색   r 다시 읽기   Esc 뒤로"
+    ),
+    "Follow which id?": "추적할 ID",
+    "offset, key or text": "오프셋, 키 또는 내용",
+    "FIELD=JSON, or nothing to replay it as it is": "필드=JSON, 그대로 다시 발행하려면 비워 두기",
+    "nothing to do here": "여기서 할 수 있는 동작이 없음",
+    "process": "프로세스",
+    "text": "내용",
+    "rate": "속도",
+    "id": "ID",
+    "applied": "적용",
     "copied": "복사함",
     "characters": "자",
     "cannot write": "쓸 수 없음",
@@ -138,6 +171,7 @@ LABELS: Final[Mapping[str, str]] = {
     "Which scenario?": "시나리오 선택",
     "would be published": "발행 예정",
     "still bad": "여전히 오류",
+    "published": "재발행됨",
     "nothing to replay": "다시 발행할 메시지 없음",
     "a dry run first": "먼저 시험 실행",
     "asking": "확인 중",
@@ -154,6 +188,11 @@ LABELS: Final[Mapping[str, str]] = {
     "given": "입력된",
     "generator": "생성기",
     "key": "키",
+    "level: all": "수준: 전체",
+    "level: warning": "수준: 경고 이상",
+    "level: error": "수준: 오류만",
+    "changes and actions only": "변화와 동작만",
+    "all events": "모든 이벤트",
     "Search for commands…": "명령 검색…",
     # scenarios
     "Payday": "급여일",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from console import rules
 from console.rules import ShopHealth
-from console.snapshot.model import READINGS, Event, Redis, Snapshot
+from console.snapshot.model import READINGS, Event, Redis, Snapshot, Topic
 from console.snapshot.reading import ReadingState
 from console.text import duration, number, percent
 from console.translations import Lang
@@ -122,7 +124,7 @@ def info(view: Redis) -> dict[str, str | int]:
 def event_line(event: Event) -> str:
     """Return an event as one line."""
     return (
-        f"{event.at.astimezone(KST):%H:%M:%S} {event.level.upper():<7} "
+        f"{event.at.astimezone(KST):%H:%M:%S} KST {event.level.upper():<7} "
         f"{event.source:<9} {event.text}"
     )
 
@@ -133,10 +135,9 @@ def page(snapshot: Snapshot, lang: Lang) -> str:
     lines = [monitor_line(snapshot, lang)]
     lines += [f"{name}: {value}" for name, value in pairs(snapshot) if name not in ("why", "at")]
     for topic in snapshot.kafka.value.topics if snapshot.kafka.value else ():
-        drain = f", drain {duration(topic.drain_s)}" if topic.lag else ""
-        lines.append(
-            f"  {topic.group}: lag {number(topic.lag)} {topic.error or topic.verdict.value}{drain}"
-        )
+        drain = f", drain {duration(topic.drain_s)}" if topic.lag and topic.was is None else ""
+        state = f"{rules.topic_state(topic)[1]}{_was(topic, snapshot)}"
+        lines.append(f"  {topic.group}: lag {number(topic.lag)} {state}{drain}")
     for p in snapshot.processes.value.processes if snapshot.processes.value else ():
         rate = f", {number(p.rate.per_s)}/s" if p.rate.per_s is not None else ""
         lines.append(f"  {p.name}: {p.state}{rate}{', paused' if p.paused else ''}")
@@ -146,15 +147,35 @@ def page(snapshot: Snapshot, lang: Lang) -> str:
     return "\n".join(lines)
 
 
-def comparison(first: Snapshot | None, second: Snapshot | None) -> str:
-    """Return the figures of two snapshots side by side, with a mark where they differ."""
+def _was(topic: Topic, snapshot: Snapshot) -> str:
+    if topic.was is None:
+        return ""
+    return f" (was {topic.was.value} {duration(snapshot.kafka.age(snapshot.at))} ago)"
+
+
+def comparison(first: Snapshot | None, second: Snapshot | None, width: int = 80) -> str:
+    """Return the figures of two snapshots in two columns, with a mark where they differ.
+
+    A value that is longer than its column continues in the lines below, so that a terminal of
+    `width` columns shows all of it.
+    """
     if first is None or second is None:
         return "one of the two moments cannot be read"
     before, after = dict(pairs(first)), dict(pairs(second))
     names = list(dict.fromkeys([*before, *after]))
     columns = [(n, before.get(n, "-"), after.get(n, "-")) for n in names]
     left = max(len(n) for n in names)
-    middle = max(len(b) for _, b, _ in columns)
-    return "\n".join(
-        f"{'*' if b != a else ' '} {n:<{left}}  {b:<{middle}}  {a}" for n, b, a in columns
-    )
+    room = max(8, (width - left - 6) // 2)
+    lines = []
+    for name, was, now in columns:
+        mark = "*" if now != was else " "
+        rows = zip_longest(_wrapped(was, room), _wrapped(now, room), fillvalue="")
+        for at, (a, b) in enumerate(rows):
+            start = f"{mark} {name:<{left}}" if at == 0 else " " * (left + 2)
+            lines.append(f"{start}  {a:<{room}}  {b}".rstrip())
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """Break a value into lines, after commas and spaces where there are any."""
+    return textwrap.wrap(text.replace(",", ", "), room) or [""]

@@ -8,18 +8,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from console import rules
+from console import deadlines, rules
 from console import translations as msg
 from console.changes import changes
 from console.snapshot.model import READINGS, Event, EventKind, Happening, Snapshot
 from console.snapshot.reading import Reading, ReadingState
 from console.sources import (
+    LONGEST_DEADLINE_S,
     READ_DEADLINE_S,
     AnySource,
     CurrentSettings,
@@ -38,7 +39,11 @@ _SOONEST_S: Final = 0.1
 _REST: Final = {"grades": 20, "letters": 10, "postgres": 3}
 """Expensive reads wait this many times as long as they took."""
 _SLOW: Final = {"grades": 30.0, "letters": 5.0, "kafka": 2.5}
-"""Seconds that a read may take before its reading is called stale, where it is not 1.5."""
+"""Seconds that a read may take before its reading is called slow, where it is not 1.5."""
+_SAME: Final = 0.9
+"""A failure after this share of its deadline is one of time: the next request gets twice."""
+_LATENCIES: Final = 5
+"""Reads of which the longest is what a server usually takes."""
 
 Listener = Callable[[Snapshot], None]
 
@@ -72,21 +77,42 @@ class _Slot:
     failures: int = 0
     retry_at: datetime | None = None
     reading_since: datetime | None = None
-    patience: float = READ_DEADLINE_S
+    timeouts: int = 0
+    slow_after: float = READ_DEADLINE_S
+    first_limit: float = LONGEST_DEADLINE_S
+    took: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
+
+    @property
+    def usual_s(self) -> float | None:
+        """Seconds that the source lately took."""
+        return max(self.took, default=None)
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds that each of its requests may take now."""
+        return deadlines.deadline_s(
+            self.usual_s, self.timeouts, least=READ_DEADLINE_S, most=self.first_limit
+        )
 
     def reading(self, now: datetime) -> Reading[Any]:
-        """Return what it amounts to; a read that overstays its time counts as failed."""
+        """Return what it amounts to; an answer awaited for too long counts as a failure."""
         failures, since, error = self.failures, self.failing_since, self.error
-        if self.reading_since is not None:
-            waited = (now - self.reading_since).total_seconds()
-            if waited > self.patience:
-                failures += 1
-                since = since or self.reading_since
-                error = error or msg.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
+        waited = (now - self.reading_since).total_seconds() if self.reading_since else 0.0
+        usual = self.usual_s
+        limit = self.first_limit if usual is None else deadlines.limit_s(usual)
+        if waited > limit:
+            failures += 1
+            since = since or self.reading_since
+            error = error or msg.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
         failing_s = (now - since).total_seconds() if since else 0.0
+        state = deadlines.state_of(failures, failing_s, ever=self.value is not None)
+        if state is ReadingState.OK and max(waited, (self.latency_ms or 0) / 1000) > (
+            self.slow_after
+        ):
+            state = ReadingState.SLOW
         return Reading(
             value=self.value,
-            state=rules.state_of(failures, failing_s, ever=self.value is not None),
+            state=state,
             taken_at=self.taken_at,
             latency_ms=self.latency_ms,
             error=error if failures else None,
@@ -104,6 +130,7 @@ class Poller:
         events: the source of events.
         current: reloaded when a source fails.
         slow: seconds that every read is made slower, to see the console wait (for developers).
+        patience: seconds for which an answer of a server is awaited that never answered before.
         clock: UTC.
         monotonic: seconds of a clock that never steps.
     """
@@ -115,6 +142,7 @@ class Poller:
         current: CurrentSettings,
         *,
         slow: float = 0.0,
+        patience: float = LONGEST_DEADLINE_S,
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -128,7 +156,10 @@ class Poller:
         self._news = threading.Condition(self._lock)
         self._fresh = False
         self._stop = threading.Event()
-        self._slots = {s.name: _Slot(patience=_SLOW.get(s.name, READ_DEADLINE_S)) for s in sources}
+        self._slots = {
+            s.name: _Slot(slow_after=_SLOW.get(s.name, READ_DEADLINE_S), first_limit=patience)
+            for s in sources
+        }
         self._wakes = {s.name: threading.Event() for s in sources}
         self._happened: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._numbers = itertools.count(1)
@@ -209,34 +240,38 @@ class Poller:
         began = self._monotonic()
         with self._lock:
             slot.reading_since = self._clock()
+            source.deadline = slot.deadline_s
         try:
             if self._slow:
                 self._stop.wait(self._slow)
             value = source.read()
         except Exception as e:  # no answer of a server ends the console
-            return self._failed(source, slot, e)
+            return self._failed(source, slot, e, self._monotonic() - began)
         took = self._monotonic() - began
         with self._news:
             first = slot.value is None or slot.failures > 0
             slot.value, slot.taken_at, slot.latency_ms = value, self._clock(), 1000 * took
             slot.error = slot.failing_since = slot.retry_at = slot.reading_since = None
-            slot.failures = 0
+            slot.failures = slot.timeouts = 0
+            slot.took.append(took)
             if first:
                 self._fresh = True
                 self._news.notify_all()
         return max(source.interval * self.pace, _REST.get(source.name, 1) * took) - took
 
-    def _failed(self, source: AnySource, slot: _Slot, error: Exception) -> float:
+    def _failed(self, source: AnySource, slot: _Slot, error: Exception, took: float) -> float:
         with contextlib.suppress(Exception):
             source.reset()
         self._current.reload()
-        wait = rules.backoff(slot.failures + 1)
+        wait = deadlines.backoff(slot.failures + 1)
         now = self._clock()
         with self._news:
             if slot.failures == 0:
                 self._fresh = True
                 self._news.notify_all()
             slot.failures += 1
+            if took >= _SAME * source.deadline:
+                slot.timeouts += 1
             slot.failing_since = slot.failing_since or now
             slot.error = redact(explain(error))
             slot.retry_at = now + timedelta(seconds=wait)
@@ -283,6 +318,7 @@ class Poller:
             readings = {name: slot.reading(now) for name, slot in self._slots.items()}
             sequence = self._latest.sequence + 1
         snapshot = msgspec.structs.replace(Snapshot(sequence=sequence, at=now), **readings)
+        snapshot = rules.without_stale_verdicts(snapshot)
         self._add(
             Happening(now, EventKind.CONSOLE, level, source, text)
             for level, source, text in changes(self._latest, snapshot)
@@ -293,11 +329,14 @@ class Poller:
             return self._latest
 
 
-def make(current: CurrentSettings, *, slow: float = 0.0) -> Poller:
+def make(
+    current: CurrentSettings, *, slow: float = 0.0, patience: float = LONGEST_DEADLINE_S
+) -> Poller:
     """Return a poller of a shop."""
     return Poller(
         [LazySource(n, current) for n in READINGS],
         LazySource("events", current),
         current,
         slow=slow,
+        patience=patience,
     )

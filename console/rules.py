@@ -1,8 +1,8 @@
 """Pure rules that turn numbers into verdicts. No I/O, no clock, no state.
 
-The lag rules are Burrow's, over a sliding window of samples: a partition is in order if its lag
-was small at any time of the window, whatever it is now; only then it matters whether commits
-come, move and keep up.
+The lag rules are Burrow's, over a sliding window of samples, with one difference: a partition is
+in order if its lag was small in one of the newest three samples, not at any time of the window.
+Otherwise it matters whether commits come, move and keep up.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from console import translations as msg
-from console.snapshot.model import READINGS, SERVERS, Kafka, Lag, Snapshot
+from console.snapshot.model import READINGS, SERVERS, Kafka, Lag, Snapshot, Topic
 from console.snapshot.reading import Rate, Reading, ReadingState
 from console.snapshot.severity import Severity, State
-from console.translations import Message, word
-from shop import retry
+from console.text import number
+from console.translations import Message, Text, word
 from shop.clock import SAID_S
 
 WINDOW: Final = 10
 """Samples that a verdict looks at: 20 s at one sample every 2 s."""
+WINDOW_S: Final = 60.0
+"""Older samples say nothing of now: they are from before an outage of the source."""
 JUDGED_FROM: Final = 3
 """Samples that a verdict other than ok needs."""
-DOWN_AFTER_MISSES: Final = 3
-DOWN_AFTER_S: Final = 5.0
 SILENT_AFTER_S: Final = 5.0
 """A process beats every second; the beat is forgotten after 15 s."""
 CLOCK_S: Final = 1e-9
 """Seconds a clock can tell from nothing; what happened in less has no rate."""
-FIRST_BACKOFF_S: Final = 1.0
-LONGEST_BACKOFF_S: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ def judge(window: Sequence[PartitionSample], allowed: int = 0) -> Lag:
         allowed: a lag that is in order.
 
     >>> def w(*pairs): return [PartitionSample(float(i), e, c) for i, (e, c) in enumerate(pairs)]
-    >>> judge(w((10, None))).value, judge(w((10, 10))).value
-    ('unknown', 'ok')
+    >>> judge(w((10, None))).value, judge(w((10, 10))).value, judge(w((9, 9), (9, None))).value
+    ('unknown', 'ok', 'unknown')
+    >>> judge(w((10, 10), (20, 10), (30, 10), (40, 10))).value  # was in order, and no longer is
+    'stop'
     >>> judge(w((10, 5), (11, 5), (12, 5))).value  # nothing is applied
     'stop'
     >>> judge(w((10, 5), (10, 5), (10, 5))).value  # nothing new, and the rest is not taken
@@ -78,7 +80,7 @@ def judge(window: Sequence[PartitionSample], allowed: int = 0) -> Lag:
     'lost'
     """
     known = [s for s in window if s.applied is not None]
-    if not known:
+    if not known or window[-1].applied is None:
         return Lag.UNKNOWN
     newest = known[-1]
     if lost(newest.low, newest.applied):
@@ -91,7 +93,7 @@ def _judge_movement(known: Sequence[tuple[int, int]], allowed: int) -> Lag:
     if any(b < a for (_, a), (_, b) in itertools.pairwise(known)):
         return Lag.REWIND
     lags = [max(0, end - applied) for end, applied in known]
-    if min(lags) <= allowed:
+    if min(lags[-JUDGED_FROM:]) <= allowed:
         return Lag.OK
     if len(known) < JUDGED_FROM:
         return Lag.UNKNOWN
@@ -103,7 +105,45 @@ def _judge_movement(known: Sequence[tuple[int, int]], allowed: int) -> Lag:
     return Lag.OK if lags[-1] < lags[0] else Lag.WARN
 
 
+def without_stale_verdicts(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot without verdicts, rates and drain times of a reading that is not current.
+
+    A topic keeps its last verdict in `was`.
+    """
+    reading = snapshot.kafka
+    if reading.value is None or reading.current:
+        return snapshot
+    topics = tuple(
+        msgspec.structs.replace(
+            t,
+            verdict=Lag.UNKNOWN,
+            was=t.verdict,
+            drain_s=None,
+            published=Rate(),
+            taken=Rate(),
+            partitions=tuple(
+                msgspec.structs.replace(
+                    p, verdict=Lag.UNKNOWN, drain_s=None, published=Rate(), taken=Rate()
+                )
+                for p in t.partitions
+            ),
+        )
+        for t in reading.value.topics
+    )
+    value = msgspec.structs.replace(reading.value, topics=topics)
+    return msgspec.structs.replace(snapshot, kafka=msgspec.structs.replace(reading, value=value))
+
+
 _ORDER: Final = tuple(Lag)
+
+
+def topic_state(topic: Topic) -> tuple[Severity, Text]:
+    """Return how serious the state of a topic is, and in words: the cause before the verdict."""
+    if topic.error:
+        return Severity.ERROR, topic.error
+    if topic.troubles and topic.was is None:
+        return Severity.ERROR, topic.troubles[0]
+    return topic.verdict.severity, word(topic.verdict.value)
 
 
 def worst(verdicts: Iterable[Lag]) -> Lag:
@@ -176,33 +216,6 @@ def share(part: int | None, whole: int | None) -> float | None:
     return part / whole
 
 
-def backoff(failures: int) -> float:
-    """Return seconds before the next attempt, by the number of failures in a row."""
-    return retry.backoff(failures, first=FIRST_BACKOFF_S, longest=LONGEST_BACKOFF_S, spread=0.2)
-
-
-def state_of(failures: int, failing_s: float, *, ever: bool) -> ReadingState:
-    """Return a source's state.
-
-    Args:
-        failures: in a row; a read that overstays its deadline counts as one.
-        failing_s: since the first of them.
-        ever: whether there is a value.
-
-    >>> [state_of(0, 0, ever=e).value for e in (False, True)]
-    ['loading', 'ok']
-    >>> state_of(1, 0.1, ever=True).value, state_of(3, 2.0, ever=True).value
-    ('stale', 'down')
-    >>> state_of(1, 6.0, ever=True).value, state_of(1, 0.1, ever=False).value
-    ('down', 'down')
-    """
-    if failures == 0:
-        return ReadingState.OK if ever else ReadingState.LOADING
-    if not ever or failures >= DOWN_AFTER_MISSES or failing_s >= DOWN_AFTER_S:
-        return ReadingState.DOWN
-    return ReadingState.STALE
-
-
 class Phase(State):
     """The phase of the cache's refresh."""
 
@@ -220,7 +233,7 @@ OVERDUE_AFTER_S: Final = 1.5
 def cache_phase(snapshot: Snapshot) -> tuple[Phase, float | None]:
     """Return the phase of the cache and seconds until its refresh is due (negative: overdue)."""
     reading = snapshot.redis
-    if reading.value is None or reading.state is ReadingState.DOWN:
+    if reading.value is None or not reading.current:
         return Phase.UNKNOWN, None
     meta = reading.value.meta
     left = None
@@ -262,6 +275,10 @@ def health(snapshot: Snapshot) -> tuple[ShopHealth, tuple[Message, ...]]:
         reading: Reading[object] = getattr(snapshot, name)
         if reading.state is ReadingState.DOWN and name in SERVERS:
             unreachable.append(msg.OF(name=name, error=reading.error or msg.NO_ANSWER()))
+            unreachable += _counter_evidence(snapshot, name)
+        elif reading.state is ReadingState.SLOW:
+            took = f"{(reading.latency_ms or 0) / 1000:.1f}"
+            wrong.append(msg.IS_SLOW(name=word(name), seconds=took))
         elif reading.state in (ReadingState.DOWN, ReadingState.STALE):
             error = reading.error or msg.NO_ANSWER()
             wrong.append(
@@ -275,6 +292,21 @@ def health(snapshot: Snapshot) -> tuple[ShopHealth, tuple[Message, ...]]:
     if wrong:
         return ShopHealth.DEGRADED, tuple(wrong)
     return (ShopHealth.LOADING if loading else ShopHealth.OK), ()
+
+
+def _counter_evidence(snapshot: Snapshot, name: str) -> list[Message]:
+    """Return what the heartbeats of ingests show against it: that they store through the server."""
+    processes = snapshot.processes
+    if name not in ("kafka", "postgres") or processes.value is None or not processes.current:
+        return []
+    return [
+        msg.BUT_STORES(name=p.name, rate=number(p.rate.per_s))
+        for p in processes.value.processes
+        if p.name.startswith("ingest")
+        and p.rate.per_s
+        and p.state == "running"
+        and not silent(p.beat_at, snapshot.at)
+    ]
 
 
 def _of_cluster(kafka: Kafka) -> Iterator[Message]:
@@ -306,12 +338,12 @@ def ids(brokers: Iterable[int]) -> str:
 
 
 def _cluster_troubles(snapshot: Snapshot) -> list[Message]:
-    view = snapshot.kafka.value
+    view = snapshot.kafka.value if snapshot.kafka.current else None
     return [msg.OF(name="kafka", error=s) for s in _of_cluster(view)] if view else []
 
 
 def _lag_troubles(snapshot: Snapshot) -> list[Message]:
-    view = snapshot.kafka.value
+    view = snapshot.kafka.value if snapshot.kafka.current else None
     if view is None:
         return []
     found: list[Message] = []
@@ -335,17 +367,17 @@ def _cache_troubles(snapshot: Snapshot) -> list[Message]:
 def _clock_troubles(snapshot: Snapshot) -> list[Message]:
     found = []
     for name, reading in (("Redis", snapshot.redis), ("PostgreSQL", snapshot.postgres)):
-        ahead = reading.value.clock_ahead if reading.value else 0.0
+        ahead = reading.value.clock_ahead if reading.value and reading.current else 0.0
         if abs(ahead) > SAID_S:
             found.append(msg.CLOCKS(name=name, seconds=f"{ahead:+.0f}"))
     return found
 
 
 def _process_troubles(snapshot: Snapshot) -> list[Message]:
-    view = snapshot.processes.value
+    view = snapshot.processes.value if snapshot.processes.current else None
     if view is None:
         return []
-    redis_here = snapshot.redis.state is ReadingState.OK
+    redis_here = snapshot.redis.current
     found = []
     for p in view.processes:
         if p.state == "backoff":

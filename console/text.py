@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final
 
 from shop.output import UNFIT
@@ -20,6 +21,125 @@ def printable(text: str, longest: int = LONGEST) -> str:
     """
     clean = UNFIT.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[\t\r\n]", " ", text[: longest + 1]))
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+
+
+_ESCAPES: Final = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])|\x9b[0-?]*[ -/]*[@-~]"
+)
+
+
+def without_escapes(text: str) -> str:
+    r"""Return text without the escape codes of terminals: colours, titles, links.
+
+    >>> without_escapes("\x1b[1;31mred\x1b[0m \x1b]0;title\x07end")
+    'red end'
+    """
+    return _ESCAPES.sub("", text)
+
+
+_INITIALS: Final = "g kk n d tt r m b pp s ss - j jj ch k t p h".replace("-", "").split(" ")
+_VOWELS: Final = [
+    "a",
+    "ae",
+    "ya",
+    "yae",
+    "eo",
+    "e",
+    "yeo",
+    "ye",
+    "o",
+    "wa",
+    "wae",
+    "oe",
+    "yo",
+    "u",
+    "wo",
+    "we",
+    "wi",
+    "yu",
+    "eu",
+    "ui",
+    "i",
+]
+_FINALS: Final = [
+    "",
+    "k",
+    "k",
+    "k",
+    "n",
+    "n",
+    "n",
+    "t",
+    "l",
+    "k",
+    "m",
+    "l",
+    "l",
+    "l",
+    "p",
+    "l",
+    "m",
+    "p",
+    "p",
+    "t",
+    "t",
+    "ng",
+    "t",
+    "t",
+    "k",
+    "t",
+    "p",
+    "t",
+]
+
+
+def to_ascii(text: str) -> str:
+    """Return text in ASCII: Hangul in Latin letters, letters without accents, `?` for the rest.
+
+    >>> to_ascii("김민지 café 日本…"), to_ascii("남궁하늘별")
+    ('gimminji cafe ??.', 'namgunghaneulbyeol')
+    """
+    if text.isascii():
+        return text
+    return "".join(map(_latin, unicodedata.normalize("NFC", text)))
+
+
+def _latin(char: str) -> str:
+    if char.isascii():
+        return char
+    at = ord(char) - 0xAC00
+    if 0 <= at < 11_172:
+        return _INITIALS[at // 588] + _VOWELS[at % 588 // 28] + _FINALS[at % 28]
+    if char in _LIKE:
+        return _LIKE[char]
+    plain = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
+    return plain[:1] or "?"
+
+
+_LIKE: Final = {"…": ".", "—": "-", "–": "-", "·": ".", "’": "'", "‘": "'", "“": '"', "”": '"'}
+
+
+def krw(value: int, lang: str, *, short: bool = False) -> str:
+    """Write an amount of KRW with its unit.
+
+    >>> krw(178_641_140, "en"), krw(178_641_140, "ko")
+    ('178,641,140 KRW', '178,641,140원')
+    >>> krw(178_641_140, "en", short=True), krw(178_641_140, "ko", short=True)
+    ('179M KRW', '1.79억원')
+    >>> krw(52_340, "ko", short=True), krw(900, "ko", short=True)
+    ('5.23만원', '900원')
+    """
+    if lang != "ko":
+        return f"{number(value) if short else f'{value:,}'} KRW"
+    if not short or abs(value) < 10_000:
+        return f"{value:,}원"
+    size_, unit = next(m for m in _MYRIADS if abs(value) >= m[0])
+    scaled = value / size_
+    digits = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
+    return f"{scaled:,.{digits}f}{unit}원"
+
+
+_MYRIADS: Final = ((10**12, "조"), (10**8, "억"), (10**4, "만"))
 
 
 def number(value: float | None, unknown: str = "-") -> str:

@@ -145,6 +145,25 @@ def _clean(value: object) -> Value:
 # What is not well
 NO_ANSWER = Template("no_answer", "no answer", "응답 없음")
 NO_ANSWER_FOR = Template("no_answer_for", "no answer for {seconds} s", "{seconds}초 동안 응답 없음")
+IS_SLOW = Template("is_slow", "{name} is slow: {seconds} s", "{name} 느림: {seconds}초")
+BUT_STORES = Template(
+    "but_stores",
+    "but {name} reports that it stores {rate}/s",
+    "그러나 {name}은(는) 초당 {rate}건 저장 중이라고 보고함",
+)
+WAS = Template("was", "{state} (was {before} {age} ago)", "{state} ({age} 전에는 {before})")
+SCENARIO_RUNS = Template(
+    "scenario_runs", "{name} runs until {until} (Seoul)", "{name}: {until}까지 실행 (서울)"
+)
+SCENARIO_STOPPED = Template("scenario_stopped", "{name} stopped", "{name} 중지됨")
+COUNTED = Template("counted", "{count} {what}", "{what} {count}건")
+BOTH = Template("both", "{first}, {second}", "{first}, {second}")
+AGO = Template("ago", "({age} ago)", "({age} 전)")
+HANDLED = Template("handled", "{line} (handled by the ingest)", "{line} (인제스트가 처리함)")
+SCALE = Template(
+    "scale", "{shades} up to {highest}, logarithmic", "{shades} 최대 {highest}, 로그 눈금"
+)
+MORE = Template("more", "{count} more", "{count}개 더")
 NO_TOPIC = Template("no_topic", "there is no such topic", "그런 토픽이 없음")
 SILENT = Template("silent", "{name} is silent", "{name} 응답 없음")
 IS_DOWN = Template("is_down", "{name} is down ({how})", "{name} 중단됨 ({how})")
@@ -261,8 +280,8 @@ RECORD_FAILED = Template(
 OF_STATE = Template("of_state", "{name} {state}: {error}", "{name} {state}: {error}")
 OF = Template("of", "{name}: {error}", "{name}: {error}")
 MINUTES = Template("minutes", "{count} min", "{count}분")
-SPENT = Template("spent", "{count}min {spend} KRW", "{count}분 {spend}원")
-TAKINGS = Template("takings", "{orders} orders, {spend} KRW", "주문 {orders}건, {spend}원")
+SPENT = Template("spent", "{count}min {spend}", "{count}분 {spend}")
+TAKINGS = Template("takings", "{orders} orders, {spend}", "주문 {orders}건, {spend}")
 TYPE_TO_DO = Template("type_to_do", "type {wanted} to do it", "실행하려면 {wanted} 입력")
 TYPE_OR_ESCAPE = Template("type_or_escape", "type {wanted}, or Escape", "{wanted} 입력, 취소는 Esc")
 TOO_SMALL = Template(

@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from console import translations as msg
+from console.translations import Text, word
 from shop.errors import DeadlineError, JangteoError
 
 WOULD_PUBLISH: Final = "would be published"
@@ -32,6 +34,8 @@ def command_of(kind: str, arguments: Sequence[str]) -> list[str]:
 
     >>> command_of("dlq.replay", ("orders", "bad_json"))
     ['dlq', 'replay', '--topic', 'orders', '--reason', 'bad_json']
+    >>> command_of("dlq.replay_one", ("orders/3/17", "quantity=2"))
+    ['dlq', 'replay', 'orders', '3', '17', '--set=quantity=2']
     >>> command_of("scenario.start", ("flash_sale",))
     ['scenario', 'start', 'flash_sale']
     >>> command_of("scenario.start", ("flash_sale", "30m"))[-1]
@@ -40,12 +44,15 @@ def command_of(kind: str, arguments: Sequence[str]) -> list[str]:
     if kind == "dlq.replay":
         options = zip(("--topic", "--reason"), arguments, strict=False)
         return ["dlq", "replay", *(w for pair in options for w in pair)]
+    if kind == "dlq.replay_one":
+        place, *fields = arguments
+        return ["dlq", "replay", *place.split("/"), *(f"--set={f}" for f in fields)]
     name, *duration = arguments
     return ["scenario", kind.rpartition(".")[2], name, *(f"--duration={d}" for d in duration)]
 
 
-def run(data_dir: Path, *words: str) -> str:
-    """Run a command for the stack of a data directory; return the last line of its output.
+def run(data_dir: Path, *words: str) -> Text:
+    """Run a command for the stack of a data directory; return its result.
 
     Raises:
         UsageError: if this program has no such command.
@@ -56,15 +63,42 @@ def run(data_dir: Path, *words: str) -> str:
     text = said[-1] if said else f"exit {done.returncode}"
     if done.returncode:
         raise JangteoError.of(done.returncode, text)
+    return result_of(text)
+
+
+def result_of(line: str) -> Text:
+    """Return the message of the last line that a command printed; the line itself if it is another.
+
+    >>> from console.translations import render
+    >>> render(result_of("jangteo dlq: 1,337 published, 3 still bad"), "ko")
+    '재발행됨 1,337건, 여전히 오류 3건'
+    >>> render(result_of("flash_sale runs until 2026-11-29 10:00:00 (Seoul)"), "ko")
+    'flash_sale: 2026-11-29 10:00:00까지 실행 (서울)'
+    >>> render(result_of("flash_sale stopped"), "ko"), result_of("something else")
+    ('flash_sale 중지됨', 'something else')
+    """
+    line = line.removeprefix("jangteo dlq: ")
+    if found := re.fullmatch(r"([\w-]+) runs until ([\d: -]+) \(Seoul\)", line):
+        return msg.SCENARIO_RUNS(name=found[1], until=found[2])
+    if found := re.fullmatch(r"([\w-]+) stopped", line):
+        return msg.SCENARIO_STOPPED(name=found[1])
+    if line == "nothing to replay":
+        return word(line)
+    parts = [msg.COUNTED(count=f"{n:,}", what=word(what)) for what, n in counts_in(line).items()]
+    if not parts:
+        return line
+    text = parts[0]
+    for part in parts[1:]:
+        text = msg.BOTH(first=text, second=part)
     return text
 
 
-def would_replay(data_dir: Path, arguments: Sequence[str]) -> dict[str, int]:
+def would_replay(data_dir: Path, words: Sequence[str]) -> dict[str, int]:
     """Return the result that a replay of dead letters would have; changes nothing.
 
     Args:
         data_dir: of the stack.
-        arguments: of the action `dlq.replay`.
+        words: the command of a replay.
 
     Returns:
         Of `WOULD_PUBLISH` and the command's words for those that would not be; empty if there are
@@ -73,8 +107,7 @@ def would_replay(data_dir: Path, arguments: Sequence[str]) -> dict[str, int]:
     Raises:
         JangteoError: if it cannot be found out.
     """
-    words = [*command_of("dlq.replay", arguments), "--dry-run"]
-    done = _run(data_dir, words)
+    done = _run(data_dir, [*words, "--dry-run"])
     said = [line.removeprefix("jangteo dlq: ") for line in done.stderr.splitlines()]
     summary = said[-1] if said else f"exit {done.returncode}"
     if summary == "nothing to replay":

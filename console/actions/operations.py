@@ -99,6 +99,12 @@ ACTIONS: Final[Mapping[str, Action]] = {
             destructive=True,
         ),
         Action(
+            "dlq.replay_one",
+            ("PLACE", "[FIELD=JSON]"),
+            {"en": "publish one rejected message again", "ko": "데드 레터 하나 다시 발행"},
+            destructive=True,
+        ),
+        Action(
             "process.restart",
             ("NAME",),
             {"en": "restart a process of `jangteo up`", "ko": "프로세스 재시작"},
@@ -143,6 +149,9 @@ def parse(words: Sequence[str]) -> ActionRequest:
         _factor(arguments[1])
     if action.id == "dlq.replay" and arguments:
         _member(arguments[0], tuple(TOPICS), "topic")
+    if action.id == "dlq.replay_one":
+        _one_letter(action, arguments)
+        return ActionRequest(action, arguments)
     for argument in arguments:
         if not re.fullmatch(r"[\w.+-]{1,64}", argument) or argument.startswith("-"):
             raise UsageError(msg.CANNOT_USE(action=action.id, text=repr(printable(argument, 40))))
@@ -153,6 +162,13 @@ def _member(name: str, known: Sequence[str], kind: str) -> None:
     if name not in known:
         shown = repr(printable(name, 40))
         raise UsageError(msg.NO_SUCH(kind=word(kind), name=shown, known=", ".join(known)))
+
+
+def _one_letter(action: Action, arguments: Sequence[str]) -> None:
+    """Check a place, such as orders/3/17, and a field with its new value."""
+    for argument, form in zip(arguments, (r"\w{1,64}/\d{1,9}/\d{1,19}", r"[\w.]{1,64}=.{1,2000}")):  # noqa: B905  (the second one may be missing)
+        if not re.fullmatch(form, argument) or printable(argument, 4_000) != argument:
+            raise UsageError(msg.CANNOT_USE(action=action.id, text=repr(printable(argument, 40))))
 
 
 def _factor(text: str) -> float:
@@ -184,7 +200,7 @@ class Operator:
         who: str | None = None,
         clock: Clock = utc_now,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self.refuse = refuse
         self._who = who or whoami()
         self._clock = clock
@@ -210,7 +226,7 @@ class Operator:
         from redis import RedisError  # noqa: PLC0415  (late: the first picture needs no client)
 
         try:
-            with cache.client(self._settings().redis_url) as client:
+            with cache.client(self.settings().redis_url) as client:
                 try:
                     text = self._do(client, request, wait, stop)
                     result = self._result(request, ActionOutcome.DONE, text)
@@ -257,7 +273,7 @@ class Operator:
             return _grade(r, wait, stop)
         if kind == "process.restart":
             return self._restart(r, arguments[0], wait, stop)
-        return commands.run(self._settings().data_dir, *commands.command_of(kind, arguments))
+        return commands.run(self.settings().data_dir, *commands.command_of(kind, arguments))
 
     def would_replay(self, request: ActionRequest) -> dict[str, int]:
         """Return the result that a replay of dead letters would have: messages by outcome.
@@ -265,7 +281,8 @@ class Operator:
         Raises:
             JangteoError: if it cannot be found out.
         """
-        return commands.would_replay(self._settings().data_dir, request.arguments)
+        words = commands.command_of(request.action.id, request.arguments)
+        return commands.would_replay(self.settings().data_dir, words)
 
     def scenarios(self) -> tuple[commands.ScenarioRow, ...]:
         """Return the scenarios that can be started.
@@ -273,10 +290,10 @@ class Operator:
         Raises:
             JangteoError: if they cannot be asked for.
         """
-        return commands.scenarios(self._settings().data_dir)
+        return commands.scenarios(self.settings().data_dir)
 
     def _restart(self, r: redis.Redis, name: str, wait: float, stop: threading.Event) -> Message:
-        data_dir = self._settings().data_dir
+        data_dir = self.settings().data_dir
         before = {s.name: s for s in read_snapshot(data_dir)}
         beats = {b.name for b in cache.heartbeats(r)}
         if name in ("postgres", "redis", "kafka"):

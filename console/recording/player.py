@@ -5,12 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console.series import SnapshotSeries
 from console.snapshot.model import Snapshot
 
 if TYPE_CHECKING:
     from console.recording.recording import Recording
+
+
+def series_of(path: Path) -> SnapshotSeries:
+    """Return the series of a whole recording; for a thread of its own: some seconds an hour."""
+    from console.recording.recording import Recording  # noqa: PLC0415  (SQLite, for those who replay)
+
+    found = SnapshotSeries()
+    for snapshot in Recording(path):
+        found.push(snapshot)
+    return found
 
 
 class Player:

@@ -59,7 +59,7 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
         holder: who has it: ours, foreign, none, unknown.
         published: messages appended per second.
         taken: messages applied per second.
-        verdict: see `Lag`.
+        verdict: see `Lag`; unknown while the reading is not current.
         drain_s: seconds until the lag is gone at these rates; None if it does not shrink.
     """
 
@@ -91,7 +91,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """One topic with its group; sums over what is known of its partitions.
 
     `members` is None where the cluster does not say; `error` concerns this topic alone; `troubles`
-    says what keeps it from advancing (see `shop.ingest_progress`).
+    says what keeps it from advancing (see `shop.ingest_progress`); `was` is the last verdict of a
+    reading that is not current any more.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     published: Rate = Rate()
     taken: Rate = Rate()
     verdict: Lag = Lag.UNKNOWN
+    was: Lag | None = None
     drain_s: float | None = None
     error: Text | None = None
     troubles: tuple[Text, ...] = ()

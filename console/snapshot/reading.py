@@ -19,6 +19,8 @@ class ReadingState(State):
     LOADING = "loading", Severity.UNKNOWN
     """Nothing was read yet."""
     OK = "ok", Severity.OK
+    SLOW = "slow", Severity.WARNING
+    """Answers come, but take long, or one is awaited for longer than usual: nothing failed."""
     STALE = "stale", Severity.WARNING
     """The last attempt failed, or one hangs; the value is an older one."""
     DOWN = "down", Severity.ERROR
@@ -26,7 +28,7 @@ class ReadingState(State):
 
 
 class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """What one source said last, and how it stands with it now.
+    """The last answer of one source, and the state of that source now.
 
     Attributes:
         value: the last value that was read; None if there never was one.
@@ -47,6 +49,15 @@ class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     failing_since: datetime | None = None
     attempts: int = 0
     retry_at: datetime | None = None
+
+    @property
+    def current(self) -> bool:
+        """Whether the value describes the present: verdicts may judge it.
+
+        >>> Reading(state=ReadingState.SLOW).current, Reading(state=ReadingState.STALE).current
+        (True, False)
+        """
+        return self.state in (ReadingState.OK, ReadingState.SLOW)
 
     def age(self, now: datetime) -> float | None:
         """Return seconds since the value was read; None if there is none."""

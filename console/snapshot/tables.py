@@ -111,7 +111,7 @@ class Upgrade(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Grades(msgspec.Struct, frozen=True, kw_only=True):
-    """The customers' grades, most customers first."""
+    """The customers' grades, in the order of the policy."""
 
     counts: tuple[GradeCount, ...]
     run: GradeRunRow | None

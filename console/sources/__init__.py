@@ -15,7 +15,9 @@ from shop.retry import first_line
 from shop.settings import Settings
 
 READ_DEADLINE_S: Final = 1.5
-"""Seconds that a server has to answer before its reading is stale."""
+"""Seconds that a request may take at least, however fast its server answered before."""
+LONGEST_DEADLINE_S: Final = 15.0
+"""Seconds that a request may take at most, and while nothing is known of its server."""
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -26,10 +28,13 @@ class SnapshotSource(Protocol[T_co]):
     Attributes:
         name: the field of `Snapshot` that it fills.
         interval: seconds between two reads.
+        deadline: seconds that each request may take; the poller sets it from the latency that it
+            sees. Connections made before keep the deadline that they were made with.
     """
 
     name: str
     interval: float
+    deadline: float
 
     def read(self) -> T_co:
         """Return the value now; errors of the client are raised as they are."""

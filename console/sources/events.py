@@ -17,8 +17,8 @@ import redis
 from console import translations as msg
 from console.actions import journal
 from console.snapshot.model import EventKind, Happening
-from console.sources import READ_DEADLINE_S, CurrentSettings
-from console.text import printable
+from console.sources import LONGEST_DEADLINE_S, CurrentSettings
+from console.text import printable, without_escapes
 from console.translations import Message, Text, word
 from shop.clock import UTC, Clock, parse_time, utc_now
 from shop.log import redact
@@ -41,6 +41,20 @@ _POSTGRES_LEVELS: Final = {
     "FATAL": "error",
     "PANIC": "error",
 }
+_HANDLED: Final = re.compile(
+    r'duplicate key value violates unique constraint "(?:users|orders|products)\w*_pkey"'
+)
+"""What PostgreSQL logs where a message came twice: the ingest takes its other path, by design."""
+_LIBRDKAFKA: Final = re.compile(r"%(\d)\|[\d.]+\|(\w+)\|[^|]*\| ?(.*)")
+_STAMPED: Final = re.compile(
+    r"\[?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?)(?: ?(Z|UTC|[+-]\d\d:?\d\d))?\]?"
+    r"[ :|-]*(?:\[?(TRACE|DEBUG|INFO|WARN(?:ING)?|ERROR|FATAL|CRITICAL)\]?[ :|-]+)?(.*)",
+    re.IGNORECASE,
+)
+_LEVELS: Final = {
+    "TRACE": "debug", "DEBUG": "debug", "WARN": "warning", "WARNING": "warning",
+    "ERROR": "error", "FATAL": "error", "CRITICAL": "critical",
+}  # fmt: skip
 _REDIS: Final = re.compile(r"\d+:[A-Z] (\d+ \w{3} \d{4} [\d:]+)\.\d+ ([.*#-]) (.*)")
 _KNOWN: Final = ("timestamp", "level", "process", "event")
 
@@ -59,6 +73,7 @@ class EventSource:
         self, current: CurrentSettings, *, interval: float = 0.5, clock: Clock = utc_now
     ) -> None:
         self.interval = interval
+        self.deadline = LONGEST_DEADLINE_S
         self._current = current
         self._clock = clock
         self._tails: dict[Path, Tail] = {}
@@ -93,7 +108,7 @@ class EventSource:
         try:
             if self._client is None:
                 url = self._current.settings.redis_url
-                self._client = cache.client(url, timeout=READ_DEADLINE_S)
+                self._client = cache.client(url, timeout=self.deadline)
             found = journal.read(self._client, self._last)
         except redis.RedisError:
             self.reset()
@@ -116,10 +131,12 @@ class Tail:
 
     Args:
         path: may not exist yet.
+        first: bytes before its end that the first read returns.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, first: int = FIRST_BYTES) -> None:
         self._path = path
+        self._first = first
         self._place: tuple[int, int] | None = None
         self._rest = b""
 
@@ -136,7 +153,7 @@ class Tail:
         inode = self._path.stat().st_ino
         skipped: list[Text] = []
         if self._place is None:
-            start = max(0, end - FIRST_BYTES)
+            start = max(0, end - self._first)
         elif self._place[0] != inode or self._place[1] > end:
             start, self._rest = 0, b""
         else:
@@ -154,8 +171,10 @@ class Tail:
         return [*skipped, *(line.decode(errors="replace") for line in lines)]
 
 
-def parse(line: str, source: str, now: datetime) -> Happening:
-    r"""Read a line of a log: our logfmt or JSON, PostgreSQL's, Redis's, or any text.
+def parse(line: str, source: str, now: datetime) -> Happening:  # noqa: PLR0911  (one for each form)
+    r"""Read a line of a log: our logfmt or JSON, PostgreSQL's, Redis's, Kafka's, or any text.
+
+    Escape codes and the time stamps of other programs are taken out of the text.
 
     >>> now = datetime(2026, 1, 1, tzinfo=UTC)
     >>> h = parse('timestamp=2026-11-23T10:55:40Z level=warning process=orders '
@@ -164,10 +183,18 @@ def parse(line: str, source: str, now: datetime) -> Happening:
     ('2026-11-23T10:55:40+00:00', 'warning', 'orders', 'waiting for server server=x')
     >>> parse("2026-11-23 10:51:55.265 UTC [17] FATAL:  no", "postgres", now).level
     'error'
+    >>> h = parse("\x1b[31m[2026-11-23 10:51:55,265] ERROR no leader\x1b[0m", "kafka", now)
+    >>> h.level, h.text
+    ('error', 'no leader')
+    >>> parse("%4|1764.2|FAIL|rdkafka#producer-1| [thrd:a]: refused", "orders", now).level
+    'warning'
+    >>> line = 'duplicate key value violates unique constraint "orders_pkey"'
+    >>> parse(f"2026-11-23 10:51:55.265 UTC [17] ERROR:  {line}", "postgres", now).level
+    'info'
     >>> parse("Segmentation fault", "ingest", now).at == now
     True
     """
-    text = redact(line.strip())
+    text = redact(without_escapes(line).strip())
     fields = _fields(text)
     if "event" in fields:
         rest = " ".join(f"{k}={v}" for k, v in fields.items() if k not in _KNOWN)
@@ -181,6 +208,9 @@ def parse(line: str, source: str, now: datetime) -> Happening:
     if found := _POSTGRES.match(text):
         day, fraction, severity, message = found.groups()
         at = _time(f"{day}{fraction or ''}+00:00", now)
+        if _HANDLED.match(message):
+            text_ = msg.HANDLED(line=printable(message))
+            return Happening(at, EventKind.LOG, "info", source, text_)
         level = _POSTGRES_LEVELS.get(severity, "info")
         return Happening(at, EventKind.LOG, level, source, printable(message))
     if found := _REDIS.match(text):
@@ -189,7 +219,27 @@ def parse(line: str, source: str, now: datetime) -> Happening:
             at = datetime.strptime(written, "%d %b %Y %H:%M:%S").astimezone(UTC)
             level = "warning" if mark == "#" else "info"
             return Happening(at, EventKind.LOG, level, source, printable(message))
+    if found := _LIBRDKAFKA.match(text):
+        syslog, name, message = found.groups()
+        level = "error" if int(syslog) <= 3 else "warning" if int(syslog) == 4 else "info"
+        return Happening(now, EventKind.LOG, level, source, printable(f"{name} {message}"))
+    if found := _STAMPED.match(text):
+        written, zone, severity, message = found.groups()
+        level = _LEVELS.get((severity or "").upper(), "info")
+        at = _stamped(written, zone, now)
+        return Happening(at, EventKind.LOG, level, source, printable(message))
     return Happening(now, EventKind.LOG, "info", source, printable(text))
+
+
+def _stamped(written: str, zone: str | None, now: datetime) -> datetime:
+    """Return the time of a line that another program dated; without a zone it is local time."""
+    try:
+        at = datetime.fromisoformat(written.replace(",", ".").split(".")[0])
+    except ValueError:
+        return now
+    if zone is None:
+        return at.astimezone(UTC)
+    return _time(at.isoformat() + ("Z" if zone in ("Z", "z", "UTC") else zone), now)
 
 
 def _fields(text: str) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from console import rules
 from console import translations as msg
 from console.snapshot.model import Kafka, Member, Partition, Topic
 from console.snapshot.reading import Rate
-from console.sources import READ_DEADLINE_S, CurrentSettings
+from console.sources import LONGEST_DEADLINE_S, CurrentSettings
 from console.translations import of_trouble
 from shop import kafka
 from shop.events import GROUPS
@@ -49,6 +49,7 @@ class TopicsSource:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.interval = interval
+        self.deadline = LONGEST_DEADLINE_S
         self._current = current
         self._monotonic = monotonic
         self._admin: AdminClient | None = None
@@ -68,15 +69,17 @@ class TopicsSource:
         """
         settings = self._current.settings
         if self._admin is None:
+            # A client waits for all of its deadline where nothing listens; this one says so soon.
+            kafka.wait_until_up(settings.kafka, self.deadline)
             self._admin = kafka.admin(settings.kafka, "console")
         if self._progress is None:
             self._progress = ProgressReader(
-                settings, "console", timeout=READ_DEADLINE_S, monotonic=self._monotonic
+                settings, "console", timeout=self.deadline, monotonic=self._monotonic
             )
-        metadata = self._admin.list_topics(timeout=READ_DEADLINE_S)
+        metadata = self._admin.list_topics(timeout=self.deadline)
         look = self._progress.look(tuple(GROUPS))
         if self._reads % CONFIGS_EVERY == 0:
-            self._min_in_sync = _min_in_sync(self._admin, look.topics)
+            self._min_in_sync = _min_in_sync(self._admin, look.topics, self.deadline)
         self._reads += 1
         now = self._monotonic()
         for name, topic in look.topics.items():
@@ -102,9 +105,10 @@ class TopicsSource:
                 del self._windows[key]
         self._log_ids[name] = topic.info.log_id
         for p in topic.partitions:
-            self._windows[name, p.partition].append(
-                rules.PartitionSample(now, p.end, p.applied, p.begin)
-            )
+            window = self._windows[name, p.partition]
+            window.append(rules.PartitionSample(now, p.end, p.applied, p.begin))
+            while now - window[0].at > rules.WINDOW_S:
+                window.popleft()
 
     def _topic(self, name: str, seen: TopicProgress | None, troubles: tuple[str, ...]) -> Topic:
         group = GROUPS[name]
@@ -158,12 +162,12 @@ def cluster(
     )
 
 
-def _min_in_sync(admin: AdminClient, names: Iterable[str]) -> dict[str, int]:
-    """Return `min.insync.replicas` of the topics for which the cluster gives it."""
+def _min_in_sync(admin: AdminClient, names: Iterable[str], timeout: float) -> dict[str, int]:
+    """Return `min.insync.replicas` of the topics for which the cluster gives it in time."""
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     if not resources:
         return {}
-    futures = admin.describe_configs(resources, request_timeout=READ_DEADLINE_S)
+    futures = admin.describe_configs(resources, request_timeout=timeout)
     found: dict[str, int] = {}
     for resource, future in futures.items():
         try:

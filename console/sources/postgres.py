@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -19,7 +20,7 @@ from console.snapshot.tables import (
     Spender,
     Upgrade,
 )
-from console.sources import CurrentSettings
+from console.sources import LONGEST_DEADLINE_S, CurrentSettings
 from console.text import printable
 from shop import postgres
 from shop.events import TOPICS
@@ -78,6 +79,7 @@ class _Database:
 
     def __init__(self, current: CurrentSettings, interval: float, limit_ms: int) -> None:
         self.interval = interval
+        self.deadline = LONGEST_DEADLINE_S
         self._current = current
         self._limit_ms = limit_ms
         self._conn: Connection | None = None
@@ -91,7 +93,10 @@ class _Database:
     def _connection(self) -> Connection:
         if self._conn is None or self._conn.closed:
             self._conn = postgres.connect(
-                self._current.settings.postgres, "console", autocommit=True, timeout=2
+                self._current.settings.postgres,
+                "console",
+                autocommit=True,
+                timeout=max(2, math.ceil(self.deadline)),
             )
             self._conn.execute(b"SET default_transaction_read_only = on")
             self._conn.execute(f"SET statement_timeout = {self._limit_ms:d}".encode())
@@ -198,7 +203,8 @@ class GradeSource(_Database):
                 **{name: row.get(name) for name in _LATER_COLUMNS},
             )
             changes = net(self._rows(_CHANGES, (as_of,)))
-        asked = {"names": list(self._current.settings.grade_policy.names), "most": SHOWN}
+        names = list(self._current.settings.grade_policy.names)
+        asked = {"names": names, "most": SHOWN}
         upgrades = tuple(
             Upgrade(
                 user_id=user_id,
@@ -214,7 +220,7 @@ class GradeSource(_Database):
         return Grades(
             counts=tuple(
                 GradeCount(grade=grade, customers=number, change=changes.get(grade, 0))
-                for grade, number in counts
+                for grade, number in in_order(counts, names)
             ),
             run=run,
             upgrades=upgrades,
@@ -258,6 +264,18 @@ class DeadLetterSource(_Database):
             )
         )
         return DeadLetters(counts=counts, newest=newest)
+
+
+def in_order(counts: Sequence[tuple[Any, ...]], names: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return (grade, customers) in the policy's order, with 0 where nobody has a grade.
+
+    Grades that the policy no longer names come last.
+
+    >>> in_order([("VIP", 2), ("OLD", 1)], ["BRONZE", "VIP"])
+    [('BRONZE', 0), ('VIP', 2), ('OLD', 1)]
+    """
+    found = dict(counts)
+    return [*((n, found.pop(n, 0)) for n in names), *found.items()]
 
 
 def net(changes: Sequence[tuple[Any, ...]]) -> dict[str, int]:

@@ -16,7 +16,7 @@ import redis
 from console import rules
 from console.snapshot.model import Process, Processes
 from console.snapshot.reading import Rate
-from console.sources import READ_DEADLINE_S, CurrentSettings
+from console.sources import LONGEST_DEADLINE_S, CurrentSettings
 from console.sources.redis import clock_ahead
 from console.text import printable
 from shop.boot_clock import same_process
@@ -42,6 +42,7 @@ class ProcessSource:
 
     def __init__(self, current: CurrentSettings, *, interval: float = 1.0) -> None:
         self.interval = interval
+        self.deadline = LONGEST_DEADLINE_S
         self._current = current
         self._client: redis.Redis | None = None
         self._beats: dict[str, Heartbeat] = {}
@@ -87,7 +88,7 @@ class ProcessSource:
 
     def _connection(self) -> redis.Redis:
         if self._client is None:
-            self._client = cache.client(self._current.settings.redis_url, timeout=READ_DEADLINE_S)
+            self._client = cache.client(self._current.settings.redis_url, timeout=self.deadline)
         return self._client
 
     def _process(

@@ -11,7 +11,7 @@ import redis
 
 from console import rules
 from console.snapshot.model import Redis, Refresh
-from console.sources import READ_DEADLINE_S, CurrentSettings
+from console.sources import LONGEST_DEADLINE_S, CurrentSettings
 from shop.redis import cache
 from shop.redis.cache import CacheMeta
 from shop.server_clock import ServerClock, redis_time
@@ -31,6 +31,7 @@ class RedisSource:
 
     def __init__(self, current: CurrentSettings, *, interval: float = 1.0) -> None:
         self.interval = interval
+        self.deadline = LONGEST_DEADLINE_S
         self._current = current
         self._client: redis.Redis | None = None
         self._counted: tuple[int, int] | None = None
@@ -43,7 +44,7 @@ class RedisSource:
             redis.RedisError: if it does not answer.
         """
         if self._client is None:
-            self._client = cache.client(self._current.settings.redis_url, timeout=READ_DEADLINE_S)
+            self._client = cache.client(self._current.settings.redis_url, timeout=self.deadline)
         client = self._client
         pipe = client.pipeline(transaction=False)
         pipe.info()

@@ -18,6 +18,7 @@ from console.actions import operations
 from console.actions.commands import WOULD_PUBLISH, ScenarioRow
 from console.actions.journal import ActionResult
 from console.actions.operations import ActionRequest, Operator
+from console.lookups.details import Ref
 from console.snapshot.model import Snapshot
 from console.translations import Text, word
 from console.tui import screens
@@ -71,14 +72,20 @@ class ActionDialogs:
         """Stop waiting for the effects of actions."""
         self._ended.set()
 
-    def offer(self) -> None:
-        """Show what can be done."""
+    def offer(self, about: Ref | None = None) -> None:
+        """Show what can be done, or what can be done with one thing."""
         if self._operator.refuse:
             self._app.notify(
                 self._options.render(self._operator.refuse), severity="warning", markup=False
             )
             return
-        found = list(self.commands())
+        if about is not None and about.kind == "letter":
+            self._replay_one(about)
+            return
+        found = [c for c in self.commands() if about is None or about.key in c[0].split()]
+        if not found:
+            self._app.notify(self._options("nothing to do here"), timeout=2, markup=False)
+            return
 
         def chosen(number: int | None) -> None:
             if number is not None:
@@ -107,6 +114,16 @@ class ActionDialogs:
         return text
 
     # ---- step by step ----
+
+    def _replay_one(self, letter: Ref) -> None:
+        """Ask for a field to be set in a dead letter; continue with a dry run of it alone."""
+
+        def answered(answer: str | None) -> None:
+            if answer is not None:
+                self._confirm(["dlq.replay_one", letter.key, *([answer] if answer else [])])
+
+        question = f"{letter.key}: {self._options('FIELD=JSON, or nothing to replay it as it is')}"
+        self._app.push_screen(screens.Ask(question, self._options, empty=True), answered)
 
     def _complete(self, words: list[str]) -> None:
         """Ask for the argument that is missing, if one is."""
@@ -140,7 +157,7 @@ class ActionDialogs:
                 self._options.render(operations.text_of(e)), severity="error", markup=False
             )
             return
-        if request.action.id == "dlq.replay":
+        if request.action.id.startswith("dlq.replay"):
             what = f"{request.words}: {self._options('a dry run first')}"
             self._look_up(
                 what,

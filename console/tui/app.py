@@ -5,25 +5,32 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.command import CommandPalette
-from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import DataTable, Input
+from textual.widgets import Input
 
 from console import translations as msg
 from console.actions.operations import Operator, text_of
+from console.event_list import LEVELS
+from console.lookups.details import Detail, Ref, asked
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
+from console.series import SPANS
+from console.text import duration
 from console.tui import keys, layout, output, screens, theme
 from console.tui.action_dialogs import ActionDialogs, ActionEnded, LookupEnded
 from console.tui.appearance import DisplayOptions
 from console.tui.display import SnapshotApp
+from console.tui.objects.detail_screen import DetailScreen, RowActions
+from console.tui.objects.object_list import ObjectList, ObjectOpened
 from console.tui.panel import Panel
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError
@@ -87,10 +94,10 @@ class ConsoleApp(SnapshotApp):
         self.screen.minimize()
         base = self.screen_stack[0]
         if not base.query(f"#{name}.tab"):
-            await base.query_one("#main").mount(layout.tab(name, self._options))
+            await base.query_one("#main").mount(layout.tab(name))
         for container in base.query(".tab"):
             container.set_class(container.id == name, "-active")
-        self.set_focus(None)
+        self.set_focus(next(iter(self.lists()), None))
         self.call_after_refresh(self.redraw)
 
     def action_help(self) -> None:
@@ -136,6 +143,20 @@ class ConsoleApp(SnapshotApp):
         self._history.clear()
         self.redraw()
 
+    def action_zoom_time(self, step: int) -> None:
+        """Show more of the past in charts, or less."""
+        at = min(max(SPANS.index(self._span) + step, 0), len(SPANS) - 1)
+        self._span = SPANS[at]
+        self.redraw()
+        self.notify(f"{self._options('charts')}: {duration(self._span)}", timeout=2, markup=False)
+
+    def action_scrub(self, step: int) -> None:
+        """Move the time that charts show by a quarter of it; forward to now at the most."""
+        end = self._until or self._snapshot.at
+        moved = end + timedelta(seconds=step * self._span / 4)
+        self._until = None if moved >= self._snapshot.at else moved
+        self.redraw()
+
     def action_theme(self) -> None:
         """Take the next theme."""
         names = [*(t.name for t in theme.THEMES), self._theme_name(theme.ANSI)]
@@ -145,23 +166,41 @@ class ConsoleApp(SnapshotApp):
 
     async def action_filter(self) -> None:
         """Ask for a filter of the events."""
-        if self._tab != "events":
+        if self._tab == "overview":
             await self.action_tab("events")
         box = self.screen_stack[0].query_one("#filter", Input)
         box.add_class("-open")
         box.focus()
 
+    async def action_level(self) -> None:
+        """Show events of the next level and above."""
+        at = LEVELS.index(self._filter.level)
+        self._filter = replace(self._filter, level=LEVELS[(at + 1) % len(LEVELS)])
+        await self._filtered(self._options(f"level: {self._filter.level}"))
+
+    async def action_changes(self) -> None:
+        """Show changes and actions only, or everything again."""
+        self._filter = replace(self._filter, changes=not self._filter.changes)
+        which = "changes and actions only" if self._filter.changes else "all events"
+        await self._filtered(self._options(which))
+
+    async def _filtered(self, said: str) -> None:
+        if self._tab != "events":
+            await self.action_tab("events")
+        self.redraw()
+        self.notify(said, timeout=2, markup=False)
+
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter as it is typed."""
         if event.input.id == "filter":
-            self._filter = event.value.strip()
+            self._filter = replace(self._filter, text=event.value.strip())
             self.redraw()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Leave the filter; an empty one goes."""
         if event.input.id == "filter":
             event.input.set_class(bool(event.value), "-open")
-            self.set_focus(None)
+            self.set_focus(next(iter(self.lists()), None))
 
     def on_key(self, event: Any) -> None:
         """Escape clears the filter and minimises."""
@@ -169,37 +208,95 @@ class ConsoleApp(SnapshotApp):
             box = self.query_one("#filter", Input)
             box.value = ""
             box.remove_class("-open")
-            self.set_focus(None)
+            self.set_focus(next(iter(self.lists()), None))
 
     def action_move(self, by: int) -> None:
         """Scroll the list of this tab."""
-        if self._tab == "letters":
-            table = self.query_one(DataTable)
+        if (table := self._list()) is not None:
             table.action_cursor_down() if by > 0 else table.action_cursor_up()
-        for scroll in self._scrolls():
-            scroll.scroll_relative(y=by, animate=False)
 
     def action_ends(self, to: int) -> None:
         """Scroll the list of this tab to one of its ends."""
-        for scroll in self._scrolls():
-            scroll.scroll_home(animate=False) if to < 0 else scroll.scroll_end(animate=False)
+        if (table := self._list()) is not None:
+            table.move_cursor(row=0 if to < 0 else table.row_count - 1)
 
-    def _scrolls(self) -> Iterable[VerticalScroll]:
-        return self.screen_stack[0].query(f"#{self._tab} VerticalScroll").results(VerticalScroll)
+    def _list(self) -> ObjectList | None:
+        """Return the list that has the focus, else the first of the tab."""
+        if isinstance(self.focused, ObjectList):
+            return self.focused
+        return next(iter(self.lists()), None)
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        if (table := self._list()) is not None:
+            table.next_column()
+
+    def action_reverse(self) -> None:
+        """Sort the other way round."""
+        if (table := self._list()) is not None and table.sorted_by is not None:
+            table.sort_by(table.sorted_by)
+
+    # ---- what is opened ----
+
+    def action_open(self) -> None:
+        """Open the row under the cursor."""
+        table = self._list()
+        if table is not None and (ref := table.under_cursor()) is not None:
+            self.open(ref)
+
+    def open(self, ref: Ref) -> None:
+        """Show all that is known of a thing."""
+        self.push_screen(DetailScreen(ref, self._look_up, self._options))
+
+    def _look_up(self, ref: Ref) -> Detail:
+        """Read a detail; called in a thread of its own."""
+        from console.lookups.lookup import Lookup  # noqa: PLC0415  (the clients of three servers)
+
+        return Lookup(self._operator.settings(), self._snapshot).open(ref)
+
+    def on_object_opened(self, message: ObjectOpened) -> None:
+        """Open a row."""
+        self.open(message.ref)
+
+    def action_follow(self) -> None:
+        """Ask for an id, and show its whole path."""
+        self._ask("Follow which id?", asked)
+
+    def action_search_messages(self, partition: str) -> None:
+        """Ask which messages of a partition are wanted: from an offset, or with a text."""
+        self._ask("offset, key or text", lambda text: Ref("partition", f"{partition} {text}"))
+
+    def _ask(self, question: str, ref: Callable[[str], Ref]) -> None:
+        """Open what an answer names."""
+
+        def answered(answer: str | None) -> None:
+            if answer:
+                self.open(ref(answer))
+
+        self.push_screen(screens.Ask(self._options(question), self._options), answered)
+
+    def action_act_on_row(self) -> None:
+        """Offer what can be done with the row under the cursor."""
+        table = self._list()
+        if table is not None and (ref := table.under_cursor()) is not None:
+            self._dialogs.offer(ref)
+
+    def on_row_actions(self, message: RowActions) -> None:
+        """Offer what can be done with what is open."""
+        self._dialogs.offer(message.ref)
 
     def action_copy(self) -> None:
         """Copy the panel that has the focus, or all of the tab."""
-        panels = [p for p in self.screen_stack[0].query(Panel) if p.is_on_screen]
+        shown = [p for p in self.screen_stack[0].query(Panel) if p.is_on_screen]
+        panels: list[Panel | ObjectList] = [*shown, *self.lists()]
         if isinstance(self.focused, Panel):
             panels = [self.focused]
         text = "\n\n".join(p.text for p in panels)
         if self._driver is not None:
             self._driver.write(output.osc52(text, tmux=bool(os.environ.get("TMUX"))))
-        which = ", ".join(str(p.border_title) for p in panels)
-        self.notify(
-            f"{self._options('copied')}: {which} ({len(text)} {self._options('characters')})",
-            timeout=3,
-        )
+        which = ", ".join(str(p.border_title) for p in panels if p.border_title)
+        size = f"{len(text)} {self._options('characters')}"
+        self.notify(f"{self._options('copied')}: {which} ({size})", timeout=3)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Refuse what writes where nothing may be written."""
@@ -268,9 +365,8 @@ class ConsoleApp(SnapshotApp):
     def on_action_ended(self, message: ActionEnded) -> None:
         """Show the result of an action."""
         text = self._dialogs.report(message.result)
-        if not message.result.done and isinstance(
-            self._feed, Poller
-        ):  # the journal may be out of reach
+        # The journal may be out of reach.
+        if not message.result.done and isinstance(self._feed, Poller):
             self._feed.note("warning", "operator", text)
 
     def action_command_palette(self) -> None:

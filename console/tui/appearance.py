@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from console.snapshot.severity import Severity
+from console.text import to_ascii
 from console.translations import Lang, Text, label, render
 
 OK: Final = Severity.OK.style
@@ -60,7 +61,8 @@ class DisplayOptions:
 
     def render(self, text: Text) -> str:
         """Return a message in the chosen language; text from outside as it is."""
-        return render(text, self.lang)
+        shown = render(text, self.lang)
+        return to_ascii(shown) if self.ascii else shown
 
 
 def bar(share: float, cells: int, glyphs: Glyphs) -> str:
@@ -73,7 +75,41 @@ def bar(share: float, cells: int, glyphs: Glyphs) -> str:
     return glyphs.full * filled + glyphs.empty * (cells - filled)
 
 
-def spark(points: Sequence[float | None], cells: int, rows: int, glyphs: Glyphs) -> list[str]:
+_DOTS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+"""Bits of a braille character, by row and column."""
+
+
+def braille(points: Sequence[float | None], cells: int, rows: int, high: float = 0.0) -> list[str]:
+    """Draw a series as a line of braille dots: two points a cell, four heights a row.
+
+    Args:
+        points: oldest first, two for each cell; what is unknown is left out.
+        cells: width.
+        rows: height.
+        high: what the top stands for; the highest point where it is less.
+
+    >>> braille([0, 0, 3, 3], 2, 1, 3), braille([None, None, 1, None], 2, 1)
+    (['⣀⡏'], [' ⠁'])
+    """
+    most = max([high, *(p for p in points if p is not None)], default=0.0) or 1.0
+    grid = [[0] * cells for _ in range(rows)]
+    before: int | None = None
+    for x, point in enumerate(points[-2 * cells :]):
+        if point is None:
+            before = None
+            continue
+        y = round(max(0.0, point) / most * (4 * rows - 1))
+        first, last = sorted((y, y if before is None else before))
+        for dot in range(first, last + 1):
+            row = rows - 1 - dot // 4
+            grid[row][x // 2] |= _DOTS[3 - dot % 4][x % 2]
+        before = y
+    return ["".join(chr(0x2800 + bits) if bits else " " for bits in row) for row in grid]
+
+
+def spark(
+    points: Sequence[float | None], cells: int, rows: int, glyphs: Glyphs, high: float = 0.0
+) -> list[str]:
     """Draw a series as columns that stand on zero; what is unknown is left out.
 
     Args:
@@ -81,6 +117,7 @@ def spark(points: Sequence[float | None], cells: int, rows: int, glyphs: Glyphs)
         cells: width.
         rows: height.
         glyphs: to draw with.
+        high: what the top stands for; the highest point where it is less.
 
     Returns:
         The lines, from the top.
@@ -91,7 +128,7 @@ def spark(points: Sequence[float | None], cells: int, rows: int, glyphs: Glyphs)
     [' @', '@@']
     """
     shown = list(points[-cells:]) if cells > 0 else []
-    highest = max((p for p in shown if p is not None), default=0.0)
+    highest = max([high, *(p for p in shown if p is not None)])
     steps = len(glyphs.spark) - 1
     lines = []
     for row in range(rows - 1, -1, -1):

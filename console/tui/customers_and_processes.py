@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from console import rules
+from console import event_list, rules
 from console import translations as msg
+from console.event_list import FoldedEvent
 from console.snapshot.model import Event, Process, Processes
-from console.snapshot.reading import ReadingState
 from console.snapshot.severity import Severity
 from console.snapshot.tables import DeadLetterRow, GradeCount, GradeRunRow
-from console.text import duration, number, percent, size
+from console.text import duration, krw, number, percent
 from console.tui import appearance
 from console.tui.cells import folded, width
 from console.tui.view import (
@@ -19,7 +19,8 @@ from console.tui.view import (
     cell,
     content,
     count,
-    listed,
+    limited,
+    more,
     rate,
     table,
     trouble,
@@ -45,7 +46,7 @@ def grades(view: PanelView) -> Drawn:
                 "  ",
             ]
         return content([parts])
-    lines = [] if reading.state is ReadingState.OK else trouble(reading, view)
+    lines = trouble(reading, view)
     label = max((len(g.grade) for g in found.counts), default=0)
     most = max((g.customers for g in found.counts), default=0)
     for g in found.counts:
@@ -53,13 +54,13 @@ def grades(view: PanelView) -> Drawn:
     if found.run:
         rows = [_run(found.run, view), *_run_details(found.run, view)]
         lines += [[(cell(text, view.width, view), appearance.DIM)] for text in rows]
-    return content(lines[: view.height])
+    return content(limited(lines, view))
 
 
 def _run(run: GradeRunRow, view: PanelView) -> str:
     glyphs = view.options.glyphs
     return (
-        f"{view('last run')} {run.as_of.astimezone(KST):%H:%M:%S} {view(run.mode)}"
+        f"{view('last run')} {run.as_of.astimezone(KST):%H:%M:%S} KST {view(run.mode)}"
         f" {run.seconds:.2f}s, {view('changed')} {run.changed}"
         f" ({glyphs.rising}{run.upgraded} {glyphs.falling}{run.downgraded})"
     )
@@ -97,52 +98,22 @@ def _grade(g: GradeCount, label: int, most: int, customers: int, view: PanelView
     ]
 
 
-def spenders(view: PanelView) -> Drawn:
-    """Draw who spent most in the last minutes, and what was taken in all."""
+def takings(view: PanelView) -> Drawn:
+    """Draw what was taken in the last minutes; the customers who spent most are in the list."""
     reading = view.snapshot.postgres
     found = reading.value
     lines = trouble(reading, view)
     if found is None:
         return content(lines)
-    takings = msg.TAKINGS(orders=number(found.orders), spend=f"{found.spend:,}")
+    spend = krw(found.spend, view.options.lang)
     show = view.options.render
     lines.append(
         [
             (f"{show(msg.MINUTES(count=found.minutes))}: ", appearance.DIM),
-            (show(takings), appearance.BOLD),
+            (show(msg.TAKINGS(orders=number(found.orders), spend=spend)), appearance.BOLD),
         ]
     )
-    rows: list[list[Part]] = [
-        [s.name or view("unknown"), (s.grade, appearance.ACCENT), str(s.orders), f"{s.spend:,}", ""]
-        for s in found.spenders
-    ]
-    header = [view("customers"), "", view("orders"), view("KRW"), ""]
-    return content(
-        (lines + listed(reading, header, rows, view, left=range(2)))[: max(3, view.height)]
-    )
-
-
-def upgrades(view: PanelView) -> Drawn:
-    """Draw the newest changes of grade."""
-    reading = view.snapshot.grades
-    found = reading.value
-    glyphs = view.options.glyphs
-    arrow: dict[bool | None, Part] = {
-        True: (glyphs.rising, appearance.OK), False: (glyphs.falling, appearance.WARN), None: "",
-    }  # fmt: skip
-    rows: list[list[Part]] = [
-        [
-            f"{u.at.astimezone(KST):%H:%M:%S}",
-            u.name or view("unknown"),
-            arrow[u.rises],
-            (f"{u.from_grade} > {u.to_grade}", appearance.ACCENT),
-            f"{u.spend:,}",
-            "",
-        ]
-        for u in (found.upgrades if found else ())
-    ]
-    header = [view("at"), view("customers"), "", "", view("KRW"), ""]
-    return content(listed(reading, header, rows, view, left=range(4))[: max(2, view.height)])
+    return content(limited(lines, view))
 
 
 def process_severity(p: Process, view: PanelView) -> Severity:
@@ -184,9 +155,9 @@ def processes(view: PanelView) -> Drawn:
                 parts, used = [], 0
             parts = [*parts, (text, style), "  "]
             used += width(text) + 2
-        return content([*lines, *rows, parts][: view.height])
-    drawn = table(*_process_table(found.processes, view, brief=True), view, left=range(2))
-    return content((lines + _scenarios(found, view) + drawn)[: view.height])
+        return content(limited([*lines, *rows, parts], view))
+    drawn = table(*_process_table(found.processes, view), view, left=range(2))
+    return content(limited(lines + _scenarios(found, view) + drawn, view))
 
 
 def _scenarios(found: Processes, view: PanelView) -> list[Line]:
@@ -197,19 +168,18 @@ def _scenarios(found: Processes, view: PanelView) -> list[Line]:
     return [[(head, appearance.DIM), (running, appearance.ACCENT)]]
 
 
-def every_process(view: PanelView) -> Drawn:
-    """Draw the processes with all that they say of themselves."""
+def scenarios(view: PanelView) -> Drawn:
+    """Draw the scenarios that run."""
     reading = view.snapshot.processes
-    found = reading.value
     lines = trouble(reading, view)
-    if found is None:
+    if reading.value is None:
         return content(lines)
-    drawn = table(*_process_table(found.processes, view, brief=False), view, left=range(2))
-    return content(lines + _scenarios(found, view) + drawn)
+    running = _scenarios(reading.value, view) or [[(view("none"), appearance.DIM)]]
+    return content(lines + running)
 
 
 def _process_table(
-    found: tuple[Process, ...], view: PanelView, *, brief: bool
+    found: tuple[Process, ...], view: PanelView
 ) -> tuple[list[str], list[list[Part]]]:
     rows: list[list[Part]] = []
     dash = view.options.glyphs.dash
@@ -217,36 +187,30 @@ def _process_table(
         word = view("paused") if p.paused else view(p.state)
         factor = f" x{p.factor:g}" if p.factor != 1.0 else ""
         beat = (view.now - p.beat_at).total_seconds() if p.beat_at else None
-        up = (view.now - p.up_since).total_seconds() if p.up_since else None
-        row: list[Part] = [
-            p.name,
-            view.marked(process_severity(p, view), word + factor),
-            rate(p.rate, view),
-            duration(None if beat is None else max(0.0, beat), dash),
-            str(p.restarts),
-        ]
-        if not brief:
-            cpu = dash if p.cpu is None else f"{p.cpu:.0f}%"
-            row += [duration(up, dash), cpu, size(p.memory, dash), str(p.pid or dash)]
-        row.append((_details(p, brief=brief), appearance.DIM))
-        rows.append(row)
-    header = ["", "", "", view("beat"), view("restarts")]
-    if not brief:
-        header += [*map(view, ("up", "cpu", "memory", "pid"))]
-    return [*header, ""], rows
+        exit_ = p.last_exit if p.state == "backoff" and p.last_exit else ""
+        rows.append(
+            [
+                p.name,
+                view.marked(process_severity(p, view), word + factor),
+                rate(p.rate, view),
+                duration(None if beat is None else max(0.0, beat), dash),
+                str(p.restarts),
+                (f"{waiting_for(p)} {exit_}".strip(), appearance.DIM),
+            ]
+        )
+    return ["", "", "", view("beat"), view("restarts"), ""], rows
 
 
-def _details(p: Process, *, brief: bool) -> str:
+def details(p: Process) -> str:
+    """Return what a process reports of itself, in one line."""
     said = f"{waiting_for(p)} " if waiting_for(p) else ""
     if p.state == "backoff" and p.last_exit:
         said += f"{p.last_exit} "
-    if brief:
-        return said.strip()
     hidden = ("waiting_for", "rate", "last_id", "paused")
     return said + " ".join(f"{k}={v}" for k, v in p.fields.items() if k not in hidden and v)
 
 
-_LEVELS = {
+LEVEL_STYLES = {
     "warning": appearance.WARN,
     "error": appearance.BAD,
     "critical": appearance.BAD,
@@ -254,13 +218,15 @@ _LEVELS = {
 }
 
 
-def event_line(event: Event, view: PanelView) -> Line:
-    """Return an event as a line that fits the width."""
+def event_line(folded: FoldedEvent, view: PanelView) -> Line:
+    """Return an event as a line that fits the width; `xN` where it happened N times."""
+    event = folded.event
     at = f"{event.at.astimezone(KST):%H:%M:%S}"
-    style = _LEVELS.get(event.level, "")
+    style = LEVEL_STYLES.get(event.level, "")
     own = appearance.ACCENT if event.kind.value != "log" else appearance.DIM
     source = cell(event.source, 9, view)
-    text = cell(view.options.render(event.text), max(4, view.width - 25), view).rstrip()
+    times = f"x{folded.count} " if folded.count > 1 else ""
+    text = cell(times + view.options.render(event.text), max(4, view.width - 25), view).rstrip()
     return [
         (f"{at} ", appearance.DIM),
         (f"{event.level[:4].upper():<4} ", style),
@@ -269,33 +235,22 @@ def event_line(event: Event, view: PanelView) -> Line:
     ]
 
 
-def chosen(view: PanelView) -> list[Event]:
-    """Return the events that the filter lets through; `!word` keeps what does not have it."""
-    wanted = view.filter.casefold()
-    negated = wanted.startswith("!")
-    wanted = wanted.removeprefix("!")
-    if not wanted:
-        return list(view.snapshot.events)
-    return [
-        e
-        for e in view.snapshot.events
-        if (wanted in f"{e.level} {e.source} {view.options.render(e.text)}".casefold())
-        is not negated
-    ]
+def folded_events(view: PanelView) -> list[FoldedEvent]:
+    """Return the events that the filter lets through, equal ones folded."""
+
+    def text(e: Event) -> str:
+        return view.options.render(e.text)
+
+    return event_list.folded(event_list.chosen(view.snapshot.events, view.filter, text), text)
 
 
 def events(view: PanelView) -> Drawn:
-    """Draw the newest events, the newest at the bottom."""
-    last = chosen(view)[-max(1, view.height) :]
-    if not last:
+    """Draw the causes on top: recent errors and warnings, then everything else by newness."""
+    found = event_list.ranked(folded_events(view), view.now)
+    if not found:
         return content([[(view("none"), appearance.DIM)]])
-    return content([event_line(e, view) for e in last])
-
-
-def every_event(view: PanelView) -> Drawn:
-    """Draw all events that are kept."""
-    found = chosen(view)
-    return content([event_line(e, view) for e in found] or [[(view("none"), appearance.DIM)]])
+    lines: list[Line] = [event_line(e, view) for e in found[: view.height]]
+    return content(limited(lines, view, hidden=len(found) - len(lines)))
 
 
 def dead_letter_counts(view: PanelView) -> Drawn:
@@ -321,7 +276,7 @@ def dead_letter_counts(view: PanelView) -> Drawn:
     lines += table(header, rows, view, left=range(2))
     if len(lines) > _MOST_COUNTS:
         cut = len(lines) - _MOST_COUNTS + 1
-        lines = [*lines[:-cut], [(f"+{cut}: jangteo dlq counts", appearance.DIM)]]
+        lines = [*lines[:-cut], [*more(cut, view), (": jangteo dlq counts", appearance.DIM)]]
     return content(lines)
 
 

@@ -12,21 +12,21 @@ from datetime import datetime
 from typing import Any, Final
 
 from textual.app import App, ComposeResult
-from textual.containers import VerticalScroll
 from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
 
 from console.actions.operations import Operator
+from console.event_list import EventFilter
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
-from console.series import SnapshotSeries
+from console.series import FIRST_SPAN, HistoryPoint, Mark, SnapshotSeries
 from console.snapshot.model import Snapshot
 from console.tui import header_footer, keys, layout, theme
 from console.tui.appearance import DisplayOptions
-from console.tui.dead_letters import DeadLetterBrowser
-from console.tui.header_footer import ConsoleStatus
+from console.tui.header_footer import ConsoleStatus, Tabs
+from console.tui.objects.object_list import ObjectList
 from console.tui.panel import Lines, Panel
 from console.tui.view import PanelView
 from shop.clock import Clock, utc_now
@@ -90,7 +90,9 @@ class SnapshotApp(App[int]):
         self._frozen_at: float | None = None
         self._frozen_now: datetime | None = None
         self._tab = keys.TABS[0][0]
-        self._filter = ""
+        self._filter = EventFilter()
+        self._span = FIRST_SPAN
+        self._until: datetime | None = None
         self.set_class(options.ascii, "-ascii", update=False)
         for each in theme.THEMES:
             self.register_theme(each)
@@ -129,6 +131,16 @@ class SnapshotApp(App[int]):
         if name == theme.ANSI:
             name = "ansi-dark" if "ansi-dark" in self.available_themes else "textual-ansi"
         return name
+
+    def add_past(self, points: list[HistoryPoint], marks: list[Mark]) -> None:
+        """Take what was kept before this console began."""
+        self._history.add_past(points, marks)
+        self.redraw()
+
+    def replace_history(self, history: SnapshotSeries) -> None:
+        """Take all of a recording at once: its charts are those that were seen live."""
+        self._history = history
+        self.redraw()
 
     # ---- what happens by itself ----
 
@@ -172,6 +184,8 @@ class SnapshotApp(App[int]):
             self._options,
             width=self.size.width,
             height=self.size.height,
+            span=self._span,
+            until=self._until,
             filter=self._filter,
         )
 
@@ -180,23 +194,15 @@ class SnapshotApp(App[int]):
         view = self.view()
         self._draw_header_and_footer(view)
         base = self.screen_stack[0]
+        for objects in self.lists():
+            objects.show(view)
         for panel in base.query(Panel):
             if panel.is_on_screen and panel.display:
-                self._draw_panel(panel, view)
-        for letters in base.query(DeadLetterBrowser) if self._tab == "letters" else ():
-            if letters.is_mounted:  # its table has its columns
-                letters.show(view)
+                panel.show(view)
 
-    def _draw_panel(self, panel: Panel, view: PanelView) -> None:
-        scroll = panel.parent
-        follow = (
-            panel.id == "all-events"
-            and isinstance(scroll, VerticalScroll)
-            and scroll.scroll_offset.y >= scroll.max_scroll_y - 1
-        )
-        panel.show(view)
-        if follow and isinstance(scroll, VerticalScroll):
-            scroll.scroll_end(animate=False)
+    def lists(self) -> list[ObjectList]:
+        """Return the lists of the tab that is shown."""
+        return list(self.screen_stack[0].query(f"#{self._tab} ObjectList").results(ObjectList))
 
     def _draw_countdown(self) -> None:
         view = self.view()
@@ -213,12 +219,13 @@ class SnapshotApp(App[int]):
             recording=self._toggle.path is not None,
             paused_s=None if self._frozen_at is None else time.monotonic() - self._frozen_at,
             read_only=bool(self._operator.refuse) and player is None,
+            span=self._span,
+            until=self._until,
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
         )
         base.query_one("#header", Lines).put(header_footer.header(view, status))
-        hint = "? help   : commands   A act   q quit"
-        hint = self._options("?Help :Cmd A q" if self.size.width < 100 else hint)
-        base.query_one("#tabs", Lines).put(header_footer.tabs(view, [*keys.TABS], self._tab, hint))
+        hint = self._options(keys.hint(self._tab, narrow=self.size.width < 120))
+        base.query_one("#tabs", Tabs).draw(view, [*keys.TABS], self._tab, hint)
         base.query_one("#too-small", Lines).put(header_footer.too_small(view))
 
     def on_resize(self) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+
+from textual.events import Click
 
 from console import rules
 from console import translations as msg
+from console.series import FIRST_SPAN
 from console.snapshot.model import SERVERS
-from console.text import number
+from console.text import krw
 from console.tui import appearance
 from console.tui.cells import width
+from console.tui.panel import Lines
 from console.tui.view import Drawn, PanelView, Part, cell, content, state
 from shop.clock import KST
 
@@ -23,6 +28,8 @@ class ConsoleStatus:
         recording: whether a file is written.
         paused_s: since the view was frozen; None: it is not.
         read_only: whether actions are refused.
+        span: seconds that charts show.
+        until: the end of that time; None: now.
         replay: position, number of snapshots, playing; None: this is live.
     """
 
@@ -31,6 +38,8 @@ class ConsoleStatus:
     paused_s: float | None = None
     read_only: bool = False
     replay: tuple[int, int, bool] | None = None
+    span: int = FIRST_SPAN
+    until: datetime | None = None
 
 
 def header(view: PanelView, status: ConsoleStatus) -> Drawn:
@@ -39,7 +48,7 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
     word = "all ok" if health is rules.ShopHealth.OK else health.value
     first: list[Part] = [
         (" JANGTEO ", "bold reverse"),
-        f" {view.snapshot.at.astimezone(KST):%H:%M:%S}  ",
+        f" {view.snapshot.at.astimezone(KST):%H:%M:%S} KST  ",
         view.marked(health.severity, view(word)),
         "  ",
     ]
@@ -51,6 +60,9 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
         at, of, playing = status.replay
         sign = ">" if playing else "||"
         marks += [(f" {view('REPLAY')} {sign} {at}/{of} ", "bold reverse"), " "]
+    if status.until is not None:
+        text = f" {view('charts until')} {status.until.astimezone(KST):%m-%d %H:%M:%S} "
+        marks += [(text, "bold reverse"), " "]
     if status.read_only:
         marks += [(f"{view('READ-ONLY')} ", appearance.ACCENT)]
     record = f"{view('rec')} {view('on' if status.recording else 'off')}"
@@ -68,13 +80,39 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
     if letters and letters.open:
         second += [(f"DLQ {letters.open}", appearance.WARN), "  "]
     if (found := view.snapshot.postgres.value) is not None:
+        lang = view.options.lang
         used = sum(width(p[0] if isinstance(p, tuple) else p) for p in second)
-        for spend in (f"{found.spend:,}", number(found.spend)):  # never a part of a number
+        for spend in (
+            krw(found.spend, lang),
+            krw(found.spend, lang, short=True),
+        ):  # never a part of a number
             spent = view.options.render(msg.SPENT(count=found.minutes, spend=spend))
             if used + width(spent) <= view.width:
                 second += [(spent, appearance.DIM)]
                 break
     return content([first, second])
+
+
+class Tabs(Lines):
+    """The tab bar: a click shows a tab."""
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002  (Textual's name)
+        super().__init__(id=id)
+        self._ends: list[tuple[int, str]] = []
+
+    def draw(self, view: PanelView, names: list[tuple[str, str]], active: str, hint: str) -> None:
+        """Draw the bar, and remember where each tab ends."""
+        self.put(tabs(view, names, active, hint))
+        end, self._ends = 0, []
+        for key, (name, title) in enumerate(names, start=1):
+            end += width(f"{key}{view(title)}") + 1
+            self._ends.append((end, name))
+
+    async def on_click(self, event: Click) -> None:
+        """Show the tab that was clicked."""
+        name = next((name for end, name in self._ends if event.x < end), None)
+        if name is not None:
+            await self.app.run_action(f"tab('{name}')")
 
 
 def tabs(view: PanelView, names: list[tuple[str, str]], active: str, keys: str) -> Drawn:

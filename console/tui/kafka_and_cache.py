@@ -5,9 +5,10 @@ from __future__ import annotations
 from console import rules
 from console.rules import Phase
 from console.snapshot.model import Kafka, Lag, Partition, Redis, Topic
+from console.snapshot.reading import Reading
 from console.snapshot.severity import Severity
 from console.text import duration, number, percent, size
-from console.tui import appearance
+from console.tui import appearance, charts
 from console.tui.cells import width
 from console.tui.view import (
     Drawn,
@@ -17,10 +18,12 @@ from console.tui.view import (
     cell,
     content,
     count,
+    limited,
     listed,
     rate,
     table,
     trouble,
+    verdict,
 )
 from shop.clock import KST
 
@@ -33,9 +36,10 @@ def flow(view: PanelView) -> Drawn:
     worst = rules.worst(t.verdict for t in topics)
     published = rules.total(t.published for t in topics)
     taken = rules.total(t.taken for t in topics)
-    word, style = view.marked(worst.severity, view(worst.value))
+    was = rules.worst(t.was for t in topics if t.was) if any(t.was for t in topics) else None
+    word, style = verdict(was, worst, view)
     if view.height <= 1:
-        cells = max(4, (view.width - 52) // 2)
+        cells = max(4, (view.width - 42 - width(word)) // 2)
         return content(
             [
                 [
@@ -52,7 +56,7 @@ def flow(view: PanelView) -> Drawn:
             ]
         )
     lines = trouble(kafka, view)
-    rows = max(1, (view.height - len(lines)) // 3)
+    rows = max(1, (view.height - len(lines) - (was is not None)) // 3)
     drain = rules.drain_s(lag, published, taken)
     said = f"{view('drain')} {duration(drain)}" if lag and drain is not None else ""
     for name, text, after in (
@@ -61,7 +65,7 @@ def flow(view: PanelView) -> Drawn:
         ("lag", count(lag, view), said),
     ):
         lines += _chart(view, name, text, after, rows)
-    if lines and rows > 1:
+    if lines and rows > 1 and was is None:
         lines[-rows + 1] = [(cell(word, 10, view), style), *lines[-rows + 1][1:]]
     else:
         lines.append([(word, style)])
@@ -69,17 +73,16 @@ def flow(view: PanelView) -> Drawn:
 
 
 def _spark(view: PanelView, name: str, cells: int, rows: int) -> list[str]:
-    return appearance.spark(view.history.series(name), cells, rows, view.options.glyphs)
+    return charts.lines_of(name, cells, rows, view)[0]
 
 
 def _chart(view: PanelView, name: str, text: str, after: str, rows: int) -> list[Line]:
     """Draw a series with its name and value next to it, and its maximum after it."""
-    points = [p for p in view.history.series(name) if p is not None]
-    highest = number(max(points)) if points else view.options.glyphs.dash
-    cells = max(4, view.width - 26)
-    charts = _spark(view, name, cells, rows)
+    cells = max(4, view.width - 28)
+    drawn, high = charts.lines_of(name, cells, rows, view)
+    highest = charts.shown(name, high, view)
     lines: list[Line] = []
-    for i, chart in enumerate(charts):
+    for i, chart in enumerate(drawn):
         label = view(name) if i == 0 else after if i == 2 else ""
         value = text if i == 0 else ""
         first: Part = (cell(label, 10, view), appearance.DIM)
@@ -105,7 +108,7 @@ def partitions(view: PanelView) -> Drawn:
     drawn = table(header, rows[: view.height], view)
     if view.height < 6:  # no room for a header
         drawn = drawn[1:]
-    return content((lines + list(drawn))[: view.height])
+    return content(limited(lines + drawn, view, hidden=max(0, len(rows) - view.height)))
 
 
 def _row(topic: Topic, p: Partition, view: PanelView) -> list[Part]:
@@ -130,7 +133,10 @@ def groups(view: PanelView) -> Drawn:
     for t in kafka.value.topics if kafka.value else ():
         members = view("unknown") if t.members is None else str(len(t.members))
         who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ())
-        word = view.options.render(t.error) if t.error else view(t.verdict.value)
+        severity, text = rules.topic_state(t)
+        word, style = view.marked(severity, view.options.render(text))
+        if t.was is not None:
+            word, style = verdict(t.was, t.verdict, view)
         rows.append(
             [
                 t.group,
@@ -139,17 +145,20 @@ def groups(view: PanelView) -> Drawn:
                 rate(t.taken, view),
                 duration(t.drain_s, view.options.glyphs.dash),
                 members,
-                view.marked(t.verdict.severity, word),
+                (word, style),
                 (who, appearance.DIM),
             ]
         )
     header = [*map(view, ("group", "lag", "in", "out", "drain", "members")), "", ""]
     lines += table(header, rows, view, left=(0, 6))
-    return content([*lines, _brokers(kafka.value, view)] if kafka.value else lines)
+    return content([*lines, _brokers(kafka, view)] if kafka.value else lines)
 
 
-def _brokers(found: Kafka, view: PanelView) -> Line:
+def _brokers(reading: Reading[Kafka], view: PanelView) -> Line:
     """Return a line on the brokers and on the replicas of the shop's partitions."""
+    found = reading.value
+    if found is None:
+        return []
     who = f" ({view('away')} {rules.ids(found.away)})" if found.away else ""
     line: list[Part] = []
     for name, wrong, text, bad in (
@@ -157,26 +166,10 @@ def _brokers(found: Kafka, view: PanelView) -> Line:
         ("out of sync", found.out_of_sync, count(found.out_of_sync, view), Severity.WARNING),
         ("below min ISR", found.below_min, count(found.below_min, view), Severity.ERROR),
     ):
-        severity = Severity.UNKNOWN if wrong is None else bad if wrong else Severity.OK
+        known = wrong is not None and reading.current
+        severity = Severity.UNKNOWN if not known else bad if wrong else Severity.OK
         line += [(f"{view(name)} ", appearance.DIM), view.marked(severity, text), "  "]
     return line[:-1]
-
-
-def every_partition(view: PanelView) -> Drawn:
-    """Draw all partitions with their offsets."""
-    rows: list[list[Part]] = []
-    for t in view.snapshot.kafka.value.topics if view.snapshot.kafka.value else ():
-        for p in t.partitions:
-            skew = f" {view('skew')} {p.skew}" if p.skew else ""
-            *front, last = _row(t, p, view)
-            word, style = last if isinstance(last, tuple) else (last, "")
-            offsets = [
-                view.options.glyphs.dash if n is None else str(n)
-                for n in (p.low, p.committed, p.end)
-            ]
-            rows.append([*front, *offsets, (word + skew, style)])
-    names = ("partition", "lag", "in", "out", "drain", "begin", "committed", "end")
-    return content(listed(view.snapshot.kafka, [*map(view, names), ""], rows, view))
 
 
 def countdown(view: PanelView) -> Drawn:
@@ -269,7 +262,7 @@ def redis(view: PanelView) -> Drawn:
                 (_spark(view, series, min(40, room), 1)[0], appearance.BAR),
             ]
         lines.append(line)
-    return content(lines[: view.height])
+    return content(limited(lines, view))
 
 
 def _memory(found: Redis) -> str:
@@ -297,7 +290,7 @@ def _redis_rows(found: Redis, view: PanelView) -> list[tuple[str, str, str]]:
     return [
         (view("memory"), _memory(found), "memory"),
         (view("ops"), f"{number(found.ops)}/s", "ops"),
-        (view("hit"), f"{hit} ({view('ever')} {ever})", "hit"),
+        (view("hit"), f"{hit} ({view('ever')} {ever})", "misses"),
         (
             view("Cache"),
             f"{view('users')} {found.users}, {view('products')} {found.products}",
@@ -327,5 +320,5 @@ def refreshes(view: PanelView) -> Drawn:
         for r in reversed(found.refreshes if found else ())
     ]
     names = ("duration", "users", "products", "replaced")
-    header = [view("at"), "#", *map(view, names), ""]
-    return content(listed(view.snapshot.redis, header, rows, view)[: max(1, view.height)])
+    header = [view("at (KST)"), "#", *map(view, names), ""]
+    return content(limited(listed(view.snapshot.redis, header, rows, view), view))

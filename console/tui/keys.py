@@ -41,6 +41,7 @@ TABS: Final = (
     ("events", "Log"),
     ("processes", "Procs"),
     ("letters", "DLQ"),
+    ("charts", "Charts"),
 )
 
 KEYS: Final = (
@@ -58,7 +59,14 @@ KEYS: Final = (
     Key("help", "question_mark,f1", "?", "help", "this help", "도움말"),
     Key("palette", "colon,ctrl+p", ":", "command_palette", "commands", "명령 찾기"),
     Key("actions", "A", "A", "actions", "act on the shop", "동작 목록"),
-    Key("filter", "slash", "/", "filter", "filter events (!word: without)", "이벤트 필터"),
+    Key("filter", "slash", "/", "filter", "filter the list (!word: without)", "목록 필터"),
+    Key("open", "enter", "Enter", "open", "open the row, or follow its ids", "항목 열기"),
+    Key("follow", "f", "f", "follow", "follow an id: row, message, refusal, cache, log", "ID 추적"),
+    Key("act.row", "a", "a", "act_on_row", "act on the row", "항목에 대한 동작"),
+    Key("sort", "s", "s", "sort", "sort by the next column (or click on it)", "다음 열로 정렬"),
+    Key("sort.reverse", "S", "S", "reverse", "sort the other way round", "역순 정렬"),
+    Key("level", "L", "L", "level", "log: all, warnings, errors", "로그: 전체, 경고, 오류"),
+    Key("changes", "c", "c", "changes", "log: changes and actions only", "로그: 변화와 동작만"),
     Key("pause", "p", "p", "freeze", "freeze the view; reading continues", "화면 고정"),
     Key("refresh", "r", "r", "refresh_now", "read everything now", "지금 새로 읽기"),
     Key("slower", "minus", "-", "interval(1)", "fewer snapshots", "간격 늘리기"),
@@ -66,6 +74,17 @@ KEYS: Final = (
     Key("maximise", "z", "z", "zoom", "show one panel alone, or all again", "패널 확대"),
     Key("copy", "y", "y", "copy", "copy the panel (OSC 52)", "패널 복사"),
     Key("export", "e", "e", "export", "write SVG, JSON and CSV files", "파일로 저장"),
+    Key(
+        "time.wider",
+        "w",
+        "w",
+        "zoom_time(1)",
+        "charts: longer, up to 48 h",
+        "차트: 길게",
+    ),
+    Key("time.narrower", "W", "W", "zoom_time(-1)", "charts: shorter", "차트: 짧게"),
+    Key("time.back", "left_curly_bracket", "{", "scrub(-1)", "charts: back", "차트: 뒤로"),
+    Key("time.on", "right_curly_bracket", "}", "scrub(1)", "charts: forward", "차트: 앞으로"),
     Key("reset", "C", "C", "reset_view", "clear the charts", "차트 초기화"),
     Key("record", "R", "R", "record", "recording on or off", "녹화 시작/중지"),
     Key("theme", "t", "t", "theme", "next theme", "다음 테마"),
@@ -80,6 +99,17 @@ KEYS: Final = (
     Key("bottom", "G", "G", "ends(1)", "to the bottom", "맨 아래로"),
     Key("quit", "q,ctrl+c", "q", "quit", "quit", "종료"),
 )
+
+
+def hint(tab: str, *, narrow: bool) -> str:
+    """Return the keys that matter most on a tab, in English."""
+    if narrow:
+        return "?Help fFollow A q"
+    if tab == "overview":
+        return "? help   : commands   f follow   A act   q quit"
+    if tab == "charts":
+        return "w W longer, shorter   { } back, forward   ? help"
+    return "Enter open   a act   s sort   / filter   f follow   ? help"
 
 
 def keymap() -> dict[str, str]:

@@ -6,14 +6,16 @@ A tab is made when it is shown for the first time: the first picture waits for o
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Input
 
-from console.tui import customers_and_processes, kafka_and_cache
+from console.tui import charts, customers_and_processes, kafka_and_cache
 from console.tui.appearance import DisplayOptions
 from console.tui.dead_letters import DeadLetterBrowser
-from console.tui.panel import Lines, Panel
+from console.tui.header_footer import Tabs
+from console.tui.objects import lists
+from console.tui.panel import Draw, Lines, Panel
 
 
 def widgets(options: DisplayOptions) -> ComposeResult:
@@ -23,51 +25,70 @@ def widgets(options: DisplayOptions) -> ComposeResult:
     with Vertical(id="main"):
         yield from _overview()
     yield Input(placeholder=options("filter"), id="filter", select_on_focus=False)
-    yield Lines(id="tabs")
+    yield Tabs(id="tabs")
 
 
 def _overview() -> ComposeResult:
     with Vertical(id="overview", classes="tab -active"):
         with Vertical(id="overview-a"):
-            yield Panel(kafka_and_cache.flow, "Flow", id="flow")
-            yield Panel(kafka_and_cache.partitions, "Partitions", rule=True, id="partitions")
+            yield Panel(kafka_and_cache.flow, "Flow", reading="kafka", id="flow")
+            yield Panel(
+                kafka_and_cache.partitions,
+                "Partitions",
+                rule=True,
+                reading="kafka",
+                id="partitions",
+            )
         with Vertical(id="overview-b"):
-            yield Panel(kafka_and_cache.countdown, "Cache", id="countdown")
-            yield Panel(kafka_and_cache.redis, "Redis", id="redis")
-            yield Panel(customers_and_processes.grades, "Grades", id="grades")
-            yield Panel(kafka_and_cache.refreshes, "Refreshes", id="refreshes")
+            yield Panel(kafka_and_cache.countdown, "Cache", reading="redis", id="countdown")
+            yield Panel(kafka_and_cache.redis, "Redis", reading="redis", id="redis")
+            yield Panel(customers_and_processes.grades, "Grades", reading="grades", id="grades")
+            yield Panel(kafka_and_cache.refreshes, "Refreshes", reading="redis", id="refreshes")
         with Vertical(id="overview-c"):
             yield Panel(
-                customers_and_processes.processes, "Processes", rule=True, id="process-list"
+                customers_and_processes.processes,
+                "Processes",
+                rule=True,
+                reading="processes",
+                id="process-list",
             )
-            yield Panel(customers_and_processes.events, "Events", rule=True, id="events-tail")
+            yield Panel(customers_and_processes.events, "Events (KST)", rule=True, id="events-tail")
 
 
-def tab(name: str, options: DisplayOptions) -> Widget:
+def tab(name: str) -> Widget:
     """Make a tab other than the first, with its panels."""
     if name == "letters":
-        return DeadLetterBrowser(options, id=name, classes="tab")
-    scrolled = {
-        "kafka": Panel(kafka_and_cache.every_partition, "Partitions", tall=True, id="offsets"),
-        "cache": Panel(kafka_and_cache.refreshes, "Refreshes", tall=True, id="refresh-list"),
-        "events": Panel(customers_and_processes.every_event, "Events", tall=True, id="all-events"),
-        "processes": Panel(
-            customers_and_processes.every_process, "Processes", tall=True, id="all-processes"
-        ),
+        return DeadLetterBrowser(id=name, classes="tab")
+    listed: dict[str, list[Widget]] = {
+        "kafka": [lists.partitions()],
+        "cache": [lists.refreshes()],
+        "customers": [lists.spenders(), lists.upgrades()],
+        "events": [lists.events()],
+        "processes": [lists.processes()],
     }
     fixed = {
-        "kafka": [Panel(kafka_and_cache.groups, "Groups", rule=True, tall=True, id="group-lines")],
+        "kafka": [_panel(kafka_and_cache.groups, "Groups", "kafka", "group-lines", tall=True)],
         "cache": [
-            Panel(kafka_and_cache.countdown, "Cache", id="cache-countdown"),
-            Panel(kafka_and_cache.redis, "Redis", rule=True, id="cache-redis"),
+            Panel(kafka_and_cache.countdown, "Cache", reading="redis", id="cache-countdown"),
+            _panel(kafka_and_cache.redis, "Redis", "redis", "cache-redis"),
         ],
         "customers": [
-            Panel(customers_and_processes.grades, "Grades", rule=True, id="all-grades"),
-            Panel(customers_and_processes.spenders, "Top spenders", rule=True, id="spender-list"),
-            Panel(customers_and_processes.upgrades, "Grade changes", rule=True, id="upgrade-list"),
+            _panel(customers_and_processes.grades, "Grades", "grades", "all-grades"),
+            _panel(customers_and_processes.takings, "Top spenders", "postgres", "takings"),
+        ],
+        "charts": [
+            Panel(charts.charts, "Charts", id="all-charts"),
+            _panel(charts.heat, "Lag by partition", "kafka", "heat"),
+            _panel(charts.happened, "Marks", "", "marks"),
+        ],
+        "processes": [
+            _panel(
+                customers_and_processes.scenarios, "scenarios", "processes", "scenarios", tall=True
+            )
         ],
     }
-    panels: list[Widget] = [*fixed.get(name, ())]
-    if name in scrolled:
-        panels.append(VerticalScroll(scrolled[name], classes="scroll"))
-    return Vertical(*panels, id=name, classes="tab")
+    return Vertical(*fixed.get(name, ()), *listed.get(name, ()), id=name, classes="tab")
+
+
+def _panel(draw: Draw, title: str, reading: str, id_: str, *, tall: bool = False) -> Panel:
+    return Panel(draw, title, rule=True, tall=tall, reading=reading, id=id_)

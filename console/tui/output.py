@@ -12,10 +12,11 @@ from pathlib import Path
 
 from console import plain
 from console.snapshot.model import Snapshot, encode_in_english
+from console.text import printable
 from shop.clock import utc_now
 from shop.errors import ExitCode
 from shop.log import redact
-from shop.output import say
+from shop.output import UNFIT, say
 from shop.private_files import write_private
 
 
@@ -41,12 +42,19 @@ def export(folder: Path, picture: str, snapshot: Snapshot) -> Path:
         OSError: if a file cannot be written.
     """
     base = folder / f"console-{utc_now():%Y%m%d-%H%M%S}"
-    write_private(base.with_suffix(".svg"), picture)
+    write_private(base.with_suffix(".svg"), _without_controls(picture))
     write_private(base.with_suffix(".json"), encode_in_english(snapshot).decode() + "\n")
     figures = io.StringIO(newline="")
-    csv.writer(figures).writerows([("name", "value"), *plain.pairs(snapshot)])
+    csv.writer(figures).writerows(
+        [("name", "value"), *((n, printable(v, 4_000)) for n, v in plain.pairs(snapshot))]
+    )
     write_private(base.with_suffix(".csv"), figures.getvalue())
     return base.with_suffix(".svg")
+
+
+def _without_controls(text: str) -> str:
+    """Return text that XML and spreadsheets take: no control characters but line ends and tabs."""
+    return UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def defect(report: Path | None) -> ExitCode:

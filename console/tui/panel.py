@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from console.tui import appearance
 from console.tui.cells import width
-from console.tui.view import Drawn, PanelView, content
+from console.tui.view import Drawn, PanelView, ago, as_ascii, content, dimmed
 
 Draw = Callable[[PanelView], Drawn]
 _ANY_HEIGHT = 10_000
@@ -85,6 +85,7 @@ class Panel(Lines, can_focus=True):
         title: in English; on the border, or above the content where there is no border.
         rule: whether the title stands above the content in the compact layout.
         tall: whether the content may be higher than the panel, which then scrolls.
+        reading: whose values it shows: dim, with their age, while they are not current.
         id: for the style sheet.
     """
 
@@ -97,9 +98,11 @@ class Panel(Lines, can_focus=True):
         *,
         rule: bool = False,
         tall: bool = False,
+        reading: str = "",
         id: str,  # noqa: A002  (Textual's name)
     ) -> None:
         super().__init__(id=id)
+        self._reading = reading
         self._draw = draw
         self._title = title
         self._rule = rule
@@ -112,18 +115,33 @@ class Panel(Lines, can_focus=True):
 
     def show(self, view: PanelView) -> None:
         """Draw the view."""
-        if self.border_title != view(self._title):  # set, it repaints all of the panel
-            self.border_title = view(self._title)
+        shown = self._heading(view)
+        if self.border_title != shown:  # set, it repaints all of the panel
+            self.border_title = shown
         wide, high = self.content_size
         if self._tall:
             high = _ANY_HEIGHT
         rule = self._rule and self.bare
-        drawn = self._draw(view.sized(wide, max(1, high - rule)))
+        sized = view.sized(wide, max(1, high - rule))
+        drawn = self._draw(sized)
+        if self._reading:
+            drawn = dimmed(drawn, getattr(view.snapshot, self._reading), sized)
         if rule:
             line = view.options.glyphs.rule
-            title = f"{line * 2} {view(self._title)} "
+            title = f"{line * 2} {shown} "
             drawn = [
                 *content([[(title + line * max(0, wide - width(title)), appearance.DIM)]]),
                 *drawn,
             ]
+        if view.options.ascii:
+            drawn = [as_ascii(line) for line in drawn]
         self.put(drawn, layout=self._tall)
+
+    def _heading(self, view: PanelView) -> str:
+        """Return the title, with the age of values that are not current."""
+        text = view(self._title)
+        if self._reading:
+            reading = getattr(view.snapshot, self._reading)
+            if not reading.current and reading.value is not None:
+                text += f" {ago(reading, view)}"
+        return text

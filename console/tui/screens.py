@@ -84,18 +84,25 @@ class Ask(ModalScreen[str | None]):
         question: what is asked.
         options: language.
         wanted: the only answer that is taken; None: any that is not empty.
+        empty: whether an empty answer is taken, too.
     """
 
     AUTO_FOCUS = "Input"
     BINDINGS = [Binding("escape", "dismiss(None)", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
     def __init__(
-        self, question: str, options: DisplayOptions, *, wanted: str | None = None
+        self,
+        question: str,
+        options: DisplayOptions,
+        *,
+        wanted: str | None = None,
+        empty: bool = False,
     ) -> None:
         super().__init__()
         self._question = question
         self._options = options
         self._wanted = wanted
+        self._empty = empty
 
     def compose(self) -> ComposeResult:
         """Make the question."""
@@ -111,7 +118,7 @@ class Ask(ModalScreen[str | None]):
         if self._wanted is not None and answer != self._wanted:
             hint = self._options.render(msg.TYPE_OR_ESCAPE(wanted=repr(self._wanted)))
             self.query_one("#hint", Static).update(Content(hint))
-        elif answer or self._wanted is None:
+        elif answer or self._empty:
             self.dismiss(answer)
 
 

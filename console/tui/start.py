@@ -14,8 +14,9 @@ from typing import Final
 
 from console import translations as msg
 from console.actions.operations import Operator
-from console.poller import Feed
-from console.recording.player import Player
+from console.poller import Feed, Poller
+from console.recording.keeper import HistoryKeeper
+from console.recording.player import Player, series_of
 from console.recording.toggle import RecordingToggle
 from console.translations import Text
 from console.tui import output
@@ -45,10 +46,22 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, toggle: Record
         except JangteoError:
             return settings
 
+    keeper = HistoryKeeper(settings.data_dir)
+    if isinstance(feed, Poller):
+        feed.listen(keeper.write)
+
+    def past() -> None:
+        """Read what charts show of the time before, while the first picture is there already."""
+        if isinstance(feed, Player):
+            app.call_from_thread(app.replace_history, series_of(args.replay))
+        else:
+            app.call_from_thread(app.add_past, *keeper.load())
+
     def shown() -> None:
         gc.freeze()  # what was made until now stays: it need not be looked through ever again
         gc.enable()
         feed.start()
+        threading.Thread(target=past, name="history", daemon=True).start()
 
     app = ConsoleApp(
         feed,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from textual.content import Content
 
-from console.series import SnapshotSeries
-from console.snapshot.model import Snapshot
+from console import translations as msg
+from console.event_list import EventFilter
+from console.series import FIRST_SPAN, SnapshotSeries
+from console.snapshot.model import Lag, Snapshot
 from console.snapshot.reading import Rate, Reading, ReadingState
 from console.snapshot.severity import Severity
-from console.text import duration, number
+from console.text import duration, number, to_ascii
+from console.translations import word
 from console.tui import appearance
 from console.tui.appearance import DisplayOptions
 from console.tui.cells import composed, fit, width
@@ -29,7 +32,10 @@ Drawn = list[Content]
 
 @dataclass(frozen=True)
 class PanelView:
-    """A snapshot, how it came about, and the room there is; cells."""
+    """A snapshot, how it came about, and the room there is; cells.
+
+    Charts show `span` seconds until `until`; None: until the snapshot.
+    """
 
     snapshot: Snapshot
     history: SnapshotSeries
@@ -37,11 +43,18 @@ class PanelView:
     options: DisplayOptions
     width: int = 80
     height: int = 24
-    filter: str = ""
+    span: int = FIRST_SPAN
+    until: datetime | None = None
+    filter: EventFilter = field(default_factory=EventFilter)
 
     def sized(self, width: int, height: int) -> PanelView:
         """Return the same view for another room."""
         return replace(self, width=width, height=height)
+
+    @property
+    def end(self) -> datetime:
+        """The end of the time that charts show."""
+        return self.until or self.snapshot.at
 
     def marked(self, severity: Severity, text: str) -> tuple[str, str]:
         """Return a text with its mark, in the style of its severity."""
@@ -60,6 +73,14 @@ def content(lines: Iterable[Line]) -> Drawn:
     return [_line(tuple(line)) for line in lines]
 
 
+def as_ascii(line: Content) -> Content:
+    """Return a line in ASCII, with its styles where no character becomes several."""
+    if line.plain.isascii():
+        return line
+    text = to_ascii(line.plain)
+    return Content(text, spans=[*line.spans] if len(text) == len(line.plain) else [])
+
+
 @lru_cache(maxsize=1024)
 def _line(parts: tuple[Part, ...]) -> Content:
     return Content.assemble(
@@ -69,12 +90,18 @@ def _line(parts: tuple[Part, ...]) -> Content:
 
 def cell(text: str, cells: int, view: PanelView, *, right: bool = False) -> str:
     """Cut or pad to a width, with the ellipsis of the glyphs."""
+    if view.options.ascii:
+        text = to_ascii(text)
     return fit(text, cells, right=right, more=view.options.glyphs.more)
 
 
 def state(reading: Reading[Any], view: PanelView) -> Line:
     """Return a reading's state with its age, as mark, word and time."""
     age = reading.age(view.now)
+    if reading.state is ReadingState.SLOW and reading.latency_ms:
+        took = f" {duration(reading.latency_ms / 1000)}"
+        words, style = view.marked(reading.state.severity, view(reading.state.value) + took)
+        return [(words, style), (f" {duration(age)}", appearance.DIM)]
     words, style = view.marked(reading.state.severity, view(reading.state.value))
     if reading.state is ReadingState.OK:
         return [(words, style), (f" {duration(age)}", appearance.DIM)]
@@ -86,13 +113,13 @@ def state(reading: Reading[Any], view: PanelView) -> Line:
 
 def trouble(reading: Reading[Any], view: PanelView) -> list[Line]:
     """Return lines that say what is wrong with a source; none while it is in order."""
-    if reading.state is ReadingState.OK:
+    if reading.current:
         return []
     if reading.state is ReadingState.LOADING:
         return [[(f"{view('connecting')}{view.options.glyphs.more}", appearance.DIM)]]
     words, style = view.marked(reading.state.severity, view(reading.state.value))
     if reading.failing_since:
-        words += f" {reading.failing_since.astimezone(KST):%H:%M:%S}~"
+        words += f" {reading.failing_since.astimezone(KST):%H:%M:%S} KST~"
     words += f" {view('try')} {reading.attempts}"
     if reading.retry_at:
         left = max(0.0, (reading.retry_at - view.now).total_seconds())
@@ -102,6 +129,61 @@ def trouble(reading: Reading[Any], view: PanelView) -> list[Line]:
         error = view.options.render(reading.error)
         lines.append([(cell(error, view.width, view), appearance.DIM)])
     return lines
+
+
+def dimmed(lines: Drawn, reading: Reading[Any], view: PanelView) -> Drawn:
+    """Return the lines of a reading that is not current: dim, but for those that say what is wrong.
+
+    A single line gets the age of its values, as there is no title to show it.
+    """
+    if reading.current or reading.value is None:
+        return lines
+    wrong = {line.plain for line in content(trouble(reading, view))}
+    age = f" {ago(reading, view)}"
+    if duration(reading.age(view.now)) in "".join(line.plain for line in lines):
+        age = ""  # a verdict shows it already
+    if len(lines) == 1 and view.height <= 1 and lines[0].plain not in wrong:
+        lines = [Content(cell(lines[0].plain, view.width - width(age), view).rstrip() + age)]
+    return [
+        line if line.plain in wrong else Content.styled(line.plain, appearance.DIM)
+        for line in lines
+    ]
+
+
+def ago(reading: Reading[Any], view: PanelView) -> str:
+    """Return how old the values of a reading are, as text."""
+    return view.options.render(msg.AGO(age=duration(reading.age(view.now))))
+
+
+def verdict(topic_was: Lag | None, worst: Lag, view: PanelView) -> tuple[str, str]:
+    """Return a verdict with its mark; of a reading that is not current, what it was and when."""
+    if topic_was is None:
+        return view.marked(worst.severity, view(worst.value))
+    was = msg.WAS(
+        state=word(Lag.UNKNOWN.value),
+        before=word(topic_was.value),
+        age=duration(view.snapshot.kafka.age(view.now)),
+    )
+    return view.marked(Severity.UNKNOWN, view.options.render(was))
+
+
+def more(hidden: int, view: PanelView) -> Line:
+    """Return the line that stands for the rows for which there is no room."""
+    return [(view.options.render(msg.MORE(count=hidden)), appearance.DIM)]
+
+
+def limited(lines: list[Line], view: PanelView, *, hidden: int = 0) -> list[Line]:
+    """Cut lines to the height; where any is cut, the last line says how many.
+
+    Args:
+        lines: to be cut.
+        view: for the height.
+        hidden: rows that the caller has left out.
+    """
+    if len(lines) <= view.height and not hidden:
+        return lines
+    kept = lines[: max(0, view.height - 1)]
+    return [*kept, more(hidden + len(lines) - len(kept), view)]
 
 
 def rate(value: Rate, view: PanelView) -> str:
@@ -147,6 +229,8 @@ def table(
         left: the columns that are flush left; the last one always is.
     """
     texts = [[p[0] if isinstance(p, tuple) else p for p in row] for row in rows]
+    if view.options.ascii:
+        texts = [[to_ascii(text) for text in row] for row in texts]
     widths = [max(map(width, column)) for column in zip(header, *texts, strict=True)]
     last = len(header) - 1
     room = view.width - sum(widths[:last]) - 2 * last

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from console import rules
 from console import translations as msg
 from console.snapshot.model import (
     Event,
@@ -288,9 +289,9 @@ def broker_away() -> Snapshot:
 
 def kafka_down() -> Snapshot:
     s = fine()
-    return msgspec.structs.replace(
-        s, kafka=failing(s.kafka, ReadingState.DOWN, "Local: Broker transport failure", since=64.0)
-    )
+    reading = failing(s.kafka, ReadingState.DOWN, "Local: Broker transport failure", since=64.0)
+    reading = msgspec.structs.replace(reading, taken_at=NOW - timedelta(seconds=65))
+    return rules.without_stale_verdicts(msgspec.structs.replace(s, kafka=reading))
 
 
 def redis_stale() -> Snapshot:

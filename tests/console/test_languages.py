@@ -29,7 +29,7 @@ CUT = re.compile(r"\w+…")
 NAMES = re.compile(
     r"(orders|users|products|cache|ingest|grader|postgres|redis|kafka|flash_sale|batches)\S*"
     r"|[a-z-]+@\S+|event \d+ of.*|bad_json|JSON is malformed.*|\{.*\}|jangteo dlq show"
-    r"|Redis|REDIS|Kafka|KAFKA|JANGTEO|DLQ|VIP|SIGKILL|Lee Ji-woo|Tab\b"
+    r"|Redis|REDIS|Kafka|KAFKA|JANGTEO|DLQ|VIP|SIGKILL|Lee Ji-woo|Tab\b|Enter\b"
     r"|Local: Broker( \S+)?( failure)?|connection( refused)?|pid\b|relation \S+ does not exist"
 )
 

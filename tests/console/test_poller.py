@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from console import rules
+from console import deadlines
 from console.poller import Poller
 from console.snapshot.model import EventKind, Happening
 from console.snapshot.reading import ReadingState
@@ -23,11 +23,12 @@ SETTINGS = load({}, use_stack=False)
 
 
 class Fake:
-    """A source that the test controls."""
+    """A source that does what it is told."""
 
     def __init__(self, name: str, read: Callable[[], Any], interval: float = 0.02) -> None:
         self.name = name
         self.interval = interval
+        self.deadline = 0.0
         self._read = read
         self.reads = 0
         self.resets = 0
@@ -43,6 +44,7 @@ class Fake:
 class NoEvents:
     name = "events"
     interval = 0.02
+    deadline = 1.0
 
     def __init__(self) -> None:
         self.waiting: list[Happening] = []
@@ -64,7 +66,7 @@ def poller(*sources: Fake, events: NoEvents | None = None) -> Poller:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that is retried soon."""
-    monkeypatch.setattr(rules, "LONGEST_BACKOFF_S", 0.02)
+    monkeypatch.setattr(deadlines, "LONGEST_BACKOFF_S", 0.02)
 
 
 def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:
@@ -72,7 +74,7 @@ def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:
     hanging = Fake("kafka", lambda: release.wait(60) and samples.kafka())
     good = Fake("redis", samples.redis)
     p = poller(hanging, good)
-    p._slots["kafka"].patience = 0.1
+    p._slots["kafka"].first_limit = 0.1
     p.start()
     try:
         wait_until(

@@ -1,0 +1,71 @@
+"""How long a server is waited for, and what a source's failures amount to: pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from console.snapshot.reading import ReadingState
+from shop import retry
+
+DOWN_AFTER_MISSES: Final = 3
+DOWN_AFTER_S: Final = 5.0
+PATIENCE: Final = 3.0
+"""A server may take this many times as long as it lately took before it counts as silent."""
+FIRST_BACKOFF_S: Final = 1.0
+LONGEST_BACKOFF_S: Final = 15.0
+
+
+def backoff(failures: int) -> float:
+    """Return seconds before the next attempt, by the number of failures in a row."""
+    return retry.backoff(failures, first=FIRST_BACKOFF_S, longest=LONGEST_BACKOFF_S, spread=0.2)
+
+
+def limit_s(usual_s: float | None) -> float:
+    """Return the seconds after which a server that does not answer counts as silent.
+
+    Args:
+        usual_s: what it lately took; None: it never answered.
+
+    >>> limit_s(0.01), limit_s(4.0), limit_s(None)
+    (5.0, 12.0, 15.0)
+    """
+    return 15.0 if usual_s is None else max(DOWN_AFTER_S, PATIENCE * usual_s)
+
+
+def deadline_s(usual_s: float | None, timeouts: int, *, least: float, most: float) -> float:
+    """Return the seconds that a request may take.
+
+    Args:
+        usual_s: what a read lately took; None: there was none.
+        timeouts: requests in a row that took longer.
+        least: seconds.
+        most: seconds; also what a server gets of which nothing is known.
+
+    >>> [deadline_s(s, n, least=1.5, most=15) for s, n in ((None, 0), (0.1, 0), (2, 0), (0.1, 2))]
+    [15, 1.5, 6.0, 6.0]
+    """
+    if usual_s is None:
+        return most
+    return float(min(most, max(least, PATIENCE * usual_s) * 2**timeouts))
+
+
+def state_of(failures: int, failing_s: float, *, ever: bool) -> ReadingState:
+    """Return a source's state.
+
+    Args:
+        failures: in a row; an answer that is awaited for longer than `limit_s` counts as one.
+        failing_s: since the first of them.
+        ever: whether there is a value.
+
+    >>> [state_of(0, 0, ever=e).value for e in (False, True)]
+    ['loading', 'ok']
+    >>> state_of(1, 0.1, ever=True).value, state_of(3, 2.0, ever=True).value
+    ('stale', 'down')
+    >>> state_of(1, 6.0, ever=True).value, state_of(1, 0.1, ever=False).value
+    ('down', 'down')
+    """
+    if failures == 0:
+        return ReadingState.OK if ever else ReadingState.LOADING
+    if not ever or failures >= DOWN_AFTER_MISSES or failing_s >= DOWN_AFTER_S:
+        return ReadingState.DOWN
+    return ReadingState.STALE

@@ -1,0 +1,1 @@
+"""Details of one thing, read when an operator opens it: bounded in rows, bytes and time."""

@@ -1,0 +1,199 @@
+"""Messages of a topic, from Kafka: by place, by time, the newest; nothing joins or commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Final, cast
+
+import msgspec
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from console.lookups.details import DetailRow, Ref, in_hex, place
+from console.text import printable
+from shop import kafka
+from shop.clock import KST
+from shop.settings import Settings
+
+READ_S: Final = 5.0
+"""Longest time of one reading."""
+MOST_SCANNED: Final = 20_000
+"""Messages that one search looks at."""
+NEWEST: Final = 50
+_ANSWER_S: Final = 3.0
+
+
+class MessageReader:
+    """Reads messages of a cluster by assignment.
+
+    Args:
+        settings: where Kafka is.
+        monotonic: seconds of a clock that never steps.
+    """
+
+    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._consumer = Consumer(
+            {
+                **kafka.client_config(settings.kafka, "console-lookup"),
+                "group.id": "jangteo-console",  # required by the client; nothing joins or commits
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 100,
+                "queued.max.messages.kbytes": 4 << 10,
+            }
+        )
+
+    def close(self) -> None:
+        """Let go of the cluster."""
+        self._consumer.close()
+
+    def partitions(self, topic: str) -> list[int]:
+        """Return the numbers of a topic's partitions.
+
+        Raises:
+            KafkaException: if the cluster does not answer.
+        """
+        found = self._consumer.list_topics(topic, timeout=_ANSWER_S).topics[topic]
+        return sorted(found.partitions) if found.error is None else []
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the oldest offset of a partition and the one after its newest.
+
+        Raises:
+            KafkaException: if the cluster does not answer.
+        """
+        asked = TopicPartition(topic, partition)
+        low, high = self._consumer.get_watermark_offsets(asked, timeout=_ANSWER_S)
+        return low, high
+
+    def at(self, ref: Ref) -> Message | None:
+        """Return the message at a place; None if Kafka no longer has it."""
+        topic, partition, offset = ref.place
+        found = self.read(topic, {partition: offset}, most=1)
+        return found[0] if found and found[0].offset() == offset else None
+
+    def newest(self, topic: str, partition: int, most: int = NEWEST) -> list[Message]:
+        """Return the newest messages of a partition, the newest first."""
+        low, high = self.bounds(topic, partition)
+        start = max(low, high - most)
+        return self.read(topic, {partition: start}, most=most)[::-1] if high > low else []
+
+    def since(self, topic: str, at: datetime) -> dict[int, int]:
+        """Return, of each partition that has one, the offset of the first message since a time."""
+        ms = int(at.timestamp() * 1000)
+        asked = [TopicPartition(topic, p, ms) for p in self.partitions(topic)]
+        found = self._consumer.offsets_for_times(asked, timeout=_ANSWER_S) if asked else []
+        return {f.partition: f.offset for f in found if f.offset >= 0}
+
+    def read(
+        self,
+        topic: str,
+        starts: dict[int, int],
+        *,
+        most: int,
+        meets: Callable[[Message], bool] = lambda _: True,
+    ) -> list[Message]:
+        """Return messages from some offsets on.
+
+        Args:
+            topic: which.
+            starts: partition -> offset.
+            most: messages that are returned.
+            meets: which are.
+
+        Returns:
+            Those found within `READ_S` seconds and `MOST_SCANNED` messages.
+        """
+        left = set(starts)
+        self._consumer.assign([TopicPartition(topic, p, o) for p, o in starts.items()])
+        until, scanned = self._monotonic() + READ_S, 0
+        found: list[Message] = []
+        while left and len(found) < most and scanned < MOST_SCANNED:
+            if self._monotonic() > until:
+                break
+            for message in self._consumer.consume(500, 0.2):
+                if message.error() is not None:
+                    left.discard(cast("int", message.partition()))
+                    continue
+                scanned += 1
+                if meets(message) and len(found) < most:
+                    found.append(message)
+        self._consumer.unassign()
+        return found
+
+
+def about(text: str) -> Callable[[Message], bool]:
+    """Return a condition: the key or the payload contains a text."""
+    wanted = text.encode()
+    return lambda m: wanted in (_bytes(m.key()) or b"") or wanted in (_bytes(m.value()) or b"")
+
+
+def row(message: Message) -> DetailRow:
+    """Return a message as one row that leads to it."""
+    key = place(
+        str(message.topic()), cast("int", message.partition()), cast("int", message.offset())
+    )
+    value = (_bytes(message.value()) or b"").decode(errors="replace")
+    return DetailRow(key, f"{_time(message)}  {printable(value, 300)}", Ref("message", key))
+
+
+def whole(message: Message) -> Iterator[DetailRow]:
+    """Yield all of a message: place, time, key, headers, payload as text and as bytes."""
+    yield DetailRow("topic", str(message.topic()), Ref("topic", str(message.topic())))
+    partition = f"{message.topic()}/{message.partition()}"
+    yield DetailRow("partition", str(message.partition()), Ref("partition", partition))
+    yield DetailRow("offset", str(message.offset()))
+    yield DetailRow("time", _time(message))
+    key = _bytes(message.key())
+    yield DetailRow("key", "-" if key is None else printable(key.decode(errors="replace")))
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])  # stubs allow text
+    for name, value in headers:
+        data = _bytes(value)
+        shown = "-" if data is None else printable(data.decode(errors="replace"))
+        yield DetailRow(f"header {printable(name)}", shown)
+    payload = _bytes(message.value())
+    if payload is None:
+        yield DetailRow("payload", "none: a tombstone")
+        return
+    yield DetailRow("text", printable(payload.decode(errors="replace"), 2_000))
+    for name, number in ids_in(payload).items():
+        kind = {"user_id": "customer", "order_id": "order", "product_id": "product"}[name]
+        yield DetailRow(name, str(number), Ref(kind, str(number)))
+    yield DetailRow("bytes")
+    yield from in_hex(payload)
+
+
+def ids_in(payload: bytes) -> dict[str, int]:
+    """Return the ids in a payload.
+
+    >>> ids_in(b'{"order_id": 7, "user_id": "x", "product_id": 9}'), ids_in(b"[")
+    ({'order_id': 7, 'product_id': 9}, {})
+    """
+    try:
+        found: Any = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    names = ("order_id", "user_id", "product_id")
+    if not isinstance(found, dict):
+        return {}
+    return {n: found[n] for n in names if isinstance(found.get(n), int)}
+
+
+def _bytes(value: Any) -> bytes | None:
+    return value.encode() if isinstance(value, str) else cast("bytes | None", value)
+
+
+def _time(message: Message) -> str:
+    _, ms = message.timestamp()
+    if ms < 0:
+        return "-"
+    try:
+        at = datetime.fromtimestamp(ms / 1000, KST)
+    except (OverflowError, ValueError, OSError):
+        return str(ms)
+    return f"{at:%Y-%m-%d %H:%M:%S} KST"

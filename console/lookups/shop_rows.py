@@ -1,0 +1,188 @@
+"""Customers, orders, products, grades and dead letters, from PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from console.lookups.details import DetailRow, Ref, in_hex, place
+from console.text import printable
+from shop import ids, postgres
+from shop.clock import KST
+from shop.postgres import Connection
+from shop.settings import Settings
+
+STATEMENT_MS: Final = 3_000
+"""Longest time of one query: a table without an index for it is not read to its end."""
+MOST_ROWS: Final = 50
+_TABLES: Final = (("customer", "users", "user_id"), ("order", "orders", "order_id"),
+                  ("product", "products", "product_id"))  # fmt: skip
+_CUSTOMER: Final = "SELECT to_jsonb(u) FROM users u WHERE user_id = %s"
+_PRODUCT: Final = "SELECT to_jsonb(p) FROM products p WHERE product_id = %s"
+_ORDER: Final = "SELECT to_jsonb(o) FROM orders o WHERE order_id = %s"
+_HISTORY: Final = """
+    SELECT as_of, from_grade, to_grade, cumulative_spend FROM grade_history
+    WHERE user_id = %s ORDER BY as_of DESC LIMIT %s
+"""
+_WINDOWS: Final = """
+    SELECT window_start, orders, spend FROM user_spend_windows
+    WHERE user_id = %s ORDER BY window_start DESC LIMIT %s
+"""
+_ORDERS: Final = """
+    SELECT order_id, rev, status, amount, product_id, ordered_at FROM orders
+    WHERE user_id = %s AND ordered_at >= %s ORDER BY ordered_at DESC LIMIT %s
+"""
+_SOLD: Final = """
+    SELECT order_id, rev, status, amount, user_id, ordered_at FROM orders
+    WHERE product_id = %s AND ordered_at >= now() - interval '1 day'
+    ORDER BY ordered_at DESC LIMIT %s
+"""
+_MEMBERS: Final = """
+    SELECT user_id, name, total_spent, order_count FROM users WHERE grade = %s
+    ORDER BY total_spent DESC LIMIT %s
+"""
+_LETTER: Final = """
+    SELECT reason, field, detail, key, payload, rejected_at, replayed_at FROM rejected_messages
+    WHERE topic = %s AND partition = %s AND "offset" = %s ORDER BY rejected_at DESC LIMIT 1
+"""
+_LETTERS_ABOUT: Final = """
+    SELECT topic, partition, "offset", reason, detail FROM (
+        SELECT * FROM rejected_messages ORDER BY rejected_at DESC LIMIT 10000
+    ) newest WHERE key = %(text)s::text::bytea
+        OR position(%(text)s::text::bytea IN payload) > 0 LIMIT %(most)s
+"""
+"""Among the newest ten thousand: the payloads have no index."""
+_APPLIED: Final = """
+    SELECT max(next_offset) FROM ingest_offsets WHERE topic = %s AND partition = %s
+"""
+
+
+class ShopRows:
+    """Reads rows of the shop; one connection, for one look-up.
+
+    Args:
+        settings: where PostgreSQL is.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._conn: Connection = postgres.connect(
+            settings.postgres, "console-lookup", autocommit=True, timeout=5
+        )
+        self._conn.execute(b"SET default_transaction_read_only = on")
+        self._conn.execute(f"SET statement_timeout = {STATEMENT_MS:d}".encode())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._conn.close()
+
+    def _rows(self, query: str, values: Any) -> list[tuple[Any, ...]]:
+        return self._conn.execute(query.encode(), values).fetchall()
+
+    def kinds_of(self, number: int) -> list[Ref]:
+        """Return the customer, order and product that have this id."""
+        return [
+            Ref(kind, str(number))
+            for kind, table, column in _TABLES
+            if self._rows(f"SELECT 1 FROM {table} WHERE {column} = %s", (number,))  # noqa: S608  (names of our own)
+        ]
+
+    def customer(self, user_id: int) -> Iterator[DetailRow]:
+        """Yield profile, orders, grade history and windows of a customer."""
+        found = self._rows(_CUSTOMER, (user_id,))
+        if not found:
+            yield DetailRow("users", "none", wrong=True)
+            return
+        profile = found[0][0]
+        yield from _fields(profile, {"grade": "grade"})
+        windows = self._rows(_WINDOWS, (user_id, MOST_ROWS))
+        yield DetailRow("orders")
+        if windows:
+            oldest = windows[-1][0]
+            for order, rev, status, amount, product, at in self._rows(
+                _ORDERS, (user_id, oldest, MOST_ROWS)
+            ):
+                text = f"{_time(at)}  {amount:,}  {status}  rev {rev}  product {product}"
+                yield DetailRow(str(order), text, Ref("order", str(order)))
+        yield DetailRow("grade history")
+        for at, before, after, spend in self._rows(_HISTORY, (user_id, MOST_ROWS)):
+            yield DetailRow(_time(at), f"{before} > {after}  {spend:,}", Ref("grade", after))
+        yield DetailRow("windows")
+        for at, orders, spend in windows:
+            yield DetailRow(_time(at), f"{orders} orders  {spend:,}")
+
+    def order(self, order_id: int) -> Iterator[DetailRow]:
+        """Yield the row of an order."""
+        found = self._rows(_ORDER, (order_id,))
+        if not found:
+            yield DetailRow("orders", "none", wrong=True)
+            return
+        yield from _fields(found[0][0], {"user_id": "customer", "product_id": "product"})
+
+    def product(self, product_id: int) -> Iterator[DetailRow]:
+        """Yield a product and its orders of the last day."""
+        found = self._rows(_PRODUCT, (product_id,))
+        if not found:
+            yield DetailRow("products", "none", wrong=True)
+            return
+        yield from _fields(found[0][0], {})
+        yield DetailRow("orders of the last day")
+        for order, rev, status, amount, user, at in self._rows(_SOLD, (product_id, MOST_ROWS)):
+            text = f"{_time(at)}  {amount:,}  {status}  rev {rev}  customer {user}"
+            yield DetailRow(str(order), text, Ref("order", str(order)))
+
+    def grade(self, name: str) -> Iterator[DetailRow]:
+        """Yield the customers of a grade who spent most."""
+        for user, person, spent, orders in self._rows(_MEMBERS, (name, MOST_ROWS)):
+            text = f"{printable(person or '-')}  {spent:,}  {orders} orders"
+            yield DetailRow(str(user), text, Ref("customer", str(user)))
+
+    def letter(self, ref: Ref) -> Iterator[DetailRow]:
+        """Yield a dead letter with its bytes."""
+        found = self._rows(_LETTER, ref.place)
+        if not found:
+            yield DetailRow("rejected_messages", "none")
+            return
+        reason, field, detail, key, payload, rejected, replayed = found[0]
+        yield DetailRow("reason", reason + (f" {field}" if field else ""), wrong=True)
+        yield DetailRow("detail", printable(detail), wrong=True)
+        yield DetailRow("rejected_at", _time(rejected))
+        yield DetailRow("replayed_at", _time(replayed) if replayed else "-")
+        yield DetailRow("key", "-" if key is None else printable(key.decode(errors="replace")))
+        yield DetailRow("text", printable((payload or b"").decode(errors="replace"), 2_000))
+        yield DetailRow("bytes")
+        yield from in_hex(payload or b"")
+
+    def letters_about(self, text: str) -> Iterator[DetailRow]:
+        """Yield the dead letters, among the newest ten thousand, that contain a text."""
+        values = {"text": text, "most": MOST_ROWS}
+        for topic, partition, offset, reason, detail in self._rows(_LETTERS_ABOUT, values):
+            key = place(topic, partition, offset)
+            yield DetailRow(key, printable(f"{reason}: {detail}"), Ref("letter", key), wrong=True)
+
+    def applied(self, topic: str, partition: int) -> int | None:
+        """Return the offset that PostgreSQL has applied; None if it has none of the partition."""
+        found = self._rows(_APPLIED, (topic, partition))
+        return None if not found or found[0][0] is None else int(found[0][0])
+
+
+def made_at(number: int) -> datetime | None:
+    """Return when an id was made, which the id itself says; None if it says a time to come."""
+    try:
+        return ids.time_of(number)
+    except (OverflowError, ValueError):
+        return None
+
+
+def _fields(row: dict[str, Any], refs: dict[str, str]) -> Iterator[DetailRow]:
+    for name, value in row.items():
+        text = f"{value:,}" if isinstance(value, int) and name in _AMOUNTS else str(value)
+        ref = Ref(refs[name], str(value)) if name in refs and value is not None else None
+        yield DetailRow(name, "-" if value is None else printable(text), ref)
+
+
+_AMOUNTS: Final[Sequence[str]] = ("amount", "unit_price", "discount", "total_spent", "price")
+
+
+def _time(at: datetime) -> str:
+    return f"{at.astimezone(KST):%Y-%m-%d %H:%M:%S} KST"

@@ -1,0 +1,1 @@
+"""Lists of things that can be opened, and the screens of what is opened."""

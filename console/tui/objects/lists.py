@@ -1,0 +1,206 @@
+"""The lists of the tabs: their columns, and their rows of a view."""
+
+from __future__ import annotations
+
+from console.lookups.details import Ref, place
+from console.snapshot.model import Lag
+from console.text import duration, number, size
+from console.tui import appearance, customers_and_processes
+from console.tui.objects.object_list import Column, ListRow, ObjectList
+from console.tui.view import PanelView, Part, count, rate
+from shop.clock import KST
+
+_LAGS = tuple(Lag)
+
+
+def partitions() -> ObjectList:
+    """Return the list of all partitions."""
+    columns = (
+        Column("partition", 11), Column("", 9), Column("lag", 6, right=True),
+        Column("in", 7, right=True), Column("out", 7, right=True), Column("drain", 6, right=True),
+        Column("begin", 8, right=True), Column("applied", 9, right=True), Column("end", 9),
+    )  # fmt: skip
+    return ObjectList(columns, _partitions, reading="kafka", id="offsets")
+
+
+def _partitions(view: PanelView) -> list[ListRow]:
+    dash = view.options.glyphs.dash
+    rows = []
+    for t in view.snapshot.kafka.value.topics if view.snapshot.kafka.value else ():
+        for p in t.partitions:
+            word, style = view.marked(p.verdict.severity, view(p.verdict.value))
+            word += f" {number(p.lost)}" if p.lost else ""
+            word += f" {view('skew')} {p.skew}" if p.skew else ""
+            offsets = [dash if n is None else str(n) for n in (p.low, p.applied, p.end)]
+            cells: tuple[Part, ...] = (
+                f"{t.name}-{p.partition}", (word, style), (count(p.lag, view), appearance.BOLD),
+                rate(p.published, view), rate(p.taken, view),
+                duration(p.drain_s, dash) if p.lag else dash, *offsets,
+            )  # fmt: skip
+            order = (
+                (t.name, p.partition), _LAGS.index(p.verdict), p.lag, p.published.per_s,
+                p.taken.per_s, p.drain_s, p.low, p.applied, p.end,
+            )  # fmt: skip
+            key = f"{t.name}/{p.partition}"
+            rows.append(ListRow(key, cells, order, Ref("partition", key)))
+    return rows
+
+
+def refreshes() -> ObjectList:
+    """Return the list of the cache's refreshes."""
+    columns = (
+        Column("at (KST)", 10), Column("#", 8), Column("duration", 9, right=True),
+        Column("users", 8, right=True), Column("products", 9, right=True),
+        Column("replaced", 9, right=True), Column("", 10),
+    )  # fmt: skip
+    return ObjectList(columns, _refreshes, reading="redis", id="refresh-list")
+
+
+def _refreshes(view: PanelView) -> list[ListRow]:
+    found = view.snapshot.redis.value
+    rows = []
+    for r in reversed(found.refreshes if found else ()):
+        result = (r.error or view("ok"), appearance.BAD if r.error else appearance.OK)
+        cells: tuple[Part, ...] = (
+            f"{r.at.astimezone(KST):%H:%M:%S}", f"#{r.version}", f"{r.duration:.3f}s",
+            str(r.users), str(r.products), str(r.replaced), result,
+        )  # fmt: skip
+        order = (r.at, r.version, r.duration, r.users, r.products, r.replaced, r.error)
+        rows.append(ListRow(f"{r.version} {r.at} {r.error}", cells, order))
+    return rows
+
+
+def spenders() -> ObjectList:
+    """Return the list of the customers who lately spent most."""
+    columns = (
+        Column("customers", 18), Column("", 10), Column("orders", 7, right=True),
+        Column("KRW", 14, right=True), Column("id", 12),
+    )  # fmt: skip
+    return ObjectList(columns, _spenders, reading="postgres", id="spender-list")
+
+
+def _spenders(view: PanelView) -> list[ListRow]:
+    found = view.snapshot.postgres.value
+    return [
+        ListRow(
+            str(s.user_id),
+            (
+                s.name or view("unknown"), (s.grade, appearance.ACCENT), str(s.orders),
+                f"{s.spend:,}", (str(s.user_id), appearance.DIM),
+            ),
+            (s.name or "", s.grade, s.orders, s.spend, s.user_id),
+            Ref("customer", str(s.user_id)),
+        )
+        for s in (found.spenders if found else ())
+    ]  # fmt: skip
+
+
+def upgrades() -> ObjectList:
+    """Return the list of the newest changes of grade."""
+    columns = (
+        Column("at (KST)", 10), Column("customers", 18), Column("", 2), Column("Grades", 20),
+        Column("KRW", 14, right=True), Column("id", 12),
+    )  # fmt: skip
+    return ObjectList(columns, _upgrades, reading="grades", id="upgrade-list")
+
+
+def _upgrades(view: PanelView) -> list[ListRow]:
+    glyphs = view.options.glyphs
+    arrows: dict[bool | None, Part] = {
+        True: (glyphs.rising, appearance.OK), False: (glyphs.falling, appearance.WARN), None: "",
+    }  # fmt: skip
+    found = view.snapshot.grades.value
+    return [
+        ListRow(
+            f"{u.user_id} {u.at}",
+            (
+                f"{u.at.astimezone(KST):%H:%M:%S}", u.name or view("unknown"), arrows[u.rises],
+                (f"{u.from_grade} > {u.to_grade}", appearance.ACCENT), f"{u.spend:,}",
+                (str(u.user_id), appearance.DIM),
+            ),
+            (u.at, u.name or "", u.rises, u.to_grade, u.spend, u.user_id),
+            Ref("customer", str(u.user_id)),
+        )
+        for u in (found.upgrades if found else ())
+    ]  # fmt: skip
+
+
+def events() -> ObjectList:
+    """Return the list of the log, the newest first."""
+    columns = (Column("time (KST)", 10), Column("", 5), Column("process", 10), Column("text", 20))
+    return ObjectList(columns, _events, filtered=True, id="all-events")
+
+
+def _events(view: PanelView) -> list[ListRow]:
+    rows = []
+    for folded in reversed(customers_and_processes.folded_events(view)):
+        e = folded.event
+        style = customers_and_processes.LEVEL_STYLES.get(e.level, "")
+        own = appearance.ACCENT if e.kind.value != "log" else appearance.DIM
+        times = f"x{folded.count} " if folded.count > 1 else ""
+        text = times + view.options.render(e.text)
+        cells: tuple[Part, ...] = (
+            (f"{e.at.astimezone(KST):%H:%M:%S}", appearance.DIM), (e.level[:5].upper(), style),
+            (e.source, own), (text, "" if style == appearance.DIM else style),
+        )  # fmt: skip
+        rows.append(
+            ListRow(str(e.n), cells, (e.at, e.level, e.source, text), Ref("event", str(e.n)))
+        )
+    return rows
+
+
+def processes() -> ObjectList:
+    """Return the list of the processes."""
+    columns = (
+        Column("process", 12), Column("", 16), Column("rate", 8, right=True),
+        Column("beat", 6, right=True), Column("restarts", 8, right=True),
+        Column("up", 7, right=True), Column("cpu", 5, right=True),
+        Column("memory", 8, right=True), Column("pid", 8, right=True), Column("", 20),
+    )  # fmt: skip
+    return ObjectList(columns, _processes, reading="processes", id="all-processes")
+
+
+def _processes(view: PanelView) -> list[ListRow]:
+    found = view.snapshot.processes.value
+    dash = view.options.glyphs.dash
+    rows = []
+    for p in found.processes if found else ():
+        severity = customers_and_processes.process_severity(p, view)
+        word = view("paused") if p.paused else view(p.state)
+        word += f" x{p.factor:g}" if p.factor != 1.0 else ""
+        beat = (view.now - p.beat_at).total_seconds() if p.beat_at else None
+        up = (view.now - p.up_since).total_seconds() if p.up_since else None
+        cells: tuple[Part, ...] = (
+            p.name, view.marked(severity, word), rate(p.rate, view),
+            duration(None if beat is None else max(0.0, beat), dash),
+            str(p.restarts), duration(up, dash), dash if p.cpu is None else f"{p.cpu:.0f}%",
+            size(p.memory, dash), str(p.pid or dash),
+            (customers_and_processes.details(p), appearance.DIM),
+        )  # fmt: skip
+        order = (p.name, word, p.rate.per_s, beat, p.restarts, up, p.cpu, p.memory, p.pid, "")
+        rows.append(ListRow(p.name, cells, order, Ref("process", p.name)))
+    return rows
+
+
+def letters() -> ObjectList:
+    """Return the list of the newest dead letters."""
+    columns = (
+        Column("time (KST)", 14), Column("topic", 9), Column("where", 14), Column("reason", 16),
+        Column("detail", 30),
+    )  # fmt: skip
+    return ObjectList(columns, _letters, reading="letters", id="letter-list")
+
+
+def _letters(view: PanelView) -> list[ListRow]:
+    found = view.snapshot.letters.value
+    rows = []
+    for x in found.newest if found else ():
+        key = place(x.topic, x.partition, x.offset)
+        done = f" ({view('replayed')})" if x.replayed_at else ""
+        cells: tuple[Part, ...] = (
+            f"{x.rejected_at.astimezone(KST):%m-%d %H:%M:%S}", x.topic,
+            f"{x.partition}:{x.offset}", x.reason + done, x.detail,
+        )  # fmt: skip
+        order = (x.rejected_at, x.topic, (x.partition, x.offset), x.reason, x.detail)
+        rows.append(ListRow(key, cells, order, Ref("letter", key)))
+    return rows

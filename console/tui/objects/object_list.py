@@ -1,0 +1,216 @@
+"""The list of every tab: a cursor, sorting by any column, a filter, and rows that open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from textual.coordinate import Coordinate
+from textual.message import Message
+from textual.widgets import DataTable
+from textual.widgets.data_table import RowKey
+
+from console.lookups.details import Ref
+from console.text import to_ascii
+from console.tui import appearance
+from console.tui.cells import fit
+from console.tui.view import PanelView, Part, content
+
+
+@dataclass(frozen=True)
+class ListRow:
+    """One row of a list.
+
+    Attributes:
+        key: by which the cursor finds it again.
+        cells: text, or text with a style; one per column.
+        order: what columns are sorted by; None sorts last.
+        ref: what the row opens.
+    """
+
+    key: str
+    cells: tuple[Part, ...]
+    order: tuple[Any, ...]
+    ref: Ref | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name in English, its width in cells, and whether it is flush right."""
+
+    name: str
+    width: int
+    right: bool = False
+
+
+class ObjectOpened(Message):
+    """A row was opened."""
+
+    def __init__(self, ref: Ref) -> None:
+        super().__init__()
+        self.ref = ref
+
+
+class ObjectList(DataTable[Any]):
+    """Shows rows; the widget is Textual's own, which brings keys and mouse.
+
+    Args:
+        columns: from the left; the last one takes the rest of the width.
+        rows: returns the rows of a view.
+        reading: whose values they are: dim while they are not current.
+        filtered: whether `rows` has applied the filter already.
+        id: for the style sheet.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        rows: Callable[[PanelView], list[ListRow]],
+        *,
+        reading: str = "",
+        filtered: bool = False,
+        id: str,  # noqa: A002  (Textual's name)
+    ) -> None:
+        super().__init__(cursor_type="row", zebra_stripes=False, id=id)
+        self._columns = columns
+        self._rows = rows
+        self._reading = reading
+        self._filtered = filtered
+        self._shown: list[ListRow] = []
+        self._cells: dict[str, tuple[Part, ...]] = {}
+        self.sorted_by: int | None = None
+        self._reverse = False
+        self._last_width = 0
+        self.view: PanelView | None = None
+        """The view that was drawn last."""
+
+    def show(self, view: PanelView) -> None:
+        """Draw the rows of a view; the cursor stays on its row, or on the first one."""
+        self.view = view
+        if not self.size.width:
+            return
+        self._lay_out(view)
+        rows = self._rows(view)
+        if not self._filtered:
+            rows = [r for r in rows if _passes(r, view.filter.text)]
+        if self.sorted_by is not None:
+            rows.sort(key=self._order, reverse=self._reverse)
+        stale = bool(self._reading) and not getattr(view.snapshot, self._reading).current
+        if [r.key for r in rows] == [r.key for r in self._shown]:
+            for at, row in enumerate(rows):
+                self._change(at, row, view, stale=stale)
+        else:
+            self._replace(rows, view, stale=stale)
+        self._shown = rows
+
+    def under_cursor(self) -> Ref | None:
+        """Return what the row under the cursor opens."""
+        at = self.cursor_row
+        return self._shown[at].ref if 0 <= at < len(self._shown) else None
+
+    def sort_by(self, column: int) -> None:
+        """Sort by a column; by the same one again: the other way round."""
+        self._reverse = not self._reverse if self.sorted_by == column else False
+        self.sorted_by = column
+        self._last_width = 0
+        if self.view is not None:
+            self.show(self.view)
+
+    def next_column(self) -> None:
+        """Sort by the next column; after the last one, not at all."""
+        at = -1 if self.sorted_by is None else self.sorted_by
+        if at + 1 < len(self._columns):
+            self.sort_by(at + 1)
+        else:
+            self.sorted_by, self._last_width = None, 0
+            if self.view is not None:
+                self.show(self.view)
+
+    @property
+    def text(self) -> str:
+        """What is shown, as text."""
+        rows = ([p if isinstance(p, str) else p[0] for p in r.cells] for r in self._shown)
+        return "\n".join("  ".join(row) for row in rows)
+
+    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
+        """Sort by the column that was clicked."""
+        event.stop()
+        self.sort_by(event.column_index)
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        """Open the row."""
+        event.stop()
+        if (ref := self.under_cursor()) is not None:
+            self.post_message(ObjectOpened(ref))
+
+    def _lay_out(self, view: PanelView) -> None:
+        """Make the columns again where the width has changed: no row is ever measured."""
+        wide = self.container_size.width - self.styles.scrollbar_size_vertical
+        if wide == self._last_width:
+            return
+        self._last_width = wide
+        self.clear(columns=True)
+        self._shown, self._cells = [], {}
+        glyphs = view.options.glyphs
+        for at, column in enumerate(self._columns):
+            name = view(column.name)
+            if at == self.sorted_by:
+                name += f" {glyphs.falling if self._reverse else glyphs.rising}"
+            self.add_column(name, width=self._width(at), key=str(at))
+
+    def _width(self, at: int) -> int:
+        """Return the cells of a column; the last one has what is left, the scroll bar's two too."""
+        if at < len(self._columns) - 1:
+            return self._columns[at].width
+        used = sum(c.width + 2 * self.cell_padding for c in self._columns[:-1])
+        return max(8, self._last_width - used - 2 * self.cell_padding)
+
+    def _change(self, at: int, row: ListRow, view: PanelView, *, stale: bool) -> None:
+        cells = self._styled(row, stale=stale)
+        before = self._cells.get(row.key)
+        if before == cells:
+            return
+        self._cells[row.key] = cells
+        for number, part in enumerate(cells):
+            if before is None or before[number] != part:
+                place = Coordinate(at, number)
+                self.update_cell_at(place, self._cell(number, part, view), update_width=False)
+
+    def _replace(self, rows: list[ListRow], view: PanelView, *, stale: bool) -> None:
+        under = self._shown[self.cursor_row].key if self.cursor_row < len(self._shown) else ""
+        first = self.cursor_row == 0
+        top = self.scroll_offset.y
+        self.clear()
+        self._cells = {r.key: self._styled(r, stale=stale) for r in rows}
+        for row in rows:
+            cells = (self._cell(n, p, view) for n, p in enumerate(self._cells[row.key]))
+            self.add_row(*cells, key=row.key)
+        if not first and RowKey(under) in self.rows:
+            self.move_cursor(row=self.get_row_index(under), scroll=False)
+            self.scroll_to(y=top, animate=False)
+
+    @staticmethod
+    def _styled(row: ListRow, *, stale: bool) -> tuple[Part, ...]:
+        if not stale:
+            return row.cells
+        return tuple((p if isinstance(p, str) else p[0], appearance.DIM) for p in row.cells)
+
+    def _cell(self, number: int, part: Part, view: PanelView) -> Any:
+        text, style = part if isinstance(part, tuple) else (part, "")
+        if view.options.ascii:
+            text = to_ascii(text)
+        right, more = self._columns[number].right, view.options.glyphs.more
+        return content([[(fit(text, self._width(number), right=right, more=more), style)]])[0]
+
+    def _order(self, row: ListRow) -> tuple[bool, Any]:
+        value = row.order[self.sorted_by or 0]
+        return (value is None) is not self._reverse, 0 if value is None else value
+
+
+def _passes(row: ListRow, wanted: str) -> bool:
+    if not wanted:
+        return True
+    text = " ".join(p if isinstance(p, str) else p[0] for p in row.cells).casefold()
+    word = wanted.casefold()
+    return word.removeprefix("!") in text if not word.startswith("!") else word[1:] not in text

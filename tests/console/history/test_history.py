@@ -1,0 +1,157 @@
+"""The past: the same charts live, replayed, and after a restart of the console."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from console.recording.keeper import NAME, HistoryKeeper
+from console.recording.player import Player, series_of
+from console.recording.recording import Recording
+from console.recording.toggle import RecordingToggle
+from console.series import COARSE_KEPT, NAMES, SPANS, SnapshotSeries
+from console.snapshot.model import Snapshot
+from console.snapshot.reading import ReadingState
+from console.tui.appearance import DisplayOptions
+from tests.console import console_samples as samples
+from tests.console.console_samples import StillFeed
+from tests.console.driving import RecordingOperator, app_of, lines, settle
+
+
+def hour(seconds: int = 600, step: int = 1) -> Iterator[Snapshot]:
+    """Snapshots in which the lag rises, Kafka is away for a minute, and something happens."""
+    for n in range(0, seconds, step):
+        s = samples.fine(n + 1, seconds=n)
+        topics = tuple(msgspec.structs.replace(t, lag=n % 300) for t in s.kafka.value.topics)
+        kafka = msgspec.structs.replace(s.kafka.value, topics=topics)
+        reading = samples.ok(kafka)
+        if 300 <= n < 360:
+            reading = samples.failing(reading, ReadingState.DOWN, "away", since=9)
+        yield msgspec.structs.replace(s, kafka=reading, events=samples.events(n // 20))
+
+
+def test_the_charts_of_a_replay_are_those_that_were_seen_live(tmp_path: Path) -> None:
+    toggle, live = RecordingToggle(tmp_path), SnapshotSeries()
+    path = toggle.start(tmp_path / "a.rec")
+    for s in hour():
+        toggle.write(s)
+        live.push(s)
+    toggle.stop()
+    replayed = series_of(path)
+    for end in (samples.NOW + timedelta(seconds=n) for n in (90, 330, 599)):
+        for span in SPANS:
+            for name in NAMES:
+                assert replayed.columns(name, end, span, 70) == live.columns(name, end, span, 70)
+            assert replayed.heat(end, span, 70) == live.heat(end, span, 70)
+            assert replayed.marks_in(end, span, 70) == live.marks_in(end, span, 70)
+    assert live.marks_in(samples.NOW + timedelta(seconds=599), 900, 70)
+
+
+def test_a_source_that_is_away_leaves_a_gap_and_a_peak_is_seen_over_two_days() -> None:
+    series = SnapshotSeries()
+    for s in hour():
+        series.push(s)
+    end = samples.NOW + timedelta(seconds=599)
+    lags = series.columns("lag", end, 600, 60)
+    assert lags[10] is not None
+    assert lags[33] is None, "unknown is not drawn as 0"
+    assert max(p for p in series.columns("lag", end, SPANS[-1], 70) if p is not None) == 3 * 299
+
+
+def test_a_console_that_starts_again_shows_the_past(tmp_path: Path) -> None:
+    first, live = HistoryKeeper(tmp_path), SnapshotSeries()
+    start = samples.NOW
+    for s in hour():
+        first.write(s)
+        live.push(s)
+    second = SnapshotSeries()
+    second.add_past(*without_age_limit(tmp_path))
+    end = start + timedelta(seconds=580)
+    for name in NAMES:
+        assert second.columns(name, end, 3600, 40)[:-1] == live.columns(name, end, 3600, 40)[:-1]
+    assert second.heat(end, 3600, 40).keys() == live.heat(end, 3600, 40).keys()
+    kept = {m.text for m in second.marks}
+    assert kept
+    assert kept <= {m.text for m in live.marks}
+    assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+
+
+def without_age_limit(folder: Path) -> tuple[list, list]:  # type: ignore[type-arg]  # of points and marks
+    """The samples are of a day of their own, which the record may hold to be too old."""
+    keeper = HistoryKeeper(folder)
+    file = keeper._open()
+    file._oldest = lambda: 0  # type: ignore[method-assign]  # any age
+    return file.load()
+
+
+def test_the_record_is_bounded(tmp_path: Path) -> None:
+    keeper, series = HistoryKeeper(tmp_path), SnapshotSeries()
+    for s in hour(20_000, step=10):
+        keeper.write(msgspec.structs.replace(s, events=()))
+        series.push(s)
+    day = (tmp_path / NAME).stat().st_size * 8_640 / 2_000
+    assert day < 6_000_000, "bytes a day"
+    assert len(series._coarse) <= COARSE_KEPT
+
+
+def test_a_file_that_is_no_history_costs_the_charts_alone(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"something else" * 1_000)
+    keeper = HistoryKeeper(tmp_path)
+    for s in hour(40):
+        keeper.write(s)
+    assert keeper.load() == ([], [])
+
+
+async def test_the_time_axis_is_zoomed_and_moved_by_keys(tmp_path: Path) -> None:
+    snapshots = list(hour())
+    app = app_of(StillFeed(snapshots[-1]), tmp_path)
+    for s in snapshots:
+        app._history.push(s)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("8")
+        await settle(pilot)
+        text = "\n".join(lines(app))
+        assert "12:10:40" in text, "three minutes"
+        assert "12:13:40 KST" in text
+        assert "orders-0" in text
+        await pilot.press("w", "left_curly_bracket")
+        await settle(pilot)
+        text = "\n".join(lines(app))
+        assert "charts until 11-23 12:09:55" in text
+        assert "12:09:55 KST" in text
+        await pilot.press("right_curly_bracket")
+        await settle(pilot)
+        assert "charts until" not in "\n".join(lines(app))
+
+
+async def test_a_replay_has_full_charts_at_any_time(tmp_path: Path) -> None:
+    toggle = RecordingToggle(tmp_path)
+    path = toggle.start(tmp_path / "a.rec")
+    for s in hour(200):
+        toggle.write(s)
+    toggle.stop()
+    player = Player(Recording(path), monotonic=lambda: 0.0)
+    app = app_of(player, tmp_path, operator=RecordingOperator("this is a recording"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.replace_history(series_of(path))
+        player.step(150)
+        await pilot.press("8", "right_square_bracket")
+        await settle(pilot)
+        text = "\n".join(lines(app))
+        assert "REPLAY || 152/200" in text
+        assert "12:06:12 KST" in text
+        assert any("\u2800" < c < "\u28ff" for c in text), "lines are drawn"
+
+
+async def test_charts_are_ascii_with_ascii(tmp_path: Path) -> None:
+    snapshots = list(hour(200))
+    app = app_of(StillFeed(snapshots[-1]), tmp_path, options=DisplayOptions("en", ascii=True))
+    for s in snapshots:
+        app._history.push(s)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("8")
+        await settle(pilot)
+        assert "".join(lines(app)).isascii()

@@ -1,0 +1,112 @@
+"""What is found of a thing, in real servers."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from confluent_kafka import Producer
+
+from console.lookups.details import DetailRow, Ref
+from console.lookups.lookup import Lookup
+from shop import kafka
+from shop.clock import utc_now
+from shop.ids import EPOCH_MS, make_id
+from shop.postgres import Connection
+from shop.redis import cache
+from shop.settings import Settings, load
+from tests.console import console_samples as samples
+
+
+@pytest.fixture
+def order_id() -> int:
+    return make_id(int(utc_now().timestamp() * 1000) - EPOCH_MS, 1, 1)
+
+
+@pytest.fixture
+def lookup(settings: Settings) -> Lookup:
+    return Lookup(settings, samples.fine())
+
+
+def rows(lookup: Lookup, kind: str, key: str) -> dict[str, DetailRow]:
+    return {r.label: r for r in lookup.open(Ref(kind, key)).rows}
+
+
+def test_an_order_is_followed_from_its_message_to_its_row(
+    settings: Settings, pg: Connection, topics: None, lookup: Lookup, order_id: int
+) -> None:
+    payload = f'{{"v": 1, "order_id": {order_id}, "user_id": 5, "product_id": 6}}'.encode()
+    producer = Producer(kafka.client_config(settings.kafka, "test"))
+    producer.produce("orders", payload, key=b"5", partition=0, headers=[("trace", b"\xff")])
+    producer.produce("orders", b"not about it", key=b"5", partition=0)
+    producer.flush(20)
+    pg.execute("INSERT INTO users (user_id, name) VALUES (5, '김민지')")
+    pg.execute("INSERT INTO products (product_id, name) VALUES (6, 'cup')")
+    pg.execute(
+        "INSERT INTO orders (order_id, rev, user_id, product_id, quantity, unit_price, discount,"
+        " amount, payment_method, status, ordered_at, updated_at)"
+        " VALUES (%s, 1, 5, 6, 1, 1500, 0, 1500, 'CARD', 'PAID', now(), now())",
+        (order_id,),
+    )
+    found = rows(lookup, "follow", str(order_id))
+    assert found["order"].ref == Ref("order", str(order_id))
+    assert found["amount"].text == "1,500"
+    assert found["user_id"].ref == Ref("customer", "5")
+    (message,) = [r.ref for r in found.values() if r.ref and r.ref.kind == "message"]
+    assert message.place[:2] == ("orders", 0)
+
+    whole = rows(lookup, "message", message.key)
+    assert whole["key"].text == "5"
+    assert whole["header trace"].text == "\N{REPLACEMENT CHARACTER}"
+    assert whole["order_id"].ref == Ref("order", str(order_id))
+    assert whole["0000"].text.startswith("7b 22 76 22")
+    newest = lookup.open(Ref("partition", "orders/0")).rows
+    assert newest[3].text.endswith("not about it")
+    searched = lookup.open(Ref("partition", f"orders/0 {order_id}")).rows
+    assert [r.ref for r in searched if r.ref] == [message]
+
+
+def test_a_customer_is_found_everywhere(
+    settings: Settings, pg: Connection, redis_client: redis.Redis, topics: None, lookup: Lookup
+) -> None:
+    pg.execute("INSERT INTO users (user_id, name, grade) VALUES (5, '김민지', 'GOLD')")
+    pg.execute("INSERT INTO user_spend_windows VALUES (5, now(), 2, 700)")
+    pg.execute("INSERT INTO grade_history VALUES (5, 'SILVER', 'GOLD', 700, now())")
+    pg.execute(
+        'INSERT INTO rejected_messages (topic, partition, "offset", log_id, key, payload, reason,'
+        " detail) VALUES ('orders', 3, 17, 'x', '5', '{', 'bad_json', 'ends (byte 1)')"
+    )
+    redis_client.hset(cache.USERS, "5", '{"user_id": 5}')
+    found = lookup.open(Ref("customer", "5")).rows
+    texts = {r.label: r.text for r in found}
+    assert texts["name"] == "김민지"
+    assert texts[cache.USERS] == '{"user_id": 5}'
+    assert any("SILVER > GOLD" in r.text for r in found)
+    assert any("2 orders  700" in r.text for r in found)
+    assert Ref("letter", "orders/3/17") in [r.ref for r in found]
+    letter = rows(lookup, "letter", "orders/3/17")
+    assert letter["reason"].text == "bad_json"
+    assert letter["0000"].text.split() == ["7b", "{"]
+    members = lookup.open(Ref("grade", "GOLD")).rows
+    assert [r.ref for r in members] == [Ref("customer", "5")]
+
+
+def test_a_server_that_is_away_is_one_row_and_the_others_stay(
+    env: dict[str, str], pg: Connection
+) -> None:
+    away = load(
+        {**env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0"},
+        use_stack=False,
+    )
+    pg.execute("INSERT INTO users (user_id, name) VALUES (5, 'Kim')")
+    found = Lookup(away, samples.fine()).open(Ref("customer", "5")).rows
+    assert {r.label for r in found if r.wrong} >= {"Kafka", "Redis"}
+    assert "Kim" in [r.text for r in found]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("order", "x"), ("message", "orders/1"), ("nothing", "1"), ("process", "../x")],
+)
+def test_what_is_not_valid_is_one_row(kind: str, key: str, settings: Settings) -> None:
+    found = Lookup(settings, samples.fine()).open(Ref(kind, key)).rows
+    assert len(found) in (1, 2)
