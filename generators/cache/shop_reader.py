@@ -1,0 +1,134 @@
+"""What a refresh reads: the state of the customers, brought up to date, and what to cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
+
+import psycopg
+
+from generators.cache import customers, reading
+from generators.cache.customers import ShopClock
+from shop import postgres
+from shop.log import get_logger
+from shop.postgres import Connection
+from shop.postgres.sqlstate import retried
+from shop.redis.cache import CachedProduct, CachedUser
+from shop.settings import Settings
+
+COUNTING_S: Final = 5.0
+"""For so long a refresh counts a shop that is not counted yet; then the cache is filled from what
+is known, and the next refresh counts on."""
+LOOK_BACK_EVERY_S: Final = 60.0
+"""How often a refresh looks for rows that were stored minutes late."""
+RECONCILE_S: Final = 600.0
+"""How often whole tables are compared."""
+_BY_KEY: Final = (
+    "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+)
+"""For the rest of a transaction: some hundred customers are due, and are looked up by their key.
+The planner expects up to the limit of 50,000 and would read all users: 0.3 s of 300,000."""
+LIMITS: Final = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
+"""A worker that is stopped while it holds the clock must not stop the others."""
+
+
+class Shop(NamedTuple):
+    """What a refresh reads, all as of one moment."""
+
+    clock: ShopClock
+    users: list[CachedUser]
+    products: list[CachedProduct]
+
+
+class ShopReader:
+    """Brings the state of the customers up to date, and reads what to cache.
+
+    Args:
+        settings: where PostgreSQL is, how much to cache, the seed of a new shop.
+        name: of its connections.
+        monotonic: seconds of a clock that never steps.
+    """
+
+    def __init__(
+        self, settings: Settings, name: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._name = name
+        self._monotonic = monotonic
+        self._looked_back = self._reconciled = float("-inf")
+
+    def read(self) -> Shop:
+        """Return what to cache; of a shop that is not counted yet, what is known by then.
+
+        Raises:
+            psycopg.Error: if PostgreSQL does not answer or has no schema.
+        """
+        until = self._monotonic() + COUNTING_S
+        with self._connect() as conn:
+            while True:
+                done, shop = retried(partial(self._count, conn, until))
+                if shop is not None:
+                    if not done:
+                        counted = shop.clock
+                        get_logger().info(
+                            "counting the customers and orders of an older shop",
+                            customers=counted.sign_ups, orders=counted.orders,
+                        )  # fmt: skip
+                    return shop
+
+    def reconcile(self) -> None:
+        """Count what was stored late, if it is time for that: it reads whole tables.
+
+        Raises:
+            psycopg.Error: if PostgreSQL does not answer.
+        """
+        if self._monotonic() - self._reconciled < RECONCILE_S:
+            return
+        with self._connect() as conn:
+            while not retried(partial(self._reconcile, conn)):
+                pass
+        self._reconciled = self._monotonic()
+
+    def _connect(self) -> Connection:
+        conn = postgres.connect(
+            self._settings.postgres, self._name, autocommit=True, timeout=3, limits=LIMITS
+        )
+        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        return conn
+
+    def _count(self, conn: Connection, until: float) -> tuple[bool, Shop | None]:
+        """Count a chunk, and read what to cache if that was all or the time is over."""
+        began = self._monotonic()
+        long = began - self._looked_back >= LOOK_BACK_EVERY_S
+        back = customers.LONG_LOOK_BACK_S if long else customers.LOOK_BACK_S
+        with conn.transaction(), conn.cursor() as cur:
+            clock = customers.locked_clock(cur, self._settings.seed)
+            clock, done = customers.count_new(cur, clock, back_s=back)
+            if done and clock.catching_up:
+                clock, done = customers.reconcile(cur, clock)
+                if done:
+                    customers.settle(cur, clock)
+                    clock = clock._replace(catching_up=False)
+            customers.save(cur, clock)
+            shop = None
+            if done or began >= until:
+                cur.execute(_BY_KEY)
+                size = self._settings.cache_batch_size
+                shop = Shop(
+                    clock, reading.read_users(conn, size, clock), reading.read_products(conn, size)
+                )
+        if long:
+            self._looked_back = began
+        return done, shop
+
+    def _reconcile(self, conn: Connection) -> bool:
+        with conn.transaction(), conn.cursor() as cur:
+            clock = customers.locked_clock(cur, self._settings.seed)
+            clock, counted = customers.count_new(cur, clock, back_s=0)
+            done = False
+            if counted:
+                clock, done = customers.reconcile(cur, clock)
+            customers.save(cur, clock)
+        return done
