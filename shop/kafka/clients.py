@@ -89,9 +89,9 @@ def consumer_config(
     the next partition's. With batches of 200 on a busy machine that took 35 s, in which the other
     partitions stood still; so a small batch fetches less at a time.
 
-    A full prefetch queue pauses a partition's fetches for `fetch.queue.backoff.ms`. librdkafka's
-    default of 1 s left a quarter of two cores idle in a backlog: with 5 ms, orders alone went from
-    0.62 to 0.88 of COPY in one run.
+    A full prefetch queue pauses a partition's fetches for `fetch.queue.backoff.ms`: 1 s by
+    librdkafka's default, in which a reader that has emptied the queue waits in the midst of a
+    backlog.
 
     Args:
         settings: address of Kafka.
