@@ -51,8 +51,8 @@ def test_the_main_statistics_of_a_quarter(quarter: Simulated):
 
 @pytest.mark.slow
 def test_the_main_statistics_of_a_year():
-    """Of a ninetieth of the seed's rate, which is noisy: rank slopes, tails, single days."""
-    found = statistics(simulate(PER_DAY, 2))
+    """Of a tenth of the seed's rate, which is noisy: rank slopes, tails, single days."""
+    found = statistics(simulate(9 * PER_DAY, 2))
     assert sum(not s.met for s in found) <= 6, found
     met(
         found,
