@@ -127,9 +127,14 @@ class Simulation:
         """
         state = {name: np.array(getattr(self, name)) for name in _STATE}
         return {
-            **state, "sign_ups": np.array(self.sign_ups), **self.who.snapshot(),
-            **self._counting.snapshot(),
+            **state, "plan": self._plan_as_bytes(), "sign_ups": np.array(self.sign_ups),
+            **self.who.snapshot(), **self._counting.snapshot(),
         }  # fmt: skip
+
+    def _plan_as_bytes(self) -> npt.NDArray[np.uint8]:
+        p = self.plan
+        text = f"{p.start.isoformat()} {p.orders_per_day} {p.seed} {p.with_scenarios} {p.node}"
+        return np.frombuffer(text.encode(), np.uint8)
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Resume from a `snapshot` of a simulation of the same plan.
@@ -140,6 +145,8 @@ class Simulation:
         Raises:
             KeyError, ValueError: if it is not one of this plan.
         """
+        if not np.array_equal(state["plan"], self._plan_as_bytes()):
+            raise ValueError("it is of another plan")
         counts = state["sign_ups"].tolist()
         for day in range(self.next_day, int(state["next_day"])):
             self._grow(day, np.empty(0), self._demand.rates(day))

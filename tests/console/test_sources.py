@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 import redis
@@ -36,6 +37,7 @@ from shop.postgres import Connection
 from shop.redis import cache, control
 from shop.redis.cache import CacheMeta
 from shop.settings import Settings
+from tests.support.generator_processes import cached_user
 from tests.support.waiting import wait_until
 
 
@@ -94,14 +96,15 @@ def test_redis_rates_and_refreshes(settings: Settings, redis_client: redis.Redis
     source = RedisSource(CurrentSettings(settings, follow=False))
     assert source.read().hit_rate is None
     cache.swap(redis_client, [], [], lambda v, n: CacheMeta(version=v, refreshed_at=utc_now()))
-    redis_client.set("known", 1)
     source.read()
-    redis_client.get("known")
-    redis_client.get("unknown")
+    cache.read_users(redis_client)  # finds none
+    redis_client.hset(cache.USERS, "1", msgspec.json.encode(cached_user(1)))
+    cache.read_users(redis_client)
+    redis_client.get("another program's key")
     found = source.read()
     source.reset()
     assert found.hit_rate is not None
-    assert 0 < found.hit_rate < 1
+    assert found.hit_rate == 0.5
     assert [r.version for r in found.refreshes] == [1]
     assert found.memory > 0
     assert found.version

@@ -59,7 +59,7 @@ def test_keys_work_while_every_server_is_down(
     t.wait_for("unreachable")
     t.forget()
     t.press("?")
-    t.wait_for("next theme")
+    t.wait_for("follow an id")
     t.press("?")
     t.forget()
     t.press("2")

@@ -51,7 +51,7 @@ WRONG = (
     *("grade --full", "grade --once --x", "init x", "doctor x"),
 )
 WRITING = (
-    *("init", "seed --users 5 --products 5", "backfill --days 8 --users 50 --orders-per-day 20"),
+    *("init", "seed --users 5 --products 5", "backfill --days 8 --orders-per-day 20"),
     *("windows rebuild", "grade --once", "dlq purge --yes"),
 )
 UNREACHABLE = {
