@@ -52,7 +52,9 @@ def test_a_history_through_the_pipeline_is_the_history(
 ):
     end = ASKED.ends_at(NOW)
     history = HistorySimulation(ASKED.plan(end, POLICY), POLICY, end)
-    expected = pl.concat(day.orders for day in history.days()).sort("order_id")
+    days = list(history.days())
+    expected = pl.concat(day.orders for day in days).sort("order_id")
+    profiles = (sum(len(day.users) for day in days), sum(len(day.products) for day in days))
 
     # Some days are published, the process is killed, the same command resumes.
     state = settings.data_dir / "backfill-kafka.json"
@@ -74,15 +76,15 @@ def test_a_history_through_the_pipeline_is_the_history(
         lambda: (
             count(pg, "orders") == len(expected)
             and count(pg, "orders WHERE rev = 2") == len(changed)
-            and count(pg, "users WHERE created_at IS NOT NULL") == 1_500
-            and count(pg, "products WHERE created_at IS NOT NULL") == 1_100
+            and count(pg, "users WHERE created_at IS NOT NULL") == profiles[0]
+            and count(pg, "products WHERE created_at IS NOT NULL") == profiles[1]
         ),
         "all of it in PostgreSQL",
         60,
     )
     stored = pg.execute(f"SELECT {', '.join(expected.columns)} FROM orders ORDER BY order_id")
     assert stored.fetchall() == expected.rows()
-    assert (count(pg, "users"), count(pg, "products")) == (1_500, 1_100)
+    assert (count(pg, "users"), count(pg, "products")) == profiles
     assert count(pg, "rejected_messages") == 0
     assert consistency.check(pg) == []
 

@@ -46,12 +46,15 @@ ASKED = HistoryRequest(
     days=10, orders_per_day=5_000, policy=POLICY.as_json()
 )  # fmt: skip
 QUERIES = {
-    "users": "SELECT * FROM users ORDER BY user_id",
-    "products": "SELECT * FROM products ORDER BY product_id",
+    # All but when a row was stored and changed: ingested_at and changed_at.
+    "users": "SELECT user_id, name, email, gender, birth_year, city, grade, created_at,"
+    " last_ordered_at, order_count, total_spent FROM users ORDER BY user_id",
+    "products": "SELECT product_id, name, category, brand, price, created_at, order_count"
+    " FROM products ORDER BY product_id",
     "orders": "SELECT order_id, rev, user_id, product_id, quantity, unit_price, discount, amount,"
     " payment_method, status, scenario, ordered_at, updated_at FROM orders ORDER BY order_id",
     # A window whose only order was cancelled live stays, with nothing in it.
-    "windows": "SELECT * FROM user_spend_windows WHERE (orders, spend) <> (0, 0)"
+    "windows": "SELECT user_id, window_start, orders, spend FROM user_spend_windows WHERE (orders, spend) <> (0, 0)"
     " ORDER BY window_start, user_id",
 }
 
