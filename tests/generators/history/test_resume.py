@@ -54,8 +54,8 @@ QUERIES = {
     "orders": "SELECT order_id, rev, user_id, product_id, quantity, unit_price, discount, amount,"
     " payment_method, status, scenario, ordered_at, updated_at FROM orders ORDER BY order_id",
     # A window whose only order was cancelled live stays, with nothing in it.
-    "windows": "SELECT user_id, window_start, orders, spend FROM user_spend_windows WHERE (orders, spend) <> (0, 0)"
-    " ORDER BY window_start, user_id",
+    "windows": "SELECT user_id, window_start, orders, spend FROM user_spend_windows"
+    " WHERE (orders, spend) <> (0, 0) ORDER BY window_start, user_id",
 }
 
 
