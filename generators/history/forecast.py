@@ -1,8 +1,7 @@
 """How large a history will be, before it is written: rows, bytes and minutes.
 
-The model of customers says how many there will be; bytes and seconds a row were measured with
-`python -m benchmarks.backfill` on two cores (AMD EPYC) and are the right order of magnitude
-elsewhere.
+The model of customers says how many there will be. Bytes and seconds a row are estimates for two
+cores, of the right order of magnitude.
 """
 
 from __future__ import annotations

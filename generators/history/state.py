@@ -45,7 +45,7 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def pack(simulation: Simulation) -> bytes:
-    """Return the state; of a year at the seed's rate XX MB."""
+    """Return the state: of a customer 30 bytes, of an order of the last months 14, compressed."""
     held = io.BytesIO()
     arrays = {_VERSION: np.array(VERSION), **simulation.snapshot()}
     # As `np.savez_compressed` does, which cannot be told to be quick: 0.8 s instead of 4.4 for
