@@ -272,7 +272,8 @@ class Poller:
             slot.failures += 1
             if took >= _SAME * source.deadline:
                 slot.timeouts += 1
-            slot.failing_since = slot.failing_since or now
+            # Since the attempt began: a hanging one showed the server as down already.
+            slot.failing_since = slot.failing_since or slot.reading_since or now
             slot.error = redact(explain(error))
             slot.retry_at = now + timedelta(seconds=wait)
             slot.reading_since = None

@@ -127,7 +127,10 @@ def test_servers_are_killed_under_it_and_come_back(shop: LiveShop) -> None:
                 os.kill(pid, signal.SIGKILL)
             shop.wait_for(lambda p=pid, n=name: shop.pid(n) not in (0, p))
             t.press("r")
+            t.press("5")  # the overview shows what went wrong before what is over
             t.wait_for("answers again")
+            t.press("1")
+            t.wait_for("Partitions")
             t.forget()
         t.press("q")
         assert t.exit_code() == 0

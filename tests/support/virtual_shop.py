@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from generators.behaviour.customer_model import ORDERS_PER_DAY, sign_up_rate
-from generators.cache.worker import Shop, ShopReader
+from generators.cache.shop_reader import Shop, ShopReader
+from generators.cache.worker import NAME
 from generators.live.buyers import Buyers
 from generators.random_streams import Floats, stream
 from shop.clock import UTC
@@ -38,7 +39,7 @@ class VirtualShop:
         self._block = block
         self._rng = stream(seed, "virtual")
         self.buyers = Buyers(stream(seed, "buyers"), seed=seed)
-        self._reader = ShopReader(settings)
+        self._reader = ShopReader(settings, NAME)
         self.ms = BEGIN.timestamp() * 1000
         self._sign_ups = 0.0
         self.user_ids: list[int] = []

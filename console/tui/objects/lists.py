@@ -140,7 +140,7 @@ def _events(view: PanelView) -> list[ListRow]:
         times = f"x{folded.count} " if folded.count > 1 else ""
         text = times + view.options.render(e.text)
         cells: tuple[Part, ...] = (
-            (f"{e.at.astimezone(KST):%H:%M:%S}", appearance.DIM), (e.level[:5].upper(), style),
+            (f"{e.at.astimezone(KST):%H:%M:%S}", appearance.DIM), (e.level[:4].upper(), style),
             (e.source, own), (text, "" if style == appearance.DIM else style),
         )  # fmt: skip
         rows.append(

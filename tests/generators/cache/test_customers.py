@@ -12,9 +12,9 @@ import redis
 
 from generators.behaviour import customer_model
 from generators.behaviour.customer_model import MODEL, NEVER, ORDERS_PER_DAY
-from generators.cache import customers
-from generators.cache import worker as cache_worker
-from generators.cache.worker import CacheWorker, ShopReader
+from generators.cache import customers, shop_reader
+from generators.cache.shop_reader import ShopReader
+from generators.cache.worker import NAME, CacheWorker
 from generators.seed import creation_ids
 from shop.ids import EPOCH_MS, IDS_PER_MS
 from shop.postgres import Connection
@@ -29,7 +29,7 @@ Rows = list[tuple[Any, ...]]
 
 @pytest.fixture
 def reader(settings: Settings) -> ShopReader:
-    return ShopReader(settings)
+    return ShopReader(settings, NAME)
 
 
 def clock(pg: Connection) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_an_order_that_comes_before_its_customer(pg: Connection, reader: ShopRea
 
 
 def test_what_was_stored_late_is_found_by_comparison(pg: Connection, settings: Settings) -> None:
-    reader = ShopReader(settings)
+    reader = ShopReader(settings, NAME)
     users = [START + i for i in range(1, 4)]
     insert_users(pg, users[:2])
     order(pg, (START + 9 * HOUR, users[0]))
@@ -113,7 +113,7 @@ def test_what_was_stored_late_is_found_by_comparison(pg: Connection, settings: S
         (users[2], 1, START + 2 * HOUR),
     ]  # fmt: skip
     pg.execute("TRUNCATE users, orders")
-    ShopReader(settings).reconcile()
+    ShopReader(settings, NAME).reconcile()
     assert state(pg) == []
     assert clock(pg)["sign_ups"] == 0
 
@@ -175,10 +175,10 @@ def test_killed_between_any_two_statements_nothing_is_counted_twice(
     expected = None
     for statement in range(1, 40):
         pg.execute("TRUNCATE simulation.clock, simulation.customers")
-        reader = ShopReader(settings)
+        reader = ShopReader(settings, NAME)
         done = _read_and_die(reader, statement)
         assert done or state(pg) == []
-        ShopReader(settings).read()
+        ShopReader(settings, NAME).read()
         now = (state(pg), clock(pg)["orders"], clock(pg)["sign_ups"])
         expected = expected or now
         assert now == expected
@@ -222,7 +222,7 @@ def test_workers_at_once_count_once(
     stop, failed = threading.Event(), []
 
     def work() -> None:
-        reader = ShopReader(settings)
+        reader = ShopReader(settings, NAME)
         while not stop.is_set():
             try:
                 reader.read()
@@ -237,7 +237,7 @@ def test_workers_at_once_count_once(
     stop.set()
     for thread in threads:
         thread.join()
-    ShopReader(settings).read()
+    ShopReader(settings, NAME).read()
     assert failed == []
     assert clock(pg)["orders"] == 59
     assert sum(row[1] for row in state(pg)) == 59
@@ -265,7 +265,7 @@ def test_the_due_come_first_and_the_rest_fills_up(pg: Connection, settings: Sett
     users = [START + i for i in range(3_000)]
     insert_users(pg, users)
     order(pg, *((START + HOUR + i, users[i]) for i in range(1_500)))
-    reader = ShopReader(settings)
+    reader = ShopReader(settings, NAME)
     reader.read()
     due = {"purchasers": users[900:1_000], "others": users[1_600:1_900]}
     pg.execute("UPDATE simulation.customers SET due = NULL")
@@ -344,12 +344,12 @@ def test_the_process_is_not_held_up_by_a_stopped_one(
     pg: Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that stands while it holds the clock loses it when its session's time is over."""
-    monkeypatch.setitem(cache_worker.LIMITS, "idle_in_transaction_session_timeout", "300ms")
+    monkeypatch.setitem(shop_reader.LIMITS, "idle_in_transaction_session_timeout", "300ms")
     insert_users(pg, [START])
-    stopped = ShopReader(settings)._connect()
+    stopped = ShopReader(settings, NAME)._connect()
     stopped.execute("BEGIN")
     customers.locked_clock(stopped.cursor(), 1)
-    ShopReader(settings).read()  # waits for the lock, and has it
+    ShopReader(settings, NAME).read()  # waits for the lock, and has it
     assert len(state(pg)) == 1
     with pytest.raises(psycopg.Error):
         stopped.execute("SELECT 1")
