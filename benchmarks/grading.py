@@ -2,7 +2,7 @@
 
     python -m benchmarks.grading [--users 1000000] [--orders 10000000] [--json FILE]
 
-A year of orders stands in an embedded PostgreSQL, fsync on, everything on this machine. The first
+A year of orders is in an embedded PostgreSQL, fsync on, everything on this machine. The first
 run grades everybody. Before each incremental run 10 minutes pass and 1 % of the customers, drawn
 evenly (--share), change: of twenty, eighteen buy, one has an order of 250 days ago arrive late, and
 one has their newest order cancelled. A checkpoint follows, so that whatever page the run writes
@@ -173,7 +173,7 @@ def incremental(
         The figure, the instant of the last run, and the digest of its grades.
     """
     seconds, runs, at = [], [], NOW + STEP
-    ours(conn, at)  # its predecessor wrote so many rows that it looks at all of them once more
+    ours(conn, at)  # the run before wrote many rows, all of which are examined once more
     for i in range(rounds):
         at += STEP
         rng = np.random.default_rng(100 + i)
@@ -257,7 +257,7 @@ def measure(args: argparse.Namespace, rig: common.Rig) -> list[GradingFigure]:
         )
         seconds, changed = timed(lambda: ours(conn, NOW).changed)
         first = figure("ours, the first run", seconds, changed, "everybody begins as BRONZE")
-        conn.execute("VACUUM users")  # as autovacuum would, after so many new versions of rows
+        conn.execute("VACUUM users")  # as autovacuum would, after that many new row versions
         ours_now, at, want = incremental(conn, args.users, args.share, args.rounds)
         return [*limits(conn, at), first, ours_now, *others(conn, at, want, rig.directory)]
 

@@ -1,7 +1,7 @@
 """In which range a real shop's statistics lie; docs/realism.md says from where.
 
-One place for the columns of a simulation and for the tables of a database: whoever measures a
-statistic names it, and gets its target.
+One place for the columns of a simulation and for the tables of a database: any program that
+measures a statistic names it, and gets its target.
 """
 
 from __future__ import annotations

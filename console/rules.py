@@ -138,7 +138,7 @@ _ORDER: Final = tuple(Lag)
 
 
 def topic_state(topic: Topic) -> tuple[Severity, Text]:
-    """Return how serious the state of a topic is, and in words: the cause before the verdict."""
+    """Return the severity of a topic's state, and its text: the cause before the verdict."""
     if topic.error:
         return Severity.ERROR, topic.error
     if topic.troubles and topic.was is None:

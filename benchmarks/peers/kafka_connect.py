@@ -1,7 +1,7 @@
 """Kafka Connect (standalone, two tasks) with Debezium's JDBC sink, upserting by `order_id`.
 
 Needs Java 17 and Maven; the jars are fetched once. The messages are the same plain JSON as for
-everybody: the converter is told their schema (`schema.content`, Kafka 4.2 and later). Driver and
+everybody: the converter is given their schema (`schema.content`, Kafka 4.2 and later). Driver and
 sink have their batch options on; times reach PostgreSQL as text, which it parses.
 """
 

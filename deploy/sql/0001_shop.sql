@@ -81,7 +81,7 @@ CREATE TABLE ingest_offsets (
     PRIMARY KEY (topic, partition, log_id)
 );
 COMMENT ON COLUMN ingest_offsets.log_id IS
-    'identity of the topic (cluster and topic id): a topic made anew begins at offset 0';
+    'identity of the topic (cluster and topic id): a recreated topic begins at offset 0';
 COMMENT ON COLUMN ingest_offsets.stored IS 'messages that inserted or changed a row';
 COMMENT ON COLUMN ingest_offsets.rejected IS 'messages put into rejected_messages';
 COMMENT ON COLUMN ingest_offsets.ignored IS 'duplicates and revisions older than the stored one';

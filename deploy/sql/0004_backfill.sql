@@ -1,4 +1,4 @@
--- How far a backfill is. One that ended half-way goes on from here.
+-- Progress of a backfill. One that was interrupted resumes from here.
 CREATE TABLE backfill_runs (
     only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     request     text NOT NULL,

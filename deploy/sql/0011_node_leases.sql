@@ -1,6 +1,6 @@
 -- Who may make ids with which node number. A row for each of the 16; a process holds one while it
--- makes ids, and `ceiling_ms` is reserved before any id below it is made, so it outlives whoever
--- made them: the next holder begins there, whatever its clock says.
+-- makes ids, and `ceiling_ms` is reserved before any id below it is made, so it outlives the
+-- process that made them: the next holder begins there, whatever its clock says.
 CREATE TABLE node_leases (
     node smallint PRIMARY KEY CHECK (node BETWEEN 0 AND 15),
     ceiling_ms bigint NOT NULL CHECK (ceiling_ms >= 0),

@@ -57,7 +57,7 @@ stays below 1 (.8 to 1.0 for a mall)."""
 _AGES: Final = 6  # five decades and unknown
 _GENDERS: Final = 3
 _GROUPS: Final = _GENDERS * _AGES
-_OTHER: Final = len(catalogue.CATEGORIES)  # a category that is none of ours
+_OTHER: Final = len(catalogue.CATEGORIES)  # an unknown category
 _KEYS: Final = tuple(c.key for c in catalogue.CATEGORIES)
 _LABELS: Final = {c.label: i for i, c in enumerate(catalogue.CATEGORIES)}
 _UNITS: Final = np.array([q for q, _ in QUANTITIES], dtype=np.int64)

@@ -89,7 +89,7 @@ SELECT u.user_id, u.created_at, false FROM users AS u
 LEFT JOIN simulation.customers AS c ON c.user_id = u.user_id
 WHERE c.user_id IS NULL ORDER BY u.user_id LIMIT %s
 """
-# An id of ours carries the time of its order, which `last_ordered_at` repeats to the microsecond.
+# An id made here carries the time of its order, which `last_ordered_at` repeats to the microsecond.
 _BEHIND: Final = """
 SELECT c.user_id, c.orders, u.last_ordered_at, u.order_count FROM simulation.customers AS c
 JOIN users AS u ON u.user_id = c.user_id

@@ -19,8 +19,8 @@ from shop.redis.cache import CachedProduct, CachedUser
 from shop.settings import Settings
 
 COUNTING_S: Final = 5.0
-"""For so long a refresh counts a shop that is not counted yet; then the cache is filled from what
-is known, and the next refresh counts on."""
+"""Seconds for which a refresh counts a shop that is not counted yet; then the cache is filled from
+what is known, and the next refresh continues."""
 LOOK_BACK_EVERY_S: Final = 60.0
 """How often a refresh looks for rows that were stored minutes late."""
 RECONCILE_S: Final = 600.0

@@ -84,7 +84,7 @@ class RegistrationSource(LiveSource):
         try:
             meta = cache.read_meta(self._redis)
         except redis.RedisError:
-            return None  # the own count goes on from the last one
+            return None  # its own count continues from the last one
         if not meta.sign_ups or meta.refreshed_at == self._refreshed:
             return None
         self._refreshed = meta.refreshed_at

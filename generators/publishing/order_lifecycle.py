@@ -2,8 +2,8 @@
 
 `life:pending` is a sorted set of order events (JSON, revision 2) by the second at which they are
 due, so it outlives the generator; `jangteo generate orders` and `continue` publish what is due,
-whoever made it; what a history made is dated as it says. An entry is removed when Kafka has
-acknowledged it. After a crash between the two, and where several processes publish, the same
+whichever process made it; what a history made is dated as it says. An entry is removed when Kafka
+has acknowledged it. After a crash between the two, and where several processes publish, the same
 revision is published twice: it is dated by when it was due, not by when it is published, so both
 are exact copies and the ingest ignores the second one. If Redis loses its data, those orders stay
 paid.

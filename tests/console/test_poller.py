@@ -23,7 +23,7 @@ SETTINGS = load({}, use_stack=False)
 
 
 class Fake:
-    """A source that does what it is told."""
+    """A source that follows a script."""
 
     def __init__(self, name: str, read: Callable[[], Any], interval: float = 0.02) -> None:
         self.name = name

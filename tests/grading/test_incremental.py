@@ -252,9 +252,9 @@ def test_a_full_run_finds_and_mends_what_is_wrong(pg: Connection, shop: Any) -> 
     wrong = grade_users(pg, **clock)
     assert wrong
     assert (wrong.mode, wrong.changed) == ("incremental", 0)
-    mended = grade_users(pg, full_every_s=0, **clock)
-    assert mended
-    assert (mended.mode, mended.disagreed, shop.grades()) == ("full", 1, {1: "GOLD"})
+    repaired = grade_users(pg, full_every_s=0, **clock)
+    assert repaired
+    assert (repaired.mode, repaired.disagreed, shop.grades()) == ("full", 1, {1: "GOLD"})
     oracle = grade_users(pg, full=True, **clock)
     assert oracle
     assert oracle.disagreed == 0

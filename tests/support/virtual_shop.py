@@ -25,7 +25,7 @@ DAY_MS = 86_400_000
 
 
 class VirtualShop:
-    """Orders at even distances, sign-ups at their law, a cache refresh every so many orders.
+    """Orders at even distances, sign-ups at their law, a cache refresh after every few orders.
 
     Args:
         settings: of the database.

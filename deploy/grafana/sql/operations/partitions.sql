@@ -1,4 +1,4 @@
--- How far each partition is applied; of the topics as they are now (a topic made anew has another
+-- How far each partition is applied; of the topics as they are now (a recreated topic has another
 -- log, whose partitions begin at 0).
 SELECT topic AS "topic", partition AS "partition", next_offset AS "next offset",
        stored AS "stored", ignored AS "ignored", rejected AS "rejected",
