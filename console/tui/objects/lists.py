@@ -11,6 +11,7 @@ from console.tui.view import PanelView, Part, count, rate
 from shop.clock import KST
 
 _LAGS = tuple(Lag)
+_LEVELS = {"warning": "WARN"}  # the others have five letters at most
 
 
 def partitions() -> ObjectList:
@@ -140,8 +141,9 @@ def _events(view: PanelView) -> list[ListRow]:
         times = f"x{folded.count} " if folded.count > 1 else ""
         text = times + view.options.render(e.text)
         cells: tuple[Part, ...] = (
-            (f"{e.at.astimezone(KST):%H:%M:%S}", appearance.DIM), (e.level[:4].upper(), style),
-            (e.source, own), (text, "" if style == appearance.DIM else style),
+            (f"{e.at.astimezone(KST):%H:%M:%S}", appearance.DIM),
+            (_LEVELS.get(e.level, e.level.upper()[:5]), style), (e.source, own),
+            (text, "" if style == appearance.DIM else style),
         )  # fmt: skip
         rows.append(
             ListRow(str(e.n), cells, (e.at, e.level, e.source, text), Ref("event", str(e.n)))
