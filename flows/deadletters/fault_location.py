@@ -165,7 +165,7 @@ def plain(data: bytes | None, limit: int = 200) -> str:
         return "none"
     head = data[: limit * 4]
     try:
-        text = escape(head.decode(errors="strict" if len(head) == len(data) else "ignore"))
+        text = _shown(head.decode(errors="strict" if len(head) == len(data) else "ignore"))
     except UnicodeDecodeError:
         text = f"0x{head.hex()}"
     return text if len(text) <= limit else f"{text[:limit]}..."
@@ -196,7 +196,7 @@ def _text_lines(text: str, start: int, end: int, fault: Fault | None, width: int
     commented = fault is None
     # One more than there is: a fault may be that the text ends.
     for i, character in enumerate([*text, ""]):
-        shown = escape(character) if character else ""
+        shown = _shown(character)
         columns = cell_len(shown) if character else 1
         if used + columns > width:
             yield row
@@ -211,6 +211,16 @@ def _text_lines(text: str, start: int, end: int, fault: Fault | None, width: int
     yield row
     if marks.strip():
         yield f"{marks.rstrip()}{_comment(fault, commented=commented)}"
+
+
+def _shown(text: str) -> str:
+    r"""Return text with what a terminal may not show escaped: odd spaces and unassigned ones, too.
+
+    >>> _shown("a\u3000\u05c8 장")
+    'a\\u3000\\u05c8 장'
+    """
+    text = escape(text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _comment(fault: Fault | None, *, commented: bool) -> str:

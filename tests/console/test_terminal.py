@@ -63,7 +63,7 @@ def test_keys_work_while_every_server_is_down(
     t.press("?")
     t.forget()
     t.press("2")
-    t.wait_for("committed")
+    t.wait_for("members")
     t.forget()
     t.resize(60, 20)
     os.kill(t.process.pid, signal.SIGWINCH)
