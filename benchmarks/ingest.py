@@ -91,7 +91,7 @@ class Stopwatch:
         return self._seen[-1][1] - self._seen[0][1]
 
     def see(self, rows: int) -> None:
-        """So many rows are there now."""
+        """Record the number of rows that are there now."""
         self._seen.append((rows, time.perf_counter()))
 
     def stretches(self) -> tuple[float, ...]:

@@ -45,7 +45,7 @@ from shop.server_clock import ClockWatch
 from shop.settings import Settings, announce
 
 _MANY: Final = 7
-"""So many days to simulate again are worth a progress bar."""
+"""Days to simulate again from which a progress bar is shown."""
 
 
 def moment(text: str) -> datetime:

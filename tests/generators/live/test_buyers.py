@@ -20,7 +20,7 @@ def waiting(user_id: int, due_in: int | None, orders: int = 0) -> CachedUser:
 
 
 def cached(purchasers: int, others: int, rest: int = 0) -> list[CachedUser]:
-    """So many customers who are due, and some who are not: ids from 1, 10,001 and 20,001."""
+    """Return customers who are due, and some who are not: ids from 1, 10,001 and 20,001."""
     return [
         *(cached_user(i, orders=1) for i in range(1, purchasers + 1)),
         *(cached_user(10_000 + i) for i in range(1, others + 1)),
