@@ -154,7 +154,7 @@ class IngestMetrics:
             return dict(sorted(self._counts.items()))
 
     def is_away(self, server: str) -> bool:
-        """Tell whether the last word on a server is that it does not answer."""
+        """Tell whether a server did not answer the last attempt."""
         with self._lock:
             return bool(self._away[server])
 

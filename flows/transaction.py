@@ -39,7 +39,7 @@ class OffsetGapError(JangteoError):
 
 
 class TooManyRejectsError(JangteoError):
-    """The table of rejected messages is full: something floods us with what we cannot read."""
+    """The table of rejected messages is full: a producer floods the topic with invalid messages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,11 +70,11 @@ class Target(Protocol):
     """Whether it takes the state from which `jangteo generate continue` resumes."""
 
     def begin(self, request: HistoryRequest, end: datetime) -> Begun:
-        """Make ready; return where it stands."""
+        """Prepare the target; return where to resume."""
         ...
 
     def prepare(self, day: Day) -> Callable[[], None]:
-        """Make a day ready, while others are being written; return what writes it."""
+        """Prepare a day while others are being written; return the function that writes it."""
         ...
 
     def finish(self, ending: Ending) -> None:
@@ -82,7 +82,7 @@ class Target(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close what is open."""
         ...
 
 

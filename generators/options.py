@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def invented(parser: argparse.ArgumentParser) -> None:
-    """Add the option without which nothing is made up in production."""
+    """Add the option that production requires for made-up data."""
     parser.add_argument(
         "--yes-production",
         action="store_true",

@@ -250,7 +250,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     copies: dict[str, int] = {}
     stop = threading.Event()
     if published:
-        stop = command.stop_on_signals()  # from here on half of it is of use
+        stop = command.stop_on_signals()  # from here on a part of it is useful
         copies = profiles.publish_missing(settings, stop)
     else:
         log.warning(

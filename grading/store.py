@@ -106,13 +106,13 @@ _RUN: Final = """
 
 @dataclass(frozen=True)
 class GradeRun:
-    """What one run did.
+    """The result of one run.
 
     Attributes:
         as_of: the instant whose grades these are; spend in the policy's months before it counts.
         mode: whether every customer was graded, or those who can have changed.
         users: customers there are.
-        changed: whose grade is another one now; the sum of the next two.
+        changed: customers whose grade changed; the sum of the next two.
         upgraded: who rose.
         downgraded: who fell.
         distribution: customers per grade, lowest grade first.

@@ -35,9 +35,9 @@ _LOOK_S: Final = 0.5
 _ATTEMPTS: Final = 8
 """Tries of one run that PostgreSQL rolls back (deadlock, serialization) before --once gives up."""
 _FULL_EVERY_S: Final = 86_400.0
-"""A full run a day checks the incremental ones, and says so loudly if they were wrong."""
+"""A full run a day checks the incremental ones, and logs an error if they were wrong."""
 _GRACE_S: Final = 2.0
-"""What a run in progress gets to roll back after SIGTERM; the server does it anyway."""
+"""Seconds for a run in progress to roll back after SIGTERM; the server does it in any case."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +173,7 @@ class Updater:
                 due = time.monotonic() + backoff(rollbacks)
                 continue
             except psycopg.Error as e:
-                if self._stop.is_set():  # it was we who cancelled
+                if self._stop.is_set():  # this process cancelled it
                     return
                 if judge(e) is not Verdict.RETRY:
                     raise

@@ -76,7 +76,7 @@ class Edit:
         """Return the message to publish, None if the function left it alone.
 
         Raises:
-            CannotMendError: if the edit does not apply.
+            CannotFixError: if the edit does not apply.
         """
         _refuse_cut(letter, new_key=self.key_from_field)
         if not (self.fix or self.values or self.drop or self.key_from_field):
@@ -105,7 +105,7 @@ class Edit:
         assert self.fix is not None  # noqa: S101  (tells the type checker)
         try:
             fixed = self.fix(payload, letter)
-        except (Exception, SystemExit) as e:  # the user's code: its faults are the row's result
+        except (Exception, SystemExit) as e:  # the user's code: its errors are the row's result
             raise CannotFixError(f"--fix: {_words(e)}") from None
         if fixed is not None and not isinstance(fixed, dict):
             raise CannotFixError(f"--fix returned {type(fixed).__name__}, not a dict or None")
@@ -167,7 +167,7 @@ def load_fixer(name: str) -> Fixer:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What came of one row: `done` is published, would be, left alone, still bad, not taken."""
+    """The result of one row: `done` is published, would be, left alone, still bad, not taken."""
 
     letter: DeadLetter
     done: str
@@ -183,7 +183,7 @@ NOT_TAKEN: Final = "not acknowledged"
 
 
 def judge(letter: DeadLetter, edit: Edit, clock: Clock) -> ReplayResult:
-    """Mend a row and hold it against the contract, as the ingest will."""
+    """Repair a row and check it against the contract, as the ingest will."""
     try:
         repaired = edit(letter)
         if repaired is None:
@@ -231,7 +231,7 @@ class Replay:
             yield from (judge(letter, self._edit, self._clock) for letter in letters)
 
     def run(self, settings: KafkaSettings, stop: Event) -> Iterator[ReplayResult]:
-        """Do it; yield what was done, after it is committed.
+        """Replay; yield each result after it is committed.
 
         Args:
             settings: where Kafka is.
@@ -266,7 +266,7 @@ class Replay:
 
 
 def _publish(producer: Producer, judged: Sequence[ReplayResult]) -> list[ReplayResult]:
-    """Publish those that can be, in order; wait for the broker's word on each."""
+    """Publish those that can be, in order; wait until the broker has answered for each."""
     words: dict[int, str] = {}
 
     def acknowledged(place: int, error: KafkaError | None, _: Message) -> None:

@@ -1,8 +1,8 @@
 """The consumer of one topic in one worker: polls micro-batches as a member of the topic's group.
 
 It *subscribes*: Kafka assigns the partitions, moves them when a process dies or joins, and shows
-members and lag in every tool. Where reading begins is PostgreSQL's word, never Kafka's; Kafka's
-committed offsets follow after the PostgreSQL commit, for monitoring.
+members and lag in every tool. PostgreSQL's offsets decide where reading begins, never Kafka's;
+those committed to Kafka follow after the PostgreSQL commit, for monitoring.
 """
 
 from __future__ import annotations
@@ -391,7 +391,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         raise StopIteration
 
     def _leave(self) -> None:
-        """Tell Kafka how far we came, and leave the group, so that others take over at once.
+        """Commit the offsets to Kafka, and leave the group, so that others take over at once.
 
         The consumer is this thread's now; see `LEAVE_S` for why it has one of its own.
         """

@@ -1,6 +1,6 @@
 """The start offsets: those that PostgreSQL has applied, for this incarnation of a topic.
 
-A topic is known by its `log_id` (cluster id and topic id). One that was deleted and made again,
+A topic is known by its `log_id` (cluster id and topic id). One that was deleted and created again,
 or lives in a cluster whose disks were replaced, has another: its offsets begin at 0 again and are
 counted apart, so nothing is skipped and nothing refused.
 """

@@ -2,10 +2,10 @@
 
 A law gives the gap after each event from one uniform number; numbers and arrays are both taken.
 At any rate the pacer adds up gaps, many at a time where many are due: the moments are the same
-whether they are drawn one by one or by the thousand, so no rate is made by another law than the
-next. Adding exponential gaps is the same process as a Poisson count in each tick with its events
-placed evenly at random, but it does not depend on where a tick ends: a slow machine makes the
-same stream as a fast one.
+whether they are drawn one by one or in thousands, so every rate follows the same law. Adding
+exponential gaps is the same process as a Poisson count in each tick with its events placed evenly
+at random, but it does not depend on where a tick ends: a slow machine makes the same stream as a
+fast one.
 """
 
 from __future__ import annotations

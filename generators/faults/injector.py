@@ -35,7 +35,7 @@ from shop.settings import KafkaSettings, Settings
 LOOK_EVERY_S: Final = 1.0
 """How often the identity of the log is looked at."""
 LAST_LOOK_S: Final = 2.0
-"""How long the end of a run waits for that."""
+"""Seconds that the end of a run waits for the last look."""
 
 
 class LogIdentity(NamedTuple):
@@ -46,7 +46,7 @@ class LogIdentity(NamedTuple):
 
 
 class LogIdentityWatch(threading.Thread):
-    """Knows the identity of a topic's log, without making anybody wait for Kafka.
+    """Knows the incarnation of a topic's log; no caller waits for Kafka.
 
     Args:
         settings: Kafka's.
@@ -98,7 +98,7 @@ class FaultInjector:
     Coordinates are entered once the log was seen to be the same before and after the
     acknowledgement, so they are never those of another log than the entry says.
 
-    While the ledger cannot be written, on a full disk, there are no faults; good events go on.
+    While the ledger cannot be written, on a full disk, there are no faults; good events continue.
 
     Args:
         topic: of all of them.
@@ -175,7 +175,7 @@ class FaultInjector:
         if look is None or look == self._before:
             return
         before, self._before = self._before, look
-        # An acknowledgement from before the first look, or from beside a change, stays without
+        # An acknowledgement from before the first look, or close to a change, stays without
         # coordinates: the digest will find it.
         ready = [u for u in self._unsettled if u[0] < look.asked]
         self._unsettled = [u for u in self._unsettled if u[0] >= look.asked]
@@ -191,7 +191,7 @@ class FaultInjector:
             self._settled = []
 
     def close(self) -> None:
-        """Settle for the last time."""
+        """Record the rest; called once, at the end."""
         self.settle()
         if self._unsettled:
             self._watch.again(LAST_LOOK_S)
@@ -235,5 +235,5 @@ def injecting(  # noqa: PLR0917  (what a generator has)
         ledger = FaultLedger(asked.ledger or default_path(settings.data_dir, name))
         watch = LogIdentityWatch(settings.kafka, topic)
         watch.start()
-        watch.again(LAST_LOOK_S)  # what is acknowledged before the first look has no coordinates
+        watch.again(LAST_LOOK_S)  # an earlier acknowledgement has no coordinates
         yield FaultInjector(topic, faults, ledger, producer.post, watch, clock=held.clock)

@@ -52,7 +52,7 @@ Line: TypeAlias = IntendedFault | AcknowledgedFault
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A faulty message: what is wrong with it, and where it stands as far as is known."""
+    """A faulty message: what is wrong with it, and its place in Kafka if that is known."""
 
     topic: str
     kind: str
@@ -86,7 +86,7 @@ class FaultLedger:
     """Appends lines to a file; each is whole or will be taken for absent.
 
     Args:
-        path: is made if missing. A last line that a kill cut short is removed: what it would
+        path: created if it is missing. A last line that a kill cut short is removed: what it would
             have announced was not published.
 
     Raises:
@@ -127,7 +127,7 @@ def read(path: Path) -> Iterator[LedgerEntry]:
 
     Raises:
         UsageError: if there is none.
-        JangteoError: if a line is none of a ledger.
+        JangteoError: if a line is not one of a ledger.
     """
     files = sorted(path.glob("*.ndjson")) if path.is_dir() else [path]
     if not files or not all(f.is_file() for f in files):

@@ -201,7 +201,7 @@ class DayOfBuyers:
         return found
 
     def _ordered(self, who: Ints, ids: Ints) -> None:
-        """Each has placed an order; of a customer who is there twice the last one counts."""
+        """Note that these customers placed orders; of several by one customer the last counts."""
         c = self._customers
         numbers = self._clock + 1 + np.arange(len(who))
         delay = c.next_delay[who]
@@ -217,7 +217,7 @@ class DayOfBuyers:
         self._unready.update(again.tolist())
 
     def places(self) -> list[Ints]:
-        """Return where every customer stands whose due lies before the end of the day."""
+        """Return the place of every customer whose `due` is before the end of the day."""
         self._come()
         again = np.array([place for _, place in self._again], np.int64)
         return [

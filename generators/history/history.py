@@ -118,7 +118,7 @@ class HistorySimulation:
         self._make_room()
 
     def _make_room(self) -> None:
-        """Have a place for each customer and product that the simulation knows."""
+        """Make room for each customer and product that the simulation knows."""
         n = len(self._simulation.who)
         if n > len(self._totals):
             more = np.zeros(n + n // 4, _TOTALS)

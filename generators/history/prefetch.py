@@ -15,15 +15,15 @@ DEPTH: Final = 2
 def ahead(
     items: Iterable[Item], make: Callable[[Item], Made], depth: int = DEPTH
 ) -> Generator[tuple[Item, Made], None, None]:
-    """Return each item, in order, with what is made of it; one thread takes and makes.
+    """Return each item, in order, with the result of `make`; one thread takes and prepares them.
 
-    What the thread raises is raised here. Whoever stops early closes it, which waits for the item
-    that is being made.
+    An exception in the thread is raised here. A caller that stops early closes the generator, which
+    waits for the item in progress.
 
     Args:
         items: taken in the thread alone, until this generator has ended.
-        make: makes of an item what is wanted.
-        depth: how many may be under way or ready beside the one in use.
+        make: prepares an item.
+        depth: the number of items that may be in progress or ready in addition to the one in use.
 
     >>> list(ahead([1, 2, 3], str))
     [(1, '1'), (2, '2'), (3, '3')]

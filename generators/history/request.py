@@ -124,7 +124,7 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
         )  # fmt: skip
 
     def as_json(self) -> str:
-        """Return it as it is written down."""
+        """Return the request as it is stored."""
         return msgspec.json.encode(self).decode()
 
     def differences(self, other: HistoryRequest) -> str:
@@ -145,9 +145,9 @@ class Begun(NamedTuple):
 
     Attributes:
         end: of the history, UTC.
-        next_day: to go on from.
-        whole: all is there already.
-        fingerprint: of the days before `next_day`, see `fingerprint`; None: it was not kept.
+        next_day: the first day that is not written.
+        whole: whether all days are written.
+        fingerprint: of the days before `next_day`, see `fingerprint`; None: it was not stored.
     """
 
     end: datetime
@@ -157,7 +157,7 @@ class Begun(NamedTuple):
 
 
 def read(text: str) -> HistoryRequest:
-    """Return a request that was written down."""
+    """Return a stored request."""
     found = msgspec.json.decode(text, type=HistoryRequest)
     # Before there were leases, a history had the node of the first generators.
     if '"node":' not in text:

@@ -100,7 +100,7 @@ class Buyers:
         return customers
 
     def disappointed(self, user_id: int) -> None:
-        """Take note that a customer's last order was cancelled."""
+        """Note that a customer's last order was cancelled."""
         self._soured[user_id] = None
         if len(self._soured) > REMEMBERED:
             self._soured.popitem(last=False)
@@ -127,7 +127,7 @@ class Buyers:
         self._queue = chosen.tolist()
 
     def _remember(self, user_ids: Sequence[int], at_us: Sequence[int]) -> None:
-        # Each once, where it came last: of ten thousand at a time most come many times.
+        # Each customer once, at the last order: of ten thousand orders most are by few customers.
         latest = dict(zip(user_ids, at_us, strict=True))
         for user_id in reversed(dict.fromkeys(reversed(user_ids))):
             self._recent[user_id] = latest[user_id]

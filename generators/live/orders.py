@@ -172,11 +172,11 @@ class OrderSource(LiveSource):
         return self._life.due()
 
     def close(self) -> None:
-        """Leave no order unfinished."""
+        """Store what becomes of the last orders."""
         self._life.close()
 
     def status(self) -> Mapping[str, str | float]:
-        """Return what the heartbeat should say of scenarios and first-time buyers."""
+        """Return the heartbeat's fields on scenarios and first-time buyers."""
         return {
             "scenarios": ",".join(self._effects.running),
             "first_orders": self._buyers.first_orders,

@@ -12,9 +12,10 @@ from shop.events import Event, encode, key_of
 class EventProducer:
     """Publishes events to one topic and knows what Kafka has acknowledged.
 
-    What somebody waits for goes through a producer of its own, made when it is first needed, so
-    that all else need not be reported one by one. The two keep no order between them: a fault or
-    a cancellation may overtake an event of the last milliseconds, and the ingest takes either.
+    Events whose acknowledgement is waited for go through a producer of their own, made when it is
+    first needed, so that the others need not be reported one by one. The two keep no order between
+    them: a fault or a cancellation may overtake an event of the last milliseconds, and the ingest
+    takes either.
 
     Args:
         topic: where to.
@@ -78,7 +79,7 @@ class EventProducer:
 
     @property
     def full(self) -> bool:
-        """Whether Kafka is behind by as much as may wait in memory."""
+        """Whether as many events wait for Kafka as memory is bounded to."""
         return not self.room
 
     @property
@@ -96,7 +97,7 @@ class EventProducer:
         producer.post((key, value, done))
 
     def post_all(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Hand over many messages that nobody waits for."""
+        """Hand over many messages whose acknowledgement is not waited for."""
         self._plain.post_all(keys, values)
 
     def poll(self, timeout: float = 0.0) -> None:

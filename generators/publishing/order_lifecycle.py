@@ -49,7 +49,7 @@ _decoder: Final = msgspec.json.Decoder(Order)
 
 
 def remember(r: redis.Redis, second: pl.DataFrame, due_s: Floats) -> None:
-    """Keep revisions until they are due; those that are kept already are not doubled.
+    """Keep revisions until they are due; those that are kept already are not added again.
 
     Args:
         r: Redis, or a transaction of it.
@@ -135,7 +135,7 @@ class OrderLifecycle:
         return full
 
     def due(self) -> Iterator[tuple[Event, Done]]:
-        """Return the revisions that are due, and whom to tell when they are published."""
+        """Return the revisions that are due, each with the callback for when it is published."""
         now = self._monotonic()
         if now < self._next:
             return

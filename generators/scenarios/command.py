@@ -63,7 +63,7 @@ def lasting(scenario: Scenario) -> str:
 
 
 def page_rows() -> list[str]:
-    """Return the rows of the table in docs/scenarios.md; a test holds the page to them."""
+    """Return the rows of the table in docs/scenarios.md; a test compares the page with them."""
     rows = []
     for s in SCENARIOS:
         goods = ", ".join(f"{k} x{f:g}" for k, f in s.categories.items())
@@ -135,12 +135,12 @@ def configure(parser: command.Parser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Do what is asked, now."""
+    """Run the action, now."""
     return answer(args, settings)
 
 
 def answer(args: argparse.Namespace, settings: Settings, clock: Clock | None = None) -> int:
-    """Do what is asked, at the time of Redis's clock or of a given one.
+    """Run the action at the time of Redis's clock or of a given one.
 
     Raises:
         UsageError: if the duration or the intensity is out of range.

@@ -1,9 +1,9 @@
 """The scenarios of the shop, as data: when they run, and what they do to orders.
 
-Values are our own suggestions unless the source says otherwise. `docs/scenarios.md` is made of
-this table. Every scenario can also be started by the operator, at any time, with a duration and
-an intensity (see `jangteo scenario`); an intensity of 2 squares every factor and doubles every
-percentage point.
+Values are our own suggestions unless the source says otherwise. The table in `docs/scenarios.md` is
+generated from this one. Every scenario can also be started by the operator, at any time, with a
+duration and an intensity (see `jangteo scenario`); an intensity of 2 squares every factor and
+doubles every percentage point.
 """
 
 from __future__ import annotations

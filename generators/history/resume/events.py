@@ -31,7 +31,7 @@ class ResumedEvents:
 
     Attributes:
         marks: topic -> moment up to which events were taken.
-        undone: of the orders before their mark that were come by, those that are cancelled or sent
+        undone: of the orders before their mark, those that are cancelled or sent
             back after the end of the history: `SCHEMAS["orders"]`, revision 2.
     """
 

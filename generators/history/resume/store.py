@@ -106,7 +106,7 @@ class Position:
         self._history = history
 
     def load(self) -> dict[str, datetime]:
-        """Return the moments; empty if this history has not been gone on with.
+        """Return the moments; empty if this history has not been resumed.
 
         Raises:
             redis.RedisError: if Redis does not answer.

@@ -47,7 +47,7 @@ class ParquetTarget:
         self._file = StateFile(folder / STATE)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file stays open."""
 
     def begin(self, request: HistoryRequest, end: datetime) -> Begun:
         """Make ready; see `PostgresTarget.begin`."""

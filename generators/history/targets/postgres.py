@@ -1,6 +1,6 @@
 """A history into PostgreSQL: a transaction for each day, and a last one that completes it.
 
-1. begin: the tables are empty or are emptied; guards keep everybody else from writing.
+1. begin: the tables are empty or are emptied; guards keep every other session from writing.
 2. each day: orders, spend windows and grade changes, and how far it is, in one transaction.
 3. finish: customers and products with the sums of all days, guards gone, in one transaction.
 
@@ -74,7 +74,7 @@ class PostgresTarget:
         self._window_s = window_s
         self._policy = policy
         self._truncate = truncate
-        self._looked_over: dict[str, int] = {}  # the first pages that have rows nobody looked at
+        self._looked_over: dict[str, int] = {}  # the first pages whose rows no session has read
         self._conn = self._connect()
 
     def _connect(self) -> Connection:
@@ -92,7 +92,7 @@ class PostgresTarget:
         return conn
 
     def close(self) -> None:
-        """Let go of the server."""
+        """Close the connection."""
         self._conn.close()
 
     def begin(self, request: HistoryRequest, end: datetime) -> Begun:
@@ -201,11 +201,11 @@ class PostgresTarget:
     def _look_over(self) -> None:
         """Look at the new rows, orders by way of their range index, while they are in memory.
 
-        Whoever looks first at a row notes in its page that it is committed. With checksums, the
-        default since PostgreSQL 18, a page that was written since the last checkpoint takes the
-        note for nothing; any other goes through the log whole, and all of them took the first
-        reader of a year 20 s. Nothing is noted of a commit that may still be lost, or of the 32
-        transactions around it: so the last one was synchronous.
+        The first session that reads a row sets a hint bit in its page: it is committed. With
+        checksums, the default since PostgreSQL 18, that is free in a page written since the last
+        checkpoint; any other page is logged whole, and all of them took the first reader of a year
+        20 s. No hint bit is set for a commit that may still be lost, or for the 32 transactions
+        around it: so the last one was synchronous.
         """
         self._conn.execute(_SUMMARIZE)
         for leaf in self._leaves("user_spend_windows"):
@@ -238,7 +238,7 @@ class PostgresTarget:
                     postgres.copy_into(cur, "users", rows)
             postgres.copy_frame(cur, "products", ending.products)
             # The guards keep an ingest from going further than the first of these, with no lock
-            # but on that one: it lets go of it, and all of them can be had in order.
+            # but on that one: it releases it, and all of them can be locked in order.
             lock(cur, GUARDED)
             lookups.create(cur)
             cur.execute("SELECT rebuild_sales()")
@@ -339,10 +339,10 @@ _PAGES: Final = "SELECT pg_relation_size(%s::regclass) / current_setting('block_
 
 
 def _guard(cur: Cursor, verb: Literal["CREATE", "DROP"], table: str) -> None:
-    """Let nobody else write to a table, and no autovacuum compete for what a bulk load needs.
+    """Keep other sessions from writing to a table, and autovacuum from competing with a bulk load.
 
-    Once it is over, autovacuum looks after the table as always. Of a partitioned table it looks
-    after the partitions, which have the setting.
+    Afterwards autovacuum works on the table as always. Of a partitioned table it works on the
+    partitions, which have the setting.
     """
     trigger = {
         "CREATE": "CREATE TRIGGER backfill_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE"
