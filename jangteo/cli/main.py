@@ -48,6 +48,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
     ),
     "psql": Command("jangteo.cli.psql", "open psql on the shop's database"),
     "env": Command("jangteo.cli.env", "print the settings with which other tools reach the shop"),
+    "tour": Command("jangteo.cli.tour", "show the running shop in five minutes"),
+    "reset": Command("jangteo.cli.reset", "empty the shop: the next start begins with a new one"),
+    "uninstall": Command(
+        "jangteo.cli.uninstall", "show what is stored where on this machine, or remove it"
+    ),
     "init": Command("jangteo.cli.init", "bring the database schema and the topics up to date"),
     "seed": Command("generators.seed", "create a start population of customers and products"),
     "backfill": Command("generators.backfill", "write a history of the shop: a year in minutes"),

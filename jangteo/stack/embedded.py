@@ -250,7 +250,7 @@ class EmbeddedRedis(Server):
     """Redis, for the cache: it keeps nothing on disk."""
 
     name = "redis"
-    title = "EmbeddedRedis"
+    title = "Redis"
     grace = 5.0
     _not_yet = (redis.RedisError,)
 

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 import psycopg
 import redis
@@ -30,6 +31,30 @@ _REST: Final = 20
 """Counting rows takes at most one twentieth of the time, however large the tables."""
 
 
+_RECENT: Final = b"""
+SELECT o.user_id, u.name, o.product_id, p.name, o.quantity, o.amount, o.status, o.ordered_at
+FROM (SELECT * FROM orders ORDER BY order_id DESC LIMIT 5) AS o
+LEFT JOIN users AS u USING (user_id) LEFT JOIN products AS p USING (product_id)
+ORDER BY o.order_id DESC
+"""
+
+
+class RecentOrder(NamedTuple):
+    """An order as people tell it; the name of a customer or product not known yet is None.
+
+    `amount` is in KRW, `ordered_at` in UTC.
+    """
+
+    user_id: int
+    customer: str | None
+    product_id: int
+    product: str | None
+    quantity: int
+    amount: int
+    status: str
+    ordered_at: datetime
+
+
 @dataclass(frozen=True)
 class ShopSample:
     """The last sample; what could not be read keeps its former value.
@@ -39,6 +64,7 @@ class ShopSample:
         counted: monotonic seconds at which `account` began to be taken; -inf before the first.
         rows: exact counts per table; up to minutes old where tables are huge.
         grades: customers per grade, as old as `rows`.
+        orders: the newest orders, the newest first.
         monitor: the cache monitor line.
         away: the servers that did not answer.
         stalls: what keeps topics from advancing, one line each (see `shop.ingest_progress`).
@@ -50,6 +76,7 @@ class ShopSample:
     counted: float = float("-inf")
     rows: Mapping[str, int] = field(default_factory=dict)
     grades: Mapping[str, int] = field(default_factory=dict)
+    orders: tuple[RecentOrder, ...] = ()
     monitor: str = ""
     away: tuple[str, ...] = ()
     stalls: tuple[str, ...] = ()
@@ -111,7 +138,8 @@ class Observer(threading.Thread):
     def _sample(self) -> None:
         seen = replace(self.latest, away=())
         looks = (
-            self._look_at_cache, self._look_at_progress, self._look_at_tables, self._look_at_log,
+            self._look_at_cache, self._look_at_progress, self._look_at_orders, self._look_at_tables,
+            self._look_at_log,
         )  # fmt: skip
         for look in looks:
             try:
@@ -130,6 +158,10 @@ class Observer(threading.Thread):
         line = cache_line.read(self._redis, redis_time(self._redis), self._settings.lang)
         beats = {beat.name: beat for beat in cache.heartbeats(self._redis)}
         return replace(seen, monitor=line, restarts=control.restarts(self._redis), beats=beats)
+
+    def _look_at_orders(self, seen: ShopSample) -> ShopSample:
+        rows = self._connection().execute(_RECENT).fetchall()
+        return replace(seen, orders=tuple(RecentOrder(*row) for row in rows))
 
     def _look_at_tables(self, seen: ShopSample) -> ShopSample:
         began = time.monotonic()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import conninfo
 
+from jangteo.stack import first_start
 from jangteo.stack.ports import CONVENTIONAL
 from shop import command
 from shop.errors import UsageError
@@ -42,6 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--users", type=command.count, metavar="N", help="create N customers at the first start")
     add("--products", type=command.count, metavar="N", help="create N products at the first start")
+    add(
+        "--history", type=first_start.days, metavar="TIME",
+        help="write a history of TIME, such as 90d, at the first start and resume it; 0 for none "
+        "(default: ask on a terminal)",
+    )  # fmt: skip
     add(
         "--continue", dest="resume", action=argparse.BooleanOptionalAction, default=None,
         help="resume the finished history of `jangteo backfill`, in place of the generators "

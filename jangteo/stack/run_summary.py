@@ -62,7 +62,7 @@ class RunSummary:
             f" | rejected: {sum(self.account.rejected.values())}"
             f" | ignored: {sum(self.account.ignored.values())}"
             f" | lag: {sum(self.account.lag.values())}"
-            f" | spend {'adds up' if self.spend_consistent else 'does NOT add up'}"
+            f" | spend {'matches' if self.spend_consistent else 'does NOT match'} the orders"
             f" | {self.seconds:.0f} s"
         )
 

@@ -10,14 +10,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from jangteo.stack.observer import ShopSample
+from jangteo.stack.observer import RecentOrder, ShopSample
 from shop.clock import KST, utc_now
 from shop.events import TOPICS
 from shop.output import escape, escape_in_lines
@@ -40,6 +40,7 @@ class StatusView:
     data_dir: Path
     since: datetime
     speed: float
+    lang: Literal["en", "ko"]
     ends_in: float | None
     servers: Sequence[str]
     statuses: Sequence[ProcessStatus]
@@ -56,7 +57,7 @@ class Screen(abc.ABC):
         """Write one line; a closed terminal does not end the shop."""
         with contextlib.suppress(OSError):
             self._console.print(
-                f"[{utc_now().astimezone(KST):%H:%M:%S}] {escape_in_lines(text)}",
+                f"[{utc_now().astimezone(KST):%H:%M:%S} KST] {escape_in_lines(text)}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -173,6 +174,7 @@ def render(view: StatusView) -> RenderableType:
     lines: list[RenderableType] = [
         Text(head, style="bold"),
         Text(escape("   ".join(view.servers)), style="dim"),
+        *orders(sample, view.lang),
         processes(view.statuses),
         flow(sample),
         Text(escape(f"grades  {pairs(sample.grades)}")),
@@ -180,9 +182,47 @@ def render(view: StatusView) -> RenderableType:
         *(Text(escape(f"away: {words}"), style="red") for words in sample.away),
         *(Text(escape(f"stalled: {words}"), style="red") for words in sample.stalls),
         Text(f"logs in {view.data_dir / 'logs'}", style="dim"),
-        Text("Ctrl-C stops; in another terminal: jangteo monitor, topics, psql", style="dim"),
+        Text(
+            "Ctrl-C stops. In another terminal: jangteo console, jangteo topics tail orders, "
+            "jangteo psql, jangteo doctor",
+            style="dim",
+        ),
     ]
     return Group(*lines)
+
+
+def orders(sample: ShopSample, lang: Literal["en", "ko"]) -> list[Text]:
+    """Return the newest orders as sentences, a line each."""
+    if not sample.orders:
+        return [Text("waiting for the first order", style="dim")]
+    return [Text(f"  {escape(sentence(order, lang))}") for order in sample.orders]
+
+
+def sentence(order: RecentOrder, lang: Literal["en", "ko"] = "en") -> str:
+    """Return who bought what for how much, and when.
+
+    >>> from datetime import timezone
+    >>> at = datetime(2026, 11, 23, 2, 45, 35, tzinfo=timezone.utc)
+    >>> order = RecentOrder(7, "김서연", 9, "산뜻한 면 셔츠", 2, 74_800, "PAID", at)
+    >>> sentence(order)
+    '11:45:35 KST  김서연 bought 2 x 산뜻한 면 셔츠 for 74,800 KRW'
+    >>> sentence(order, "ko")
+    '11:45:35 KST  김서연 님이 산뜻한 면 셔츠 2개를 74,800원에 구매'
+    >>> sentence(order._replace(customer=None, product=None, quantity=1, status="REFUNDED"))
+    '11:45:35 KST  customer 7 bought product 9 for 74,800 KRW, refunded'
+    """
+    at = f"{order.ordered_at.astimezone(KST):%H:%M:%S} KST"
+    if lang == "ko":
+        who = order.customer or f"고객 {order.user_id}"
+        what = order.product or f"상품 {order.product_id}"
+        after = {"PAID": "", "CANCELLED": ", 취소됨", "REFUNDED": ", 환불됨"}
+        text = f"{who} 님이 {what} {order.quantity}개를 {order.amount:,}원에 구매"
+        return f"{at}  {text}{after.get(order.status, '')}"
+    who = order.customer or f"customer {order.user_id}"
+    what = order.product or f"product {order.product_id}"
+    many = f"{order.quantity} x " if order.quantity > 1 else ""
+    after_en = "" if order.status == "PAID" else f", {order.status.lower()}"
+    return f"{at}  {who} bought {many}{what} for {order.amount:,} KRW{after_en}"
 
 
 def processes(statuses: Sequence[ProcessStatus]) -> Table:

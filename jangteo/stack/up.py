@@ -26,12 +26,13 @@ from jangteo.stack.accounting import (
     may_lack_profiles,
     read_evidence,
 )
+from jangteo.stack.first_start import FirstStart, terminal_of
 from jangteo.stack.kafka import fallback
 from jangteo.stack.kafka.broker import Broker
 from jangteo.stack.observer import Observer, ShopSample
 from jangteo.stack.server import Server
 from jangteo.stack.servers import Stack, end_leftovers, held
-from jangteo.stack.spawn import end, spawn, tail
+from jangteo.stack.spawn import end, spawn
 from jangteo.stack.supervisor import ProcessSpec, Supervisor
 from shop import command, kafka, postgres
 from shop import settings as shop_settings
@@ -74,6 +75,7 @@ class Up:
         environ: variables, including those of the options.
         view: where to write text for people.
         broker: class of the broker to start if no Kafka is given.
+        terminal: path of the terminal that a person watches; None if there is none.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class Up:
         environ: dict[str, str],
         view: screen.Screen,
         broker: type[Server],
+        *,
+        terminal: str | None,
     ) -> None:
         self._args = args
         self._data_dir = data_dir
@@ -92,16 +96,21 @@ class Up:
         signal.signal(signal.SIGHUP, lambda *_: self._stop.set())  # the terminal was closed
         self._stack = Stack(data_dir, environ, self._say, broker=broker, unwanted=self._stop.is_set)
         self._supervisor = Supervisor(data_dir)
+        self._first = FirstStart(
+            args, lambda: self._stack.env, self._supervisor.log_of, self._quietly, self._say,
+            terminal=terminal,
+        )  # fmt: skip
         self._publishing = BestEffort(
             "stack.json (other commands do not find the stack)", report=self._say
         )
         self._published = True
-        self._since = utc_now()
+        self._since = self._opened = utc_now()
         self._ends_at: float | None = None
         self._observer: Observer | None = None
         self._evidence: AccountingEvidence | None = None
         self._profiles: subprocess.Popen[bytes] | None = None
         self._refreshes = 0
+        self._sold = False
         self._restarts: dict[str, int] = {}
         self._commands: dict[str, tuple[str, ...]] = dict(COMMANDS)
         self._generators: tuple[str, ...] = GENERATORS
@@ -124,10 +133,11 @@ class Up:
 
     def _run(self, settings: Settings) -> int:
         accounting = self._prepare(settings)
-        if not self._seed(settings, accounting):
+        if accounting is None or not self._seed(settings, accounting):
             return ExitCode.OK
         with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
             self._evidence = read_evidence(conn) if self._accounts else None
+        self._opened = utc_now()  # a history written just now ends before
         for name in self._commands:
             self._start(name)
         self._say(f"the shop is open; logs in {self._data_dir / 'logs'}; Ctrl-C stops")
@@ -168,12 +178,19 @@ class Up:
         """Whether the run ends with a summary."""
         return bool(self._args.seconds or self._args.json)
 
-    def _prepare(self, settings: Settings) -> OffsetAccounting:
-        """Publish the stack, bring schema and topics up to date, open the accounting."""
+    def _prepare(self, settings: Settings) -> OffsetAccounting | None:
+        """Bring schema and topics up to date, publish the stack, open the accounting.
+
+        A history is written before, if one is wanted; None if a signal came meanwhile.
+        """
         with postgres.connection(settings.postgres, "up") as conn:
             if applied := postgres.migrate(conn):
                 self._say(f"schema: applied {', '.join(applied)}")
-            if self._resumes(conn, settings.speed):
+        with postgres.connection(settings.postgres, "up", autocommit=True) as conn:
+            if not self._first.history(conn):
+                return None
+        with postgres.connection(settings.postgres, "up") as conn:
+            if self._first.resumes(conn, settings.speed):
                 others = {k: v for k, v in self._commands.items() if k not in GENERATORS}
                 self._commands, self._generators = {**others, **CONTINUATION}, tuple(CONTINUATION)
             alone = self._stack.embeds_postgres
@@ -193,31 +210,6 @@ class Up:
             self._refreshes = cache.read_meta(client).version
             self._restarts = control.restarts(client)
         return accounting
-
-    def _resumes(self, conn: postgres.Connection, speed: float) -> bool:
-        """Return whether the shop resumes a finished history; say so, or why it does not.
-
-        Raises:
-            UsageError: if that was asked for and no history is finished.
-        """
-        finished = conn.execute(
-            "SELECT 1 FROM backfill_runs WHERE finished_at IS NOT NULL"
-        ).fetchone()
-        if self._args.resume and not finished:
-            raise UsageError(
-                "--continue: there is no finished history; to write one, run `jangteo up` and, in "
-                "another terminal, `jangteo backfill --truncate`"
-            )
-        if self._args.resume is not None or not finished:
-            return bool(self._args.resume)
-        if speed != 1:
-            self._say(
-                f"the finished history follows the clock at speed 1: at speed {speed:g} it is not "
-                "resumed, and the ordinary generators run"
-            )
-            return False
-        self._say("resuming the finished history; --no-continue runs the ordinary generators")
-        return True
 
     def _start(self, name: str) -> None:
         argv = [sys.executable, "-m", *self._commands[name]]
@@ -242,22 +234,7 @@ class Up:
                     log = self._supervisor.log_of("profiles")
                     self._profiles = spawn(argv, log=log, env=self._stack.env)
                 return True
-        sizes = [("--users", self._args.users), ("--products", self._args.products)]
-        argv = [sys.executable, "-m", "generators.seed"]
-        argv += [part for name, size in sizes if size is not None for part in (name, str(size))]
-        log = self._supervisor.log_of("seed")
-        began = time.monotonic()
-        process = spawn(argv, log=log, env=self._stack.env)
-        try:
-            self._loop(lambda: process.poll() is not None, shown=False)
-        finally:
-            end(process, signal.SIGTERM, 5.0)
-        if self._stop.is_set():
-            return False
-        if process.returncode:
-            raise JangteoError(f"the start population could not be made: {tail(log)} (see {log})")
-        self._say(f"start population made ({time.monotonic() - began:.1f} s)")
-        return True
+        return self._first.population()
 
     def _loop(self, until: Callable[[], bool], *, shown: bool = True) -> bool:
         """Look after servers and processes until a condition holds; False if a signal came."""
@@ -272,9 +249,22 @@ class Up:
             if not self._published:
                 self._published = self._publishing.attempt(self._stack.publish)
             if shown:
+                self._announce_first_order()
                 self._screen.show(self._view)
             self._stop.wait(TICK_S)
         return False
+
+    def _announce_first_order(self) -> None:
+        """Report once how long after the start the shop's first new order was stored."""
+        seen = self._observer.latest.orders if self._observer and not self._sold else ()
+        if first := [order for order in seen if order.ordered_at >= self._opened][-1:]:
+            self._sold = True
+            took = (utc_now() - self._since).total_seconds()
+            told = screen.sentence(first[0], self._stack.settings.lang)
+            self._say(f"first order stored {took:.1f} s after the start: {told}")
+
+    def _quietly(self, until: Callable[[], bool]) -> bool:
+        return self._loop(until, shown=False)
 
     def _obey(self) -> None:
         """Restart the processes that the operator has asked to restart since the last call."""
@@ -290,6 +280,7 @@ class Up:
             data_dir=self._data_dir,
             since=self._since,
             speed=self._stack.settings.speed,
+            lang=self._stack.settings.lang,
             ends_in=self._ends_at and self._ends_at - time.monotonic(),
             servers=self._stack.describe(),
             statuses=[*self._stack.statuses(), *self._supervisor.snapshot()],
@@ -390,7 +381,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (
         bar = None if plain else console
         rates = {"SHOP_SPEED": str(checked.speed), "SHOP_SEED": str(checked.seed)}
         broker = Broker if given else fallback.broker(view.say, terminal=bar)
-        return Up(args, data_dir, {**checked.env, **rates, **allowed}, view, broker).run()
+        watched = terminal_of(plain=plain)
+        env = {**checked.env, **rates, **allowed}
+        return Up(args, data_dir, env, view, broker, terminal=watched).run()
 
 
 if __name__ == "__main__":

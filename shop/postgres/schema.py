@@ -15,6 +15,7 @@ from shop.postgres import lookups
 from shop.postgres.connections import Connection, Cursor
 from shop.postgres.sqlstate import retried
 
+BACKFILL_LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
 _MIGRATION_LOCK: Final = 0x6A616E67  # "jang": one migration at a time per database
 SHOP_TABLES: Final = (
     "user_spend_windows", "orders", "users", "products", "sales_by_product", "sales_by_category",

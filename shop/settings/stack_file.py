@@ -138,7 +138,7 @@ def _alive(data_dir: Path, doubts: list[str]) -> RunningStack | None:
 
 
 def _elsewhere(doubts: list[str]) -> Iterator[RunningStack]:
-    directory = _state_dir()
+    directory = state_dir()
     for pointer in sorted(directory.glob("*")) if directory.is_dir() else ():
         try:
             data_dir = Path(os.fsdecode(read_own(pointer, limit=8192)).strip())
@@ -151,11 +151,12 @@ def _elsewhere(doubts: list[str]) -> Iterator[RunningStack]:
             yield stack
 
 
-def _state_dir() -> Path:
+def state_dir() -> Path:
+    """Return the folder of the pointers to this user's running stacks."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "jangteo" / "stacks"
 
 
 def _pointer(data_dir: Path) -> Path:
     digest = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()
-    return _state_dir() / digest[:16]
+    return state_dir() / digest[:16]

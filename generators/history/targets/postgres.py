@@ -47,7 +47,6 @@ _LOCKED: Final = (
 """All that `empty_shop` changes, in the order in which a cache worker, an ingest and a grader lock
 it. The cache worker locks its clock before anything else."""
 CHUNK: Final = 250_000
-_LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
 
 
 class PostgresTarget:
@@ -85,7 +84,7 @@ class PostgresTarget:
         # A day that a crash of the server undoes is simply written again.
         conn.execute("SET synchronous_commit = off")
         conn.execute("SET jangteo.backfill = 'on'")
-        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (postgres.BACKFILL_LOCK,)).fetchone()
         if row is None or not row[0]:
             conn.close()
             raise UsageError("another backfill is writing to this database")

@@ -27,7 +27,7 @@ NEED_A_SHOP = (
     *("generate products", "generate orders", "generate continue", "generate cache"),
     *("generate profiles", "topics tail orders"),
     *("generate cache --once", "do cache.refresh", "do grading.run", "do generator.pause orders"),
-    *("do scenario.start flash_sale", "do process.restart orders --yes", "doctor"),
+    *("do scenario.start flash_sale", "do process.restart orders --yes", "doctor", "tour --yes"),
 )
 WRONG = (
     *("nothing", "--nothing", "up --for 0", "up --for x", "up --kafka nowhere", "up --postgres x"),
@@ -48,7 +48,8 @@ WRONG = (
         "dlq nothing",
     ),
     *("dlq show x", "dlq list --limit x", "dlq list --fix x:y", "windows nothing"),
-    *("grade --full", "grade --once --x", "init x", "doctor x"),
+    *("grade --full", "grade --once --x", "init x", "doctor x", "reset x"),
+    *("uninstall --what --yes", "up --history 36h"),
 )
 WRITING = (
     *("init", "seed --users 5 --products 5", "backfill --days 8 --orders-per-day 20"),

@@ -1,0 +1,108 @@
+"""What an empty shop begins with: a history that is asked for, or completed."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from generators.history.request import HistoryRequest
+from jangteo.stack.first_start import FirstStart, days
+from shop.errors import JangteoError, UsageError
+from shop.postgres import BACKFILL_LOCK, Connection
+from shop.settings import Settings
+
+
+class Start:
+    """A `FirstStart` without a terminal, its words, and a signal that comes when it is wanted."""
+
+    def __init__(self, env: dict[str, str], folder: Path, *, history: int | None = None) -> None:
+        self.said: list[str] = []
+        self.stopped = False
+        args = argparse.Namespace(
+            history=history, users=None, products=None, seconds=None, resume=None
+        )
+        self.first = FirstStart(
+            args, lambda: env, lambda name: folder / f"{name}.log", self._wait, self.said.append,
+            terminal=None,
+        )  # fmt: skip
+
+    def _wait(self, until: Callable[[], bool]) -> bool:
+        while not until():
+            if self.stopped:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+def begin(pg: Connection, request: HistoryRequest) -> None:
+    pg.execute(
+        "INSERT INTO backfill_runs (request, ends_at, fingerprint)"
+        " VALUES (%s, '2026-03-04T15:00:00Z', 0)",
+        (request.as_json(),),
+    )
+
+
+def test_an_unfinished_history_is_completed_by_its_own_parameters(
+    env: dict[str, str], settings: Settings, pg: Connection, tmp_path: Path
+) -> None:
+    policy = settings.grade_policy.as_json()
+    begin(pg, HistoryRequest(days=1, orders_per_day=300, seed=7, scenarios=False, policy=policy))
+    start = Start(env, tmp_path, history=90)
+    assert start.first.history(pg)
+    assert start.said[0].startswith("completing the unfinished history")
+    row = pg.execute(
+        "SELECT finished_at IS NOT NULL, orders, (SELECT count(*) FROM users) FROM backfill_runs"
+    ).fetchone()
+    assert row is not None
+    assert row[0]
+    assert row[1] > 100
+    assert row[2] > 1000
+    assert start.first.resumes(pg, speed=1)
+    assert not start.first.resumes(pg, speed=50)
+
+
+def test_a_history_that_another_process_writes_is_left_to_it(
+    env: dict[str, str], pg: Connection, tmp_path: Path
+) -> None:
+    begin(pg, HistoryRequest(days=1))
+    pg.execute("SELECT pg_advisory_lock(%s)", (BACKFILL_LOCK,))
+    start = Start(env, tmp_path)
+    assert start.first.history(pg)
+    assert start.first.population()
+    assert start.said == ["another process is writing a history; the shop waits for it"]
+    assert not list(tmp_path.glob("*.log"))
+
+
+def test_a_shop_with_customers_takes_no_history(
+    env: dict[str, str], pg: Connection, tmp_path: Path
+) -> None:
+    pg.execute("INSERT INTO users (user_id) VALUES (1)")
+    with pytest.raises(UsageError, match="jangteo reset"):
+        Start(env, tmp_path, history=90).first.history(pg)
+    assert Start(env, tmp_path).first.history(pg)
+    assert Start(env, tmp_path, history=0).first.history(pg)
+
+
+def test_a_history_that_fails_says_why(env: dict[str, str], pg: Connection, tmp_path: Path) -> None:
+    start = Start({**env, "GRADE_POLICY": "nonsense"}, tmp_path, history=2)
+    with pytest.raises(JangteoError, match=r"could not be written: .*GRADE_POLICY"):
+        start.first.history(pg)
+
+
+def test_a_signal_ends_the_history_for_the_next_start(
+    env: dict[str, str], pg: Connection, tmp_path: Path
+) -> None:
+    start = Start(env, tmp_path, history=300)
+    start.stopped = True
+    assert not start.first.history(pg)
+    assert start.said == ["the history is not finished; the next start completes it"]
+
+
+@pytest.mark.parametrize("text", ["36h", "1.5d", "week", "-1d"])
+def test_only_whole_days_are_a_history(text: str) -> None:
+    with pytest.raises((ValueError, argparse.ArgumentTypeError)):
+        days(text)
