@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,23 +21,48 @@ Parameters = tuple[float, float, float, float]
 """r, alpha, a and b; times in weeks."""
 
 
-def cohort(n: int, seed: int) -> tuple[Ints, Floats, Floats]:
-    """Return repeats x, recency t_x and age T of n customers, times in weeks.
+class Cohort(NamedTuple):
+    """Customers as columns of equal length, times in weeks.
 
-    They are those of the customer model alone, who buy when they are due.
+    Attributes:
+        x: repeats while they were watched.
+        t_x: from the first order to the last one.
+        age: from the first order to the end of the time watched.
+        then: orders within the weeks ahead.
+        ahead: number of those weeks.
     """
-    age = WEEKS - stream(seed, "benchmark/cohort").random(n) * JOIN_WEEKS
+
+    x: Ints
+    t_x: Floats
+    age: Floats
+    then: Ints
+    ahead: float
+
+
+def cohort(n: int, seed: int, *, holdout: float = 0.0) -> Cohort:
+    """Return customers of the model alone, who buy when they are due.
+
+    Args:
+        n: how many.
+        seed: of their draws.
+        holdout: weeks at the end that do not count as watched.
+    """
+    whole = WEEKS - stream(seed, "benchmark/cohort").random(n) * JOIN_WEEKS
     ids = np.arange(1, n + 1) << 12
     week = 7 * _DAY
-    end = (age * week).astype(np.int64)
-    now = np.zeros(n, np.int64)
+    age = whole - holdout
+    watched, end = ((t * week).astype(np.int64) for t in (age, whole))
+    now, count = np.zeros(n, np.int64), np.zeros(n, np.int64)
     x, last, who = np.zeros(n, np.int64), np.zeros(n), np.arange(n)
     while len(who):
-        due = customer_model.due_after_order(_NO_ADD_ONS, seed, ids[who], x[who] + 1, now[who])
+        due = customer_model.due_after_order(_NO_ADD_ONS, seed, ids[who], count[who] + 1, now[who])
         who, due = who[due <= end[who]], due[due <= end[who]]
-        x[who] += 1
-        now[who], last[who] = due, due / week
-    return x, last, age
+        count[who] += 1
+        now[who] = due
+        seen = due <= watched[who]
+        x[who[seen]] += 1
+        last[who[seen]] = due[seen] / week
+    return Cohort(x, last, age, count - x, holdout)
 
 
 def log_likelihood(p: npt.NDArray[np.float64], x: Ints, t_x: Floats, age: Floats) -> float:

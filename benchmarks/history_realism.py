@@ -24,7 +24,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks import common, history_sql
-from benchmarks.realism import IMAGES
+from benchmarks.realism.simulated import IMAGES
 from benchmarks.targets import table
 from jangteo.stack import consistency
 from shop import postgres

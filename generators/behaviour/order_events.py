@@ -26,10 +26,10 @@ from shop.redis.cache import CachedProduct
 
 DRAWS: Final = 7
 """Uniform numbers that one order takes."""
-ZIPF_POWER: Final = 0.95
+ZIPF_POWER: Final = 0.9
 ZIPF_OFFSET: Final = 12.0
 ZIPF_PRODUCTS: Final = 10_000
-"""A product's appeal is (k + 12)^-0.95 of Zipf and Mandelbrot, its rank k drawn once for all from
+"""A product's appeal is (k + 12)^-0.9 of Zipf and Mandelbrot, its rank k drawn once for all from
 its id among 10,000: flat among the best, steeper in the tail, and nothing to store."""
 NEWS_DAYS: Final = 30.0
 NEWS_FLOOR: Final = 0.02

@@ -20,8 +20,8 @@ from generators.history.plan import DAY_S, Plan
 from generators.random_streams import Floats, Ints, stream
 from shop.ids import EPOCH_MS, ids_at
 
-AT_OPENING: Final = 2_000
-"""Products of a shop that opens, whatever its size: those of `jangteo seed`."""
+AT_OPENING: Final = 1_000
+"""Products of a shop that opens, however large: as many as its shelf shows, so that each sells."""
 BEFORE_OPENING_S: Final = 365 * DAY_S
 """They were listed within this time before, seconds; ours."""
 PER_DAY: Final = 80

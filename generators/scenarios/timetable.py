@@ -37,6 +37,11 @@ MAX_RATE: Final = 8.0
 """However many scenarios run: a shop that is ten times as busy is another shop."""
 PEAK_HOUR: Final = 1.75
 """6.5 % of a day at 21 h become 10 to 11 %."""
+_PEAKS: Final = frozenset(
+    day for s in SCENARIOS if isinstance(s.when, Dates) for day in s.when.peaks
+)
+"""Days on which nothing begins by chance: live commerce in the peak hour of 11.11 made it 12 % of
+that day, not 10 to 11."""
 _DAY: Final = timedelta(days=1)
 _WEEKEND: Final = 5  # datetime.weekday() of Saturday
 
@@ -295,7 +300,7 @@ def _by_chance(scenario: Scenario, when: Chance, seed: int, number: int) -> list
     chance = when.per_year / max(1, sum(allowed))
     spans: list[ScenarioSpan] = []
     for day, fits, (a, b) in zip(days, allowed, u.tolist(), strict=True):
-        if fits and a < chance:
+        if fits and a < chance and (day.month, day.day) not in _PEAKS:
             begun = _midnight(day) + when.hours[int(b * len(when.hours))] * 3_600
             spans += run_of(scenario, begun, scenario.lasts_s)
     return spans

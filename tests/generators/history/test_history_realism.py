@@ -12,7 +12,6 @@ import pytest
 from benchmarks import history_sql, shapes
 from benchmarks.targets import TARGETS, Statistic
 from generators.behaviour import catalogue
-from generators.behaviour.order_events import Goods
 from generators.history.history import HistorySimulation, midnight
 from generators.history.request import HistoryRequest
 from generators.history.targets.postgres import PostgresTarget
@@ -60,16 +59,13 @@ def shop(pg: Connection, settings: Settings) -> Iterator[TenWeeks]:
 
 
 def by_columns(shop: TenWeeks) -> list[Statistic]:
-    ids = shop.products["product_id"].to_numpy()
-    none = np.zeros(len(ids), np.int64)
-    goods = Goods(ids, none, none, none)
     local = pl.col("ordered_at").dt.convert_time_zone("Asia/Seoul").dt.date()
     quiet = shop.orders.filter(pl.col("scenario").is_null().all().over(local))
     assert 0 < quiet.height < shop.orders.height
     return [
         *shapes.loyalty(shop.orders),
         *shapes.values(shop.orders),
-        *shapes.goods(shop.orders, goods),
+        *shapes.goods(shop.orders, shop.products.height),
         *shapes.outcomes(shop.orders),
         *shapes.calendar(shop.orders),
         *[s for s in shapes.rhythm(quiet) if not s.name.startswith("weekdays")],

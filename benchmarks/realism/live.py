@@ -1,0 +1,271 @@
+"""The live stream: a shop with a history, run by `jangteo up`, as its topics in Kafka show it.
+
+The shop of a run at a speed is read on its own clock: a moment of the window is as many times as
+far from the window's beginning as the shop is fast. Of some hours of a shop only what needs no
+longer observation has a target; who buys, and after how long, is compared with the last days of
+the history from which the live shop continued.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from benchmarks import common
+from benchmarks.realism.observed import Observed, statistics
+from benchmarks.targets import LIVE, Statistic
+from generators.behaviour.customer_model import ORDERS_PER_DAY, sign_up_rate
+from shop import kafka, postgres
+from shop import settings as shop_settings
+from shop.clock import utc_now
+from shop.errors import JangteoError
+from shop.events import SCHEMAS, TOPICS
+from shop.redis import cache
+from shop.settings import EMBEDDED_PORTS, Settings, stack_file
+
+COMPARED = timedelta(days=3)
+"""The end of the history with which a live window is compared."""
+PRODUCT_EVERY_S = 7.0
+"""One product in 6 to 8 s of the shop's time, whatever its size."""
+STARTING_S = 180.0
+TAKES_DAYS = ("sent back", "customers' share of log-variance")
+"""What some hours cannot show: refunds come after days, few customers order twice."""
+_PLACED = "user_id, ordered_at, payment_method"
+
+
+@dataclass(frozen=True)
+class LiveWindow:
+    """A live window on the shop's clock, and what came before it.
+
+    Attributes:
+        shop: what the topics hold of the window.
+        before: user_id, ordered_at and payment_method of all orders before it.
+        product_events: messages of the topic of products in the window.
+        users_before: customers at its beginning.
+        orders_per_day: size of the shop.
+    """
+
+    shop: Observed
+    before: pl.DataFrame
+    product_events: int
+    users_before: int
+    orders_per_day: int
+
+
+def measure(
+    seed: int, *, seconds: float, speed: float, days: int, scale: float
+) -> tuple[LiveWindow, list[Statistic]]:
+    """Write a history, run a live shop on it, and return what its topics show.
+
+    Args:
+        seed: of history and live shop.
+        seconds: length of the window.
+        speed: of the shop.
+        days: of history.
+        scale: of the shop's size.
+    """
+    with tempfile.TemporaryDirectory(prefix="jangteo-live-") as name:
+        rig = common.Rig(Path(name))
+        rig.postgres.start()
+        try:
+            _write_history(rig, seed, days, scale)
+            env = {**os.environ, **rig.postgres.env, **dict.fromkeys(EMBEDDED_PORTS.values(), "0")}
+            with _running(env, Path(name) / "shop", seed, speed) as settings:
+                begin = _first_order(settings)
+                time.sleep(seconds)
+                window = _read(settings, begin, utc_now(), speed)
+        finally:
+            rig.postgres.stop()
+    return window, live_statistics(window)
+
+
+def _write_history(rig: common.Rig, seed: int, days: int, scale: float) -> None:
+    with postgres.connect(rig.settings(rig.postgres.env).postgres, "bench") as conn:
+        postgres.migrate(conn)
+    subprocess.run(
+        [
+            sys.executable, "-m", "generators.backfill", "--days", str(days), "--scale", str(scale),
+            "--seed", str(seed),
+        ],
+        env={**os.environ, **rig.postgres.env, "JANGTEO_DATA_DIR": str(rig.directory)},
+        check=True,
+    )  # fmt: skip
+
+
+@contextmanager
+def _running(env: dict[str, str], data_dir: Path, seed: int, speed: float) -> Iterator[Settings]:
+    """Run `jangteo up`; the settings are those of its servers."""
+    command = [
+        sys.executable, "-m", "jangteo.stack.up", "--data-dir", str(data_dir), "--plain",
+        "--no-continue", "--seed", str(seed), "--speed", str(speed),
+    ]  # fmt: skip
+    env = {**env, "XDG_STATE_HOME": str(data_dir.parent / "state")}
+    with (data_dir.parent / "up.log").open("w") as log:
+        up = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + STARTING_S
+            while (found := stack_file.read_stack(data_dir)) is None:
+                if up.poll() is not None or time.monotonic() > deadline:
+                    said = Path(log.name).read_text(encoding="utf-8")[-2_000:]
+                    raise JangteoError(f"the shop does not start: {said}")
+                time.sleep(0.5)
+            yield shop_settings.load({**env, **found.env}, use_stack=False)
+        finally:
+            up.send_signal(signal.SIGTERM)
+            up.wait(60)
+
+
+def _first_order(settings: Settings) -> datetime:
+    """Wait for the first order, and return a moment after it."""
+    deadline = time.monotonic() + STARTING_S
+    while not sum(kafka.end_offsets(settings.kafka, "orders").values()):
+        if time.monotonic() > deadline:
+            raise JangteoError(f"no order within {STARTING_S:g} s")
+        time.sleep(0.5)
+    return utc_now()
+
+
+def _events(settings: Settings, topic: str) -> pl.DataFrame:
+    """Return the messages of a topic as columns."""
+    decoder = msgspec.json.Decoder(TOPICS[topic])
+    payloads = (message.value() for message in kafka.read(settings.kafka, topic))
+    events = [decoder.decode(payload) for payload in payloads if payload]
+    names = SCHEMAS[topic]
+    columns = {name: [getattr(event, name) for event in events] for name in names}
+    return pl.DataFrame(columns, schema=names)
+
+
+def _read(settings: Settings, begin: datetime, end: datetime, speed: float) -> LiveWindow:
+    def on_shop_time(name: str) -> pl.Expr:
+        since = (pl.col(name) - begin).dt.total_microseconds() * speed
+        return (pl.lit(begin) + pl.duration(microseconds=since)).alias(name)
+
+    orders, users, products = (
+        _events(settings, topic) for topic in ("orders", "users", "products")
+    )
+    orders = orders.sort("order_id", "rev").unique("order_id", keep="last", maintain_order=True)
+    orders = orders.filter(pl.col("ordered_at").is_between(begin, end))
+    users = users.filter(pl.col("created_at").is_between(begin, end))
+    with postgres.connect(settings.postgres, "bench") as conn:
+        rows = conn.execute(f"SELECT {_PLACED} FROM orders WHERE ordered_at < %s", (begin,))
+        before = pl.DataFrame(
+            rows.fetchall(),
+            schema={c: SCHEMAS["orders"][c] for c in _PLACED.split(", ")},
+            orient="row",
+        )
+        columns = ", ".join(SCHEMAS["products"])
+        shelf = conn.execute(f"SELECT {columns} FROM products WHERE price IS NOT NULL")
+        listed = pl.DataFrame(shelf.fetchall(), schema=SCHEMAS["products"], orient="row")
+        known = conn.execute("SELECT count(*) FROM users WHERE created_at < %s", (begin,))
+        (users_before,) = known.fetchone() or (0,)
+    r = cache.client(settings.redis_url)
+    beats = [dict(beat.fields) for beat in cache.heartbeats(r) if beat.name.startswith("orders")]
+    return LiveWindow(
+        Observed(
+            orders.with_columns(on_shop_time("ordered_at"), on_shop_time("updated_at")).sort(
+                "ordered_at"
+            ),
+            users.with_columns(on_shop_time("created_at")),
+            listed,
+            sum(int(beat.get("fallback_orders", 0)) for beat in beats),
+        ),
+        before,
+        products.filter(pl.col("created_at").is_between(begin, end)).height,
+        int(users_before),
+        cache.read_meta(r).orders_per_day or ORDERS_PER_DAY,
+    )
+
+
+def live_statistics(window: LiveWindow) -> list[Statistic]:
+    """Return what a live window shows, with the targets that some hours of a shop can meet."""
+    shop = window.shop
+    hours = shop.days * 24
+    size = window.orders_per_day / ORDERS_PER_DAY
+    gaps = np.diff(shop.orders["ordered_at"].to_physical().to_numpy()).astype(np.float64)
+    law = float(sign_up_rate(window.users_before, window.orders_per_day)[0]) * 3_600
+    found = {
+        "orders an hour, of the law": shop.orders.height / hours / (ORDERS_PER_DAY / 24 * size),
+        "sign-ups an hour, of the law": shop.users.height / hours / law,
+        "product events an hour, of the law": window.product_events
+        / hours
+        / (3_600 / PRODUCT_EVERY_S),
+        "gaps between arrivals, CV": float(gaps.std() / gaps.mean()),
+        "orders of customers who were not due": shop.fallback / shop.orders.height,
+    }
+    begin, end = shop.window
+    placed = shop.orders.select(_PLACED.split(", "))
+    live = buyers(pl.concat([window.before, placed]), begin, end, end - begin)
+    past = buyers(window.before, begin - COMPARED, begin, end - begin)
+    found |= {
+        "second order within a day": live.same_day,
+        "paid as the time before": live.same_method,
+        "first orders, of the history's share": live.first / past.first,
+        "customers an order, of the history's": live.distinct / past.distinct,
+    }
+    for i, part in enumerate((25, 50, 75)):
+        found[f"gap before a repeat, {part} %, of the history's"] = (
+            live.gap_quartiles[i] / past.gap_quartiles[i]
+        )
+    ordinary = {s.name: s for s in statistics(shop) if s.name not in TAKES_DAYS}
+    found["cancelled"] = ordinary.pop("cancelled").value
+    return [
+        *ordinary.values(),
+        *(Statistic(name, value, *LIVE[name]) for name, value in found.items()),
+    ]
+
+
+@dataclass(frozen=True)
+class WhoBought:
+    """Who bought in a window, given all orders before it.
+
+    Attributes:
+        first: share of its orders that are their customer's first.
+        distinct: customers an order, within a span.
+        same_day: share of orders within 24 hours of the customer's last one.
+        same_method: share of repeats that are paid as the order before.
+        gap_quartiles: days since the order before, of repeats.
+    """
+
+    first: float
+    distinct: float
+    same_day: float
+    same_method: float
+    gap_quartiles: Sequence[float]
+
+
+def buyers(placed: pl.DataFrame, begin: datetime, end: datetime, span: timedelta) -> WhoBought:
+    """Return who bought between two moments.
+
+    Args:
+        placed: user_id, ordered_at and payment_method of all orders up to `end`.
+        begin: first moment.
+        end: last moment.
+        span: within which customers are counted once.
+    """
+    ranked = placed.sort("user_id", "ordered_at").with_columns(
+        days=(pl.col("ordered_at").diff().over("user_id").dt.total_microseconds() / 86_400e6),
+        same=(pl.col("payment_method") == pl.col("payment_method").shift(1).over("user_id")),
+    )
+    window = ranked.filter(pl.col("ordered_at").is_between(begin, end))
+    days = window["days"].drop_nulls().to_numpy()
+    part = (end - pl.col("ordered_at")).dt.total_seconds() // max(1, int(span.total_seconds()) + 1)
+    return WhoBought(
+        first=window["days"].null_count() / window.height,
+        distinct=window.select(pl.struct("user_id", part)).n_unique() / window.height,
+        same_day=float((days < 1).sum() / window.height),
+        same_method=float(window["same"].drop_nulls().to_numpy().mean()),
+        gap_quartiles=np.quantile(days, (0.25, 0.5, 0.75)).tolist(),
+    )
