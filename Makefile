@@ -1,7 +1,8 @@
 # make up    the shop runs, on the embedded stack (ARGS="--for 60 --speed 50 --json" and the like)
 # make test  everything that decides correctness
 # make test-compose  the whole stack in containers; COMPOSE_STANDINS=1 builds what cannot be pulled
-# make test-long  also: whole running shops, three brokers of Apache Kafka, long outages
+# make test-long  also: whole running shops, three brokers of Apache Kafka, long outages, dbt
+# make dbt   install dbt into an environment of its own, for deploy/dbt
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
@@ -9,9 +10,10 @@ BIN := $(VENV)/bin
 # What the shop needs to run, and what its development needs in addition.
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
+DBT := $(VENV)/dbt/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: up servers test test-long test-compose lint check install clean
+.PHONY: up servers test test-long test-compose lint check install dbt clean
 
 up: $(RUN)
 	@$(BIN)/jangteo up $(ARGS)
@@ -31,7 +33,7 @@ FILES := --dist loadfile --no-loadscope-reorder
 test: $(DEV) servers
 	$(BIN)/python -m pytest -n 4 $(FILES) -m "not slow and not kafka and not compose" $(ARGS)
 
-test-long: $(DEV) servers
+test-long: $(DEV) servers $(DBT)
 	$(BIN)/python -m pytest -n 3 $(FILES) -m "(slow or kafka) and not compose" $(ARGS)
 
 test-compose: $(DEV)
@@ -47,6 +49,8 @@ check: lint test
 
 install: $(DEV)
 
+dbt: $(DBT)
+
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Jangteo needs Python 3.10, 3.11 or 3.12 (python3 on the PATH, or make PYTHON=/path/to/python)" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
@@ -60,6 +64,13 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) for development (once) ..." >&2
 	@$(PIP) -e '.[embedded,serve,bench,dev]'
 	@touch $(RUN) $(DEV)
+
+# Its packages and those of the tests cannot be installed together: deploy/dbt/requirements.txt.
+$(DBT): deploy/dbt/requirements.txt | $(BIN)/python
+	@echo "installing dbt into $(VENV)/dbt (once) ..." >&2
+	@$(BIN)/python -m venv $(VENV)/dbt
+	@$(VENV)/dbt/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $(DBT)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

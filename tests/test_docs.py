@@ -44,6 +44,7 @@ def _command_lines() -> list[list[str]]:
         for line in block.replace("\\\n", " ").splitlines()
     ]
     split = [shlex.split(part, comments=True) for line in lines for part in line.split(" && ")]
+    split = [words[: words.index(">")] if ">" in words else words for words in split]
     return [words[1:] for words in split if words[:1] == ["jangteo"]]
 
 

@@ -24,6 +24,7 @@ GUIDES: Final = tuple(
     ROOT / name
     for name in (
         "docs/database.md",
+        "docs/dbt.md",
         "docs/development.md",
         "docs/docker.md",
         "docs/grafana.md",
@@ -39,13 +40,14 @@ GUIDES: Final = tuple(
 RUNNERS: Final = {
     "embedded": "tests/test_guides.py::test_the_commands_of_a_guide_do_what_it_says",
     "history": "tests/test_guides.py::test_a_history_is_written_as_the_guide_says",
+    "dbt": "tests/deploy/test_dbt.py::test_the_guide_on_a_shop_with_a_history_and_faults",
     "compose": "tests/compose/test_stack.py::test_the_commands_of_the_guides_answer",
     "apache": "tests/kafka/test_guide.py::test_apache_kafka_runs_as_the_guide_says",
 }
 NOT_RUN: Final = "not-run"
 COMMANDS: Final = (
     *("jangteo", "docker", "make", "kubectl", "python", "pip", "eval", "java", "mvn", "kafka-"),
-    "COMPOSE_STANDINS=",
+    *("dbt", "COMPOSE_STANDINS="),
 )
 _VERDICTS: Final = ("jangteo doctor", "jangteo console --once")
 """Commands whose exit code reports a finding."""

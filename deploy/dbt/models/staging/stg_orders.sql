@@ -1,0 +1,20 @@
+SELECT
+    order_id,
+    rev,
+    user_id,
+    product_id,
+    quantity,
+    unit_price,
+    discount,
+    amount,
+    payment_method,
+    status,
+    status = 'PAID' AS is_paid,
+    coalesce(scenario, 'none') AS scenario,
+    ordered_at,
+    (ordered_at AT TIME ZONE 'Asia/Seoul')::date AS ordered_on,
+    date_trunc('month', ordered_at AT TIME ZONE 'Asia/Seoul')::date AS ordered_month,
+    updated_at,
+    ingested_at,
+    changed_at
+FROM {{ source('shop', 'orders') }}
