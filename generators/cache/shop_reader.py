@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ from generators.cache.customers import ShopClock
 from shop import postgres
 from shop.log import get_logger
 from shop.postgres import Connection
+from shop.postgres.deadline import Deadline
 from shop.postgres.sqlstate import retried
 from shop.redis.cache import CachedProduct, CachedUser
 from shop.settings import Settings
@@ -30,6 +32,8 @@ _BY_KEY: Final = (
 )
 """For the rest of a transaction: some hundred customers are due, and are looked up by their key.
 The planner expects up to the limit of 50,000 and would read all users: 0.3 s of 300,000."""
+TIMEOUT_S: Final = 3
+"""Seconds that the server has to answer before a refresh begins."""
 LIMITS: Final = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
 """A worker that is stopped while it holds the clock must not stop the others."""
 
@@ -58,6 +62,7 @@ class ShopReader:
         self._name = name
         self._monotonic = monotonic
         self._looked_back = self._reconciled = float("-inf")
+        self._kept: Connection | None = None
 
     def read(self) -> Shop:
         """Return what to cache; of a shop that is not counted yet, what is known by then.
@@ -66,7 +71,7 @@ class ShopReader:
             psycopg.Error: if PostgreSQL does not answer or has no schema.
         """
         until = self._monotonic() + COUNTING_S
-        with self._connect() as conn:
+        with self._session() as conn:
             while True:
                 done, shop = retried(partial(self._count, conn, until))
                 if shop is not None:
@@ -86,16 +91,35 @@ class ShopReader:
         """
         if self._monotonic() - self._reconciled < RECONCILE_S:
             return
-        with self._connect() as conn:
+        with self._session() as conn:
             while not retried(partial(self._reconcile, conn)):
                 pass
         self._reconciled = self._monotonic()
 
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[Connection]:
+        """Lend the session, which is kept: opening one takes as long as half of the queries.
+
+        One that has ended since, as when PostgreSQL was restarted, is replaced.
+        """
+        conn = self._kept
+        if conn is None or not _answers(conn):
+            conn = self._connect()
+        self._kept = None
+        try:
+            yield conn
+        except BaseException:
+            conn.close()
+            raise
+        self._kept = conn
+
     def _connect(self) -> Connection:
         conn = postgres.connect(
-            self._settings.postgres, self._name, autocommit=True, timeout=3, limits=LIMITS
+            self._settings.postgres, self._name, autocommit=True, timeout=TIMEOUT_S, limits=LIMITS
         )
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        # The plan must know how many are due: a generic one takes a third of all customers to be.
+        conn.prepare_threshold = None
         return conn
 
     def _count(self, conn: Connection, until: float) -> tuple[bool, Shop | None]:
@@ -132,3 +156,14 @@ class ShopReader:
                 clock, done = customers.reconcile(cur, clock)
             customers.save(cur, clock)
         return done
+
+
+def _answers(conn: Connection) -> bool:
+    """Return whether a session is still there; close it if not."""
+    try:
+        with Deadline(conn, TIMEOUT_S):
+            conn.execute("SELECT")
+    except psycopg.Error:
+        conn.close()
+        return False
+    return True
