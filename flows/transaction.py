@@ -25,7 +25,15 @@ from flows.counters import RefusedError, all_written
 from flows.rejects import differing, put_aside
 from shop.errors import JangteoError
 from shop.events import ID_FIELD, SCHEMAS, RejectReason
-from shop.postgres import Connection, CopyData, Cursor, copy_data, copy_into, window_length
+from shop.postgres import (
+    Connection,
+    CopyData,
+    Cursor,
+    copy_data,
+    copy_into,
+    partitions,
+    window_length,
+)
 
 Places: TypeAlias = npt.NDArray[np.int64]
 Stored: TypeAlias = tuple[Places, list[Reject], BatchEffects | None]
@@ -74,6 +82,7 @@ class Store:
         self.topic = topic
         self._window_s = window_s
         self._max_rejects = max_rejects
+        self._months = partitions.MonthsAhead()
 
     def prepare(self, conn: Connection) -> None:
         """Make the session's staging tables; claim the windows' length."""
@@ -118,6 +127,8 @@ class Store:
             psycopg.Error: see `shop.postgres.sqlstate` for what to do. If anything is raised,
                 nothing has been changed.
         """
+        if self.topic == "orders":
+            self._months.keep(conn)
         outcomes: list[BatchOutcome] = []
         counted: list[BatchEffects] = []
         with conn.transaction(), conn.cursor() as cur:

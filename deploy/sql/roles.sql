@@ -41,6 +41,7 @@ GRANT INSERT (user_id, name, email, gender, birth_year, city, created_at, last_o
 GRANT INSERT, UPDATE ON products, orders, user_spend_windows, ingest_offsets, sales_by_hour,
     sales_by_product, sales_by_category, sales_by_payment_method TO jangteo_ingest;
 GRANT INSERT ON rejected_messages, spend_window_length TO jangteo_ingest;
+GRANT EXECUTE ON FUNCTION make_months_ahead(integer) TO jangteo_ingest;
 
 -- The generators and the cache worker read what the shop sells, to whom, and what was bought, and
 -- from where a history is continued.

@@ -260,8 +260,11 @@ def _count(conn: Connection, table: str) -> str:
             row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608  (table: one of our own)
             return f"{row[0]:,}" if row else "?"
     except psycopg.errors.QueryCanceled:
-        asked = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)"
-        row = conn.execute(asked, (table,)).fetchone()
+        asked = (
+            "SELECT sum(greatest(reltuples, 0))::bigint FROM pg_class WHERE relkind = 'r'"
+            " AND oid IN (SELECT relid FROM pg_partition_tree(%(t)s) UNION SELECT %(t)s::regclass)"
+        )
+        row = conn.execute(asked, {"t": table}).fetchone()
         return f"about {row[0]:,}" if row else "?"
 
 

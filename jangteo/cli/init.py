@@ -27,6 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--no-lean builds them again; without either the layout stays as it is",
     )
     parser.add_argument(
+        "--partitioned",
+        action=argparse.BooleanOptionalAction,
+        help="partition orders and user_spend_windows by month (docs/database.md); "
+        "--no-partitioned changes back; without either the layout stays as it is",
+    )
+    parser.add_argument(
         "--roles",
         action="store_true",
         help="also create PostgreSQL roles with least privileges (docs/security.md)",
@@ -45,7 +51,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     where, brokers = settings.postgres, settings.kafka
     passwords = settings.login_passwords if args.logins else {}
     announce.servers_in_production(settings, "postgres", "kafka")
-    say(init_schema(where, lean=args.lean))
+    say(init_schema(where, lean=args.lean, partitioned=args.partitioned))
     if args.roles or args.logins:
         say(init_roles(where, passwords))
     say(init_topics(brokers))
@@ -69,12 +75,15 @@ def _require_all(settings: Settings, *, logins: bool) -> None:
         raise UsageError("; ".join(wrong))
 
 
-def init_schema(settings: PostgresSettings, *, lean: bool | None = None) -> str:
+def init_schema(
+    settings: PostgresSettings, *, lean: bool | None = None, partitioned: bool | None = None
+) -> str:
     """Apply the migrations that are missing; return one line that names them.
 
     Args:
         settings: of the tables' owner.
         lean: whether the look-up indexes are left out from now on; None: as it is.
+        partitioned: whether orders and windows are partitioned from now on; None: as they are.
 
     Raises:
         UnreachableError: if PostgreSQL does not answer.
@@ -82,7 +91,7 @@ def init_schema(settings: PostgresSettings, *, lean: bool | None = None) -> str:
     """
     try:
         with postgres.connection(settings, "init") as conn:
-            applied = postgres.migrate(conn, lean=lean)
+            applied = postgres.migrate(conn, lean=lean, partitioned=partitioned)
     except psycopg.Error as e:
         raise JangteoError(f"{settings.where} refuses the schema: {first_line(e)}") from None
     done = f"applied {', '.join(applied)}" if applied else "up to date"

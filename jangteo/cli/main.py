@@ -69,6 +69,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "windows": Command(
         "jangteo.cli.windows", "show the length of the spend windows, or rebuild them"
     ),
+    "partitions": Command(
+        "jangteo.cli.partitions", "list, detach, attach and drop months of a partitioned database"
+    ),
     "grade": Command("grading.updater", "grade customers by six months of paid spend"),
 }
 

@@ -11,7 +11,7 @@ from typing import Final
 from psycopg import sql
 
 from shop.errors import JangteoError
-from shop.postgres import lookups
+from shop.postgres import lookups, partitions
 from shop.postgres.connections import Connection, Cursor
 from shop.postgres.sqlstate import retried
 
@@ -54,7 +54,9 @@ def migrations() -> list[tuple[int, str, str]]:
     return found
 
 
-def migrate(conn: Connection, *, lean: bool | None = None) -> list[str]:
+def migrate(
+    conn: Connection, *, lean: bool | None = None, partitioned: bool | None = None
+) -> list[str]:
     """Bring the schema to the newest version; return the names of the applied migrations.
 
     Safe to run from many processes at once: an advisory lock lets one through at a time.
@@ -62,11 +64,14 @@ def migrate(conn: Connection, *, lean: bool | None = None) -> list[str]:
     Args:
         conn: of the tables' owner, outside a transaction.
         lean: whether the database has no look-up indexes from now on; None: as it is.
+        partitioned: whether orders and windows are partitioned by month from now on; None: as they
+            are.
 
     Raises:
         JangteoError: if the database is newer than this program.
     """
     applied = retried(partial(_migrate, conn))  # the shop may be running
+    partitions.fit(conn, wanted=partitioned)
     retried(partial(lookups.fit, conn, lean=lean))
     return applied
 

@@ -21,8 +21,9 @@ from shop.settings import Settings
 _START_CHECK_S: Final = 2
 _HELD: Final = "SELECT seconds FROM spend_window_length"
 # The lock that every writer of windows takes anyway, but before it reads the length: it then waits
-# for a rebuild in progress, and the statement after the lock sees the new length.
-_LOCK: Final = "LOCK TABLE user_spend_windows IN ROW EXCLUSIVE MODE"
+# for a rebuild in progress, and the statement after the lock sees the new length. ONLY: of a
+# partitioned table the lock of the parent is enough.
+_LOCK: Final = "LOCK TABLE ONLY user_spend_windows IN ROW EXCLUSIVE MODE"
 _HOLD: Final = f"{_LOCK}; {_HELD}"
 _FOLD: Final = """
 INSERT INTO user_spend_windows (window_start, user_id, orders, spend)

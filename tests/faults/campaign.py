@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1, help="of faults and load (default 1)")
     made.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="of Kafka (default 1)")
     made.add_argument("--members", type=int, default=3, help="ingest processes (default 3)")
+    made.add_argument("--partitioned", action="store_true", help="in the layout by month")
     made.add_argument(
         "--directory", type=Path, help="keep data and logs there (default: removed at the end)"
     )
@@ -86,7 +87,10 @@ def _put_orders_on(
     with postgres.connect(settings.postgres, "campaign", autocommit=True) as conn:
         path = sql.Literal(str(space))
         conn.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(path))
-        conn.execute("ALTER TABLE orders SET TABLESPACE small")
+        # None, if it is one table.
+        leaves = "SELECT relid::text FROM pg_partition_tree('orders') WHERE isleaf"
+        for (table,) in conn.execute(f"{leaves} UNION SELECT 'orders'").fetchall():
+            conn.execute(sql.SQL("ALTER TABLE {} SET TABLESPACE small").format(sql.SQL(table)))
 
 
 def main() -> int:
@@ -109,7 +113,7 @@ def main() -> int:
             settings = shop_settings.load(env, use_stack=False)
             kafka.create_topics(settings.kafka)
             with postgres.connect(settings.postgres, "campaign") as conn:
-                postgres.migrate(conn)
+                postgres.migrate(conn, partitioned=args.partitioned)
             if disk := held.enter_context(small_disk(directory / "small", DISK_MB)):
                 _put_orders_on(disk, database, settings)
             proxy, side = (held.enter_context(Proxy(settings.postgres.port)) for _ in range(2))

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException
 from shop import kafka
 from shop.clock import utc_now
 from shop.events import Order
+from shop.ids import EPOCH, make_id
 from shop.settings import Settings
 from tests.support.event_samples import Message, message, order, poison
 
@@ -23,6 +24,7 @@ BLOCK = 400
 """Messages that are shuffled together: so far apart may revisions be out of order."""
 CUSTOMERS = 60
 PRODUCTS = 20
+_MONTH_OF_IDS = make_id(30 * 86_400_000)
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,18 @@ def stream(seed: int) -> Iterator[Sent]:
     """Yield orders for ever, with all that goes wrong in a real topic.
 
     A fifth get a second revision, a tenth are repeated, a third are days late, 2 % are poison
-    (of every kind in turn); each block is shuffled.
+    (of every kind in turn); each block is shuffled. The ids are of three months in turn, so that in
+    the layout by month each batch falls into three partitions.
     """
+    midst = utc_now().replace(day=15, hour=0, minute=0, second=0, microsecond=0)
+    first_id = make_id((midst - EPOCH) // timedelta(milliseconds=1))
     rng = random.Random(seed)
     kinds: list[tuple[str, Message]] = []
     next_id = 1 + seed % 1_000_000 * 1_000_000  # two streams have no order in common
     while True:
         block: list[Sent] = []
         while len(block) < BLOCK:
-            made = _order(rng, next_id)
+            made = _order(rng, first_id + next_id % 3 * _MONTH_OF_IDS + next_id)
             next_id += 1
             events = [made]
             if rng.random() < 0.2:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from shop.clock import utc_now
-from shop.postgres import Connection
+from shop.postgres import Connection, partitions
 from shop.postgres.dead_letters import KEPT_PAYLOAD_BYTES
 from tests.faults.load import stream
 from tests.support.event_samples import Message, message, order, poison
@@ -102,19 +102,14 @@ def test_poison_of_every_kind_is_rejected_with_its_reason(stage: Stage, pg: Conn
     assert pg.execute("SELECT count(*) FROM orders").fetchone() == (10,)
 
 
-def test_a_partitioned_table_of_orders_takes_the_same_stream(stage: Stage, pg: Connection) -> None:
-    """Partitioning is the operator's choice (docs/scaling.md): nothing of the ingest changes."""
-    pg.execute("ALTER TABLE orders RENAME TO whole")
-    pg.execute(
-        "CREATE TABLE orders (LIKE whole INCLUDING DEFAULTS INCLUDING CONSTRAINTS,"
-        " PRIMARY KEY (order_id)) PARTITION BY HASH (order_id)"
-    )
-    for i in range(4):
-        pg.execute(
-            f"CREATE TABLE orders_{i} PARTITION OF orders FOR VALUES"
-            f" WITH (MODULUS 4, REMAINDER {i})"
-        )
-    pg.execute("DROP TABLE whole")
+def test_the_layout_by_month_takes_the_same_stream(stage: Stage, pg: Connection) -> None:
+    """With a member that is killed half-way."""
+    partitions.fit(pg, wanted=True)
+    member = stage.ingest()
+    stage.load(seed=33, limit=750)
+    member.kill()
     stage.ingest()
-    stage.load(seed=33, limit=1_500)
+    stage.load(seed=34, limit=750)
     stage.settle()
+    parts = "SELECT count(DISTINCT tableoid) FROM orders"
+    assert pg.execute(parts).fetchone() == (3,)

@@ -14,6 +14,8 @@ from flows.transaction import BatchOutcome, OffsetGapError, TooManyRejectsError
 from jangteo.stack.consistency import check
 from shop import postgres
 from shop.events import Order
+from shop.ids import EPOCH, make_id
+from shop.postgres import partitions
 from shop.postgres.dead_letters import KEPT_DETAIL_BYTES, KEPT_KEY_BYTES, KEPT_PAYLOAD_BYTES
 from shop.settings import Settings
 from tests.flows.store_steps import WINDOW_S, apply, batch_of, fetch, ledger, register, store_for
@@ -237,7 +239,7 @@ def test_an_unknown_version_among_good_ones_spares_them(conn: postgres.Connectio
 
 revisions = st.builds(
     lambda i, rev, u, q, status, hours: order(
-        i,
+        make_id(i * 31 * 86_400_000),  # months of their own
         rev=rev,
         user_id=u,
         product_id=u + i,
@@ -254,8 +256,9 @@ revisions = st.builds(
 )
 
 
+@pytest.mark.parametrize("layout", ["plain", "partitioned"])
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     events=st.lists(revisions, min_size=1, max_size=25),
@@ -267,8 +270,9 @@ def test_any_history_in_any_batches_ends_in_its_highest_revisions(
 ) -> None:
     """Batches cut anywhere, some redelivered: the tables hold each order's first highest rev."""
     tables = "orders, users, products, user_spend_windows, ingest_offsets, rejected_messages"
-    with conn.transaction():
+    with conn.transaction(), conn.cursor() as cur:
         conn.execute(f"TRUNCATE {tables}")
+        partitions.make(cur, EPOCH, EPOCH + timedelta(days=100))
     register(conn)
     done = 0
     turn = 0

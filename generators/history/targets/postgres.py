@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Literal
 
@@ -30,7 +30,7 @@ from generators.history.targets.begin import RunState
 from shop import postgres
 from shop.errors import JangteoError, UsageError
 from shop.grading_policy import GradePolicy
-from shop.postgres import Connection, Cursor, lookups, window_length
+from shop.postgres import Connection, Cursor, lookups, partitions, window_length
 from shop.postgres.binary_copy import binary
 from shop.postgres.sqlstate import retried
 from shop.settings import PostgresSettings
@@ -133,6 +133,7 @@ class PostgresTarget:
                 )
             empty_shop(cur)
             lookups.drop(cur)
+            partitions.make(cur, end - timedelta(days=request.days), end)
             window_length.claim(cur, self._window_s)
             cur.execute(
                 "INSERT INTO backfill_runs (request, ends_at, fingerprint) VALUES (%s, %s, 0)",

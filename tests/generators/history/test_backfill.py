@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
@@ -29,8 +28,7 @@ from shop.clock import KST, UTC
 from shop.errors import JangteoError, UsageError
 from shop.events import SCHEMAS
 from shop.grading_policy import POLICY
-from shop.ids import EPOCH, make_id
-from shop.postgres import Connection
+from shop.postgres import Connection, partitions
 from shop.settings import Settings
 
 SIZE = ["--days", "24", "--orders-per-day", "150"]
@@ -349,45 +347,17 @@ def test_days_must_come_in_order(settings: Settings):
     target.close()
 
 
-def by_month(pg: Connection, first: datetime, months: int) -> None:
-    """Make orders and spend windows partitioned tables of a month each, as docs/scaling.md does."""
-    starts = [first]
-    for _ in range(months):
-        starts.append((starts[-1] + timedelta(days=32)).replace(day=1))
-    for table, key, bound in (
-        ("orders", "order_id", lambda at: f"{make_id((at - EPOCH) // timedelta(milliseconds=1))}"),
-        ("user_spend_windows", "window_start", lambda at: f"'{at.isoformat()}'"),
-    ):
-        pg.execute(f"ALTER TABLE {table} RENAME TO whole")
-        pg.execute(
-            f"CREATE TABLE {table} (LIKE whole INCLUDING ALL EXCLUDING STORAGE)"
-            f" PARTITION BY RANGE ({key})"
-        )
-        pg.execute("DROP TABLE whole")
-        for low, high in itertools.pairwise(starts):
-            pg.execute(
-                f"CREATE TABLE {table}_{low:%Y_%m} PARTITION OF {table}"
-                f" FOR VALUES FROM ({bound(low)}) TO ({bound(high)})"
-            )
-
-
 def test_a_history_fills_partitions_of_a_month(
     fill: Fill, settings: Settings, pg: Connection
 ) -> None:
-    """As docs/scaling.md advises. A month without a partition is reported; then it resumes."""
-    by_month(pg, datetime(2026, 10, 1, tzinfo=UTC), 1)
-    size = ["--days", "10", "--orders-per-day", "60", "--end", "2026-11-05"]
-    halted = fill(*size)
-    assert halted.returncode == 1
-    assert "create the partition for these rows" in halted.stderr, halted.stderr
-    assert "Traceback" not in halted.stderr
-    for table in ("orders", "user_spend_windows"):
-        pg.execute(f"CREATE TABLE {table}_rest PARTITION OF {table} DEFAULT")
-    done = fill(*size)
+    partitions.fit(pg, wanted=True)
+    done = fill("--days", "10", "--orders-per-day", "60", "--end", "2026-11-05")
     assert done.returncode == 0, done.stderr
     assert consistency.check(pg) == []
-    parts = "SELECT count(*) FROM orders_2026_10", "SELECT count(*) FROM orders_rest"
-    assert all(number(pg, query) for query in parts)
+    for table in ("orders", "user_spend_windows"):
+        assert number(pg, f"SELECT count(*) FROM {table}_2026_10")
+        assert number(pg, f"SELECT count(*) FROM {table}_2026_11")
+        assert number(pg, f"SELECT count(*) FROM {table}_default") == 0
     assert (
         number(pg, "SELECT count(*) FROM pg_class WHERE 'autovacuum_enabled=off' = ANY(reloptions)")
         == 0

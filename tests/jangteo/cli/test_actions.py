@@ -10,7 +10,7 @@ from jangteo.cli.main import COMMANDS
 from shop import command
 from shop.errors import ExitCode
 
-WITH_ACTIONS = ("topics", "scenario", "faults", "dlq", "windows")
+WITH_ACTIONS = ("topics", "scenario", "faults", "dlq", "windows", "partitions")
 
 
 def parser(name: str) -> command.Parser:

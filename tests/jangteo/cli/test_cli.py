@@ -34,6 +34,7 @@ FIRST = {
     "topics": ["list"],
     "dlq": ["list"],
     "windows": ["show"],
+    "partitions": ["list"],
     "scenario": ["list"],
     "faults": ["reconcile"],
     "explain": ["1"],
