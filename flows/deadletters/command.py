@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.deadletters import fault_location
+from flows.deadletters import fault_lines
 from flows.deadletters.coordinates import place_in
 from flows.deadletters.replay import (
     LEFT_ALONE,
@@ -33,6 +33,7 @@ from shop import client_errors, command, kafka, postgres
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.events import TOPICS, RejectReason
+from shop.messages import fault_location
 from shop.output import escape, say
 from shop.postgres import Connection, dead_letters
 from shop.postgres.dead_letters import DeadLetter, Filter
@@ -173,7 +174,7 @@ def _list(conn: Connection, chosen: Filter, args: argparse.Namespace, _: Setting
     rows = [
         [letter.where, f"{letter.rejected_at:%Y-%m-%d %H:%M:%S}", letter.reason,
          letter.field or "-", "yes" if letter.replayed_at else "-",
-         fault_location.plain(letter.key, 20), escape(letter.detail)]
+         fault_lines.plain(letter.key, 20), escape(letter.detail)]
         for letter in found
     ]  # fmt: skip
     _print_table(["place", "rejected (UTC)", "reason", "field", "replayed", "key", "detail"], rows)
@@ -222,14 +223,14 @@ def format_letter(letter: DeadLetter, width: int) -> list[str]:
         f"rejected  {letter.rejected_at:%Y-%m-%d %H:%M:%S} UTC, replayed: {replayed}",
         f"reason    {letter.reason}" + (f", field {letter.field}" if letter.field else ""),
         f"detail    {escape(letter.detail)}",
-        f"key       {fault_location.plain(letter.key)}" + _of(letter.key, letter.key_bytes),
+        f"key       {fault_lines.plain(letter.key)}" + _of(letter.key, letter.key_bytes),
     ]
     if letter.reason in (RejectReason.NULL_KEY.value, RejectReason.KEY_MISMATCH.value):
-        head.append(f"          {'^' * max(1, len(fault_location.plain(letter.key)))}")
+        head.append(f"          {'^' * max(1, len(fault_lines.plain(letter.key)))}")
     if not letter.payload:
         return [*head, f"payload   {'none' if letter.payload is None else 'empty'}"]
     fault = fault_location.locate(letter.reason, letter.field, letter.detail, letter.payload)
-    body = fault_location.lines(letter.payload, fault, width)
+    body = fault_lines.lines(letter.payload, fault, width)
     size = f"{len(letter.payload):,} bytes{_of(letter.payload, letter.payload_bytes)}"
     return [*head, f"payload   {size}", *body]
 
@@ -315,7 +316,7 @@ def _result_line(result: ReplayResult) -> str:
     why = f": {escape(result.why)}" if result.why else ""
     shown = ""
     if result.done == WOULD_PUBLISH and result.repaired and result.repaired.payload:
-        plain = fault_location.plain
+        plain = fault_lines.plain
         shown = f"  key {plain(result.repaired.key)} {plain(result.repaired.payload, 160)}"
     return f"{result.letter.where}  {result.done}{why}{shown}"
 

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
@@ -19,6 +19,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not de
 from shop import kafka
 from shop.errors import JangteoError, UnreachableError, UsageError
 from shop.log import get_logger
+from shop.messages.start_position import StartPosition
 from shop.output import say
 from shop.settings import KafkaSettings
 
@@ -38,19 +39,6 @@ _GONE: Final = frozenset(
 Meets = Callable[[Message], bool]
 Bounds = Mapping[int, tuple[int, int]]
 """Partition -> offset of the oldest message, offset after the newest."""
-
-
-@dataclass(frozen=True)
-class StartPosition:
-    """Where reading begins.
-
-    Attributes:
-        kind: the beginning, the end, an offset, the last N messages, a time.
-        value: the offset, the number of messages, or milliseconds since 1970.
-    """
-
-    kind: Literal["beginning", "end", "offset", "last", "time"]
-    value: int = 0
 
 
 @dataclass

@@ -4,59 +4,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
 from confluent_kafka import KafkaException, Message
 
-from jangteo.cli.topics import expression, message_lines
-from jangteo.cli.topics.reader import Meets, ShownMessage, StartPosition, TopicReader
+from jangteo.cli.topics.reader import Meets, ShownMessage, TopicReader
 from shop import command
-from shop.clock import UTC, parse_time_or_ago, utc_now
+from shop.clock import utc_now
 from shop.errors import ExitCode, UnreachableError, UsageError
+from shop.messages import expression, message_lines, start_position
+from shop.messages.start_position import StartPosition
 from shop.output import say
 from shop.settings import Settings
 
-MOST_LAST: Final = 100_000
 LAST: Final = 10
 """Number of messages that `--no-follow` shows without `--from`, the same as `tail`."""
-
-
-def start_at(text: str, now: datetime) -> StartPosition:
-    """Read the value of --from.
-
-    Raises:
-        UsageError: if it has none of the five forms.
-
-    >>> start_at("-5", utc_now()), start_at("42", utc_now())
-    (StartPosition(kind='last', value=5), StartPosition(kind='offset', value=42))
-    >>> start_at("2026-01-01", datetime(2026, 1, 2, tzinfo=UTC)).value == 1767225600000
-    True
-    """
-    words = {"beginning": "beginning", "earliest": "beginning", "end": "end", "latest": "end"}
-    if text in words:
-        return StartPosition("beginning" if words[text] == "beginning" else "end")
-    if re.fullmatch(r"-?\d{1,18}", text):
-        number = int(text)
-        if not text.startswith("-"):
-            return StartPosition("offset", number)
-        if not 1 <= -number <= MOST_LAST:
-            raise UsageError(f"--from {text}: the last 1 to {MOST_LAST:,} messages can be shown")
-        return StartPosition("last", -number)
-    try:
-        at = parse_time_or_ago(text, now, zone=UTC)
-    except ValueError:
-        raise UsageError(
-            f"--from {text!r}: expected beginning, end, an offset, -N for the last N messages, "
-            "a time such as 2026-11-28T09:00:00Z (UTC unless it has an offset), or 15m for "
-            "15 minutes ago"
-        ) from None
-    if at > now:
-        raise UsageError(f"--from {text}: that is in the future; it is {now:%Y-%m-%dT%H:%M:%SZ}")
-    return StartPosition("time", int(at.timestamp() * 1000))
 
 
 def configure(parser: command.Parser) -> None:
@@ -85,7 +49,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     topic: str = args.topic
     follow = args.follow is not False
     begin = args.begin or ("end" if follow else f"-{LAST}")
-    start = start_at(begin, utc_now())
+    start = _start(begin)
     meets = _meets(args.key, args.where)
     stop = command.stop_on_signals()
     shown = ShownMessage(_writer(as_json=args.json), meets, args.limit)
@@ -99,10 +63,20 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return ExitCode.OK
 
 
+def _start(text: str) -> StartPosition:
+    try:
+        return start_position.parse(text, utc_now())
+    except UsageError as e:
+        raise UsageError(f"--from {e}") from None
+
+
 def _meets(key: str | None, where: str | None) -> Meets:
     """Return whether a message is wanted, as a function."""
     wanted = None if key is None else key.encode()
-    condition = None if where is None else expression.parse(where)
+    try:
+        condition = None if where is None else expression.parse(where)
+    except UsageError as e:
+        raise UsageError(f"--where: {e}") from None
 
     def meets(message: Message) -> bool:
         if wanted is not None and message.key() != wanted:

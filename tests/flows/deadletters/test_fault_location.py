@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from flows.deadletters import fault_location
-from flows.deadletters.fault_location import Fault
+from flows.deadletters import fault_lines
 from shop.events import Rejection, RejectReason, decode
+from shop.messages import fault_location
+from shop.messages.fault_location import Fault
 from tests.support.event_samples import NOW, changed, order, poison, product
 
 GOOD = poison(order())["null_key"][1] or b""
@@ -78,14 +79,14 @@ def test_what_has_no_place_has_no_fault() -> None:
 def test_the_caret_is_under_the_fault_on_a_terminal() -> None:
     payload = changed(product(name="머그컵"), price="비쌈")
     fault = fault_of("products", b"70", payload)
-    row, marks = list(fault_location.lines(payload, fault, 1000))
+    row, marks = list(fault_lines.lines(payload, fault, 1000))
     before = cell_len(row[: row.index('"비쌈"')])
     assert marks == " " * before + "^" * 6 + " price has the wrong type"
 
 
 def test_long_rows_are_folded_and_the_caret_follows() -> None:
     key, payload = poison(order())["unknown_value"]
-    shown = list(fault_location.lines(payload or b"", fault_of("orders", key, payload or b""), 40))
+    shown = list(fault_lines.lines(payload or b"", fault_of("orders", key, payload or b""), 40))
     text = "".join(line for line in shown if "^" not in line)
     assert text == (payload or b"").decode()
     at = next(i for i, line in enumerate(shown) if "^" in line)
@@ -95,8 +96,8 @@ def test_long_rows_are_folded_and_the_caret_follows() -> None:
 
 def test_of_a_huge_message_the_surroundings_are_shown() -> None:
     key, payload = poison(order())["oversize"]
-    shown = list(fault_location.lines(payload or b"", fault_of("orders", key, payload or b""), 100))
-    assert len("".join(shown)) < 4 * fault_location.AROUND
+    shown = list(fault_lines.lines(payload or b"", fault_of("orders", key, payload or b""), 100))
+    assert len("".join(shown)) < 4 * fault_lines.AROUND
     assert shown[0].endswith("bytes before")
     assert any("bytes too many" in line for line in shown)
 
@@ -104,7 +105,7 @@ def test_of_a_huge_message_the_surroundings_are_shown() -> None:
 def test_bytes_that_are_no_text_are_dumped_with_the_fault_marked() -> None:
     payload = b'{"city": "' + "서울".encode("euc-kr") + b'"}' + b" " * 400
     fault = fault_location.locate("bad_encoding", None, "", payload)
-    shown = list(fault_location.lines(payload, fault, 80))
+    shown = list(fault_lines.lines(payload, fault, 80))
     assert shown[0].startswith("00000000  7b 22 63 69 74 79 22 3a 20 22 bc ad bf ef 22 7d  |")
     assert shown[1] == " " * (10 + 3 * 10) + "^^ not UTF-8: invalid start byte"
     assert shown[-1].endswith("bytes behind")
@@ -112,7 +113,7 @@ def test_bytes_that_are_no_text_are_dumped_with_the_fault_marked() -> None:
 
 def test_a_fault_at_the_very_end_is_marked_behind_the_text() -> None:
     payload = b'{"v": 1'
-    shown = list(fault_location.lines(payload, fault_of("orders", b"1", payload), 80))
+    shown = list(fault_lines.lines(payload, fault_of("orders", b"1", payload), 80))
     assert shown == ['{"v": 1', "       ^ it ends here, too early"]
 
 
@@ -123,9 +124,9 @@ def test_a_fault_at_the_very_end_is_marked_behind_the_text() -> None:
 )
 def test_anything_can_be_shown(payload: bytes, reason: str, field: str | None) -> None:
     fault = fault_location.locate(reason, field, "(byte 7)", payload)
-    shown = list(fault_location.lines(payload, fault, 60))
+    shown = list(fault_lines.lines(payload, fault, 60))
     assert all(line.isprintable() for line in shown)
-    assert fault_location.plain(payload).isprintable()
+    assert fault_lines.plain(payload).isprintable()
 
 
 @given(

@@ -7,6 +7,7 @@ import json
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from jangteo.cli import main
 from jangteo.cli.topics import command as topics
 from shop import command, kafka
 from shop import settings as shop_settings
@@ -121,3 +122,7 @@ def test_a_consumer_is_a_member(settings: Settings, published: dict[int, int]) -
         consumer.close()
     assert described.members is not None
     assert [m.partitions for m in described.members] == [tuple(range(12))]
+
+
+def test_the_overview_names_what_uses_them() -> None:
+    assert "tail" in main.COMMANDS["topics"].help

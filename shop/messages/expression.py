@@ -51,18 +51,18 @@ def parse(text: str) -> Callable[[Fields], bool]:
     (True, False)
     >>> parse("__import__('os')")
     Traceback (most recent call last):
-    shop.errors.UsageError: --where: a call is not understood in "__import__('os')"; ...
+    shop.errors.UsageError: a call is not understood in "__import__('os')"; ...
     """
     if len(text) > LONGEST:
-        raise UsageError(f"--where: {len(text)} characters; at most {LONGEST} are read")
+        raise UsageError(f"{len(text)} characters; at most {LONGEST} are read")
     try:
         tree = ast.parse(text.strip(), mode="eval")
         meets = _value(tree.body, text)
     except SyntaxError as e:
         place = f" at character {e.offset}" if e.offset else ""
-        raise UsageError(f"--where: not a condition{place}: {text!r}; {_hint(text)}") from None
+        raise UsageError(f"not a condition{place}: {text!r}; {_hint(text)}") from None
     except (ValueError, RecursionError, MemoryError):  # a NUL character, or nested too deeply
-        raise UsageError(f"--where: not a condition: {text[:80]!r}; {_hint(text)}") from None
+        raise UsageError(f"not a condition: {text[:80]!r}; {_hint(text)}") from None
     return lambda fields: bool(meets(fields))
 
 
@@ -139,4 +139,4 @@ def _constant(node: ast.expr, text: str) -> object:
             return node.value
     kind = {ast.Call: "a call", ast.BinOp: "arithmetic", ast.Subscript: "an index"}
     what = kind.get(type(node), f"{type(node).__name__.lower()}")
-    raise UsageError(f"--where: {what} is not understood in {text!r}; {_hint(text)}")
+    raise UsageError(f"{what} is not understood in {text!r}; {_hint(text)}")
