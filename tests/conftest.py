@@ -28,6 +28,7 @@ from shop import settings as shop_settings
 from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import KAFKA_HOME, Settings
+from tests.support import python_process
 from tests.support.broker import WorkerBroker, clients_end, need_apache_kafka
 from tests.support.outside_servers import outside
 
@@ -87,8 +88,9 @@ class Servers:
 
     @property
     def pids(self) -> set[int]:
-        """The variables of the running servers."""
-        return {s.pid for s in (self.postgres, self.redis, self.kafka) if s.pid is not None}
+        """The processes of the running servers, which a test does not end."""
+        servers = {s.pid for s in (self.postgres, self.redis, self.kafka) if s.pid is not None}
+        return servers | python_process.server_pids()
 
     @property
     def env(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ from console.tui import theme
 from shop import process_status
 from shop.settings import stack_file
 from tests.console.terminal import Terminal
+from tests.support import python_process
 from tests.support.outside_servers import outside
 from tests.support.waiting import wait_until
 
@@ -40,7 +41,7 @@ class LiveShop:
             "GRADE_INTERVAL": "600",
         }
         with self.out.open("w") as out:
-            self.process = subprocess.Popen(
+            self.process = python_process.Popen(
                 [
                     *(sys.executable, "-m", "jangteo", "up", "--plain"),
                     *("--users", "500", "--products", "100"),
@@ -63,14 +64,13 @@ class LiveShop:
         return int(found.get(name) or 0)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return python_process.run(
             [sys.executable, "-m", "jangteo", *words],
             env=self.env,
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
             timeout=90,
-            check=False,
         )
 
     def stop(self) -> None:
@@ -171,7 +171,7 @@ async def test_a_browser_shows_it(shop: LiveShop, tmp_path: Path) -> None:
         pytest.skip("no chromium on the PATH")
     pytest.importorskip("textual_serve", reason="the extra `serve` is not installed")
     browser = pytest.importorskip("browser", reason="its aiohttp comes with the extra `serve`")
-    served = subprocess.Popen(
+    served = python_process.Popen(
         [sys.executable, "-m", "console", "--serve"],
         env=shop.env,
         stdout=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ from console.sources import SOURCES, CurrentSettings, LazySource
 from shop.errors import ExitCode
 from shop.settings import load
 from tests.console import console_samples as samples
+from tests.support import python_process
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_the_import_contract_names_all_of_the_core() -> None:
     ],
 )
 def test_bad_options_are_one_line_and_exit_2(args: list[str], words: str, tmp_path: object) -> None:
-    done = subprocess.run(
+    done = python_process.run(
         [sys.executable, "-m", "console", *args],
         capture_output=True,
         text=True,

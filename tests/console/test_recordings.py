@@ -18,6 +18,7 @@ from console.recording.toggle import RecordingToggle
 from console.snapshot.model import Snapshot
 from shop.errors import UsageError
 from tests.console import console_samples as samples
+from tests.support import python_process
 
 
 def recorded(path: Path, count: int) -> list[Snapshot]:
@@ -104,7 +105,7 @@ def test_compare_and_replay_from_the_shell(tmp_path: Path) -> None:
 
     def console(*args: str) -> str:
         words = [sys.executable, "-m", "console", "--replay", str(path), *args]
-        return subprocess.run(
+        return python_process.run(
             words, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
         ).stdout
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import python_process
+
 aiohttp: Any = pytest.importorskip("aiohttp", reason="comes with the extra `serve`")
 pytest.importorskip("textual_serve", reason="the extra `serve` is not installed")
 
@@ -23,7 +25,7 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.process = subprocess.Popen(
+        self.process = python_process.Popen(
             [sys.executable, "-m", "console", "--serve", "--data-dir", str(folder / "data")],
             env={
                 "PATH": "/usr/bin:/bin",

@@ -37,6 +37,7 @@ from shop.postgres import Connection
 from shop.redis import cache, control
 from shop.redis.cache import CacheMeta
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.generator_processes import cached_user
 from tests.support.waiting import wait_until
 
@@ -285,7 +286,7 @@ def test_actions_that_cannot_be_meant(words: list[str], said: str) -> None:
 
 
 def do(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return python_process.run(
         [sys.executable, "-m", "jangteo", "do", *words],
         env=env,
         capture_output=True,

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.console.terminal import Terminal
+from tests.support import python_process
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_terminal_that_goes_ends_it_even_where_hangups_are_ignored(
 def test_in_a_browser_it_ends_with_the_server_that_started_it(dead: dict[str, str]) -> None:
     """The driver for browsers does not notice: it continued alone, at a fifth of a core."""
     served = {**dead, "TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver"}
-    with subprocess.Popen(
+    with python_process.Popen(
         [sys.executable, "-m", "console", "--read-only"],
         env={**served, "COLUMNS": "80", "ROWS": "24"},
         stdin=subprocess.PIPE,
@@ -136,7 +137,7 @@ def test_in_a_browser_it_ends_with_the_server_that_started_it(dead: dict[str, st
 
 
 def run(*args: str, env: dict[str, str], **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return python_process.run(
         [sys.executable, "-m", "console", *args],
         env=env,
         capture_output=True,
@@ -159,8 +160,11 @@ def test_once_without_servers_says_which_and_exits_3(dead: dict[str, str]) -> No
 
 
 def test_once_in_time_and_interrupted(dead: dict[str, str]) -> None:
-    assert run("--once", "--slow", "20", "--timeout", "0.5", env=dead).returncode == 4
-    process = subprocess.Popen(
+    # Started, not forked: its sources are to be imported while it waits, as for a user.
+    words = ["--once", "--slow", "20", "--timeout", "0.5"]
+    late = [sys.executable, "-m", "console", *words]
+    assert subprocess.run(late, env=dead, capture_output=True, check=False).returncode == 4
+    process = python_process.Popen(
         [sys.executable, "-m", "console", "--once", "--slow", "20", "--timeout", "40"],
         env=dead,
         stdin=subprocess.DEVNULL,
@@ -202,7 +206,7 @@ def test_a_defect_is_not_taken_for_a_shop_that_is_not_well(
 
 
 def test_without_a_terminal_lines_come_and_no_codes(dead: dict[str, str]) -> None:
-    process = subprocess.Popen(
+    process = python_process.Popen(
         [sys.executable, "-m", "console"],
         env=dead,
         stdin=subprocess.DEVNULL,
@@ -233,7 +237,7 @@ def test_a_dumb_terminal_gets_lines(
 
 
 def test_watch_json_is_a_line_a_snapshot(dead: dict[str, str]) -> None:
-    process = subprocess.Popen(
+    process = python_process.Popen(
         [sys.executable, "-m", "console", "--watch", "--json"],
         env=dead,
         stdin=subprocess.DEVNULL,

@@ -6,7 +6,6 @@ own store (new orders, rejected messages), then the grader.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -20,6 +19,7 @@ from shop import settings as shop_settings
 from shop.clock import utc_now
 from shop.ids import EPOCH, make_id
 from shop.postgres import Connection
+from tests.support import python_process
 from tests.support.event_samples import Message, changed, message, order, raw_batch
 
 DAYS, ORDERS_PER_DAY = 90, 100
@@ -31,7 +31,7 @@ LIVE, REJECTED, REPLAYED = 24, 40, 8
 def fill(env: Mapping[str, str]) -> None:
     """Fill the empty database that `env` names with ninety days up to now and a few events more."""
     size = ["--days", str(DAYS), "--orders-per-day", str(ORDERS_PER_DAY)]
-    done = subprocess.run(
+    done = python_process.run(
         [sys.executable, "-m", "generators.backfill", *size],
         env=dict(env), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip

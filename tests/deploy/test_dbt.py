@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -22,7 +21,7 @@ from shop.events import Order
 from shop.ids import EPOCH, make_id
 from shop.postgres import Connection
 from tests.deploy.backfilled_shop import fill
-from tests.support import guide_commands
+from tests.support import guide_commands, python_process
 from tests.support.event_samples import Message, message, order, raw_batch
 from tests.support.guide_commands import GUIDES, ROOT, Line
 
@@ -100,7 +99,7 @@ def faulty(pg: Connection, moment: datetime) -> list[Message]:
 @pytest.mark.timeout(600)
 def test_a_seeded_shop_builds(env: dict[str, str], pg: Connection, tmp_path: Path) -> None:
     """Nobody has ordered yet."""
-    subprocess.run(
+    python_process.run(
         [sys.executable, "-m", "generators.seed", "--users", "300", "--products", "60",
          "--no-publish"],
         env=env, check=True, timeout=120,

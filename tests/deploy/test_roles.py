@@ -17,6 +17,7 @@ from shop import settings as shop_settings
 from shop.clock import UTC
 from shop.postgres import Connection
 from shop.settings import LOGINS, Settings
+from tests.support import python_process
 from tests.support.event_samples import message, order, user
 from tests.support.ingest_processes import Ingest, publish, wait_caught_up
 
@@ -70,7 +71,7 @@ FOR_ALL = [
 
 
 def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return python_process.run(
         [sys.executable, "-m", "jangteo", *words],
         env=env, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip

@@ -19,6 +19,7 @@ from shop import kafka
 from shop.redis import cache
 from shop.settings import Settings
 from tests.faults.clocks import WallClock
+from tests.support import python_process
 from tests.support.ingest_processes import ROOT
 from tests.support.waiting import wait_until
 
@@ -45,7 +46,7 @@ class Bystander:
         self.clock = WallClock(directory, kind)
         self._log = directory / f"{kind}.log"
         with self._log.open("ab") as out:
-            self._process = subprocess.Popen(
+            self._process = python_process.Popen(
                 [sys.executable, "-m", *COMMANDS[kind]],
                 cwd=ROOT,
                 env={**env, **QUICK, **self.clock.env},

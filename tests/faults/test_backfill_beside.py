@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 
@@ -13,6 +12,7 @@ from jangteo.stack.consistency import check
 from shop import postgres
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.fault_stage import Stage
 from tests.support.waiting import wait_until
 
@@ -51,9 +51,9 @@ def test_a_backfill_while_the_shop_runs_deadlocks_with_nobody(
     try:
         for _ in range(ROUNDS):
             stage.wait_taken(300)
-            done = subprocess.run(
+            done = python_process.run(
                 [sys.executable, "-m", "generators.backfill", *SIZE, "--truncate"],
-                env=env, capture_output=True, text=True, timeout=120, check=False,
+                env=env, capture_output=True, text=True, timeout=120
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
             assert "Traceback" not in done.stderr

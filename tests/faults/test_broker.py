@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from shop import kafka
 from shop.clock import utc_now
 from shop.postgres import Connection
+from tests.support import python_process
 from tests.support.event_samples import message, order, product, user
 from tests.support.fault_stage import Stage
 from tests.support.ingest_processes import ROOT, publish, wait_caught_up
@@ -116,7 +116,7 @@ def test_commits_that_postgresql_lost_are_read_again(stage: Stage, pg: Connectio
 
 
 def test_the_campaign_says_what_it_wants() -> None:
-    done = subprocess.run(
+    done = python_process.run(
         [sys.executable, "-m", "tests.faults.campaign", "--help"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import Settings
 from tests.faults.clocks import DAY_S, WallClock
+from tests.support import python_process
 from tests.support.event_samples import message, order
 from tests.support.fault_stage import drain_time
 from tests.support.ingest_processes import ROOT, Ingest, caught_up, publish
@@ -35,7 +36,7 @@ def clock(tmp_path: Path) -> WallClock:
 
 
 def start(env: dict[str, str], module: str, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return python_process.Popen(
         [sys.executable, "-m", module, *args], cwd=ROOT, env=env, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

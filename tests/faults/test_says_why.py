@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +24,7 @@ from shop.clock import utc_now
 from shop.events import GROUPS
 from shop.settings import Settings
 from tests.faults.test_liveness import health
+from tests.support import python_process
 from tests.support.fault_stage import Stage
 from tests.support.ingest_processes import ROOT, Ingest
 from tests.support.waiting import wait_until
@@ -103,7 +103,7 @@ def reported(
     look = topics.describe(settings, ["orders"])
     described = topics.format_topic(look.topics["orders"], look)
     argv = [sys.executable, "-m", "jangteo", "console", "--once", "--json"]
-    once = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    once = python_process.run(argv, cwd=ROOT, env=env, capture_output=True, text=True)
     group = json.loads(once.stdout or "{}").get("kafka", {})
     return {
         "/healthz": (status == 503, " ".join(troubles)),

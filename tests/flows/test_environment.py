@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from shop.clock import utc_now
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.event_samples import message, order, product, user
 from tests.support.ingest_processes import Ingest, publish, wait_caught_up
 from tests.support.surroundings import ENVIRONMENT, polluted
@@ -81,7 +81,7 @@ def test_an_ingest_whose_log_cannot_be_written_stores_all(
     else:
         reader, descriptor = os.pipe()
         os.close(reader)
-    process = subprocess.Popen(
+    process = python_process.Popen(
         [sys.executable, "-m", "bytewax.run", "flows.ingest"],
         env={**env, "LOG_LEVEL": "debug"}, stdout=descriptor, stderr=descriptor,
     )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import re
-import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from shop.events import ID_FIELD, TOPICS, Order
 from shop.kafka.committed_offsets import CommittedOffsets
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.event_samples import Message, message, order, poison, product, user
 from tests.support.ingest_processes import ROOT, Ingest, caught_up, publish, wait_caught_up
 from tests.support.waiting import wait_until
@@ -210,9 +210,9 @@ def test_wrong_settings_end_in_one_line(
     wrong = {**env, **nobody, "POSTGRES_PASSWORD": "password", variable: value}
     if not value:
         wrong = {k: v for k, v in wrong.items() if not k.startswith("KAFKA_")}
-    done = subprocess.run(
+    done = python_process.run(
         [sys.executable, "-m", "bytewax.run", "flows.ingest"],
-        cwd=ROOT, env=wrong, capture_output=True, text=True, timeout=30, check=False,
+        cwd=ROOT, env=wrong, capture_output=True, text=True, timeout=30
     )  # fmt: skip
     assert done.returncode == code
     assert done.stderr.count("\n") == 1

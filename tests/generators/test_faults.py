@@ -30,6 +30,7 @@ from shop.errors import JangteoError, UsageError
 from shop.events import Order, Product, Rejection, User, decode
 from shop.redis import cache
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.generator_processes import (
     NOW,
     ROOT,
@@ -185,7 +186,7 @@ def test_ledger_and_shop_reconcile(
 
     def reconcile() -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "generators.faults.command", "reconcile", "--wait", "60"]
-        return subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+        return python_process.run(argv, env=env, cwd=ROOT, capture_output=True, text=True)
 
     done = reconcile()
     assert done.returncode == 0, done.stdout + done.stderr

@@ -17,6 +17,7 @@ from shop.errors import JangteoError
 from shop.events import ID_FIELD, TOPICS, decode
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.event_samples import message, order, user
 from tests.support.ingest_processes import Ingest, publish, wait_caught_up
 
@@ -24,9 +25,9 @@ pytestmark = pytest.mark.usefixtures("topics")
 
 
 def run(env: dict[str, str], module: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return python_process.run(
         [sys.executable, "-m", f"generators.{module}", *words],
-        env=env, capture_output=True, text=True, timeout=120, check=False,
+        env=env, capture_output=True, text=True, timeout=120
     )  # fmt: skip
 
 

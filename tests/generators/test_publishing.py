@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +26,7 @@ from shop.ids import NODES, IdGenerator, time_of
 from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.generator_processes import ROOT, cached_product, cached_user, read_topic
 from tests.support.waiting import wait_until
 
@@ -147,7 +147,7 @@ def test_what_was_acknowledged_is_in_the_topic(
 @pytest.mark.usefixtures("topics")
 def test_a_generator_without_postgresql_says_what_it_needs_it_for(env: dict[str, str], topic: str):
     given = {k: v for k, v in env.items() if not k.startswith("POSTGRES_")}
-    done = subprocess.run(
+    done = python_process.run(
         [sys.executable, "-m", f"generators.{topic}", "--limit=3", "--rate=100"],
         env=given, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip

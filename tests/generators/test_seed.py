@@ -15,6 +15,7 @@ from shop.clock import KST, UTC
 from shop.errors import UsageError
 from shop.ids import time_of
 from shop.postgres import Connection
+from tests.support import python_process
 
 NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)  # 12:00 in Seoul
 ANCHOR = datetime(2026, 11, 22, 15, tzinfo=UTC)  # the midnight before
@@ -110,7 +111,7 @@ def test_midnight_after(naive: datetime):
 
 
 def run(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return python_process.run(
         [sys.executable, "-m", "generators.seed", *args],
         env=env, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import urllib.request
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from typing import Any
 from shop import metrics_endpoint
 from shop.clock import UTC
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.waiting import wait_until
 
 
@@ -26,7 +26,9 @@ def test_a_grader_shows_its_runs_and_withdraws_when_it_ends(
     shop.order(1, 100_000, datetime.now(UTC) - timedelta(days=1))
     folder = settings.data_dir / metrics_endpoint.FOLDER
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "grading.updater"], env=env, stderr=log)
+        process = python_process.Popen(
+            [sys.executable, "-m", "grading.updater"], env=env, stderr=log
+        )
     try:
         wait_until(shop.runs, "a run")
         wait_until(lambda: list(folder.glob("grader-*.json")), "the discovery file")

@@ -19,6 +19,7 @@ from shop import postgres
 from shop.clock import UTC
 from shop.redis import cache
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.waiting import wait_until
 
 COMMAND = (sys.executable, "-m", "grading.updater")
@@ -37,7 +38,7 @@ def start(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Any]]:
     def run(*args: str, **extra: str) -> tuple[subprocess.Popen[bytes], Path]:
         log = tmp_path / f"grader{len(started)}.log"
         with log.open("wb") as stderr:
-            process = subprocess.Popen(
+            process = python_process.Popen(
                 [*COMMAND, *args], env={**env, **extra}, stderr=stderr, stdout=subprocess.PIPE
             )
         started.append(process)
@@ -58,7 +59,7 @@ def blocked(settings: Settings, user_id: int) -> Iterator[None]:
 
 
 def _run(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *args], env=env, capture_output=True, text=True, check=False)
+    return python_process.run([*COMMAND, *args], env=env, capture_output=True, text=True)
 
 
 @pytest.mark.usefixtures("a_silver_customer")

@@ -11,6 +11,7 @@ from jangteo.stack.kafka.cluster import FOLDER, Cluster, read_layout
 from shop import kafka
 from shop.events import TOPICS
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.fault_stage import Stage
 from tests.support.ingest_processes import ROOT
 from tests.support.waiting import wait_until
@@ -20,7 +21,7 @@ def tool(cluster: Cluster, *words: str) -> str:
     """Run one of Kafka's own commands as the guide says it."""
     name, *arguments = words
     where = ["--bootstrap-server", cluster.layout.bootstrap]
-    done = subprocess.run(
+    done = python_process.run(
         [sys.executable, "-m", "jangteo.stack.kafka.cluster", "tool", name, *where, *arguments],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
@@ -63,9 +64,9 @@ def test_one_broker_up_detached_and_down(tmp_path: Path, cluster: Cluster) -> No
     program = (sys.executable, "-m", "jangteo.stack.kafka.cluster")
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return python_process.run(
             [*program, *words, "--data-dir", str(data_dir)],
-            cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+            cwd=ROOT, capture_output=True, text=True, timeout=120
         )  # fmt: skip
 
     try:

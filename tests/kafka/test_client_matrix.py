@@ -25,6 +25,7 @@ from shop import settings as shop_settings
 from shop.events import encode
 from shop.postgres import Connection, connect
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.event_samples import order
 from tests.support.ingest_processes import ROOT, Ingest, wait_caught_up
 
@@ -172,10 +173,9 @@ def test_kafka_connect_reads_them(
     log = tmp_path / "connect.log"
     try:
         with log.open("wb") as out:
-            done = subprocess.run(
+            done = python_process.run(
                 [sys.executable, "-m", "benchmarks.peers.kafka_connect", "2"],
-                cwd=ROOT, env=own, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=240,
-                check=False,
+                cwd=ROOT, env=own, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=240
             )  # fmt: skip
         assert done.returncode == 0, log.read_text()[-3000:]
         with connect(where, "test", autocommit=True) as conn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from shop import kafka
 from shop import settings as shop_settings
 from shop.errors import UnreachableError
 from shop.postgres import Connection
+from tests.support import python_process
 from tests.support.certificates import Certificates, make
 from tests.support.event_samples import message, user
 from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
@@ -107,7 +107,7 @@ def secured(apache_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def _add_user(bootstrap: str) -> None:
     """Give the user of SCRAM a password; those of PLAIN are in the broker's settings."""
-    subprocess.run(
+    python_process.run(
         [
             *(sys.executable, "-m", "jangteo.stack.kafka.cluster", "tool", "kafka-configs"),
             *("--bootstrap-server", bootstrap, "--alter", "--entity-type", "users"),

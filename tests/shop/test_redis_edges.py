@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from shop.errors import UnreachableError, UsageError
 from shop.redis import cache
 from shop.settings import Settings
 from shop.settings.redis_url import check
+from tests.support import python_process
 from tests.support.waiting import wait_until
 
 SECRET = "s3cr"
@@ -80,9 +80,9 @@ def test_what_is_accepted_makes_a_client(url: str) -> None:
 
 
 def test_a_command_ends_with_2_and_one_line() -> None:
-    done = subprocess.run(
+    done = python_process.run(
         [sys.executable, "-m", "jangteo.cli.monitor", "--once"],
-        env={"REDIS_URL": UNUSABLE[0]}, capture_output=True, text=True, check=False,
+        env={"REDIS_URL": UNUSABLE[0]}, capture_output=True, text=True
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert SECRET not in done.stderr
@@ -100,9 +100,9 @@ def no_info(settings: Settings, redis_client: redis.Redis) -> Iterator[str]:
 
 def test_without_info_the_rest_is_shown(env: dict[str, str], no_info: str) -> None:
     for module in (["jangteo.cli.monitor", "--once"], ["console", "--once"]):
-        done = subprocess.run(
+        done = python_process.run(
             [sys.executable, "-m", *module],
-            env={**env, "REDIS_URL": no_info}, capture_output=True, text=True, check=False,
+            env={**env, "REDIS_URL": no_info}, capture_output=True, text=True
         )  # fmt: skip
         assert "Traceback" not in done.stderr
         assert "permission" not in done.stdout
@@ -204,7 +204,7 @@ def test_a_wrong_setting_of_redis_ends_a_process_at_once(
     with shut_out(redis_client, settings.redis_url, how) as url:
         with cache.client(url) as client, pytest.raises(UnreachableError):
             cache.check(client, "test")
-        done = subprocess.run(
+        done = python_process.run(
             [sys.executable, "-m", module], capture_output=True, text=True, check=False, timeout=60,
             env={**env, "REDIS_URL": url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
         )  # fmt: skip
@@ -252,7 +252,7 @@ def test_what_passes_is_waited_for(
     fix = breaks(redis_client)
     logs = {name: tmp_path / f"{name}.log" for name in ("cache_worker", "orders")}
     started = [
-        subprocess.Popen(
+        python_process.Popen(
             [sys.executable, "-m", f"generators.{name}", *more],
             env=env,
             stderr=logs[name].open("wb"),

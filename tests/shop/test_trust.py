@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from shop.errors import UnreachableError, UsageError
 from shop.private_files import UntrustedFileError
 from shop.settings import stack_file
 from shop.settings.stack_file import RunningStack
+from tests.support import python_process
 
 NOBODY = 65_534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as a second user")
@@ -158,7 +158,7 @@ def test_a_second_user_above_the_working_directory_gets_nothing(
     monkeypatch.chdir(shared / "work")
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "POSTGRES_PASSWORD": "of-ours"}
     for words in (["env"], ["env", "--format", "dbt"], ["init"], ["seed"]):
-        done = subprocess.run(
+        done = python_process.run(
             [sys.executable, "-m", "jangteo", *words], env=env, capture_output=True, text=True,
             check=False, timeout=60,
         )  # fmt: skip

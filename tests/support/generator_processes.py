@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from shop import events, kafka
 from shop.clock import UTC, utc_now
 from shop.redis.cache import CachedProduct, CachedUser
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,7 @@ class GeneratorProcess:
     def __init__(self, module: str, args: tuple[str, ...], env: dict[str, str], log: Path) -> None:
         self._log = log
         with log.open("wb") as stderr:
-            self.popen = subprocess.Popen(
+            self.popen = python_process.Popen(
                 [sys.executable, "-m", module, *args], cwd=ROOT, env=env, stderr=stderr
             )
 

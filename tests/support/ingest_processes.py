@@ -21,6 +21,7 @@ from shop import kafka
 from shop.kafka import TopicInfo
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.event_samples import Message
 from tests.support.waiting import wait_until
 
@@ -39,7 +40,7 @@ class Ingest:
     def __init__(self, env: dict[str, str], log: Path, **extra_env: str) -> None:
         self._log = log
         with log.open("ab") as out:
-            self.process = subprocess.Popen(
+            self.process = python_process.Popen(
                 [sys.executable, "-m", "bytewax.run", "flows.ingest"],
                 cwd=ROOT,
                 env={**env, "LOG_LEVEL": "debug", **extra_env},

@@ -14,6 +14,7 @@ from shop import boot_clock, postgres, process_status
 from shop import settings as shop_settings
 from shop.process_status import ProcessStatus
 from shop.settings import EMBEDDED_PORTS, stack_file
+from tests.support import python_process
 from tests.support.outside_servers import outside
 from tests.support.waiting import wait_until
 
@@ -38,7 +39,7 @@ class UpProcess:
 
     def start(self, *args: str) -> subprocess.Popen[str]:
         with self.out.open("a") as out:
-            self.process = subprocess.Popen(
+            self.process = python_process.Popen(
                 self.command(*args),
                 env=self.env,
                 cwd=self._directory,
@@ -49,14 +50,13 @@ class UpProcess:
         return self.process
 
     def run(self, *args: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return python_process.run(
             self.command(*args),
             env=self.env,
             cwd=self._directory,
             capture_output=True,
             text=True,
             timeout=timeout,
-            check=False,
         )
 
     def wait_for(self, condition: Callable[[], Any], timeout: float = 240) -> None:

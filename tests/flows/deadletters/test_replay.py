@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import threading
 from datetime import timedelta
@@ -20,6 +19,7 @@ from shop.postgres.dead_letters import Filter
 from shop.settings import Settings
 from tests.flows.deadletters.dead_letter_samples import call, reject_messages
 from tests.flows.deadletters.test_command import KINDS, query
+from tests.support import python_process
 from tests.support.event_samples import NOW, changed, message, order
 from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
 from tests.support.waiting import wait_until
@@ -61,10 +61,10 @@ def test_replayed_messages_end_in_the_tables_once(
         assert pg.execute("SELECT count(*) FROM rejected_messages").fetchone() == (3,)
         assert replayed("--reason", "wrong_amount", "--set", "amount=2000") == "1 published"
         assert replayed("--reason", "null_key", "--key-from-field") == "1 published"
-        done = subprocess.run(
+        done = python_process.run(
             [sys.executable, "-m", "jangteo", "dlq", "replay", "--fix", "fixes:close"],
             cwd=tmp_path, env={**env, "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=60
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "jangteo dlq: 1 published\n")
         assert replayed("--set", "amount=2000") == "nothing to replay"

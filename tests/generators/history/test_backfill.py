@@ -30,6 +30,7 @@ from shop.events import SCHEMAS
 from shop.grading_policy import POLICY
 from shop.postgres import Connection, partitions
 from shop.settings import Settings
+from tests.support import python_process
 
 SIZE = ["--days", "24", "--orders-per-day", "150"]
 END = ["--end", "2026-11-20"]
@@ -63,9 +64,9 @@ def number(pg: Connection, query: str) -> int:
 @pytest.fixture
 def fill(env: dict[str, str]) -> Fill:
     def run(*words: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return python_process.run(
             [sys.executable, "-m", "generators.backfill", *SIZE, *words],
-            env={**env, **extra}, capture_output=True, text=True, timeout=120, check=False,
+            env={**env, **extra}, capture_output=True, text=True, timeout=120
         )  # fmt: skip
 
     return run
@@ -175,7 +176,7 @@ def test_killed_at_any_moment_it_goes_on_and_nothing_is_doubled(
     begun = [sys.executable, "-m", "generators.backfill", *SIZE, *END, "--truncate"]
     kills = 0
     for day in (3, 16):
-        process = subprocess.Popen(begun, env=env, stderr=subprocess.PIPE, text=True)
+        process = python_process.Popen(begun, env=env, stderr=subprocess.PIPE, text=True)
         ends = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < ends:
             half = pg.execute(
@@ -225,9 +226,9 @@ def test_what_would_harm_is_refused(fill: Fill, settings: Settings, pg: Connecti
     for table in GUARDED:  # half a history is nobody's to write to
         with pytest.raises(psycopg.errors.LockNotAvailable):
             pg.execute(f"TRUNCATE {table}")
-    seeded = subprocess.run(
+    seeded = python_process.run(
         [sys.executable, "-m", "generators.seed", "--users", "10"],
-        env={**settings.env}, capture_output=True, text=True, check=False,
+        env={**settings.env}, capture_output=True, text=True
     )  # fmt: skip
     assert "a backfill is half done" in seeded.stderr
     assert "Traceback" not in seeded.stderr

@@ -20,6 +20,7 @@ from shop.clock import UTC
 from shop.grading_policy import POLICY
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.generator_processes import GeneratorProcess
 from tests.support.waiting import wait_until
 
@@ -34,9 +35,9 @@ START = Callable[..., GeneratorProcess]
 
 
 def backfill(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return python_process.run(
         [sys.executable, "-m", "generators.backfill", *SIZE, *END, *words],
-        env=env, capture_output=True, text=True, timeout=120, check=False,
+        env=env, capture_output=True, text=True, timeout=120
     )  # fmt: skip
 
 

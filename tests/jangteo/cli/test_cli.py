@@ -19,6 +19,7 @@ from shop import kafka
 from shop.errors import ExitCode
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.waiting import wait_until
 
 EVERY = {
@@ -52,12 +53,8 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def jangteo(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "jangteo", *words],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
+    return python_process.run(
+        [sys.executable, "-m", "jangteo", *words], env=env, capture_output=True, text=True
     )
 
 
@@ -160,6 +157,20 @@ def test_production_refuses_a_default_password(
     monkeypatch.setenv("POSTGRES_PASSWORD", "password")
     assert cli_main.main(["grade", "--once"]) == 2
     assert "DB_TYPE=production refuses" in capsys.readouterr().err
+
+
+def test_every_command_imports_by_itself_what_it_needs() -> None:
+    """Other tests start commands where all modules are imported already."""
+    code = (
+        "import os, sys, bytewax.run, confluent_kafka.admin, numpy, polars, psycopg, textual.app\n"
+        "for name in sys.argv[1:]:\n"
+        "    if not os.fork():\n"
+        "        __import__(name)\n"
+        "        os._exit(0)\n"
+        "    assert os.wait()[1] == 0, name"
+    )
+    modules = [command.module for command in EVERY.values()]
+    subprocess.run([sys.executable, "-c", code, *modules], check=True)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -309,7 +320,7 @@ def test_ingest_is_the_dataflow_and_stops_as_it_does(
     producer = kafka.producer(settings.kafka, "test")
     producer.produce("users", key="7", value=json.dumps(user).encode())
     producer.flush()
-    process = subprocess.Popen(
+    process = python_process.Popen(
         [sys.executable, "-m", "jangteo", "ingest", "-s", "1"],  # -s is bytewax.run's
         env={**env, "INGEST_TOPICS": "users"},
         stderr=subprocess.PIPE,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from shop.redis import cache, cache_line
 from shop.redis.cache import CacheMeta
+from tests.support import python_process
 
 NOW = datetime(2026, 11, 23, 2, 45, 35, tzinfo=timezone.utc)
 INFO = {"used_memory_human": "2.25M", "instantaneous_ops_per_sec": 1}
@@ -93,12 +94,11 @@ def test_once_prints_the_line_of_a_real_redis(
         total_spent=0,
     )
     cache.swap(redis_client, [user], [], lambda *_: meta)
-    done = subprocess.run(
+    done = python_process.run(
         [sys.executable, "-m", "jangteo.cli.monitor", "--once", "--lang", "en"],
         env=env,
         capture_output=True,
         text=True,
-        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert FORM.fullmatch(done.stdout.strip())
@@ -106,7 +106,7 @@ def test_once_prints_the_line_of_a_real_redis(
 
 
 def test_redis_away_is_said_and_survived(env: dict[str, str], servers: object) -> None:
-    running = subprocess.Popen(
+    running = python_process.Popen(
         [sys.executable, "-m", "jangteo.cli.monitor", "--lang", "en"],
         env=env,
         stdout=subprocess.PIPE,
@@ -128,12 +128,11 @@ def test_redis_away_is_said_and_survived(env: dict[str, str], servers: object) -
 
 
 def test_once_without_redis_is_one_line_and_exit_3(env: dict[str, str]) -> None:
-    done = subprocess.run(
+    done = python_process.run(
         [sys.executable, "-m", "jangteo.cli.monitor", "--once"],
         env={**env, "REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"},
         capture_output=True,
         text=True,
-        check=False,
     )
     assert done.returncode == 3
     assert done.stdout == ""

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from shop import log
 from shop.output import escape, escape_in_lines, say
+from tests.support import python_process
 
 COMMANDS = (["--help"], ["up", "--help"], ["scenario", "list"], ["generate", "orders", "--help"])
 UNFIT = "\x00\x07\x1b[31m\x7f\x85\x9b31m\u202e\u2066\u2028\ufeff\ud800\U000e0041"
 
 
 def shop(*words: str, **more: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
+    return python_process.run(
         [sys.executable, "-m", "jangteo", *words],
         env={**os.environ, **more}, capture_output=True, check=False, timeout=60,
     )  # fmt: skip

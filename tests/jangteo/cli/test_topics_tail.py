@@ -23,6 +23,7 @@ from shop.clock import utc_now
 from shop.errors import JangteoError, UnreachableError, UsageError
 from shop.events import Order, encode
 from shop.settings import Settings
+from tests.support import python_process
 
 pytestmark = pytest.mark.usefixtures("topics")
 
@@ -235,7 +236,7 @@ def test_an_empty_topic_ends_at_once(run: Run, capsys: pytest.CaptureFixture[str
 
 
 def jangteo(env: dict[str, str], *words: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return python_process.Popen(
         [sys.executable, "-m", "jangteo", "topics", *words],
         env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
@@ -272,7 +273,7 @@ def test_it_ends_when_nobody_reads_any_more(env: dict[str, str], settings: Setti
 def test_on_a_terminal_it_is_aligned(env: dict[str, str], settings: Settings) -> None:
     five(settings)
     parent, child = os.openpty()
-    process = subprocess.Popen(
+    process = python_process.Popen(
         [sys.executable, "-m", "jangteo", "topics", "tail", "orders", "--no-follow"],
         env={**env, "NO_COLOR": "1", "TERM": "xterm"}, stdout=child, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -296,9 +297,9 @@ def test_on_a_terminal_it_is_aligned(env: dict[str, str], settings: Settings) ->
 def produce(
     env: dict[str, str], text: bytes, *words: str, topic: str = "orders"
 ) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
+    return python_process.run(
         [sys.executable, "-m", "jangteo", "topics", "produce", topic, *words],
-        env=env, input=text, capture_output=True, timeout=60, check=False,
+        env=env, input=text, capture_output=True, timeout=60
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from shop.clock import UTC
 from shop.postgres import Connection, window_length
 from shop.postgres.window_length import WindowLengthError
 from shop.settings import Settings
+from tests.support import python_process
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -163,10 +164,9 @@ def test_the_command_shows_and_rebuilds(
     put_orders(pg, *ORDERS)
 
     def call(*words: str, module: str = "jangteo.cli.windows") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return python_process.run(
             [sys.executable, "-m", module, *words], cwd=ROOT,
-            env={**env, "SPEND_WINDOW": "15m"}, capture_output=True, text=True, timeout=60,
-            check=False,
+            env={**env, "SPEND_WINDOW": "15m"}, capture_output=True, text=True, timeout=60
         )  # fmt: skip
 
     window_length.rebuild(pg, 300)

@@ -29,6 +29,7 @@ from shop.events import ID_FIELD, TOPICS
 from shop.process_status import ProcessStatus
 from shop.redis import cache, control
 from shop.settings import stack_file
+from tests.support import python_process
 from tests.support.up_process import UpProcess, gone
 from tests.support.waiting import wait_until
 
@@ -128,7 +129,7 @@ def test_the_time_begins_when_all_are_at_work_and_nothing_published_is_no_succes
     for name in control.GENERATORS:
         control.set_paused(redis_client, name, paused=True)
     seed = [sys.executable, "-m", "generators.seed", "--users", "50", "--products", "20"]
-    subprocess.run(seed, env=env, check=True)  # a population counts as published
+    python_process.run(seed, env=env, check=True)  # a population counts as published
     where = settings.postgres
     url = f"postgresql://{where.user}:{where.password}@{where.host}:{where.port}/{where.db}"
     given = ("--postgres", url, "--redis", settings.redis_url)
@@ -234,7 +235,7 @@ def test_generating_beside_a_running_shop_loses_no_order(shop: UpProcess) -> Non
     shop.wait_for(lambda: shop.orders() > 0)
     words = ("--rate", "5000", "--limit", "5000", "--seed", "1")
     makers = [
-        subprocess.Popen(
+        python_process.Popen(
             [sys.executable, "-m", "generators.orders", *words],
             env={**shop.env, "JANGTEO_DATA_DIR": str(shop.data_dir)},
             stderr=subprocess.PIPE, text=True,
@@ -350,10 +351,10 @@ def test_a_history_goes_on(shop: UpProcess) -> None:
     shop.wait_for(lambda: shop.orders() > 0)
     # At 5 on a Saturday morning a twentieth of the mean is sold: still one in twenty seconds.
     size = ("--days", "2", "--orders-per-day", "100000")
-    done = subprocess.run(
+    done = python_process.run(
         [sys.executable, "-m", "generators.backfill", *size, "--truncate"],
         env={**shop.env, "JANGTEO_DATA_DIR": str(shop.data_dir)},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=120
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert shop.process

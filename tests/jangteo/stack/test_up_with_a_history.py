@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.support import python_process
 from tests.support.up_process import UpProcess
 
 # Nine processes and three servers are started, on a busy machine in more than a minute.
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 def test_the_tour_repairs_a_message_and_holds_a_sale(shop: UpProcess) -> None:
     shop.start("--speed", "5")
     shop.wait_for(lambda: "first order stored" in shop.out.read_text())
-    toured = subprocess.run(
+    toured = python_process.run(
         [sys.executable, "-m", "jangteo", "tour", "--yes", "--data-dir", str(shop.data_dir)],
         env=shop.env, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
@@ -37,7 +38,7 @@ def test_a_shop_with_a_history_continues_it_is_toured_and_reset(shop: UpProcess)
     assert "resuming the finished history" in said
 
     def jangteo(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return python_process.run(
             [sys.executable, "-m", "jangteo", *words, "--data-dir", str(shop.data_dir)],
             env=shop.env, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
