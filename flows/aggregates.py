@@ -67,7 +67,7 @@ def contributions(rows: pl.DataFrame, sign: int = 1) -> pl.DataFrame:
     """
     paid = pl.col("status") == "PAID"
     return rows.select(
-        "user_id", "product_id", "ordered_at", "scenario", "payment_method",
+        "order_id", "user_id", "product_id", "ordered_at", "scenario", "payment_method",
         paid=paid,
         orders=paid.cast(pl.Int64) * sign,
         units=pl.when(paid).then(pl.col("quantity")).otherwise(0) * sign,

@@ -1,4 +1,4 @@
-"""Fold a batch's orders into sales by hour, product, category and payment method, and add them up.
+"""Fold a batch's orders into sales by hour, product, category, payment method and cohort.
 
 Sums of PAID orders at their `ordered_at`; a cancellation takes back what was counted.
 """
@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 import polars as pl
 
+from shop.ids import EPOCH_MS, IDS_PER_MS
 from shop.postgres import Cursor, copy_into
 from shop.postgres.binary_copy import binary
 
@@ -24,6 +25,8 @@ CREATE TEMP TABLE IF NOT EXISTS stage_sales_by_product (
 """
 _TIMEZONE_US: Final = 9 * 3_600_000_000
 """Seoul is 9 h ahead of UTC, without a summer time since 1988."""
+_ID_EPOCH_MS: Final = EPOCH_MS + _TIMEZONE_US // 1000
+"""What the time in an id counts from, in Seoul."""
 
 # In key order, and after products: those rows are locked by then, so nobody changes a category
 # between our reading it and our commit. What all workers meet on, the current day and hour, last.
@@ -63,6 +66,20 @@ SET orders = h.orders + excluded.orders, units = h.units + excluded.units,
     spend = h.spend + excluded.spend, cancelled = h.cancelled + excluded.cancelled,
     refunded = h.refunded + excluded.refunded, changed_at = now()
 """
+_MERGE_COHORTS: Final = """
+INSERT INTO sales_by_cohort AS s (cohort, month, orders, spend)
+SELECT (cohort AT TIME ZONE 'UTC')::date, (month AT TIME ZONE 'UTC')::date, orders, spend
+FROM unnest(%s::timestamptz[], %s::timestamptz[], %s::bigint[], %s::bigint[])
+    AS d (cohort, month, orders, spend) ORDER BY cohort, month
+ON CONFLICT (cohort, month) DO UPDATE
+SET orders = s.orders + excluded.orders, spend = s.spend + excluded.spend, changed_at = now()
+"""
+_COUNT_SIGN_UPS: Final = """
+INSERT INTO sign_ups_by_day AS s (day, customers)
+SELECT (created_at AT TIME ZONE 'Asia/Seoul')::date AS on_day, count(*)
+FROM users WHERE user_id = ANY(%s) GROUP BY on_day ORDER BY on_day
+ON CONFLICT (day) DO UPDATE SET customers = s.customers + excluded.customers, changed_at = now()
+"""
 _CATEGORIES: Final = """
 SELECT product_id, category FROM products WHERE product_id = ANY(%s) ORDER BY product_id FOR UPDATE
 """
@@ -95,11 +112,13 @@ class Sales:
         products: product_id, day, orders, units, spend.
         payment_methods: day, payment_method, orders, spend.
         hours: hour, scenario, orders, units, spend, cancelled, refunded.
+        cohorts: cohort, month, orders, spend; months of sign-up and order are those of the ids.
     """
 
     products: pl.DataFrame = field(repr=False)
     payment_methods: pl.DataFrame = field(repr=False)
     hours: pl.DataFrame = field(repr=False)
+    cohorts: pl.DataFrame = field(repr=False)
 
 
 def fold(counted: pl.DataFrame) -> Sales:
@@ -107,25 +126,36 @@ def fold(counted: pl.DataFrame) -> Sales:
 
     A day is written as its midnight in UTC: it is a date, and the tables say so.
     """
-    seoul = (pl.col("ordered_at") + pl.duration(microseconds=_TIMEZONE_US)).dt.truncate("1d")
+    local = pl.col("ordered_at") + pl.duration(microseconds=_TIMEZONE_US)
+    seoul = local.dt.truncate("1d")
     orders, units, spend = (pl.col(name).sum() for name in ("orders", "units", "spend"))
     paid = counted.lazy().filter("paid").with_columns(day=seoul)
-    products, payment_methods, hours = pl.collect_all([
+    products, payment_methods, hours, cohorts = pl.collect_all([
         paid.group_by("product_id", "day").agg(orders, units, spend).sort("product_id", "day"),
         paid.group_by("day", "payment_method").agg(orders, spend),
         counted.lazy()
         .group_by(hour=pl.col("ordered_at").dt.truncate("1h"),
                   scenario=pl.col("scenario").fill_null("none"))
         .agg(orders, units, spend, pl.col("cancelled").sum(), pl.col("refunded").sum()),
+        paid.group_by(cohort=_month_of("user_id"), month=_month_of("order_id"))
+        .agg(orders, spend),
     ])  # fmt: skip
-    return Sales(products, payment_methods, hours)
+    return Sales(products, payment_methods, hours, cohorts)
+
+
+def _month_of(id_field: str) -> pl.Expr:
+    """Return the beginning of the month in Seoul that an id carries, written as one in UTC."""
+    local = (pl.col(id_field) // IDS_PER_MS + _ID_EPOCH_MS).cast(pl.Datetime("ms"))
+    return local.dt.truncate("1mo").cast(pl.Datetime("us"))
 
 
 def added(sales: Sequence[Sales]) -> Sales:
     """Return the sum of what the orders of several batches add."""
     products = _sum([s.products for s in sales], "product_id", "day").sort("product_id", "day")
     payment_methods = _sum([s.payment_methods for s in sales], "day", "payment_method")
-    return Sales(products, payment_methods, _sum([s.hours for s in sales], "hour", "scenario"))
+    hours = _sum([s.hours for s in sales], "hour", "scenario")
+    cohorts = _sum([s.cohorts for s in sales], "cohort", "month")
+    return Sales(products, payment_methods, hours, cohorts)
 
 
 def _sum(frames: Sequence[pl.DataFrame], *keys: str) -> pl.DataFrame:
@@ -144,6 +174,7 @@ def merge(cur: Cursor, sales: Sales) -> None:
         cur.execute(_MERGE_PRODUCTS)
         cur.execute(_MERGE_CATEGORIES)
         cur.execute(_MERGE_PAYMENT_METHODS, _arrays(sales.payment_methods))
+        cur.execute(_MERGE_COHORTS, _arrays(sales.cohorts))
     if sales.hours.height:
         cur.execute(_MERGE_HOURS, _arrays(sales.hours))
 
@@ -175,3 +206,14 @@ def move_categories(cur: Cursor, product_ids: Sequence[int], before: Categories)
     if product_ids:
         old = [before.get(id_) or "unknown" for id_ in product_ids]
         cur.execute(_MOVE, (list(product_ids), old))
+
+
+def count_sign_ups(cur: Cursor, user_ids: Sequence[int]) -> None:
+    """Count sign-ups by their day.
+
+    Args:
+        cur: in the transaction that stored them.
+        user_ids: of customers whose event was stored just now, a stub or nothing until then.
+    """
+    if user_ids:
+        cur.execute(_COUNT_SIGN_UPS, (list(user_ids),))

@@ -295,6 +295,8 @@ class Store:
         new = [id_ for (id_,) in cur.fetchall()]
         if products:
             rollups.move_categories(cur, new, had)
+        else:
+            rollups.count_sign_ups(cur, new)
         stored = first.filter(pl.col(id_field).is_in(new))
         if len(stored) == len(rows):
             return stored[INDEX].to_numpy(), [], None

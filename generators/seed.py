@@ -171,6 +171,7 @@ def seed_shop(
     with conn.transaction(), conn.cursor() as cur:
         anchor = find_anchor(cur, clock)
         added = seed_table(cur, CUSTOMERS, users, seed=seed, anchor=anchor)
+        cur.execute("SELECT recount_sign_ups()")
         return added, seed_table(cur, GOODS, products, seed=seed, anchor=anchor)
 
 

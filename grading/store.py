@@ -316,3 +316,4 @@ def _write_changes(cur: Cursor, changed: pl.DataFrame, as_of: datetime) -> None:
         cur.execute(_LOCK)
         cur.execute(_UPDATE)
         cur.execute(_HISTORY, (as_of,))
+        cur.execute("SELECT count_grade_moves(%s)", (as_of,))

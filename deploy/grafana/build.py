@@ -7,7 +7,7 @@ A panel's query is a file of `sql/DASHBOARD/`, whose first comment is the panel'
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,9 @@ class Panel:
         units: of single columns, where they differ.
         legend: how a series of PromQL is called.
         description: of PromQL; SQL has its own.
+        datasource: what answers it.
+        warn: from where on a value is yellow and red; the second below the first: from where down.
+        warn_of: the column that this is about; empty: all.
     """
 
     title: str
@@ -45,28 +48,73 @@ class Panel:
     units: dict[str, str] = field(default_factory=dict)
     legend: str = "__auto"
     description: str = ""
+    datasource: dict[str, str] = field(default_factory=lambda: POSTGRES)
+    warn: tuple[float, float] | None = None
+    warn_of: str = ""
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A page of panels, laid out from left to right; its name names file and SQL folder."""
+    """A page of panels, laid out from left to right; its name names file and SQL folder.
+
+    Attributes:
+        name: of its file and of its folder of SQL.
+        title: shown above it.
+        since: beginning of the range when it is opened.
+        refresh: how often it is asked again.
+        panels: in the order in which they are laid out.
+        filters: names of `FILTERS`.
+        annotations: names of files of `sql/annotations`.
+    """
 
     name: str
     title: str
     since: str
     refresh: str
     panels: tuple[Panel, ...]
-    datasource: dict[str, str] = field(default_factory=lambda: POSTGRES)
+    filters: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
 
+
+FILTERS: Final[dict[str, dict[str, Any]]] = {
+    "category": {
+        "label": "category",
+        "type": "query",
+        "datasource": POSTGRES,
+        "query": "SELECT DISTINCT category FROM sales_by_category ORDER BY 1",
+    },
+    "scenario": {
+        "label": "scenario",
+        "type": "query",
+        "datasource": POSTGRES,
+        "query": "SELECT DISTINCT scenario FROM sales_by_hour ORDER BY 1",
+    },
+    "grade": {"label": "grade", "type": "custom", "query": "BRONZE,SILVER,GOLD,VIP,VVIP"},
+    "target": {
+        "label": "target: per cent above the same weekdays",
+        "type": "custom",
+        "query": "0,5,10,20",
+    },
+}
+"""What is chosen at the top of a page; all but the target take several values, at first all."""
+_COLOURS: Final = {"scenarios": "purple", "actions": "orange"}
 
 SHOP: Final = Dashboard("shop", "Jangteo: revenue", "now-30d", "1m", (
+    Panel("Today against the target", "today", "stat", 24, 4, warn=(100, 80),
+          warn_of="of target, per cent", units={"revenue today": "currencyKRW",
+          "target until now": "currencyKRW", "of target, per cent": "percent"}),
     Panel("In this range", "totals", "stat", 24, 4,
-          units={"revenue": "currencyKRW", "average order": "currencyKRW"}),
+          units={"revenue": "currencyKRW", "average order": "currencyKRW",
+                 "taken back, per cent": "percent"}, warn=(10, 20),
+          warn_of="taken back, per cent"),
     Panel("Today against other days", "compared", "table", 12, 6,
-          units={"revenue": "currencyKRW", "today, per cent": "percent"}),
+          units={"revenue": "currencyKRW", "today, per cent": "percent"}, warn=(0, -20),
+          warn_of="today, per cent"),
     Panel("Top movers", "top-movers", "table", 12, 6,
           units={"revenue": "currencyKRW", "period before": "currencyKRW",
-                 "change": "currencyKRW"}),
+                 "change": "currencyKRW"}, warn=(0, -1), warn_of="change"),
+    Panel("Revenue and target by day", "target", "timeseries", 12, unit="currencyKRW"),
+    Panel("Grade flow", "grade-flow", "table", 12),
     Panel("Revenue by day", "revenue-by-day", "bars", unit="currencyKRW"),
     Panel("Orders by day", "orders-by-day", "bars", stacked=True),
     Panel("Revenue by hour", "revenue-by-hour", "timeseries", unit="currencyKRW"),
@@ -76,7 +124,7 @@ SHOP: Final = Dashboard("shop", "Jangteo: revenue", "now-30d", "1m", (
     Panel("Revenue by category", "revenue-by-category", "barchart", unit="currencyKRW"),
     Panel("Top products", "top-products", "table", 16, units={"revenue": "currencyKRW"}),
     Panel("Payment methods", "payment-methods", "barchart", 8),
-))  # fmt: skip
+), ("target", "scenario", "category", "grade"), ("scenarios", "actions"))  # fmt: skip
 
 CUSTOMERS: Final = Dashboard("customers", "Jangteo: customers", "now-1y", "5m", (
     Panel("Customers", "now", "stat", 12, 5),
@@ -85,27 +133,40 @@ CUSTOMERS: Final = Dashboard("customers", "Jangteo: customers", "now-1y", "5m", 
     Panel("Grade changes by day", "grade-moves-by-day", "bars", 12, 9, stacked=True),
     Panel("Sign-ups by day", "sign-ups-by-day", "bars", 12),
     Panel("Spend by month of sign-up", "cohorts-spend", "table", 12,
-          units={"spent": "currencyKRW", "spent each": "currencyKRW",
-                 "buyers, per cent": "percent"}),
-    Panel("Buyers by month of sign-up", "cohorts-active", "table", 24, 10,
-          units={"month 0": "percent"} | {str(n): "percent" for n in range(1, 13)}),
-))  # fmt: skip
+          units={"spent": "currencyKRW", "spent each": "currencyKRW"}),
+    Panel("Orders per 100 customers by month of sign-up", "cohorts-orders", "table", 24, 10),
+), ("grade",), ("scenarios", "actions"))  # fmt: skip
 
 OPERATIONS: Final = Dashboard("operations", "Jangteo: operations", "now-1h", "10s", (
-    Panel("Ingest", "offsets-totals", "stat", 24, 4, units={"newest batch": "s"}),
+    Panel("Ingest", "offsets-totals", "stat", 24, 4, units={"newest batch": "s"},
+          warn=(60, 300), warn_of="newest batch"),
     Panel("Orders stored per second", "throughput", "timeseries", unit="ops"),
-    Panel("Delay from order to row", "delay", "timeseries", unit="s"),
-    Panel("Partitions", "partitions", "table", 12, 10, units={"newest batch": "s"}),
+    Panel("Delay from order to row", "delay", "timeseries", unit="s", warn=(5, 60)),
+    Panel("Lag", "sum by (topic) (jangteo_ingest_lag_messages)", "timeseries", 12, 8,
+          legend="{{topic}}", datasource=PROMETHEUS, warn=(10_000, 100_000),
+          description="Messages in Kafka not yet applied: LAG of the console."),
+    Panel("Rejects per second",
+          "sum by (topic, reason) (rate(jangteo_ingest_rejects_total[$__rate_interval]))",
+          "timeseries", unit="ops", legend="{{topic}} {{reason}}", datasource=PROMETHEUS,
+          description="New dead letters by topic and reason."),
+    Panel("Partitions", "partitions", "table", 12, 10, units={"newest batch": "s"},
+          warn=(60, 300), warn_of="newest batch"),
     Panel("Grader runs", "grader-runs", "timeseries", 12, 10, units={"seconds": "s"}),
-    Panel("Dead letters, open", "letters-open", "table"),
+    Panel("Dead letters, open", "letters-open", "table", warn=(1, 100), warn_of="letters"),
     Panel("Dead letters over time", "letters-over-time", "bars", stacked=True),
     Panel("Newest dead letters", "letters-newest", "table", 24),
-    Panel("Cache: customers to draw from", "cache-customers", "barchart", 9, 7),
-    Panel("Cache: products to draw from", "cache-products", "barchart", 9, 7),
-    Panel("Cache: turns", "cache-turns", "stat", 6, 7, unit="s"),
-))  # fmt: skip
+    Panel("Cache: products to draw from", "cache-products", "barchart", 8, 7),
+    Panel("Cache: entries", "max by (side) (jangteo_cache_entries)", "timeseries", 8, 7,
+          legend="{{side}}", datasource=PROMETHEUS,
+          description="Customers and products, bought and new, that orders are made from."),
+    Panel("Cache: hits", "sum(jangteo_cache_lookups{result=\"hit\"}) / sum(jangteo_cache_lookups)",
+          "timeseries", 8, 7, unit="percentunit", legend="HIT", datasource=PROMETHEUS,
+          warn=(0.95, 0.5),
+          description="Look-ups of customers and products that found any: HIT of the console."),
+), annotations=("actions",))  # fmt: skip
 
-PROCESSES: Final = Dashboard("processes", "Jangteo: processes (Prometheus)", "now-1h", "10s", (
+PROCESSES: Final = Dashboard("processes", "Jangteo: processes (Prometheus)", "now-1h", "10s", tuple(
+    replace(panel, datasource=PROMETHEUS) for panel in (
     Panel("Processes that answer", "count by (job) (up == 1)", "timeseries", 8,
           legend="{{job}}", description="Only targets that Prometheus scrapes."),
     Panel("Lag", "sum by (topic) (jangteo_ingest_lag_messages)", "timeseries", 8,
@@ -156,16 +217,20 @@ PROCESSES: Final = Dashboard("processes", "Jangteo: processes (Prometheus)", "no
           "timeseries", 8, unit="s", legend="mean"),
     Panel("Customers by grade", "max by (grade) (jangteo_grader_customers)", "timeseries", 8,
           stacked=True, legend="{{grade}}"),
-), PROMETHEUS)  # fmt: skip
+)))  # fmt: skip
 
 DASHBOARDS: Final = (SHOP, CUSTOMERS, OPERATIONS, PROCESSES)
 
 
 def query(dashboard: Dashboard, panel: Panel) -> tuple[str, str]:
     """Return a panel's query and its description."""
-    if dashboard.datasource is PROMETHEUS:
+    if panel.datasource is PROMETHEUS:
         return panel.query, panel.description
-    path = HERE / "sql" / dashboard.name / f"{panel.query}.sql"
+    return _sql(dashboard.name, panel.query)
+
+
+def _sql(folder: str, name: str) -> tuple[str, str]:
+    path = HERE / "sql" / folder / f"{name}.sql"
     lines = path.read_text(encoding="utf-8").splitlines()
     said = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
     return "\n".join(lines[len(said) :]), " ".join(said)
@@ -183,12 +248,54 @@ def as_json(dashboard: Dashboard) -> str:
         "graphTooltip": 1,  # the same instant is shown in all panels
         "refresh": dashboard.refresh,
         "time": {"from": dashboard.since, "to": "now"},
+        # The other pages, with the same range.
+        "links": [
+            {
+                "type": "dashboards",
+                "title": "Jangteo",
+                "tags": ["jangteo"],
+                "asDropdown": False,
+                "includeVars": True,
+                "keepTime": True,
+                "targetBlank": False,
+                "icon": "external link",
+                "tooltip": "",
+                "url": "",
+            },
+        ],
+        "templating": {"list": [_variable(name) for name in dashboard.filters]},
+        "annotations": {"list": [_annotation(name) for name in dashboard.annotations]},
         "panels": [
             _panel(dashboard, panel, number, place)
             for number, (panel, place) in enumerate(_placed(dashboard.panels), 1)
         ],
     }
     return json.dumps(model, ensure_ascii=False, indent=2) + "\n"
+
+
+def _variable(name: str) -> dict[str, Any]:
+    chosen = FILTERS[name]
+    if name == "target":
+        first = {"text": "5", "value": "5"}
+        return {"name": name, **chosen, "multi": False, "includeAll": False, "current": first}
+    everything = {"text": ["All"], "value": ["$__all"]}
+    refreshed = {"refresh": 2} if chosen["type"] == "query" else {}  # 2: when the range changes
+    return {
+        "name": name, **chosen, **refreshed, "multi": True, "includeAll": True,
+        "current": everything,
+    }  # fmt: skip
+
+
+def _annotation(name: str) -> dict[str, Any]:
+    text, _ = _sql("annotations", name)
+    return {
+        "name": name,
+        "enable": True,
+        "hide": False,
+        "iconColor": _COLOURS[name],
+        "datasource": POSTGRES,
+        "target": {"refId": "Anno", "rawQuery": True, "rawSql": text, "format": "table"},
+    }
 
 
 def _placed(panels: tuple[Panel, ...]) -> list[tuple[Panel, dict[str, int]]]:
@@ -205,8 +312,8 @@ def _panel(
     dashboard: Dashboard, panel: Panel, number: int, place: dict[str, int]
 ) -> dict[str, Any]:
     text, description = query(dashboard, panel)
-    target: dict[str, Any] = {"refId": "A", "datasource": dashboard.datasource}
-    if dashboard.datasource is PROMETHEUS:
+    target: dict[str, Any] = {"refId": "A", "datasource": panel.datasource}
+    if panel.datasource is PROMETHEUS:
         target |= {"expr": text, "legendFormat": panel.legend, "range": True}
     else:
         over_time = panel.kind in ("timeseries", "bars")
@@ -222,21 +329,46 @@ def _panel(
         "title": panel.title,
         "description": description,
         "type": kind,
-        "datasource": dashboard.datasource,
+        "datasource": panel.datasource,
         "gridPos": place,
         "targets": [target],
         "options": options,
         "fieldConfig": {
-            "defaults": {"unit": panel.unit, "custom": custom},
-            "overrides": [
-                {
-                    "matcher": {"id": "byName", "options": name},
-                    "properties": [{"id": "unit", "value": unit}],
-                }
-                for name, unit in panel.units.items()
-            ],
+            "defaults": {"unit": panel.unit, "custom": custom}
+            | ({} if panel.warn_of else _thresholds(panel)),
+            "overrides": [_override(name, {"unit": unit}) for name, unit in panel.units.items()]
+            + ([_override(panel.warn_of, _warning(panel, kind))] if panel.warn_of else []),
         },
     }
+
+
+def _override(column: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [{"id": id_, "value": value} for id_, value in properties.items()],
+    }
+
+
+def _thresholds(panel: Panel) -> dict[str, Any]:
+    """Return a panel's thresholds; its values are green where it has none to warn of."""
+    if panel.warn is None:
+        return {}
+    yellow, red = panel.warn
+    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
+    if red > yellow:
+        steps += [{"color": "yellow", "value": yellow}, {"color": "red", "value": red}]
+    else:
+        steps = [{"color": "red", "value": None}, {"color": "yellow", "value": red},
+                 {"color": "green", "value": yellow}]  # fmt: skip
+    return {"thresholds": {"mode": "absolute", "steps": steps}}
+
+
+def _warning(panel: Panel, kind: str) -> dict[str, Any]:
+    """Return what one column of a panel looks like that has thresholds."""
+    looks = {"color": {"mode": "thresholds"}, **_thresholds(panel)}
+    if kind == "table":
+        looks["custom.cellOptions"] = {"type": "color-text"}
+    return looks
 
 
 def _looks(panel: Panel) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -246,7 +378,15 @@ def _looks(panel: Panel) -> tuple[str, dict[str, Any], dict[str, Any]]:
     if panel.kind == "stat":
         # The one row's columns, each a figure of its own.
         figures = {"calcs": ["lastNotNull"], "fields": "", "values": False}
-        return "stat", {"reduceOptions": figures, "colorMode": "none", "graphMode": "none"}, {}
+        return (
+            "stat",
+            {
+                "reduceOptions": figures,
+                "colorMode": "value" if panel.warn else "none",
+                "graphMode": "none",
+            },
+            {},
+        )
     if panel.kind == "table":
         return "table", {"showHeader": True, "cellHeight": "sm"}, {"align": "auto"}
     if panel.kind == "barchart":
@@ -259,6 +399,8 @@ def _looks(panel: Panel) -> tuple[str, dict[str, Any], dict[str, Any]]:
         "showPoints": "never",
         "stacking": stacking,
     }
+    if panel.warn:
+        custom["thresholdsStyle"] = {"mode": "line"}
     options = {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
     return "timeseries", options, custom
 

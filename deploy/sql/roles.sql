@@ -39,7 +39,8 @@ GRANT INSERT (user_id, name, email, gender, birth_year, city, created_at, last_o
               order_count, total_spent, changed_at)
     ON users TO jangteo_ingest;
 GRANT INSERT, UPDATE ON products, orders, user_spend_windows, ingest_offsets, sales_by_hour,
-    sales_by_product, sales_by_category, sales_by_payment_method TO jangteo_ingest;
+    sales_by_product, sales_by_category, sales_by_payment_method, sales_by_cohort, sign_ups_by_day
+    TO jangteo_ingest;
 GRANT INSERT ON rejected_messages, spend_window_length TO jangteo_ingest;
 GRANT EXECUTE ON FUNCTION make_months_ahead(integer) TO jangteo_ingest;
 
@@ -62,7 +63,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_grader;
 GRANT UPDATE (grade, changed_at) ON users TO jangteo_grader;
 GRANT INSERT ON grade_history, grade_runs TO jangteo_grader;
 GRANT UPDATE (to_grade, cumulative_spend) ON grade_history TO jangteo_grader;
-GRANT INSERT, UPDATE, DELETE ON grade_state TO jangteo_grader;
+GRANT INSERT, UPDATE, DELETE ON grade_state, grade_moves_by_day TO jangteo_grader;
 
 -- Console and dashboards look.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO jangteo_console;

@@ -63,13 +63,28 @@ _ROLLUPS: Final = {
     "sales_by_product": ("product_id", "day"),
     "sales_by_category": ("day", "category"),
     "sales_by_payment_method": ("day", "payment_method"),
+    "sales_by_cohort": ("cohort", "month"),
 }
+_SIGN_UPS: Final = """
+SELECT format('sign_ups_by_day %%s: customers %%s, rollup %%s', day,
+    coalesce(o.customers, 0), coalesce(r.customers, 0))
+FROM sign_ups_by_day_of_users() AS o FULL JOIN sign_ups_by_day AS r USING (day)
+WHERE coalesce(o.customers, 0) <> coalesce(r.customers, 0) ORDER BY day LIMIT %s
+"""
+_GRADE_MOVES: Final = """
+SELECT format('grade_moves_by_day %%s %%s to %%s: changes %%s, rollup %%s', day, from_grade,
+    to_grade, coalesce(o.customers, 0), coalesce(r.customers, 0))
+FROM grade_moves_by_day_of_history() AS o
+FULL JOIN grade_moves_by_day AS r USING (day, from_grade, to_grade)
+WHERE coalesce(o.customers, 0) <> coalesce(r.customers, 0)
+ORDER BY day, from_grade, to_grade LIMIT %s
+"""
 
 
 def _rollup(table: str, keys: tuple[str, ...]) -> str:
     """Return the query for a rollup; a row that counts nothing is as good as none."""
     sums = ["orders", "spend"]
-    if table != "sales_by_payment_method":
+    if table not in ("sales_by_payment_method", "sales_by_cohort"):
         sums.append("units")
     if table == "sales_by_hour":
         sums += ["cancelled", "refunded"]
@@ -151,8 +166,8 @@ def check(conn: Connection, *, limit: int = 20) -> list[str]:
 
     For every user: the sum over the spend windows = the sum over PAID orders = the totals in
     `users`, in count and in KRW; for every product: `order_count` = its PAID orders; for every row
-    of a rollup: its sums = those of its orders. All is read from one snapshot, so it may run while
-    the ingest writes.
+    of a rollup: its sums = those of its orders, sign-ups or changes of grades. All is read from
+    one snapshot, so it may run while the ingest writes.
 
     Args:
         conn: outside a transaction; its isolation level is restored afterwards.
@@ -168,6 +183,8 @@ def check(conn: Connection, *, limit: int = 20) -> list[str]:
                     _USERS,
                     _PRODUCTS,
                     *(_rollup(t, keys) for t, keys in _ROLLUPS.items()),
+                    _SIGN_UPS,
+                    _GRADE_MOVES,
                 )
                 for row in conn.execute(query.encode(), (limit,)).fetchall()
             ]

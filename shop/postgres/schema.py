@@ -19,7 +19,8 @@ BACKFILL_LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
 _MIGRATION_LOCK: Final = 0x6A616E67  # "jang": one migration at a time per database
 SHOP_TABLES: Final = (
     "user_spend_windows", "orders", "users", "products", "sales_by_product", "sales_by_category",
-    "sales_by_payment_method", "sales_by_hour", "grade_history", "grade_runs",
+    "sales_by_payment_method", "sales_by_hour", "sales_by_cohort", "sign_ups_by_day",
+    "grade_history", "grade_runs", "grade_moves_by_day",
 )  # fmt: skip
 """The tables that --truncate empties. `ingest_offsets` is not one of them: the offsets stay
 applied, or the emptied shop would fill with the orders of customers that it no longer has.

@@ -128,7 +128,7 @@ def _rebuild(conn: Connection, length_s: int) -> Rebuilt:
         was = length(conn)
         removed = cur.execute("DELETE FROM user_spend_windows").rowcount
         windows = fold_all(cur, length_s)
-        cur.execute("SELECT rebuild_sales()")
+        cur.execute("SELECT rebuild_sales(), rebuild_customer_rollups()")
         cur.execute(
             "INSERT INTO spend_window_length (seconds) VALUES (%s)"
             " ON CONFLICT (only_row) DO UPDATE SET seconds = excluded.seconds",

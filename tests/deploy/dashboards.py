@@ -35,5 +35,9 @@ PANELS = [
     if "rawSql" in panel["targets"][0]
 ]
 EXPRESSIONS = [
-    target["expr"] for panel in MODELS["processes"]["panels"] for target in panel["targets"]
+    target["expr"]
+    for model in MODELS.values()
+    for panel in model["panels"]
+    for target in panel["targets"]
+    if "expr" in target
 ]

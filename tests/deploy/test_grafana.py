@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from flows.transaction import Store
 from shop import postgres
 from shop.clock import utc_now
 from shop.grading_policy import POLICY
+from shop.ids import time_of
 from shop.postgres import Connection
 from tests.deploy.backfilled_shop import DAYS, LIVE, PARTITIONS, REJECTED, REPLAYED, fill
 from tests.deploy.dashboards import MODELS, PANELS
@@ -48,20 +49,33 @@ def now(shop: Connection) -> datetime:
 
 
 def ask(
-    shop: Connection, panel: dict[str, Any], now: datetime, days: float = DAYS + 1
+    shop: Connection,
+    panel: dict[str, Any],
+    now: datetime,
+    days: float = DAYS + 1,
+    *,
+    chosen: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Run a panel's query as Grafana would; return the names of the columns and the rows."""
     (target,) = panel["targets"]
-    query = expand(target["rawSql"], now - timedelta(days=days), now + timedelta(seconds=5))
+    query = expand(
+        target["rawSql"], now - timedelta(days=days), now + timedelta(seconds=5), chosen=chosen
+    )
     cursor = shop.execute(query.encode())
     return [c.name for c in cursor.description or ()], cursor.fetchall()
 
 
 def answer(
-    shop: Connection, name: str, title: str, now: datetime, days: float = DAYS + 1
+    shop: Connection,
+    name: str,
+    title: str,
+    now: datetime,
+    days: float = DAYS + 1,
+    *,
+    chosen: Mapping[str, Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
     (panel,) = (p for p in MODELS[name]["panels"] if p["title"] == title)
-    columns, rows = ask(shop, panel, now, days)
+    columns, rows = ask(shop, panel, now, days, chosen=chosen)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
@@ -189,37 +203,110 @@ def test_grades_are_reckoned_back_to_where_everybody_began(shop: Connection, now
 def test_cohorts_are_of_those_who_signed_up(shop: Connection, now: datetime) -> None:
     """Every cell equals a count over customers and orders one by one."""
     whole = 1_000.0  # days: two fifths of the customers are older than the history
-    members: dict[str, set[int]] = {}
-    for user_id, since in shop.execute(
-        "SELECT user_id, created_at FROM users WHERE created_at IS NOT NULL"
-    ).fetchall():
-        members.setdefault(f"{since.astimezone(SEOUL):%Y-%m}", set()).add(user_id)
-    bought = {
-        (user_id, f"{at.astimezone(SEOUL):%Y-%m}")
-        for user_id, at in shop.execute(
-            "SELECT user_id, ordered_at FROM orders WHERE status = 'PAID'"
+    members = Counter(
+        f"{since.astimezone(SEOUL):%Y-%m}"
+        for (since,) in shop.execute(
+            "SELECT created_at FROM users WHERE created_at IS NOT NULL"
         ).fetchall()
-    }
-    cohorts = answer(shop, "customers", "Buyers by month of sign-up", now, days=whole)
+    )
+    spent: Counter[str] = Counter()
+    orders: Counter[tuple[str, str]] = Counter()
+    for user_id, at, amount in shop.execute(
+        "SELECT user_id, ordered_at, amount FROM orders WHERE status = 'PAID'"
+    ).fetchall():
+        cohort = f"{time_of(user_id).astimezone(SEOUL):%Y-%m}"
+        spent[cohort] += amount
+        orders[cohort, f"{at.astimezone(SEOUL):%Y-%m}"] += 1
+    title = "Orders per 100 customers by month of sign-up"
+    cohorts = answer(shop, "customers", title, now, days=whole)
     assert [row["signed up"] for row in cohorts] == sorted(members)
     assert len(cohorts) > 3
     for row in cohorts:
-        mine = members[row["signed up"]]
-        assert row["customers"] == len(mine)
+        assert row["customers"] == members[row["signed up"]]
         for number in range(13):
             month = _months_later(row["signed up"], number)
-            share = 100 * sum((user_id, month) in bought for user_id in mine) / len(mine)
+            share = 100 * orders[row["signed up"], month] / row["customers"]
             shown = row["month 0" if not number else str(number)]
             assert float(shown or 0) == pytest.approx(share, abs=0.051), (row, number)
-    spent = answer(shop, "customers", "Spend by month of sign-up", now, days=whole)
-    totals = shop.execute(
-        "SELECT to_char(created_at AT TIME ZONE 'Asia/Seoul', 'YYYY-MM'), sum(amount), count(*)"
-        " FROM orders JOIN users USING (user_id)"
-        " WHERE status = 'PAID' AND created_at IS NOT NULL GROUP BY 1"
+    totals = answer(shop, "customers", "Spend by month of sign-up", now, days=whole)
+    assert {r["signed up"]: r["spent"] for r in totals} == dict(spent)
+    assert sum(r["orders paid"] for r in totals) == sum(orders.values())
+
+
+def test_numbers_of_customers_are_those_of_the_rows(shop: Connection, now: datetime) -> None:
+    (rows,) = shop.execute(
+        "SELECT count(*), count(*) FILTER (WHERE created_at IS NULL) FROM users"
     ).fetchall()
-    assert {
-        (r["signed up"], r["spent"], r["orders paid"]) for r in spent if r["orders paid"]
-    } == set(totals)
+    (shown,) = answer(shop, "customers", "Customers", now)
+    assert (shown["customers"], shown["stubs"]) == rows
+    assert rows[1] == 1
+    days = Counter(
+        since.astimezone(SEOUL).date()
+        for (since,) in shop.execute(
+            "SELECT created_at FROM users WHERE created_at IS NOT NULL"
+        ).fetchall()
+    )
+    by_day = answer(shop, "customers", "Sign-ups by day", now, days=1_000.0)
+    assert {row["time"].astimezone(SEOUL).date(): row["sign-ups"] for row in by_day} == days
+    moves = answer(shop, "shop", "Grade flow", now)
+    flow = {
+        (row["from"], name.removeprefix("to ")): n
+        for row in moves for name, n in row.items() if name != "from" and n
+    }  # fmt: skip
+    there = shop.execute(
+        "SELECT from_grade, to_grade, count(*) FROM grade_history GROUP BY 1, 2"
+    ).fetchall()
+    assert flow == {(a, b): n for a, b, n in there}
+
+
+def test_targets_are_the_same_weekdays_four_weeks_long(shop: Connection, now: datetime) -> None:
+    spent: Counter[date] = Counter()
+    for at, amount in shop.execute(
+        "SELECT ordered_at, amount FROM orders WHERE status = 'PAID'"
+    ).fetchall():
+        spent[at.astimezone(SEOUL).date()] += amount
+    shown = answer(shop, "shop", "Revenue and target by day", now, days=30)
+    assert 28 <= len(shown) <= 31
+    for row in shown:
+        day = row["time"].astimezone(SEOUL).date()
+        before = [spent[day - timedelta(days=7 * n)] for n in range(1, 5)]
+        assert row["revenue"] == spent[day]
+        assert row["target"] == pytest.approx(sum(before) / 4 * 1.05, abs=1)
+    (today,) = answer(shop, "shop", "Today against the target", now)
+    assert today["revenue today"] <= spent[now.astimezone(SEOUL).date()]
+
+
+def test_a_filter_leaves_what_was_chosen(shop: Connection, now: datetime) -> None:
+    scenario, category = (
+        shop.execute(f"SELECT {c} FROM {t} GROUP BY 1 ORDER BY sum(spend) DESC LIMIT 1").fetchall()
+        for c, t in (("scenario", "sales_by_hour"), ("category", "sales_by_category"))
+    )
+    chosen = {"scenario": ["sale's", *scenario[0]], "category": [*category[0]], "grade": ["GOLD"]}
+    by_scenario = answer(shop, "shop", "Revenue by scenario and day", now, chosen=chosen)
+    assert {row["metric"] for row in by_scenario} == {*scenario[0]}
+    revenue = sum(row["value"] for row in by_scenario)
+    (total,) = answer(shop, "shop", "In this range", now, chosen=chosen)
+    assert total["revenue"] == revenue > 0
+    for title in ("Revenue by category", "Top products", "Top movers"):
+        rows = answer(shop, "shop", title, now, chosen=chosen)
+        assert {row["category"] for row in rows} == {*category[0]}, title
+    assert [
+        row["grade"] for row in answer(shop, "customers", "Grades now", now, chosen=chosen)
+    ] == ["GOLD"]
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_filters_and_annotations_have_values(
+    shop: Connection, now: datetime, model: dict[str, Any]
+) -> None:
+    for variable in model["templating"]["list"]:
+        if variable["type"] == "query":
+            assert len(shop.execute(variable["query"].encode()).fetchall()) > 3
+    for annotation in model["annotations"]["list"]:
+        query = expand(annotation["target"]["rawSql"], now - timedelta(days=91), now)
+        cursor = shop.execute(query.encode())
+        assert {"time", "text"} <= {c.name for c in cursor.description or ()}
+        assert cursor.fetchall()
 
 
 def _months_later(month: str, number: int) -> str:
@@ -241,10 +328,6 @@ def test_operations_tell_what_was_stored(shop: Connection, now: datetime) -> Non
     runs = answer(shop, "operations", "Grader runs", now)
     moves = answer(shop, "customers", "Grade changes by day", now)
     assert sum(r["grades changed"] for r in runs) == sum(m["up"] - m["down"] for m in moves) > 0
-    drawn = answer(shop, "operations", "Cache: customers to draw from", now)
-    (customers,) = shop.execute("SELECT count(*) FROM users").fetchall()
-    assert sum(row["how many"] for row in drawn) == customers[0]
-    assert {row["customers"]: row["how many"] for row in drawn}["stubs"] == 1
 
 
 def test_a_history_is_neither_throughput_nor_delay(shop: Connection, now: datetime) -> None:

@@ -217,5 +217,5 @@ def test_a_rebuild_brings_back_what_was_lost(pg: Connection, stores: dict[str, S
     )
     pg.execute("TRUNCATE sales_by_hour, sales_by_product, sales_by_category")
     assert len(check(pg)) == 2  # a category's truth is the products'
-    pg.execute("SELECT rebuild_sales()")
+    pg.execute("SELECT rebuild_sales(), rebuild_customer_rollups()")
     assert check(pg) == []

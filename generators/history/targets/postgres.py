@@ -241,7 +241,7 @@ class PostgresTarget:
             # but on that one: it releases it, and all of them can be locked in order.
             lock(cur, GUARDED)
             lookups.create(cur)
-            cur.execute("SELECT rebuild_sales()")
+            cur.execute("SELECT rebuild_sales(), rebuild_customer_rollups()")
             cur.execute("SELECT forget_grade_state()")
             for table in GUARDED:
                 _guard(cur, "DROP", table)

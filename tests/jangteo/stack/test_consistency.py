@@ -14,6 +14,9 @@ from shop.settings import Settings
 
 SOUND = """
 INSERT INTO users (user_id, order_count, total_spent) VALUES (1, 2, 300), (2, 0, 0), (3, 1, 50);
+INSERT INTO users (user_id, created_at) VALUES (4, '2026-11-23 15:00Z');
+INSERT INTO grade_history (as_of, user_id, from_grade, to_grade, cumulative_spend)
+VALUES ('2026-11-23 15:00Z', 1, 'BRONZE', 'SILVER', 300);
 INSERT INTO products (product_id, order_count) VALUES (10, 3), (11, 0);
 INSERT INTO orders (order_id, rev, user_id, product_id, quantity, unit_price, discount, amount,
                     payment_method, status, ordered_at, updated_at)
@@ -25,7 +28,7 @@ FROM (VALUES
 INSERT INTO user_spend_windows VALUES
     (1, '2026-11-23 00:00Z', 1, 100), (1, '2026-11-23 00:05Z', 1, 200),
     (2, '2026-11-23 00:00Z', 0, 0), (3, '2026-11-23 00:00Z', 1, 50);
-SELECT rebuild_sales();
+SELECT rebuild_sales(), rebuild_customer_rollups();
 """
 
 
@@ -66,6 +69,9 @@ def test_an_empty_and_a_sound_shop_have_no_differences(pg: Connection) -> None:
             "UPDATE sales_by_payment_method SET payment_method = 'PHONE'",
             "sales_by_payment_method 2026-11-23 CARD:",
         ),
+        ("UPDATE sales_by_cohort SET spend = 0", "sales_by_cohort 2020-01-01 2020-01-01:"),
+        ("DELETE FROM sign_ups_by_day", "sign_ups_by_day 2026-11-24:"),
+        ("UPDATE grade_moves_by_day SET to_grade = 'VIP'", "grade_moves_by_day 2026-11-24 BRONZE"),
         (
             "INSERT INTO sales_by_hour VALUES ('2026-01-01Z', 'none', 1, 1, 1, 0, 0)",
             "sales_by_hour 2026-01-01 00:00:00+00 none:",
@@ -156,7 +162,7 @@ def test_it_reads_one_snapshot_and_leaves_the_connection_as_it_was(
                         "UPDATE products SET order_count = order_count + %s WHERE product_id = 10",
                         (sign,),
                     )
-                    conn.execute("SELECT rebuild_sales()")
+                    conn.execute("SELECT rebuild_sales(), rebuild_customer_rollups()")
 
     writer = threading.Thread(target=write)
     writer.start()

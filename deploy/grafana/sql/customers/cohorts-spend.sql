@@ -1,11 +1,13 @@
--- What those who signed up in a month of Seoul have paid so far: total_spent, no order is read.
-SELECT to_char(date_trunc('month', created_at, 'Asia/Seoul') AT TIME ZONE 'Asia/Seoul', 'YYYY-MM')
-           AS "signed up",
-       sum(total_spent)::bigint AS "spent",
-       round(avg(total_spent))::bigint AS "spent each",
-       sum(order_count)::bigint AS "orders paid",
-       round(100.0 * count(*) FILTER (WHERE order_count > 0) / count(*), 1) AS "buyers, per cent"
-FROM users
-WHERE $__timeFilter(created_at)
-GROUP BY 1
-ORDER BY 1
+-- What those who signed up in a month of Seoul have paid so far: a month by what their ids carry.
+SELECT to_char(s.cohort, 'YYYY-MM') AS "signed up",
+       c.customers AS "customers",
+       s.orders AS "orders paid",
+       s.spend AS "spent",
+       round(1.0 * s.spend / c.customers)::bigint AS "spent each",
+       round(1.0 * s.orders / c.customers, 2) AS "orders each"
+FROM (SELECT cohort, sum(orders)::bigint AS orders, sum(spend)::bigint AS spend
+      FROM sales_by_cohort GROUP BY cohort) AS s
+JOIN (SELECT date_trunc('month', day)::date AS cohort, sum(customers)::bigint AS customers
+      FROM sign_ups_by_day GROUP BY 1) AS c USING (cohort)
+WHERE $__timeFilter(s.cohort)
+ORDER BY s.cohort

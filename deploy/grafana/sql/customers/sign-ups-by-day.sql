@@ -1,7 +1,6 @@
 -- Days of Seoul.
-SELECT date_trunc('day', created_at, 'Asia/Seoul') AS time,
-       count(*) AS "sign-ups"
-FROM users
-WHERE $__timeFilter(created_at)
-GROUP BY 1
+SELECT day::timestamp AT TIME ZONE 'Asia/Seoul' AS time, customers AS "sign-ups"
+FROM sign_ups_by_day
+WHERE day BETWEEN ($__timeFrom()::timestamptz AT TIME ZONE 'Asia/Seoul')::date
+              AND ($__timeTo()::timestamptz AT TIME ZONE 'Asia/Seoul')::date
 ORDER BY 1

@@ -5,6 +5,7 @@ SELECT category AS "category",
 FROM sales_by_category
 WHERE day BETWEEN ($__timeFrom()::timestamptz AT TIME ZONE 'Asia/Seoul')::date
               AND ($__timeTo()::timestamptz AT TIME ZONE 'Asia/Seoul')::date
+  AND category IN (${category:sqlstring})
 GROUP BY 1
 HAVING sum(orders) > 0
 ORDER BY 2 DESC

@@ -3,20 +3,21 @@
 WITH days AS (
     SELECT ($__timeFrom()::timestamptz AT TIME ZONE 'Asia/Seoul')::date AS first,
            ($__timeTo()::timestamptz AT TIME ZONE 'Asia/Seoul')::date AS last
-), moved AS (
+), sold AS MATERIALIZED (
     SELECT product_id,
            coalesce(sum(spend) FILTER (WHERE day >= first), 0)::bigint AS revenue,
            coalesce(sum(spend) FILTER (WHERE day < first), 0)::bigint AS before
     FROM sales_by_product, days
     WHERE day BETWEEN first - (last - first + 1) AND last
     GROUP BY product_id
-), ranked AS (
-    SELECT *, row_number() OVER (ORDER BY revenue - before DESC, product_id) AS up,
-           row_number() OVER (ORDER BY revenue - before, product_id) AS down
-    FROM moved
+), moved AS MATERIALIZED (
+    SELECT p.product_id, p.name, p.category, s.revenue, s.before, s.revenue - s.before AS change
+    FROM sold AS s JOIN products AS p USING (product_id)
+    WHERE coalesce(p.category, 'unknown') IN (${category:sqlstring})
 )
-SELECT p.name AS "product", p.category AS "category", r.revenue AS "revenue",
-       r.before AS "period before", r.revenue - r.before AS "change"
-FROM ranked AS r JOIN products AS p USING (product_id)
-WHERE r.up <= 5 OR r.down <= 5
-ORDER BY r.revenue - r.before DESC, r.product_id
+SELECT name AS "product", category AS "category", revenue AS "revenue", before AS "period before",
+       change AS "change"
+FROM (SELECT * FROM (SELECT * FROM moved ORDER BY change DESC, product_id LIMIT 5) AS up
+      UNION
+      SELECT * FROM (SELECT * FROM moved ORDER BY change, product_id LIMIT 5) AS down) AS both_ends
+ORDER BY change DESC, product_id
