@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from console import plain, poller
+from console.alerts import options as alerts
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
@@ -83,6 +84,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use ASCII characters only: English labels, Korean names in Latin letters",
     )
+    alerts.configure(parser)
     add("--served", action="store_true", help=argparse.SUPPRESS)  # what --serve starts
     add("--slow", type=command.positive, default=0.0, help=argparse.SUPPRESS)
 
@@ -170,11 +172,13 @@ def watch(source: Poller, args: argparse.Namespace, settings: Settings) -> int:
             stop.set()
 
     toggle = _toggle(source, args, settings)
+    end_alerts = alerts.begin(source, args, settings)
     source.start()
     source.wait_until_read(FIRST_LINE_S)
     source.listen(listener)
     stop.wait()
     source.stop()
+    end_alerts()
     toggle.stop()
     if failed:
         raise failed[0]
@@ -226,6 +230,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--replay allows --json, --compare, --lang, --theme, --ascii only")
     if args.served and args.record:
         raise UsageError("a console in a browser writes no files")
+    notified = any(v is not None for k, v in vars(args).items() if k.startswith("notify"))
+    if notified and (args.once or args.replay or args.serve):
+        raise UsageError("--notify needs a console that keeps watching: leave out the other option")
     if args.port and not args.serve:
         raise UsageError("--port needs --serve")
 

@@ -286,7 +286,7 @@ def health(snapshot: Snapshot) -> tuple[ShopHealth, tuple[Message, ...]]:
             )
         loading = loading or reading.state is ReadingState.LOADING
     wrong += _cluster_troubles(snapshot) + _lag_troubles(snapshot)
-    wrong += _cache_troubles(snapshot) + _process_troubles(snapshot) + _clock_troubles(snapshot)
+    wrong += _cache_troubles(snapshot) + process_troubles(snapshot) + clock_troubles(snapshot)
     if unreachable:
         return ShopHealth.UNREACHABLE, (*unreachable, *wrong)
     if wrong:
@@ -364,7 +364,8 @@ def _cache_troubles(snapshot: Snapshot) -> list[Message]:
     return []
 
 
-def _clock_troubles(snapshot: Snapshot) -> list[Message]:
+def clock_troubles(snapshot: Snapshot) -> list[Message]:
+    """Return a message for each server whose clock is far from this machine's."""
     found = []
     for name, reading in (("Redis", snapshot.redis), ("PostgreSQL", snapshot.postgres)):
         ahead = reading.value.clock_ahead if reading.value and reading.current else 0.0
@@ -373,7 +374,8 @@ def _clock_troubles(snapshot: Snapshot) -> list[Message]:
     return found
 
 
-def _process_troubles(snapshot: Snapshot) -> list[Message]:
+def process_troubles(snapshot: Snapshot) -> list[Message]:
+    """Return a message for each process that is down or silent."""
     view = snapshot.processes.value if snapshot.processes.current else None
     if view is None:
         return []

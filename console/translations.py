@@ -201,6 +201,12 @@ RESTARTED_AFTER = Template(
 REFRESH_FAILED = Template("refresh_failed", "refresh failed: {error}", "갱신 실패: {error}")
 REFRESH_OVERDUE = Template("refresh_overdue", "refresh is overdue", "갱신 지연")
 REFRESHED = Template("refreshed", "refreshed again", "다시 갱신됨")
+IN_ORDER = Template("in_order", "in order again: {text}", "해소됨: {text}")
+NOT_DELIVERED = Template(
+    "not_delivered",
+    "a notification was not delivered by {way}: {error}",
+    "알림을 {way}(으)로 보내지 못함: {error}",
+)
 SKIPPED = Template("skipped", "{bytes} bytes of log skipped", "로그 {bytes}바이트 건너뜀")
 # Results of actions
 ACTED = Template(

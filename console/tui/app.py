@@ -292,8 +292,7 @@ class ConsoleApp(SnapshotApp):
         if isinstance(self.focused, Panel):
             panels = [self.focused]
         text = "\n\n".join(p.text for p in panels)
-        if self._driver is not None:
-            self._driver.write(output.osc52(text, tmux=bool(os.environ.get("TMUX"))))
+        self.write_codes(output.osc52(text, tmux=bool(os.environ.get("TMUX"))))
         which = ", ".join(str(p.border_title) for p in panels if p.border_title)
         size = f"{len(text)} {self._options('characters')}"
         self.notify(f"{self._options('copied')}: {which} ({size})", timeout=3)

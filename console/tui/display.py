@@ -142,6 +142,11 @@ class SnapshotApp(App[int]):
         self._history = history
         self.redraw()
 
+    def write_codes(self, codes: str) -> None:
+        """Write codes to the terminal, as they are."""
+        if self._driver is not None:
+            self._driver.write(codes)
+
     # ---- what happens by itself ----
 
     def _tick(self) -> None:

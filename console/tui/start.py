@@ -14,6 +14,7 @@ from typing import Final
 
 from console import translations as msg
 from console.actions.operations import Operator
+from console.alerts import options as alerts
 from console.poller import Feed, Poller
 from console.recording.keeper import HistoryKeeper
 from console.recording.player import Player, series_of
@@ -77,6 +78,13 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, toggle: Record
         code = HANGUP if signum == signal.SIGHUP else ExitCode.OK
         app.call_later(app.exit, code, return_code=code)
 
+    def ring(codes: str) -> None:
+        app.call_later(app.write_codes, codes)
+
+    # A recording notifies nobody, and a browser has no terminal that rings.
+    end_alerts = None
+    if isinstance(feed, Poller) and not args.served:
+        end_alerts = alerts.begin(feed, args, settings, ring)
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, leave)
     threading.Thread(target=_guard, args=(toggle,), name="guard", daemon=True).start()
@@ -84,6 +92,8 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, toggle: Record
         code = app.run()
     finally:
         feed.stop()
+        if end_alerts:
+            end_alerts()
         toggle.stop()
     if app.return_code == ExitCode.CRASH:
         return output.defect(app.crash_report)

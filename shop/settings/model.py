@@ -20,7 +20,8 @@ from shop.settings import passwords, redis_url, variables
 from shop.settings.servers import KafkaSettings, PostgresSettings
 from shop.settings.stack_file import find_stack
 from shop.settings.stack_servers import why_not, with_stack
-from shop.settings.variables import VARIABLES, Reader
+from shop.settings.variable import Reader
+from shop.settings.variables import VARIABLES
 
 _ALL: Final = get_args(Reader)
 
@@ -71,6 +72,11 @@ class Settings:
     metrics_port = variables.METRICS_PORT
     log_level = variables.LOG_LEVEL
     log_format = variables.LOG_FORMAT
+    notify = variables.CONSOLE_NOTIFY
+    notify_command = variables.CONSOLE_NOTIFY_COMMAND
+    notify_webhook = variables.CONSOLE_NOTIFY_WEBHOOK
+    notify_on = variables.CONSOLE_NOTIFY_ON
+    notify_after = variables.CONSOLE_NOTIFY_AFTER
 
     def require(self, *readers: Reader) -> None:
         """Check every variable that these kinds of process read; all variables without arguments.

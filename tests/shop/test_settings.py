@@ -16,7 +16,8 @@ from shop.errors import UnreachableError, UsageError
 from shop.settings import LOGINS, Settings, load, stack_file
 from shop.settings.reference import env_example, with_tables
 from shop.settings.stack_file import RunningStack
-from shop.settings.variables import VARIABLES, Variable
+from shop.settings.variable import Variable
+from shop.settings.variables import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 STACK = {
