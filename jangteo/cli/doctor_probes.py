@@ -18,6 +18,7 @@ import psycopg
 import redis
 from confluent_kafka import KafkaException, libversion
 
+from jangteo.stack import consistency
 from jangteo.stack.kafka import jars as kafka_jars
 from jangteo.stack.kafka import java
 from jangteo.stack.kafka.broker import jvm
@@ -228,7 +229,18 @@ def _schema(conn: Connection) -> list[Finding]:
         return [wrong("schema", text, "install the newer jangteo")]
     counts = {t: _count(conn, t) for t in (*TOPICS, "rejected_messages", "user_spend_windows")}
     rows = ", ".join(f"{table} {n}" for table, n in counts.items())
-    return [ok("schema", f"version {current}"), ok("rows", rows), _nodes(conn)]
+    return [ok("schema", f"version {current}"), ok("rows", rows), _rollups(conn), _nodes(conn)]
+
+
+def _rollups(conn: Connection) -> Finding:
+    found = consistency.recent_rollups(conn, timeout_s=_COUNT_MS / 1_000)
+    if found is None:
+        return ok("rollups", "not compared: too many orders today")
+    days, differences = found
+    if not differences:
+        return ok("rollups", f"equal to the orders of today and the {days} days before")
+    advice = "run `jangteo windows rebuild`: it rebuilds windows and rollups while writers wait"
+    return wrong("rollups", f"differ from the orders: {differences[0]}", advice)
 
 
 def _nodes(conn: Connection) -> Finding:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
+import psycopg
 from psycopg import IsolationLevel
 
 from shop.postgres import Connection
@@ -78,6 +80,68 @@ SELECT format('{table} %%s %%s: orders %%s of %%s KRW, rollup %%s of %%s', {", "
 FROM {table}_of_orders() AS o FULL JOIN {table} AS r USING ({", ".join(keys)})
 WHERE {differ} ORDER BY {", ".join(keys)} LIMIT %s
 """  # noqa: S608  (as above)
+
+
+_DAYS: Final = (30, 7, 1, 0)
+# The last days alone, which the range index finds. By hour with the hour's scenario, by day with
+# the product, the payment method, or neither: categories add up to their day.
+_RECENT: Final = """
+WITH since AS (
+    SELECT date_trunc('day', now() AT TIME ZONE 'Asia/Seoul')
+           - make_interval(days => %(days)s) AS day
+), found AS MATERIALIZED (
+    SELECT date_trunc('hour', ordered_at, 'UTC') AS hour,
+           (ordered_at AT TIME ZONE 'Asia/Seoul')::date AS day, product_id, payment_method,
+           coalesce(scenario, 'none') AS scenario, amount
+    FROM orders WHERE status = 'PAID'
+      AND ordered_at >= (SELECT day FROM since) AT TIME ZONE 'Asia/Seoul'
+), by_orders AS (
+    SELECT 'sales_by_hour' AS name, hour::text AS at, scenario AS key, count(*) AS n,
+           sum(amount) AS spend FROM found GROUP BY hour, scenario
+    UNION ALL SELECT 'sales_by_product', day::text, product_id::text, count(*), sum(amount)
+    FROM found GROUP BY day, product_id
+    UNION ALL SELECT 'sales_by_payment_method', day::text, payment_method, count(*), sum(amount)
+    FROM found GROUP BY day, payment_method
+    UNION ALL SELECT 'sales_by_category', day::text, '', count(*), sum(amount)
+    FROM found GROUP BY day
+), by_rollups AS (
+    SELECT 'sales_by_hour' AS name, hour::text AS at, scenario AS key, orders AS n, spend
+    FROM sales_by_hour WHERE hour >= (SELECT day FROM since) AT TIME ZONE 'Asia/Seoul'
+    UNION ALL SELECT 'sales_by_product', day::text, product_id::text, orders, spend
+    FROM sales_by_product WHERE day >= (SELECT day FROM since)
+    UNION ALL SELECT 'sales_by_payment_method', day::text, payment_method, orders, spend
+    FROM sales_by_payment_method WHERE day >= (SELECT day FROM since)
+    UNION ALL SELECT 'sales_by_category', day::text, '', sum(orders), sum(spend)
+    FROM sales_by_category WHERE day >= (SELECT day FROM since) GROUP BY day
+)
+SELECT format('%%s %%s: orders %%s of %%s KRW, rollup %%s of %%s',
+    name, concat_ws(' ', at, nullif(key, '')),
+    coalesce(o.n, 0), coalesce(o.spend, 0), coalesce(r.n, 0), coalesce(r.spend, 0))
+FROM by_orders AS o FULL JOIN by_rollups AS r USING (name, at, key)
+WHERE (coalesce(o.n, 0), coalesce(o.spend, 0)) <> (coalesce(r.n, 0), coalesce(r.spend, 0))
+ORDER BY name, at, key LIMIT %(limit)s
+"""
+
+
+def recent_rollups(
+    conn: Connection, *, timeout_s: float, limit: int = 20
+) -> tuple[int, list[str]] | None:
+    """Compare the rollups of the last days with the orders; of fewer days where that takes long.
+
+    Args:
+        conn: with autocommit.
+        timeout_s: seconds after which it tries fewer days.
+        limit: maximum number of differences.
+
+    Returns:
+        How many days of Seoul before today, and the differences; None if today alone takes longer.
+    """
+    for days in _DAYS:
+        with suppress(psycopg.errors.QueryCanceled), conn.transaction():
+            conn.execute(f"SET LOCAL statement_timeout = {int(timeout_s * 1_000)}")
+            rows = conn.execute(_RECENT, {"days": days, "limit": limit}).fetchall()
+            return days, [str(row[0]) for row in rows]
+    return None
 
 
 def check(conn: Connection, *, limit: int = 20) -> list[str]:

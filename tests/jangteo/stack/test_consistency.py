@@ -6,9 +6,10 @@ import threading
 
 import pytest
 
+from jangteo.cli import doctor_probes
 from jangteo.stack import consistency
 from shop import postgres
-from shop.postgres import Connection
+from shop.postgres import Connection, window_length
 from shop.settings import Settings
 
 SOUND = """
@@ -75,6 +76,41 @@ def test_every_kind_of_difference_is_found(sound: Connection, breakage: str, who
     sound.execute(breakage.encode())
     found = consistency.check(sound)
     assert any(words.startswith(who) for words in found), found
+
+
+@pytest.mark.parametrize(
+    ("breakage", "what"),
+    [
+        ("DELETE FROM sales_by_hour", "sales_by_hour"),
+        ("UPDATE sales_by_category SET spend = spend + 1", "sales_by_category"),
+        ("UPDATE sales_by_product SET orders = 0 WHERE product_id = 10", "sales_by_product"),
+        ("DELETE FROM sales_by_payment_method", "sales_by_payment_method"),
+    ],
+)
+def test_the_doctor_finds_rollups_of_the_last_days_that_differ(
+    sound: Connection, breakage: str, what: str
+) -> None:
+    sound.execute("UPDATE orders SET ordered_at = now() - interval '3 days'")
+    sound.execute("SELECT rebuild_sales()")
+    assert consistency.recent_rollups(sound, timeout_s=20) == (30, [])
+    sound.execute(breakage.encode())
+    _, (first, *_) = consistency.recent_rollups(sound, timeout_s=20) or (0, [])
+    assert first.startswith(f"{what} ")
+    found = doctor_probes._rollups(sound)
+    assert (found.level, "windows rebuild" in found.advice) == ("wrong", True)
+    window_length.rebuild(sound, 300)
+    assert consistency.recent_rollups(sound, timeout_s=20) == (30, [])
+
+
+def test_a_comparison_that_takes_too_long_is_given_up(
+    sound: Connection, settings: Settings
+) -> None:
+    with (
+        postgres.connect(settings.postgres, "doctor", autocommit=True) as conn,
+        sound.transaction(),
+    ):
+        sound.execute("LOCK TABLE sales_by_hour IN ACCESS EXCLUSIVE MODE")
+        assert consistency.recent_rollups(conn, timeout_s=0.05) is None
 
 
 def test_words_carry_the_numbers(sound: Connection) -> None:
