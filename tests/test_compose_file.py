@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from jangteo.cli import init
 from jangteo.stack.kafka import jars
 from shop import settings
 from shop.errors import UsageError
@@ -257,14 +258,58 @@ def test_the_brokers_are_of_the_version_that_the_tests_run(config: dict[str, Any
     assert images == {f"apache/kafka:{jars.version()}"}
 
 
-def test_the_program_of_old_accepts_the_file(tmp_path: Path) -> None:
-    """docker-compose 1.29, Debian's package: it refuses what it does not know."""
+def read_of_old(tmp_path: Path, lines: str) -> dict[str, Any]:
+    """The file as docker-compose 1.29, Debian's package, understands it: it refuses what is new."""
     if not (old := shutil.which("docker-compose")):
         pytest.skip("no `docker-compose` here")
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    (nothing := tmp_path / "env").touch()
+    (settings_file := tmp_path / "env").write_text(lines, encoding="utf-8")
     done = subprocess.run(
-        [old, "--env-file", str(nothing), "config", "-q"], cwd=DEPLOY, env=env,
+        [old, "--env-file", str(settings_file), "config"], cwd=DEPLOY, env=env,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    loaded: dict[str, Any] = yaml.safe_load(done.stdout)
+    return loaded
+
+
+SERVERS = {
+    "LOCAL_POSTGRES": {"postgres"},
+    "LOCAL_REDIS": {"redis"},
+    "LOCAL_KAFKA": {"kafka1", "kafka2", "kafka3"},
+}
+
+
+def left_out(config: dict[str, Any]) -> set[str]:
+    return {name for name, s in config["services"].items() if s.get("scale") == 0}
+
+
+@pytest.mark.parametrize("variable", SERVERS)
+def test_a_server_that_is_elsewhere_is_not_started(tmp_path: Path, variable: str) -> None:
+    assert left_out(read_of_old(tmp_path, "")) == set()
+    assert left_out(read_of_old(tmp_path, f"{variable}=0")) == SERVERS[variable]
+
+
+@pytest.mark.parametrize("variable", SERVERS)
+def test_compose_v2_starts_no_server_that_is_elsewhere(variable: str) -> None:
+    assert left_out(read()) == set()
+    assert left_out(read(**{variable: "0"})) == SERVERS[variable]
+
+
+def test_three_lines_for_production_name_all_that_is_missing_at_once(tmp_path: Path) -> None:
+    lines = "DB_TYPE=production\nPOSTGRES_HOST=db.example.com\nPOSTGRES_PASSWORD=secure_password\n"
+    config = read_of_old(tmp_path, lines)
+    env = {k: str(v) for k, v in config["services"]["init"]["environment"].items() if v is not None}
+    assert (env["POSTGRES_HOST"], env["POSTGRES_PASSWORD"]) == ("db.example.com", "secure_password")
+    with pytest.raises(UsageError) as refused:
+        init._require_all(settings.load(env, use_stack=False), logins=True)
+    for name in ("INGEST", "GENERATOR", "GRADER", "CONSOLE"):
+        assert f"POSTGRES_{name}_PASSWORD" in str(refused.value)
+    assert "REDIS_URL" in str(refused.value)
+    lines += "REDIS_PASSWORD=deep_secret\nREDIS_URL=redis://:deep_secret@redis:6379/0\n"
+    for name in ("INGEST", "GENERATOR", "GRADER", "CONSOLE"):
+        lines += f"POSTGRES_{name}_PASSWORD=long_and_secret_{name}\n"
+    services = read_of_old(tmp_path, lines)["services"]
+    env = {k: str(v) for k, v in services["init"]["environment"].items() if v is not None}
+    init._require_all(settings.load(env, use_stack=False), logins=True)  # nothing else is missing
+    assert services["redis"]["command"][-2:] == ["--requirepass", "deep_secret"]
