@@ -15,6 +15,7 @@ from kubernetes_validate.utils import SchemaNotFoundError
 from jangteo.cli import main
 from shop import command
 from shop.events import GROUPS, TOPICS
+from shop.postgres import Connection
 from shop.settings import LOGINS
 from tests.deploy.kustomize import Object, build, pod
 
@@ -252,6 +253,26 @@ def test_the_feeders_of_production_wait_for_the_history() -> None:
             mounted = {m["name"] for m in first["volumeMounts"]}
             assert mounted <= {v["name"] for v in pod(obj)["volumes"]}
     assert waiting == 3
+
+
+def test_the_feeders_begin_when_the_history_is_whole_and_not_before(
+    env: dict[str, str], pg: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The container runs as in the overlay, from no schema on; one step each time it waits."""
+    generator = next(o for o in running(build(PRODUCTION)) if pod(o).get("initContainers"))
+    steps = [
+        "ALTER TABLE not_yet RENAME TO backfill_runs",
+        "INSERT INTO backfill_runs (request, ends_at) VALUES ('{}', now())",
+        "UPDATE backfill_runs SET next_day = 3",
+        "UPDATE backfill_runs SET finished_at = now()",
+    ]
+    pg.execute("ALTER TABLE backfill_runs RENAME TO not_yet")
+    for name, value in env.items():
+        if name.startswith("POSTGRES_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr("time.sleep", lambda _: pg.execute(steps.pop(0).encode()))
+    exec(pod(generator)["initContainers"][0]["command"][2], {})
+    assert steps == []
 
 
 def test_pods_are_given_no_variables_of_services_and_spread(objects: list[Object]) -> None:
