@@ -18,7 +18,8 @@ FILE: Final = Path(__file__).parent / "models" / "staging" / "sources.yml"
 TABLES: Final = (
     *("users", "products", "orders", "user_spend_windows", "grade_history", "grade_runs"),
     *("sales_by_hour", "sales_by_product", "sales_by_category", "sales_by_payment_method"),
-    *("ingest_offsets", "rejected_messages"),
+    *("sales_by_cohort", "sign_ups_by_day", "grade_moves_by_day", "ingest_offsets"),
+    *("rejected_messages", "detached_spend", "detached_sales"),
 )
 """What analysts read."""
 _LOADED: Final = """

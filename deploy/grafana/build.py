@@ -110,11 +110,11 @@ SHOP: Final = Dashboard("shop", "Jangteo: revenue", "now-30d", "1m", (
     Panel("Today against other days", "compared", "table", 12, 6,
           units={"revenue": "currencyKRW", "today, per cent": "percent"}, warn=(0, -20),
           warn_of="today, per cent"),
-    Panel("Top movers", "top-movers", "table", 12, 6,
+    Panel("Grade flow", "grade-flow", "table", 12, 6),
+    Panel("Revenue and target by day", "target", "timeseries", 12, 12, unit="currencyKRW"),
+    Panel("Top movers", "top-movers", "table", 12, 12,
           units={"revenue": "currencyKRW", "period before": "currencyKRW",
                  "change": "currencyKRW"}, warn=(0, -1), warn_of="change"),
-    Panel("Revenue and target by day", "target", "timeseries", 12, unit="currencyKRW"),
-    Panel("Grade flow", "grade-flow", "table", 12),
     Panel("Revenue by day", "revenue-by-day", "bars", unit="currencyKRW"),
     Panel("Orders by day", "orders-by-day", "bars", stacked=True),
     Panel("Revenue by hour", "revenue-by-hour", "timeseries", unit="currencyKRW"),
@@ -122,8 +122,8 @@ SHOP: Final = Dashboard("shop", "Jangteo: revenue", "now-30d", "1m", (
     Panel("Revenue by scenario and day", "revenue-by-scenario", "bars", unit="currencyKRW",
           stacked=True),
     Panel("Revenue by category", "revenue-by-category", "barchart", unit="currencyKRW"),
-    Panel("Top products", "top-products", "table", 16, units={"revenue": "currencyKRW"}),
-    Panel("Payment methods", "payment-methods", "barchart", 8),
+    Panel("Top products", "top-products", "table", 16, 12, units={"revenue": "currencyKRW"}),
+    Panel("Payment methods", "payment-methods", "barchart", 8, 12),
 ), ("target", "scenario", "category", "grade"), ("scenarios", "actions"))  # fmt: skip
 
 CUSTOMERS: Final = Dashboard("customers", "Jangteo: customers", "now-1y", "5m", (

@@ -1,12 +1,26 @@
+-- What detached and dropped months sold stays in the rollup.
 WITH by_order AS (
     SELECT
-        date_trunc('hour', ordered_at, 'UTC') AS hour,
+        hour,
         scenario,
-        count(*) FILTER (WHERE status = 'PAID') AS orders,
-        coalesce(sum(amount) FILTER (WHERE status = 'PAID'), 0) AS spend,
-        count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled,
-        count(*) FILTER (WHERE status = 'REFUNDED') AS refunded
-    FROM {{ ref('stg_orders') }} GROUP BY 1, 2
+        sum(orders) AS orders,
+        sum(spend) AS spend,
+        sum(cancelled) AS cancelled,
+        sum(refunded) AS refunded
+    FROM (
+        SELECT
+            date_trunc('hour', ordered_at, 'UTC') AS hour,
+            scenario,
+            (status = 'PAID')::integer AS orders,
+            CASE WHEN is_paid THEN amount ELSE 0 END AS spend,
+            (status = 'CANCELLED')::integer AS cancelled,
+            (status = 'REFUNDED')::integer AS refunded
+        FROM {{ ref('stg_orders') }}
+        UNION ALL
+        SELECT hour, scenario, orders, spend, cancelled, refunded
+        FROM {{ source('shop', 'detached_sales') }} WHERE hour IS NOT NULL
+    ) AS counted
+    GROUP BY hour, scenario
 )
 
 SELECT hour, scenario

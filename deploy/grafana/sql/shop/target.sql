@@ -1,5 +1,5 @@
--- Revenue of each full day of Seoul, and its target: the mean of the same weekday in the four weeks
--- before, plus the per cent chosen above.
+-- Revenue of each full day of Seoul, and its target: the median of the same weekday in the four
+-- weeks before, which one sale does not move, plus the per cent chosen above.
 WITH days AS (
     SELECT (hour AT TIME ZONE 'Asia/Seoul')::date AS day, sum(spend) AS spend
     FROM sales_by_hour
@@ -8,7 +8,7 @@ WITH days AS (
 )
 SELECT d.day::timestamp AT TIME ZONE 'Asia/Seoul' AS time,
        d.spend::bigint AS "revenue",
-       round(avg(b.spend) * (1 + $target / 100.0))::bigint AS "target"
+       round(percentile_cont(0.5) WITHIN GROUP (ORDER BY b.spend) * (1 + $target / 100.0))::bigint AS "target"
 FROM days AS d
 JOIN days AS b ON b.day IN (d.day - 7, d.day - 14, d.day - 21, d.day - 28)
 WHERE d.day >= ($__timeFrom()::timestamptz AT TIME ZONE 'Asia/Seoul')::date
