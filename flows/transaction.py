@@ -291,8 +291,7 @@ class Store:
         products = self.topic == "products"
         had = rollups.lock_categories(cur, first[id_field].to_list()) if products else {}
         _stage(cur, self.topic, first)
-        cur.execute(statements.MERGE_PROFILES[self.topic])
-        new = [id_ for (id_,) in cur.fetchall()]
+        new = [id_ for (id_,) in cur.execute(statements.MERGE_PROFILES[self.topic]).fetchall()]
         if products:
             rollups.move_categories(cur, new, had)
         else:
