@@ -34,28 +34,31 @@ def first_revisions(rows: pl.DataFrame) -> pl.Series:
     return (rows["rev"] == FIRST_REVISION) & rows["order_id"].is_unique()
 
 
-def one_by_one(rows: pl.DataFrame, before: pl.DataFrame) -> tuple[pl.DataFrame, list[Reject]]:
+def one_by_one(
+    rows: pl.DataFrame, before: pl.DataFrame, id_field: str = "order_id"
+) -> tuple[pl.DataFrame, list[Reject]]:
     """Return the result of each row as if they came one by one.
 
     Args:
-        rows: orders and their places in the log.
-        before: the orders of these ids that are stored already.
+        rows: orders or products and their places in the log.
+        before: the rows of these ids that are stored already.
+        id_field: the column of the ids.
 
     Returns:
-        The rows that raise their order's revision, in the order of the log; and those that repeat
+        The rows that raise their id's revision, in the order of the log; and those that repeat
         the id and revision reached by then with other content. The others are exact copies, and
         revisions older than the one reached, whose content nobody has any more.
     """
-    had = before.select("order_id", had="rev")
-    rows = rows.join(had, on="order_id", how="left").sort(INDEX)
-    seen = pl.col("rev").cum_max().shift(1).over("order_id").fill_null(0)
+    had = before.select(id_field, had="rev")
+    rows = rows.join(had, on=id_field, how="left").sort(INDEX)
+    seen = pl.col("rev").cum_max().shift(1).over(id_field).fill_null(0)
     rows = rows.with_columns(_reached=pl.max_horizontal(seen, pl.col("had").fill_null(0)))
     newer = rows.filter(pl.col("rev") > pl.col("_reached")).drop("had", "_reached")
     again = rows.filter(pl.col("rev") == pl.col("_reached")).drop("had", "_reached")
     if again.is_empty():
         return newer, []
     kept = pl.concat([newer.select(before.columns), before])
-    return newer, differing(again, kept, ("order_id", "rev"))
+    return newer, differing(again, kept, (id_field, "rev"))
 
 
 def contributions(rows: pl.DataFrame, sign: int = 1) -> pl.DataFrame:

@@ -40,7 +40,7 @@ RETURNING order_id
 """  # noqa: S608  (column names of the model, nothing from outside)
 
 
-def _merge_profiles(topic: str) -> str:
+def _merge_profiles(topic: str, when: str) -> str:
     columns = list(SCHEMAS[topic])
     id_field, *profile = columns
     return f"""
@@ -48,13 +48,15 @@ INSERT INTO {topic} AS t ({", ".join(columns)})
 SELECT {", ".join(columns)} FROM stage_{topic} ORDER BY {id_field}
 ON CONFLICT ({id_field}) DO UPDATE
 SET {", ".join(f"{c} = excluded.{c}" for c in profile)}, changed_at = now()
-WHERE t.created_at IS NULL
+WHERE {when}
 RETURNING {id_field}
 """  # noqa: S608  (as above)
 
 
-MERGE_PROFILES: Final = {topic: _merge_profiles(topic) for topic in ("users", "products")}
-
+MERGE_PROFILES: Final = {
+    "users": _merge_profiles("users", "t.created_at IS NULL"),
+    "products": _merge_profiles("products", "t.created_at IS NULL OR t.rev < excluded.rev"),
+}
 PROFILES: Final = {
     topic: f"SELECT {', '.join(SCHEMAS[topic])} FROM {topic} WHERE {ID_FIELD[topic]} = ANY(%s)"  # noqa: S608  (as above)
     for topic in ("users", "products")

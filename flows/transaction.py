@@ -19,18 +19,16 @@ import numpy.typing as npt
 import polars as pl
 import psycopg
 
-from flows import aggregates, counters, rollups, statements
+from flows import aggregates, counters, profiles, statements
 from flows.batch import INDEX, Batch, BatchEffects, Reject
 from flows.counters import RefusedError, all_written
-from flows.rejects import differing, put_aside
+from flows.rejects import put_aside
 from shop.errors import JangteoError
-from shop.events import ID_FIELD, SCHEMAS, RejectReason
+from shop.events import SCHEMAS, RejectReason
 from shop.postgres import (
     Connection,
     CopyData,
     Cursor,
-    copy_data,
-    copy_into,
     partitions,
     window_length,
 )
@@ -218,7 +216,8 @@ class Store:
     def _store(self, cur: Cursor, rest: Rest) -> Stored:
         if self.topic == "orders":
             return self._store_orders(cur, rest)
-        return self._store_profiles(cur, rest.rows)
+        places, others = profiles.store(cur, self.topic, rest.rows)
+        return places, others, None
 
     def _store_orders(self, cur: Cursor, rest: Rest) -> Stored:
         rows = rest.rows
@@ -245,7 +244,7 @@ class Store:
         """COPY straight into the table; False, and nothing changed, if one of them is there."""
         try:
             with cur.connection.transaction():  # a savepoint
-                _copy_rows(cur, "orders", fresh, ahead)
+                profiles.copy_rows(cur, "orders", fresh, ahead)
         except psycopg.errors.UniqueViolation:
             return False
         return True
@@ -269,7 +268,7 @@ class Store:
         ids = newest["order_id"].to_list()
         cur.execute(statements.LOCK_ORDERS, (ids,))
         before = pl.DataFrame(cur.fetchall(), schema=SCHEMAS["orders"], orient="row")
-        _stage(cur, "orders", newest)
+        profiles.stage(cur, "orders", newest)
         known = before["order_id"].to_list()
         cur.execute(statements.MERGE_ORDERS, (known,))
         won = [order_id for (order_id,) in cur.fetchall()]
@@ -283,29 +282,6 @@ class Store:
         stored, others = aggregates.one_by_one(rows, before)
         changes = [aggregates.contributions(winners), aggregates.contributions(replaced, sign=-1)]
         return stored, changes, others
-
-    def _store_profiles(self, cur: Cursor, rows: pl.DataFrame) -> Stored:
-        """Insert users or products, or fill in their stubs; the first event of an id counts."""
-        id_field = ID_FIELD[self.topic]
-        first = rows.unique(id_field, keep="first", maintain_order=True).sort(id_field)
-        products = self.topic == "products"
-        had = rollups.lock_categories(cur, first[id_field].to_list()) if products else {}
-        _stage(cur, self.topic, first)
-        new = [id_ for (id_,) in cur.execute(statements.MERGE_PROFILES[self.topic]).fetchall()]
-        if products:
-            rollups.move_categories(cur, new, had)
-        else:
-            rollups.count_sign_ups(cur, new)
-        stored = first.filter(pl.col(id_field).is_in(new))
-        if len(stored) == len(rows):
-            return stored[INDEX].to_numpy(), [], None
-        known = first.filter(~pl.col(id_field).is_in(new))[id_field].to_list()
-        cur.execute(statements.PROFILES[self.topic], (known,))
-        before = pl.DataFrame(cur.fetchall(), schema=SCHEMAS[self.topic], orient="row")
-        all_written(cur, self.topic, len(known), len(before))
-        again = rows.join(stored, on=INDEX, how="anti")
-        kept = pl.concat([stored.drop(INDEX), before])
-        return stored[INDEX].to_numpy(), differing(again, kept, (id_field,)), None
 
     # -- step 4: the rejects -----------------------------------------------------------------
 
@@ -344,28 +320,6 @@ def _refuse_other_types(cur: Cursor) -> None:
     cur.execute(statements.OTHER_TYPES, statements.COLUMNS)
     if found := "; ".join(words for (words,) in cur.fetchall()):
         raise RefusedError(f"{found}: change the type back")
-
-
-def _stage(cur: Cursor, table: str, rows: pl.DataFrame) -> None:
-    """Fill a table's staging table; the batch before in this transaction may have left its rows."""
-    cur.execute(f"DELETE FROM stage_{table}")  # noqa: S608  (names of our tables)
-    _copy_rows(cur, f"stage_{table}", rows)
-
-
-def _copy_rows(cur: Cursor, table: str, rows: pl.DataFrame, ahead: CopyData | None = None) -> None:
-    """COPY events.
-
-    Args:
-        cur: inside a transaction.
-        table: where to.
-        rows: the events and their places.
-        ahead: the same, written before.
-    """
-    if ahead is None:
-        of_orders = table.endswith("orders")
-        ahead = aggregates.order_copy(rows) if of_orders else copy_data(rows.drop(INDEX))
-    copy_into(cur, table, ahead)
-    all_written(cur, table, rows.height)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from generators.portable_math import log, normal_quantile
 
 Floats: TypeAlias = portable_math.Floats
 Ints: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 def stream(seed: int, name: str) -> np.random.Generator:

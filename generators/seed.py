@@ -119,7 +119,10 @@ def seed_table(cur: Cursor, kind: SeedTable, n: int, *, seed: int, anchor: datet
     added = 0
     for start in range(0, n, CHUNK):
         part = ids[start : start + CHUNK]
-        added += _add(cur, kind.table, kind.make(rng.random((len(part), kind.draws)), part))
+        rows = kind.make(rng.random((len(part), kind.draws)), part)
+        if kind is GOODS:  # their prices are those of the day on which the shop opens
+            rows = rows.with_columns(updated_at=pl.lit(anchor).cast(rows["updated_at"].dtype))
+        added += _add(cur, kind.table, rows)
     return added
 
 

@@ -48,6 +48,7 @@ Slug: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\Z")]
 Gender: TypeAlias = Literal["F", "M"]
 PaymentMethod: TypeAlias = Literal["SIMPLE_PAY", "CARD", "VIRTUAL_ACCOUNT", "TRANSFER", "PHONE"]
 OrderStatus: TypeAlias = Literal["PAID", "CANCELLED", "REFUNDED"]
+ProductStatus: TypeAlias = Literal["LISTED", "DELISTED"]
 
 PAYMENT_METHODS: Final[tuple[str, ...]] = get_args(PaymentMethod)
 ORDER_STATUSES: Final[tuple[str, ...]] = get_args(OrderStatus)
@@ -67,15 +68,23 @@ class User(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A product was listed. Key: `product_id`. Price in KRW."""
+    """The full state of a product at one revision. Key: `product_id`. Price in KRW.
+
+    `rev` 1 lists it; a later event with the same id and a higher `rev` changes its price or takes
+    it off sale; the highest `rev` wins. Messages of producers that know no revisions leave `rev`,
+    `status` and `updated_at` out.
+    """
 
     v: Literal[1]
     product_id: Id
+    rev: Annotated[int, Meta(ge=1, le=32_767)] = 1
     name: Text
     category: Text
     brand: Text
     price: Krw
+    status: ProductStatus = "LISTED"
     created_at: Instant
+    updated_at: Instant | None = None
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -148,7 +157,7 @@ class RejectReason(str, Enum):
     KEY_MISMATCH = "key_mismatch", "The key is not the id that the payload carries."
     OTHER_CONTENT = (
         "other_content",
-        "Its id (of orders: id and revision) is stored with other content, shown in `detail`.",
+        "Its id (and revision, if it has one) is stored with other content, shown in `detail`.",
     )
     REFUSED_BY_DATABASE = (
         "refused_by_database",
@@ -191,8 +200,8 @@ def schema(event: type[Event]) -> dict[str, pl.DataType]:
 
     The version field `v` belongs to the message, not to the table.
 
-    >>> list(schema(Product))
-    ['product_id', 'name', 'category', 'brand', 'price', 'created_at']
+    >>> list(schema(User))
+    ['user_id', 'name', 'email', 'gender', 'birth_year', 'city', 'created_at']
     """
     info = inspect.type_info(event)
     assert isinstance(info, inspect.StructType)  # noqa: S101  (tells the type checker)

@@ -162,6 +162,10 @@ COLOURS: Final = _words(
 )
 """As Korean shops write them: English, in capitals."""
 
+LISTED_PER_DAY: Final = 80
+"""New products a day at the seed's rate of orders, in a shop with a history; ours. One product in
+7 s, were each a new one, would be 4.5 million a year, of which a shelf of 300 would show each for
+half an hour."""
 CHEAPEST: Final = 1_000
 DEAREST: Final = 5_000_000
 """Prices are kept between these, KRW."""

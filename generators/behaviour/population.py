@@ -235,11 +235,14 @@ def products(u: Floats, ids: Ints) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "product_id": ids,
+            "rev": np.ones(n, np.int64),
             "name": pl.Series(names, dtype=pl.String),
             "category": pl.Series(labels, dtype=pl.String),
             "brand": pl.Series(brands, dtype=pl.String),
             "price": prices.with_ending(usual * factor, u[:, 6]),
-            "created_at": _instants(created_ms),
+            "status": pl.repeat("LISTED", n, dtype=pl.String, eager=True),
+            "created_at": (created := _instants(created_ms)),
+            "updated_at": created,
         },
         schema=SCHEMAS["products"],
     )

@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 
 from generators.behaviour.cache_segments import POPULAR_SHARE, PURCHASER_SHARE, fill
 from generators.behaviour.customer_model import CHOSEN
+from generators.behaviour.shelf import HALF_LIFE_DAYS
 from generators.cache.customers import ShopClock
 from shop.postgres import Connection
 from shop.redis.cache import CachedProduct, CachedUser
@@ -56,10 +57,18 @@ _PURCHASERS: Final = sql.SQL("u.last_ordered_at IS NOT NULL ORDER BY u.last_orde
 
 _PRODUCTS: Final = sql.SQL(
     "SELECT product_id, %(is_popular)s AS popular, name, category, brand, price, created_at,"
-    " order_count"
-    " FROM products WHERE price IS NOT NULL AND {} LIMIT %(limit)s"
+    " order_count, rev, status, updated_at"
+    " FROM products LEFT JOIN ("
+    "   SELECT product_id, sum(orders * power(0.5, (today - day) / {half_life})) AS lately"
+    "   FROM sales_by_product, (SELECT (now() AT TIME ZONE 'Asia/Seoul')::date AS today) AS t"
+    "   WHERE day > today - {days} GROUP BY product_id"
+    " ) AS sold USING (product_id)"
+    " WHERE price IS NOT NULL AND status = 'LISTED' AND {rows} LIMIT %(limit)s"
 )
-_POPULAR: Final = sql.SQL("true ORDER BY order_count DESC, product_id")
+"""As in a history (`generators.behaviour.shelf`), but from the rollup of PAID orders by day."""
+_DAYS: Final = 98
+"""Seven half-lives: what is older weighs less than a hundredth."""
+_POPULAR: Final = sql.SQL("true ORDER BY lately DESC NULLS LAST, order_count DESC, product_id")
 _NEW: Final = sql.SQL("product_id <> ALL (%(taken)s) ORDER BY created_at DESC, product_id DESC")
 
 
@@ -139,7 +148,17 @@ def read_products(conn: Connection, size: int) -> list[CachedProduct]:
     """
     with conn.cursor(row_factory=class_row(CachedProduct)) as cur:
         values: Mapping[str, Any] = {"is_popular": True, "limit": round(size * POPULAR_SHARE)}
-        popular = cur.execute(_PRODUCTS.format(_POPULAR), values).fetchall()
+        popular = cur.execute(_products(_POPULAR), values).fetchall()
         taken = [p.product_id for p in popular]
         rest = {"is_popular": False, "taken": taken, "limit": size - len(popular)}
-        return [*popular, *cur.execute(_PRODUCTS.format(_NEW), rest).fetchall()]
+        return [*popular, *cur.execute(_products(_NEW), rest).fetchall()]
+
+
+def _products(rows: sql.SQL) -> sql.Composed:
+    return _PRODUCTS.format(half_life=HALF_LIFE_DAYS, days=_DAYS, rows=rows)
+
+
+def has_history(conn: Connection) -> bool:
+    """Return whether the shop began with a history."""
+    found = conn.execute("SELECT FROM backfill_runs WHERE finished_at IS NOT NULL").fetchone()
+    return found is not None

@@ -44,6 +44,7 @@ class Shop(NamedTuple):
     clock: ShopClock
     users: list[CachedUser]
     products: list[CachedProduct]
+    has_history: bool
 
 
 class ShopReader:
@@ -141,8 +142,9 @@ class ShopReader:
                 cur.execute(_BY_KEY)
                 size = self._settings.cache_batch_size
                 shop = Shop(
-                    clock, reading.read_users(conn, size, clock), reading.read_products(conn, size)
-                )
+                    clock, reading.read_users(conn, size, clock),
+                    reading.read_products(conn, size), reading.has_history(conn),
+                )  # fmt: skip
         if long:
             self._looked_back = began
         return done, shop

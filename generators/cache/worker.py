@@ -124,7 +124,7 @@ class CacheWorker:
     def _swap(self) -> None:
         began = self._monotonic()
         cache.update_meta(self.redis, phase="refreshing", interval=self._interval)
-        clock, users, products = self._reader.read()
+        clock, users, products, has_history = self._reader.read()
         due = [u.purchaser for u in users if u.due]
 
         def meta(version: int, replaced: int) -> CacheMeta:
@@ -145,6 +145,7 @@ class CacheWorker:
                 clock=clock.orders,
                 sign_ups=clock.sign_ups,
                 orders_per_day=clock.orders_per_day,
+                has_history=has_history,
             )
 
         self.meta = cache.swap(self.redis, users, products, meta)

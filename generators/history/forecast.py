@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from generators.behaviour import customer_model
+from generators.behaviour import catalogue, customer_model
 from generators.history.listings import AT_OPENING as STOCK
-from generators.history.listings import PER_DAY
 from generators.history.sign_ups import AT_OPENING
 
 ORDER_BYTES: Final = 380
@@ -48,7 +47,7 @@ def forecast(days: int, orders_per_day: int) -> Forecast:
 
     >>> year = forecast(365, 21_600)
     >>> year.orders, round(year.customers / 1e6, 1), year.products
-    (7884000, 5.8, 31200)
+    (7884000, 5.8, 30200)
     """
     scale = orders_per_day / customer_model.ORDERS_PER_DAY
     customers = AT_OPENING * scale
@@ -58,7 +57,7 @@ def forecast(days: int, orders_per_day: int) -> Forecast:
     return Forecast(
         orders,
         round(customers),
-        STOCK + round(days * PER_DAY * scale),
+        STOCK + round(days * catalogue.LISTED_PER_DAY * scale),
         (orders * ORDER_BYTES + customers * CUSTOMER_BYTES) / 1e9,
         (orders * ORDER_US / 1e6 + customers * CUSTOMER_US / 1e6 + days * DAY_S) / 60,
     )

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from generators.behaviour import customer_model
+from generators.behaviour import customer_model, product_changes
 from generators.history.plan import Day, Plan
 from generators.history.sign_ups import CustomerRows
 from generators.history.simulation import Simulation
@@ -136,7 +136,8 @@ class HistorySimulation:
         before = pl.col("created_at") < self._end
         for day in self._simulated():
             self._make_room()
-            users, products = day.users.filter(before), day.products.filter(before)
+            users = day.users.filter(before)
+            products = day.products.filter(pl.col("updated_at") < self._end)
             orders = self._as_it_stands(day.orders.filter(pl.col("ordered_at") < self._end))
             self._add_up(orders)
             self._counts.append(self._simulation.sign_ups[-1] - (len(day.users) - len(users)))
@@ -192,7 +193,10 @@ class HistorySimulation:
                 _column("total_spent", totals["spent"]),
             ]
         )
-        products = pl.concat(self._products)
+        states = pl.concat(self._products)
+        products = product_changes.latest(
+            states.filter(pl.col("rev") == 1), states.filter(pl.col("rev") > 1)
+        )
         none = pl.DataFrame(schema=SCHEMAS["orders"])
         return Ending(
             CustomerRows(self._plan, self._counts, columns),

@@ -92,7 +92,8 @@ class Day:
         start: first moment, UTC.
         end: first moment after it, UTC.
         users: who signed up, `SCHEMAS["users"]`; with day 0 also those that were there before.
-        products: what was listed, `SCHEMAS["products"]`; likewise.
+        products: what changed, with revisions from 2 on, and what was listed, likewise; in the
+            order of `updated_at`: `SCHEMAS["products"]`.
         orders: `SCHEMAS["orders"]`, in the order of `ordered_at`, as they finally stand: revision
             2 with the `updated_at` of the cancellation or refund, even where that lies after the
             end of the history. At that moment those are still revision 1, PAID.

@@ -194,7 +194,7 @@ class Simulation:
         if day == 0:
             users = pl.concat([self._users(self._law.opening()), users])
         return Day(
-            day, began, began + timedelta(days=1), users, self._listings.products(since, end),
+            day, began, began + timedelta(days=1), users, self._listings.events(since, end),
             orders, self._changes(began) if day % 7 == 0 else None, customers,
         )  # fmt: skip
 
@@ -308,7 +308,8 @@ class Simulation:
     def _shelf(self, now: float) -> Goods:
         """Return the products of the cache: those ordered most lately, then the newest others."""
         there = int(np.searchsorted(self._listings.listed, now))
-        return self.goods.take(shelf.rows(self._sold[:there], SHELF))
+        on_sale = np.flatnonzero(self._listings.on_sale[:there])
+        return self.goods.take(on_sale[shelf.rows(self._sold[on_sale], SHELF)])
 
     def _count_orders(self, day: int, chosen: Ints, orders: pl.DataFrame) -> None:
         paid = (orders["status"] == "PAID").to_numpy()

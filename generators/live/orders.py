@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,7 @@ import redis
 from generators.behaviour import arrivals, demand_curves, order_events
 from generators.behaviour.customer_model import ORDERS_PER_DAY
 from generators.live.buyers import Buyers
+from generators.live.product_revisions import current
 from generators.live.publisher import LiveSource
 from generators.publishing.order_lifecycle import OrderLifecycle
 from generators.publishing.reliable_producer import Done
@@ -81,7 +82,7 @@ class OrderSource(LiveSource):
         self._tables: order_events.DrawTables | None = None
         self._effects = NONE
         self._users: list[cache.CachedUser] = []
-        self._read: tuple[int, datetime | None] | None = None
+        self._read: tuple[int, datetime | None, date] | None = None
         self._next_look = float("-inf")
         self._lacks = ""
         self._served = False
@@ -110,7 +111,8 @@ class OrderSource(LiveSource):
         effects = self._running()
         meta = cache.read_meta(self._redis)
         self._size = (meta.orders_per_day or ORDERS_PER_DAY) / ORDERS_PER_DAY
-        filled = (meta.version, meta.refreshed_at)
+        now = self._clock()
+        filled = (meta.version, meta.refreshed_at, now.astimezone(KST).date())
         there = self._redis.exists(cache.USERS, cache.PRODUCTS) == 2
         if self._read == filled and there and effects == self._effects:
             return ""
@@ -122,7 +124,7 @@ class OrderSource(LiveSource):
                 held = (("users", self._users), ("products", products))
                 empty = " and ".join(k for k, v in held if not v)
                 return f"the cache (no {empty} in it yet)"
-            self._goods = order_events.goods(products)
+            self._goods = order_events.goods(current(products, now))
         self._effects = effects
         self._buyers.load(self._users, self._clock(), effects)
         self._tables = order_events.draw_tables(self._goods, effects, self._clock().timestamp())

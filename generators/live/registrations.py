@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -11,16 +11,22 @@ import numpy as np
 import polars as pl
 import redis
 
-from generators.behaviour import arrivals, demand_curves, population
+from generators.behaviour import arrivals, catalogue, demand_curves, population
 from generators.behaviour.customer_model import ORDERS_PER_DAY, sign_up_rate
+from generators.live.product_revisions import ProductRevisions
 from generators.live.publisher import LiveSource
+from generators.publishing.reliable_producer import Done
 from generators.random_streams import Floats, Ints
 from shop.clock import Clock, utc_now
+from shop.events import Event
 from shop.ids import EPOCH_MS, IdGenerator
 from shop.redis import cache
 
 LOOK_EVERY_S: Final = 5.0
-"""How often the cache worker's count of customers is looked at."""
+"""How often it is looked at what the cache worker says of the shop."""
+_DAY_S: Final = 86_400
+_GAP_S: Final = float(arrivals.Listings().gap(0.5, made=0))
+"""Mean seconds between two products by the seed's law, which `pace` multiplies."""
 
 
 class Population(NamedTuple):
@@ -43,7 +49,8 @@ class RegistrationSource(LiveSource):
         topic: ``users`` or ``products``.
         rng: the stream of their properties.
         ids: their ids, which carry the time of registration.
-        r: Redis, where the cache worker says how many customers there are; None: not asked.
+        r: Redis, where the cache is, and what the cache worker says of the shop; None: the rate
+            does not depend on it, and listed products do not change.
         curved: whether the hours and weekdays of a shop change the pace.
         clock: UTC.
         monotonic: seconds of a clock that never steps.
@@ -64,18 +71,23 @@ class RegistrationSource(LiveSource):
         self._population = POPULATIONS[topic]
         self._rng = rng
         self._ids = ids
-        self._redis = r if topic == "users" else None
+        self._redis = r
         self._curved = curved
         self._clock = clock
         self._monotonic = monotonic
         self._next_look = float("-inf")
         self._refreshed: datetime | None = None
         self._size = 1.0
+        self._revisions = (
+            ProductRevisions(r, clock, monotonic) if r is not None and topic == "products" else None
+        )
 
     def counted(self) -> int | None:
-        """Return the number of customers if it is newly known: it decides the rate of sign-ups.
+        """Return the number that decides the rate if it is newly known.
 
-        Those who signed up since the cache worker counted them are too few to change it.
+        Of sign-ups it is the number of customers: those who signed up since the cache worker
+        counted them are too few to change it. Products of a shop with a history are listed by the
+        history's law, which depends on no number; others by what this process has counted.
         """
         now = self._monotonic()
         if self._redis is None or now < self._next_look:
@@ -88,6 +100,13 @@ class RegistrationSource(LiveSource):
         if not meta.sign_ups or meta.refreshed_at == self._refreshed:
             return None
         self._refreshed = meta.refreshed_at
+        if self.topic == "products":
+            if not meta.has_history:
+                self._size = 1.0
+                return None
+            per_day = catalogue.LISTED_PER_DAY * (meta.orders_per_day or ORDERS_PER_DAY)
+            self._size = per_day / ORDERS_PER_DAY / _DAY_S * _GAP_S
+            return 0
         rates = [
             float(sign_up_rate(meta.sign_ups, per_day or ORDERS_PER_DAY)[0])
             for per_day in (meta.orders_per_day, ORDERS_PER_DAY)
@@ -101,6 +120,10 @@ class RegistrationSource(LiveSource):
             return self._size
         moment = np.array([self._clock().timestamp()])
         return self._size * float(demand_curves.multiplier(moment)[0])
+
+    def later(self) -> Iterable[tuple[Event, Done]]:
+        """Return the price changes and delistings that are due."""
+        return self._revisions.due() if self._revisions else ()
 
     def make(self, ago: Floats) -> pl.DataFrame:
         """Return those who registered `ago` seconds before now."""

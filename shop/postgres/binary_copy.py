@@ -22,7 +22,7 @@ NARROW: Final[Mapping[str, Mapping[str, pl.DataType]]] = {
     "orders": {"rev": pl.Int16(), "quantity": pl.Int32()},
     "user_spend_windows": {"orders": pl.Int32()},
     "users": {"birth_year": pl.Int16(), "order_count": pl.Int32()},
-    "products": {"order_count": pl.Int32()},
+    "products": {"rev": pl.Int16(), "order_count": pl.Int32()},
     "grade_history": {},
     "sales_by_product": {"orders": pl.Int32(), "units": pl.Int32()},
 }

@@ -102,6 +102,9 @@ class CachedProduct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     price: int
     created_at: datetime | None
     order_count: int
+    rev: int = 1
+    status: str = "LISTED"
+    updated_at: datetime | None = None
 
 
 class CacheMeta(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +133,8 @@ class CacheMeta(msgspec.Struct, frozen=True, kw_only=True):
     """Customers of the shop so far, on which the rate of sign-ups depends."""
     orders_per_day: int = 0
     """Orders of a mean day of this shop; 0: not known."""
+    has_history: bool = False
+    """Whether the shop began with a history, by whose law products are listed from then on."""
     phase: str = "waiting"
     error: str = ""
 

@@ -57,7 +57,9 @@ OURS = {
         "orders_pkey", "orders_status_check", "orders_numbers_check", "orders_amount_check",
     },
     "users": {"users_pkey", "users_gender_check", "users_birth_year_check"},
-    "products": {"products_pkey", "products_price_check"},
+    "products": {
+        "products_pkey", "products_price_check", "products_rev_check", "products_status_check",
+    },
     "user_spend_windows": {"user_spend_windows_pkey"},
     "ingest_offsets": {"ingest_offsets_pkey"},
     "rejected_messages": {"rejected_messages_pkey"},

@@ -13,7 +13,7 @@ from generators.history.simulation import Simulation
 from shop.clock import UTC
 from shop.events import SCHEMAS
 
-TIME: Final = {"users": "created_at", "products": "created_at", "orders": "ordered_at"}
+TIME: Final = {"users": "created_at", "products": "updated_at", "orders": "ordered_at"}
 """Topic -> the field that says when an event happened."""
 _DAY: Final = timedelta(days=1)
 

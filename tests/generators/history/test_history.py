@@ -85,6 +85,8 @@ def test_a_history_goes_on_from_a_snapshot(days: list[Day], stop: int):
 def test_days_hold_every_customer_and_product_once_in_time(days: list[Day]):
     for table in ("users", "products"):
         frames = [getattr(day, table) for day in days]
+        if table == "products":
+            frames = [frame.filter(pl.col("rev") == 1) for frame in frames]
         assert pl.concat(frames)[f"{table[:-1]}_id"].n_unique() == sum(map(len, frames))
         for day, frame in zip(days[1:], frames[1:], strict=True):
             at = frame["created_at"]
