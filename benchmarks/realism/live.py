@@ -220,9 +220,9 @@ def live_statistics(window: LiveWindow) -> list[Statistic]:
             live.gap_quartiles[i] / past.gap_quartiles[i]
         )
     ordinary = {s.name: s for s in statistics(shop) if s.name not in TAKES_DAYS}
-    found["cancelled"] = ordinary.pop("cancelled").value
+    found["cancelled"] = ordinary["cancelled"].value
     return [
-        *ordinary.values(),
+        *(s for s in ordinary.values() if s.name not in LIVE),
         *(Statistic(name, value, *LIVE[name]) for name, value in found.items()),
     ]
 

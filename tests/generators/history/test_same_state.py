@@ -40,7 +40,7 @@ def write(settings: Settings) -> None:
         settings.postgres, window_s=settings.spend_window, policy=POLICY, truncate=False
     )
     target.begin(request, END)
-    history = HistorySimulation(request.plan(END, POLICY), POLICY, END)
+    history = HistorySimulation(request.plan(END, POLICY), POLICY, END, keep_state=True)
     for day in history.days():
         target.prepare(day)()
     target.finish(history.ending())
@@ -72,7 +72,6 @@ def test_a_live_shop_continues_as_a_longer_history_would(
     live = pl.DataFrame({"user_id": shop.user_ids, "ordered_at": at})
 
     virtual, simulated = facts(pl.concat([before, live])), facts(longer)
-    print(virtual, simulated, sep="\n")
     assert 0.3 < simulated.first < 0.8
     assert virtual.first == pytest.approx(simulated.first, abs=0.03)
     assert virtual.distinct == pytest.approx(simulated.distinct, rel=0.02)
