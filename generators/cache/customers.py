@@ -14,7 +14,7 @@ finds the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from generators.behaviour import customer_model
 from generators.behaviour.customer_model import NEVER, CustomerModel
 from generators.random_streams import Ints
-from shop.clock import UTC
+from shop.clock import KST, UTC
 from shop.ids import EPOCH_MS, IDS_PER_MS, MAX_ID, NODES, SEQUENCE_BITS
 from shop.node_lease import SEED_NODE
 from shop.postgres import Cursor
@@ -111,6 +111,12 @@ WHERE NOT EXISTS (SELECT FROM users AS u WHERE u.user_id = c.user_id)
 _OVERDUE: Final = """
 SELECT user_id, orders, last_order_id FROM simulation.customers WHERE orders > 0 AND due <= %s
 """
+
+_LEFT: Final = """
+SELECT user_id FROM simulation.customers
+WHERE orders > 0 AND due IS NULL AND last_order_id < %s ORDER BY last_order_id, user_id
+"""
+_BACK: Final = "UPDATE simulation.customers SET due = %s WHERE user_id = ANY(%s)"
 
 UserRow = tuple[int, datetime | None, bool]
 OrderRow = tuple[int, int, int | None, int | None]
@@ -218,6 +224,24 @@ def settle(cur: Cursor, clock: ShopClock) -> None:
     _write(cur, ids, orders, last, due)
 
 
+def win_back(cur: Cursor, clock: ShopClock, now: datetime) -> int:
+    """Let some customers who have left buy again; return how many.
+
+    Once a day of a campaign is enough, and more often does no harm: the day decides who it is, and
+    those who were brought back are due, or have bought lately.
+
+    Args:
+        cur: in the transaction of `locked_clock`.
+        clock: what that returned, with new orders counted.
+        now: a moment of the day.
+    """
+    before = _id_at(now - timedelta(days=customer_model.LEFT_DAYS))
+    ids = np.array([i for (i,) in cur.execute(_LEFT, (before,)).fetchall()], dtype=np.int64)
+    back = ids[customer_model.comes_back(clock.seed, ids, _day_in_seoul(now))]
+    cur.execute(_BACK, (clock.orders, back.tolist()))
+    return len(back)
+
+
 def save(cur: Cursor, clock: ShopClock) -> None:
     """Store the clock; in the transaction of `locked_clock`."""
     cur.execute(_SAVE, clock)
@@ -296,6 +320,10 @@ def _import(cur: Cursor, clock: ShopClock, rows: Sequence[tuple[Any, ...]]) -> N
     orders = np.array([max(1, r[3]) for r in rows], dtype=np.int64)
     last = np.array([_id_at(r[2]) for r in rows], dtype=np.int64)
     _write(cur, ids, orders, last, np.full(len(rows), clock.orders))
+
+
+def _day_in_seoul(moment: datetime) -> int:
+    return (moment.astimezone(KST).date() - date(1970, 1, 1)).days
 
 
 def _id_at(moment: datetime) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -13,6 +14,7 @@ import psycopg
 from generators.cache import customers, reading
 from generators.cache.customers import ShopClock
 from shop import postgres
+from shop.clock import UTC
 from shop.log import get_logger
 from shop.postgres import Connection
 from shop.postgres.deadline import Deadline
@@ -34,6 +36,8 @@ _BY_KEY: Final = (
 The planner expects up to the limit of 50,000 and would read all users: 0.3 s of 300,000."""
 TIMEOUT_S: Final = 3
 """Seconds that the server has to answer before a refresh begins."""
+WIN_BACK_EVERY: Final = timedelta(hours=1)
+"""How often customers are brought back while a campaign runs: it reads all who have bought."""
 LIMITS: Final = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
 """A worker that is stopped while it holds the clock must not stop the others."""
 
@@ -64,9 +68,13 @@ class ShopReader:
         self._monotonic = monotonic
         self._looked_back = self._reconciled = float("-inf")
         self._kept: Connection | None = None
+        self._won_back = datetime.min.replace(tzinfo=UTC)
 
-    def read(self) -> Shop:
+    def read(self, win_back: datetime | None = None) -> Shop:
         """Return what to cache; of a shop that is not counted yet, what is known by then.
+
+        Args:
+            win_back: the time, if a campaign runs now that brings customers back who have left.
 
         Raises:
             psycopg.Error: if PostgreSQL does not answer or has no schema.
@@ -74,7 +82,7 @@ class ShopReader:
         until = self._monotonic() + COUNTING_S
         with self._session() as conn:
             while True:
-                done, shop = retried(partial(self._count, conn, until))
+                done, shop = retried(partial(self._count, conn, until, win_back))
                 if shop is not None:
                     if not done:
                         counted = shop.clock
@@ -123,7 +131,9 @@ class ShopReader:
         conn.prepare_threshold = None
         return conn
 
-    def _count(self, conn: Connection, until: float) -> tuple[bool, Shop | None]:
+    def _count(
+        self, conn: Connection, until: float, win_back: datetime | None
+    ) -> tuple[bool, Shop | None]:
         """Count a chunk, and read what to cache if that was all or the time is over."""
         began = self._monotonic()
         long = began - self._looked_back >= LOOK_BACK_EVERY_S
@@ -137,6 +147,10 @@ class ShopReader:
                     customers.settle(cur, clock)
                     clock = clock._replace(catching_up=False)
             customers.save(cur, clock)
+            if done and win_back is not None and win_back - self._won_back >= WIN_BACK_EVERY:
+                found = customers.win_back(cur, clock, win_back)
+                get_logger().info("customers who had left are due again", customers=found)
+                self._won_back = win_back
             shop = None
             if done or began >= until:
                 cur.execute(_BY_KEY)

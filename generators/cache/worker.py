@@ -10,7 +10,7 @@ import argparse
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import psycopg
@@ -18,6 +18,7 @@ import redis
 
 from generators.cache.metrics import CacheMetrics
 from generators.cache.shop_reader import ShopReader
+from generators.scenarios import control, timetable
 from shop import command, metrics_endpoint
 from shop.clock import Clock
 from shop.errors import ExitCode, JangteoError, UnreachableError
@@ -71,6 +72,7 @@ class CacheWorker:
         self._clock = clock or (lambda: redis_time(r))
         self._monotonic = monotonic
         self._reader = ShopReader(settings, NAME, monotonic)
+        self._seed = settings.seed
         self._not_before = float("-inf")
         self.refreshes = 0
         self.meta = CacheMeta(interval=interval)
@@ -113,6 +115,15 @@ class CacheWorker:
             _release(lock)
         return True
 
+    def _win_back(self) -> datetime | None:
+        """Return the time if a win-back campaign runs, of the calendar or of the operator."""
+        now = self._clock()
+        at = now.timestamp()
+        spans = timetable.between(self._seed, at, at + 1)
+        spans += control.spans(control.started(self.redis, now))
+        running = any(s.name == "win_back" and s.start <= at < s.end for s in spans)
+        return now if running else None
+
     def reconcile(self) -> None:
         """Count what was stored late, if it is time for that.
 
@@ -124,7 +135,7 @@ class CacheWorker:
     def _swap(self) -> None:
         began = self._monotonic()
         cache.update_meta(self.redis, phase="refreshing", interval=self._interval)
-        clock, users, products, has_history = self._reader.read()
+        clock, users, products, has_history = self._reader.read(self._win_back())
         due = [u.purchaser for u in users if u.due]
 
         def meta(version: int, replaced: int) -> CacheMeta:

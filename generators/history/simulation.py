@@ -44,10 +44,7 @@ SHELF: Final = 1_000
 """Products in the cache."""
 OPENING_DAYS: Final = 7
 """In the first week, who has not bought is chosen from a seeded random pool."""
-REACTIVATED: Final = 0.002
-"""Of the customers that are gone for 90 days: share that a day of a win-back brings back. Nine days
-of them a year take .005 from the share of customers who never repeat; with .01 it would be .025."""
-GONE_DAYS: Final = 90
+_KST_S: Final = 9 * 3_600
 _STATE: Final = ("_sold", "clock", "fallback", "next_day")
 
 
@@ -225,7 +222,7 @@ class Simulation:
     ) -> pl.DataFrame:
         now = self._start + day * DAY_S
         effects = [e for _, _, e in stretches]
-        self._win_back(now, effects, rng)
+        self._win_back(now, effects)
         self._regrade(day)
         which = np.searchsorted([a for a, _, _ in stretches], at, side="right") - 1
         ids = ids_at((at * 1000).astype(np.int64) - EPOCH_MS, self.plan.node)
@@ -294,14 +291,14 @@ class Simulation:
         self.fallback += pool.fallback
         return chosen
 
-    def _win_back(
-        self, now: float, effects: list[ScenarioEffects], rng: np.random.Generator
-    ) -> None:
+    def _win_back(self, now: float, effects: list[ScenarioEffects]) -> None:
         if any("win_back" in e.running for e in effects):
             c = self.who
-            before = int((now - GONE_DAYS * DAY_S) * 1_000) - EPOCH_MS
-            idle = np.flatnonzero((c.due == NEVER) & (c.orders > 0) & (c.last < before << 12))
-            c.due[idle[rng.random(len(idle)) < REACTIVATED]] = self.clock
+            before = int((now - customer_model.LEFT_DAYS * DAY_S) * 1_000) - EPOCH_MS
+            left = np.flatnonzero((c.due == NEVER) & (c.orders > 0) & (c.last < before << 12))
+            day = int((now + _KST_S) // DAY_S)
+            back = left[customer_model.comes_back(self.plan.seed, c.ids[left], day)]
+            c.due[back] = self.clock
 
     # -- what follows from the orders ------------------------------------------------------------
 

@@ -32,15 +32,28 @@ class VirtualShop:
         pg: a connection to it, in autocommit.
         block: orders between two refreshes.
         seed: of the streams.
+        begin: first moment.
+        orders_per_day: of the shop.
     """
 
-    def __init__(self, settings: Settings, pg: Connection, *, block: int = 12, seed: int = 1):
+    def __init__(
+        self,
+        settings: Settings,
+        pg: Connection,
+        *,
+        block: int = 12,
+        seed: int = 1,
+        begin: datetime = BEGIN,
+        orders_per_day: int = ORDERS_PER_DAY,
+    ) -> None:
         self._pg = pg
+        self._begin = begin
+        self._per_day = orders_per_day
         self._block = block
         self._rng = stream(seed, "virtual")
         self.buyers = Buyers(stream(seed, "buyers"), seed=seed)
         self._reader = ShopReader(settings, NAME)
-        self.ms = BEGIN.timestamp() * 1000
+        self.ms = begin.timestamp() * 1000
         self._sign_ups = 0.0
         self.user_ids: list[int] = []
         self.times_ms: list[float] = []
@@ -58,10 +71,10 @@ class VirtualShop:
 
     @property
     def now(self) -> datetime:
-        return BEGIN + timedelta(milliseconds=self.ms - BEGIN.timestamp() * 1000)
+        return self._begin + timedelta(milliseconds=self.ms - self._begin.timestamp() * 1000)
 
     def run(self, orders: int) -> None:
-        gap = DAY_MS / ORDERS_PER_DAY
+        gap = DAY_MS / self._per_day
         for _ in range(0, orders, self._block):
             shop = self.refresh()
             times = self.ms + gap * np.arange(1, self._block + 1)
@@ -71,7 +84,7 @@ class VirtualShop:
             self.ms = float(times[-1])
 
     def _sign_up(self, so_far: int, span_ms: float) -> None:
-        self._sign_ups += float(sign_up_rate(so_far)[0]) * span_ms / 1000
+        self._sign_ups += float(sign_up_rate(so_far, self._per_day)[0]) * span_ms / 1000
         n = int(self._sign_ups)
         self._sign_ups -= n
         at = np.sort(self._rng.random(n)) * span_ms + self.ms

@@ -354,26 +354,3 @@ def test_the_process_is_not_held_up_by_a_stopped_one(
     with pytest.raises(psycopg.Error):
         stopped.execute("SELECT 1")
     stopped.close()
-
-
-def test_the_session_is_kept_and_replaced_when_it_has_ended(
-    pg: Connection, reader: ShopReader
-) -> None:
-    def sessions() -> set[int]:
-        rows = pg.execute(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND datname ="
-            " current_database()",
-            (f"jangteo-{NAME}",),
-        )
-        return {pid for (pid,) in rows.fetchall()}
-
-    insert_users(pg, [START])
-    reader.read()
-    (first,) = sessions()
-    reader.reconcile()
-    reader.read()
-    assert sessions() == {first}
-    pg.execute("SELECT pg_terminate_backend(%s, 10_000)", (first,))
-    assert len(reader.read().users) == 1
-    (second,) = sessions()
-    assert second != first
