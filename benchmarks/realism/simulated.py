@@ -40,7 +40,10 @@ def simulate(
     return Simulated(
         simulation,
         pl.concat([day.orders for day in simulated]),
-        pl.concat([day.products for day in simulated]),
+        # Each product once, as its last revision left it.
+        pl.concat([day.products for day in simulated])
+        .sort("product_id", "rev")
+        .unique("product_id", keep="last", maintain_order=True),
         pl.concat(
             [pl.DataFrame(schema=GRADE_CHANGES)]
             + [day.grades for day in simulated if day.grades is not None]
