@@ -65,17 +65,14 @@ def write(cur: Cursor, effects: BatchEffects, *, fast: bool) -> None:
     if fast:
         cur.execute(statements.BY_INDEX)
     windows = statements.FAST_MERGE_WINDOWS if fast else statements.MERGE_WINDOWS
-    bounds: tuple[object, ...] = ()
-    if fast and effects.windows.height:  # sorted by time
-        bounds = tuple(effects.windows["window_start"].dt.replace_time_zone("UTC")[[0, -1]])
-    for table, frame, statement, parameters in (
-        ("user_spend_windows", effects.windows, windows, bounds),
-        ("users", effects.users, statements.MERGE_USERS, ()),
-        ("products", effects.products, statements.MERGE_PRODUCTS, ()),
+    for table, frame, statement in (
+        ("user_spend_windows", effects.windows, windows),
+        ("users", effects.users, statements.MERGE_USERS),
+        ("products", effects.products, statements.MERGE_PRODUCTS),
     ):
         if frame.height:
             copy_into(cur, f"stage_{table}", binary(frame, table))
-            cur.execute(statement, parameters)
+            cur.execute(statement)
             all_written(cur, table, frame.height)
     rollups.merge(cur, effects.sales)
 

@@ -52,7 +52,7 @@ _ROWS = f"""
                + i * interval '{SPACING_MS} milliseconds' AS at
     FROM generate_series(%(low)s::bigint, %(high)s::bigint) AS i
 """
-_FILL = {
+FILL = {
     "orders": f"""
 INSERT INTO orders (order_id, rev, user_id, product_id, quantity, unit_price, discount, amount,
                     payment_method, status, scenario, ordered_at, updated_at)
@@ -120,6 +120,7 @@ class Growth:
             conn.execute(_AROUND)
         self.rows = 0
         self._published = 0
+        self._minute = utc_now() - timedelta(hours=1)
 
     def _connect(self) -> postgres.Connection:
         return postgres.connect(self._settings.postgres, "bench", autocommit=True)
@@ -141,11 +142,11 @@ class Growth:
                     for low in range(self.rows, size, CHUNK):
                         high = min(low + CHUNK, size) - 1
                         self._refuse_full_disk()
-                        conn.execute(_FILL[table].encode(), {"low": low, "high": high})
+                        conn.execute(FILL[table].encode(), {"low": low, "high": high})
             except BaseException as e:
                 failed.append(e)
 
-        threads = [threading.Thread(target=fill, args=(table,)) for table in _FILL]
+        threads = [threading.Thread(target=fill, args=(table,)) for table in FILL]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -169,9 +170,11 @@ class Growth:
 
     def measure(self, *, indexes: bool) -> Point:
         """Store messages; return what one cost."""
+        self._minute += timedelta(minutes=1)  # orders are of a minute: no id comes twice
         frame = orders.frame(
-            self._each, users=CUSTOMERS, products=PRODUCTS, seed=self._published + 1
-        )
+            self._each, users=CUSTOMERS, products=PRODUCTS, seed=self._published + 1,
+            end=self._minute,
+        )  # fmt: skip
         orders.preload(self._settings, frame)
         self._published += self._each
         self._rig.checkpoint()
