@@ -36,7 +36,7 @@ _FRESHNESS: Final = {"orders": ("minute", 15, 60), "users": ("hour", 1, 24),
 _COLUMNS: Final = """
 SELECT attname, col_description(attrelid, attnum), format_type(atttypid, atttypmod)
 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
-ORDER BY attnum
+ORDER BY attname IN ('ingested_at', 'changed_at'), attnum
 """
 
 
