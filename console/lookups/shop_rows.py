@@ -21,9 +21,9 @@ STATEMENT_MS: Final = 3_000
 MOST_ROWS: Final = 50
 _TABLES: Final = (("customer", "users", "user_id"), ("order", "orders", "order_id"),
                   ("product", "products", "product_id"))  # fmt: skip
-_CUSTOMER: Final = "SELECT to_jsonb(u) FROM users u WHERE user_id = %s"
-_PRODUCT: Final = "SELECT to_jsonb(p) FROM products p WHERE product_id = %s"
-_ORDER: Final = "SELECT to_jsonb(o) FROM orders o WHERE order_id = %s"
+_CUSTOMER: Final = "SELECT to_jsonb(u) FROM users u WHERE user_id = %s LIMIT 1"
+_PRODUCT: Final = "SELECT to_jsonb(p) FROM products p WHERE product_id = %s LIMIT 1"
+_ORDER: Final = "SELECT to_jsonb(o) FROM orders o WHERE order_id = %s LIMIT 1"
 _HISTORY: Final = """
     SELECT as_of, from_grade, to_grade, cumulative_spend FROM grade_history
     WHERE user_id = %s ORDER BY as_of DESC LIMIT %s
@@ -57,9 +57,9 @@ _LETTERS_ABOUT: Final = """
 """
 """Among the newest ten thousand: the payloads have no index."""
 _STORED: Final = {
-    "orders": "SELECT rev FROM orders WHERE order_id = %s",
-    "users": "SELECT NULL::int FROM users WHERE user_id = %s",
-    "products": "SELECT NULL::int FROM products WHERE product_id = %s",
+    "orders": "SELECT rev FROM orders WHERE order_id = %s LIMIT 1",
+    "users": "SELECT NULL::int FROM users WHERE user_id = %s LIMIT 1",
+    "products": "SELECT NULL::int FROM products WHERE product_id = %s LIMIT 1",
 }
 HOURS: Final = 24
 _SALES: Final = """
@@ -70,7 +70,7 @@ _SALES: Final = """
     ORDER BY s.hour DESC LIMIT %s
 """
 _APPLIED: Final = """
-    SELECT max(next_offset) FROM ingest_offsets WHERE topic = %s AND partition = %s
+    SELECT max(next_offset) FROM ingest_offsets WHERE topic = %s AND partition = %s LIMIT 1
 """
 
 
@@ -100,7 +100,7 @@ class ShopRows:
         return [
             Ref(kind, str(number))
             for kind, table, column in _TABLES
-            if self._rows(f"SELECT 1 FROM {table} WHERE {column} = %s", (number,))  # noqa: S608  (names of our own)
+            if self._rows(f"SELECT 1 FROM {table} WHERE {column} = %s LIMIT 1", (number,))  # noqa: S608  (names of our own)
         ]
 
     def customer(self, user_id: int) -> Iterator[DetailRow]:

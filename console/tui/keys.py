@@ -128,7 +128,7 @@ def hint(tab: str, kind: str, options: Callable[[str], str], *, narrow: bool) ->
         return options("w W longer, shorter   { } back, forward   ? help")
     own = ["Enter open"] if kind else []
     own += [ROW_ACTIONS[kind]] if kind in ROW_ACTIONS else []
-    return "   ".join(map(options, (*own, "s sort", "/ filter", "f follow", "? help")))
+    return "  ".join(map(options, (*own, "s sort", "/ filter", "f follow", "? help")))
 
 
 def keymap() -> dict[str, str]:

@@ -17,9 +17,9 @@ _LAGS = tuple(Lag)
 def topics() -> ObjectList:
     """Return the list of the shop's topics, and a row that leads to all topics."""
     columns = (
-        Column("topic", 10), Column("lag", 6, right=True), Column("in", 7, right=True),
-        Column("out", 7, right=True), Column("drain", 6, right=True),
-        Column("members", 8, right=True), Column("", 12),
+        Column("topic", 8), Column("lag", 6, right=True), Column("in", 7, right=True),
+        Column("out", 7, right=True), Column("drain", 6, right=True, rank=1),
+        Column("members", 7, right=True, rank=2), Column("group", 14), Column("", 20),
     )  # fmt: skip
     return ObjectList(columns, _topics, reading="kafka", filtered=True, id="topics")
 
@@ -32,16 +32,17 @@ def _topics(view: PanelView) -> list[ListRow]:
         cells: tuple[Part, ...] = (
             t.name, (count(t.lag, view), appearance.BOLD), rate(t.published, view),
             rate(t.taken, view), duration(t.drain_s, dash) if t.lag else dash, members,
-            kafka_and_cache.topic_verdict(t, view),
+            t.group, kafka_and_cache.topic_verdict(t, view),
         )  # fmt: skip
         order = (
             t.name, t.lag, t.published.per_s, t.taken.per_s, t.drain_s,
-            None if t.members is None else len(t.members), _LAGS.index(t.verdict),
+            None if t.members is None else len(t.members), t.group,
+            _LAGS.index(t.verdict),
         )  # fmt: skip
         rows.append(ListRow(t.name, cells, order, Ref("topic", t.name)))
     if rows:
-        every: tuple[Part, ...] = ((view("others"), appearance.DIM), *[""] * 6)
-        rows.append(ListRow("", every, (None,) * 7, Ref("topics", "")))
+        every: tuple[Part, ...] = ((view("others"), appearance.DIM), *[""] * 7)
+        rows.append(ListRow("", every, (None,) * 8, Ref("topics", "")))
     return rows
 
 
