@@ -164,6 +164,36 @@ SCALE = Template(
     "scale", "{shades} up to {highest}, logarithmic", "{shades} 최대 {highest}, 로그 눈금"
 )
 MORE = Template("more", "{count} more", "{count}개 더")
+PAGE = Template(
+    "page",
+    "{shown} shown, {scanned} looked at, {kept} in the topic",
+    "{shown}건 표시, {scanned}건 확인, 보관 중 {kept}건",
+)
+BYTES_BEFORE = Template("bytes_before", "{count} bytes before", "앞에 {count}바이트")
+BYTES_AFTER = Template("bytes_after", "{count} more bytes", "뒤에 {count}바이트")
+APPLIED_UP_TO = Template(
+    "applied_up_to", "PostgreSQL has applied up to {offset}", "PostgreSQL 적용 오프셋: {offset}"
+)
+STORED_AS = Template(
+    "stored_as", "{table} {id}: revision {rev} is stored", "{table} {id}: 저장된 리비전 {rev}"
+)
+NEWER_STORED = Template(
+    "newer_stored",
+    "{table} {id}: revision {rev} is stored, which is newer than this one",
+    "{table} {id}: 이보다 새로운 리비전 {rev} 저장됨",
+)
+STORED_ROW = Template("stored_row", "{table} {id} is stored", "{table} {id} 저장됨")
+ROW_GONE = Template(
+    "row_gone", "{table} {id}: no such row; it was removed later", "{table} {id}: 나중에 삭제된 행"
+)
+PARTITIONS = Template("partitions", "{count} partitions", "파티션 {count}개")
+RANK = Template("rank", "{rank} of {of} who are due", "구매 예정 {of}명 중 {rank}위")
+IN_ORDERS = Template("in_orders", "in {count} orders of the shop", "상점 주문 {count}건 뒤")
+ORDERS_SOLD = Template(
+    "orders_sold",
+    "{orders} orders, {spend} KRW, {share} % of the hour",
+    "주문 {orders}건, {spend}원, 해당 시간의 {share}%",
+)
 NO_TOPIC = Template("no_topic", "there is no such topic", "그런 토픽이 없음")
 SILENT = Template("silent", "{name} is silent", "{name} 응답 없음")
 IS_DOWN = Template("is_down", "{name} is down ({how})", "{name} 중단됨 ({how})")

@@ -18,6 +18,8 @@ from shop.errors import DeadlineError, JangteoError
 WOULD_PUBLISH: Final = "would be published"
 """The word of `dlq replay --dry-run` for messages that would be published again."""
 _LONGEST_S: Final = 120.0
+SCORE_S: Final = 15.0
+"""Longest time of what a detail waits for."""
 
 
 class ScenarioRow(msgspec.Struct, frozen=True):
@@ -132,6 +134,64 @@ def counts_in(summary: str) -> dict[str, int]:
     return {m[2]: int(m[1].replace(",", "")) for m in found if m}
 
 
+class Score(msgspec.Struct, frozen=True):
+    """Why a customer buys: the answer of `jangteo explain`, whose terms add up to the score."""
+
+    in_cache: bool
+    due: bool
+    due_in_orders: int | None
+    score: float
+    share_of_weight: float
+    expected_rank: int | None
+    of: int
+    intercept: float
+    taste: float
+    grade: float
+    fresh: float
+    spend: float
+    cart: float
+    soured: float
+    scenario: float
+    scenarios: list[str]
+
+
+def score(data_dir: Path, user_id: int) -> Score:
+    """Return the score of a customer, term by term.
+
+    Raises:
+        JangteoError: if it cannot be computed; the message is the command's.
+    """
+    done = _run(data_dir, ("explain", str(user_id), "--json"), limit=SCORE_S)
+    try:
+        return msgspec.json.decode(done.stdout, type=Score)
+    except msgspec.DecodeError:
+        said = done.stderr.strip().splitlines()
+        raise JangteoError(said[-1] if said else "`jangteo explain` gave no answer") from None
+
+
+class ScenarioRun(msgspec.Struct, frozen=True):
+    """A scenario that runs now: its factor on the rate of orders, who started it, until when."""
+
+    scenario: str
+    rate: float
+    by: str
+    until: str
+
+
+def running_scenarios(data_dir: Path) -> tuple[ScenarioRun, ...]:
+    """Return the scenarios that run now, those of the calendar too.
+
+    Raises:
+        JangteoError: if they cannot be asked for.
+    """
+    done = _run(data_dir, ("scenario", "status", "--json"), limit=SCORE_S)
+    try:
+        return tuple(msgspec.json.decode(done.stdout, type=list[ScenarioRun]))
+    except msgspec.DecodeError:
+        said = done.stderr.strip().splitlines()
+        raise JangteoError(said[-1] if said else "`jangteo scenario status` gave no list") from None
+
+
 def scenarios(data_dir: Path) -> tuple[ScenarioRow, ...]:
     """Return the scenarios that there are.
 
@@ -147,7 +207,9 @@ def scenarios(data_dir: Path) -> tuple[ScenarioRow, ...]:
         raise JangteoError(said[-1] if said else "`jangteo scenario list` gave no list") from None
 
 
-def _run(data_dir: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _run(
+    data_dir: Path, words: Sequence[str], limit: float = _LONGEST_S
+) -> subprocess.CompletedProcess[str]:
     name, *rest = words
     try:
         return subprocess.run(
@@ -156,10 +218,8 @@ def _run(data_dir: Path, words: Sequence[str]) -> subprocess.CompletedProcess[st
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_LONGEST_S,
+            timeout=limit,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise DeadlineError(
-            f"`jangteo {' '.join(words)}` took longer than {_LONGEST_S:g} s"
-        ) from None
+        raise DeadlineError(f"`jangteo {' '.join(words)}` took longer than {limit:g} s") from None

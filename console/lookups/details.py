@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
+from console import translations as msg
+from console.text import printable
+from console.translations import Text
+from shop.messages.fault_location import Fault
+
+MOST_BYTES: Final = 512
+MOST_CHARACTERS: Final = 2_000
+"""What is shown of a payload; the longest valid event has 8 KB."""
+
 KINDS: Final = (
-    "customer", "order", "product", "grade", "topic", "partition", "message", "letter", "process",
-    "event", "follow",
+    "customer", "score", "order", "product", "grade", "topics", "topic", "messages", "partition",
+    "message", "letter", "process", "scenario", "event", "follow",
 )  # fmt: skip
 
 
@@ -45,15 +55,17 @@ class DetailRow:
 
     Attributes:
         label: what it is; a heading where `text` is empty.
-        text: its value, printable, on one line.
+        text: its value, printable, on one line; text from outside, or a message of the console.
         ref: what it leads to.
         wrong: whether it shows a fault.
+        marks: the characters at fault, each from the first to the one after the last.
     """
 
     label: str
-    text: str = ""
+    text: Text = ""
     ref: Ref | None = None
     wrong: bool = False
+    marks: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,17 +96,64 @@ def asked(text: str) -> Ref:
     return Ref("follow", text)
 
 
-def in_hex(data: bytes, most: int = 512) -> list[DetailRow]:
-    """Return bytes as rows of sixteen: the offset, hexadecimal digits, text.
+def in_hex(data: bytes, fault: Fault | None = None, most: int = MOST_BYTES) -> list[DetailRow]:
+    """Return bytes as rows of sixteen: the offset, hexadecimal digits, text, with the fault marked.
+
+    Args:
+        data: all of them; of many, those around the fault are shown.
+        fault: which bytes are at fault.
+        most: number of bytes that are shown.
 
     >>> [(r.label, r.text) for r in in_hex(b'{"v": 1}')]
-    [('0000', '7b 22 76 22 3a 20 31 7d                           {"v": 1}')]
+    [('0000', '7b22 7622 3a20 317d                      {"v": 1}')]
+    >>> in_hex(b"abcd", Fault(1, 3, "x"))[0].marks
+    ((2, 7), (42, 44))
     """
-    rows = []
-    for start in range(0, min(len(data), most), 16):
+    first = _first(fault.start, most, len(data)) // 16 * 16 if fault else 0
+    rows = [DetailRow("", msg.BYTES_BEFORE(count=first))] if first else []
+    last = min(len(data), first + most)
+    # One row more than there is where the fault is that the bytes end.
+    end = max(last, fault.start + 1) if fault and last == len(data) else last
+    for start in range(first, end, 16):
         part = data[start : start + 16]
         text = "".join(chr(b) if 32 <= b < 127 else "." for b in part)
-        rows.append(DetailRow(f"{start:04x}", f"{part.hex(' '):<48}  {text}"))
-    if len(data) > most:
-        rows.append(DetailRow("", f"{len(data) - most} more bytes"))
+        marks: tuple[tuple[int, int], ...] = ()
+        if fault is not None:
+            a = max(fault.start, start) - start
+            b = min(max(fault.end, fault.start + 1), start + 16) - start
+            if a < b:
+                marks = ((_column(a), _column(b - 1) + 2), (41 + a, 41 + b))
+        rows.append(DetailRow(f"{start:04x}", f"{part.hex(' ', -2):<39}  {text}", marks=marks))
+    if last < len(data):
+        rows.append(DetailRow("", msg.BYTES_AFTER(count=len(data) - last)))
     return rows
+
+
+def _column(byte: int) -> int:
+    """Return where the digits of a byte begin: two bytes are a group of four digits."""
+    return byte // 2 * 5 + byte % 2 * 2
+
+
+def as_text(data: bytes, fault: Fault | None = None, most: int = MOST_CHARACTERS) -> DetailRow:
+    """Return bytes as a row of text with the fault marked.
+
+    >>> as_text("김".encode() + b"{", Fault(3, 4, "x"))
+    DetailRow(label='text', text='김{', ref=None, wrong=False, marks=((1, 2),))
+    """
+    text = data.decode(errors="replace")
+    if fault is None:
+        return DetailRow("text", printable(text, most))
+    # NFC, the form in which lines are laid out, so that the marks stay where they are.
+    before, at, after = (
+        unicodedata.normalize("NFC", part.decode(errors="replace"))
+        for part in (data[: fault.start], data[fault.start : fault.end], data[fault.end :])
+    )
+    first = _first(len(before), most, len(before) + len(at) + len(after))
+    text = ("…" if first else "") + printable(before[first:] + at + after, most)
+    start = len(before) - first + bool(first)
+    return DetailRow("text", text, marks=((start, start + max(1, len(at))),))
+
+
+def _first(at: int, most: int, length: int) -> int:
+    """Return where to begin, so that a place and what is around it are among the most shown."""
+    return 0 if length <= most or at < most // 2 else at - most // 2

@@ -6,34 +6,75 @@ Every source is asked on its own: where one does not answer, its rows say so, an
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import psycopg
 import redis
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Message
 
+from console import translations as msg
+from console.actions import commands
 from console.lookups import messages
+from console.lookups.browse import MessagePage, MessageQuery, browse
 from console.lookups.details import Detail, DetailRow, Ref
 from console.lookups.messages import MessageReader
 from console.lookups.shop_rows import ShopRows, made_at
 from console.snapshot.model import Process, Snapshot
 from console.sources import explain
 from console.sources.events import Tail
-from console.text import duration, printable
+from console.text import duration, printable, size
+from console.translations import Text, word
 from shop.clock import KST
 from shop.errors import JangteoError
 from shop.events import GROUPS
 from shop.log import redact
+from shop.messages.fault_location import Fault
 from shop.redis import cache
 from shop.settings import Settings
 
 _ERRORS: Final = (JangteoError, psycopg.Error, KafkaException, redis.RedisError, OSError)
 _TOPIC_OF: Final = {"customer": "users", "order": "orders", "product": "products"}
 _ID_OF: Final = {"customer": "user_id", "order": "order_id", "product": "product_id"}
+_TERMS: Final = (
+    "intercept", "taste", "grade", "fresh", "spend", "cart", "soured", "scenario",
+)  # fmt: skip
+"""The terms that add up to a score; those of 0 are left out."""
 LOG_LINES: Final = 200
 EVENTS: Final = 20
+
+
+def pages(
+    settings: Settings, query: MessageQuery, now: datetime, stop: Callable[[], bool]
+) -> Iterator[MessagePage | Text]:
+    """Yield pages of messages; a text is why there are none, and the last.
+
+    Args:
+        settings: where Kafka is.
+        query: what is wanted.
+        now: UTC; what a time such as `15m` is measured from.
+        stop: whether nobody waits for more.
+    """
+    try:
+        with contextlib.closing(MessageReader(settings)) as reader:
+            yield from browse(reader, query, now, stop)
+    except _ERRORS as e:
+        yield printable(redact(explain(e)))
+
+
+def _aside(work: Callable[[], list[DetailRow]]) -> Callable[[], list[DetailRow]]:
+    """Begin some work in a thread of its own; return a function that waits for its result."""
+    found: list[DetailRow] = []
+    thread = threading.Thread(target=lambda: found.extend(work()), name="aside", daemon=True)
+    thread.start()
+
+    def result() -> list[DetailRow]:
+        thread.join()
+        return found
+
+    return result
 
 
 class Lookup:
@@ -56,7 +97,9 @@ class Lookup:
             "product": self._entity,
             "grade": lambda r: self._shop(lambda s: s.grade(r.key)),
             "topic": self._topic,
-            "partition": self._partition,
+            "topics": self._topics,
+            "score": self._score,
+            "scenario": self._scenario,
             "message": self._message,
             "letter": self._letter,
             "process": self._process,
@@ -109,13 +152,16 @@ class Lookup:
     # ---- what is opened ----
 
     def _entity(self, ref: Ref) -> Iterator[DetailRow]:
-        """Yield the whole path of an id: row, message, refusals, cache, events."""
+        """Yield the whole path of an id: row, score, message, refusals, cache, events."""
         number = int(ref.key)
 
         def rows(shop: ShopRows) -> Iterator[DetailRow]:
             found = {"customer": shop.customer, "order": shop.order, "product": shop.product}
             yield from found[ref.kind](number)
 
+        score = None
+        if ref.kind == "customer":
+            score = _aside(lambda: list(self._score(ref)))
         yield from self._shop(rows)
         yield from self._cache(ref)
         yield DetailRow("messages")
@@ -124,7 +170,30 @@ class Lookup:
         if refusals:
             yield DetailRow("dead letters")
             yield from refusals
+        if score is not None:
+            yield DetailRow("why this customer buys")
+            yield from score()
         yield from self._events(ref.key)
+
+    def _score(self, ref: Ref) -> Iterator[DetailRow]:
+        """Yield the score of a customer, term by term."""
+        try:
+            found = commands.score(self._settings.data_dir, int(ref.key))
+        except JangteoError as e:
+            yield DetailRow("score", printable(redact(str(e))), wrong=True)
+            return
+        yield DetailRow("score", f"{found.score:+.4f}")
+        for name in _TERMS:
+            if (value := getattr(found, name)) or name == "taste":
+                yield DetailRow(f"  {name}", f"{value:+.4f}")
+        yield DetailRow("in the cache", word("yes" if found.in_cache else "no"))
+        if found.due:
+            yield DetailRow("due", msg.RANK(rank=found.expected_rank or 0, of=found.of))
+            yield DetailRow("share", f"{100 * found.share_of_weight:.3f} %")
+        elif found.due_in_orders is None:
+            yield DetailRow("due", word("never again"))
+        else:
+            yield DetailRow("due", msg.IN_ORDERS(count=f"{found.due_in_orders:,}"))
 
     def _messages_of(self, reader: MessageReader, ref: Ref, number: int) -> Iterator[DetailRow]:
         """Yield the messages of an id: searched from the time on that the id itself contains."""
@@ -141,83 +210,129 @@ class Lookup:
         if not found:
             yield DetailRow(topic, "none: written before the oldest that Kafka keeps, or not by it")
 
-    def _topic(self, ref: Ref) -> Iterator[DetailRow]:
-        kafka = self._snapshot.kafka.value
-        for t in kafka.topics if kafka else ():
-            if t.name != ref.key:
-                continue
-            yield DetailRow("group", t.group)
-            for m in t.members or ():
-                yield DetailRow("member", f"{m.client_id}@{m.host} {list(m.partitions)}")
-            for trouble in t.troubles:
-                yield DetailRow("trouble", str(trouble), wrong=True)
-            yield DetailRow("partitions")
-            for p in t.partitions:
-                text = f"lag {p.lag}  {p.verdict.value}  {p.low} to {p.end}  applied {p.applied}"
-                yield DetailRow(
-                    f"{t.name}-{p.partition}", text, Ref("partition", f"{t.name}/{p.partition}")
-                )
-
-    def _partition(self, ref: Ref) -> Iterator[DetailRow]:
-        """Yield the newest messages of a partition, or those that a filter wants."""
-        place, _, condition = ref.key.partition(" ")
-        topic, number = place.split("/")
+    def _topics(self, _: Ref) -> Iterator[DetailRow]:
+        """Yield all topics of the cluster."""
 
         def rows(reader: MessageReader) -> Iterator[DetailRow]:
-            partition = int(number)
-            low, high = reader.bounds(topic, partition)
-            yield DetailRow("offsets", f"{low} to {high}")
-            yield from self._shop(
-                lambda s: iter([DetailRow("applied", str(s.applied(topic, partition)))])
-            )
-            yield DetailRow("messages")
-            if condition.isdigit() and int(condition) < high:
-                start = {partition: min(max(int(condition), low), high)}
-                found = reader.read(topic, start, most=messages.NEWEST)
-            elif condition:
-                start = {partition: max(low, high - messages.MOST_SCANNED)}
-                found = reader.read(
-                    topic, start, most=messages.NEWEST, meets=messages.about(condition)
-                )[::-1]
-            else:
-                found = reader.newest(topic, partition)
-            yield from map(messages.row, found)
+            for name, count in reader.topics().items():
+                yield DetailRow(printable(name), msg.PARTITIONS(count=count), Ref("topic", name))
 
         yield from self._kafka(rows)
+
+    def _topic(self, ref: Ref) -> Iterator[DetailRow]:
+        """Yield a topic: its group, and its partitions with their messages."""
+        kafka = self._snapshot.kafka.value
+        known = next((t for t in (kafka.topics if kafka else ()) if t.name == ref.key), None)
+        yield DetailRow("messages", word("of all partitions"), Ref("messages", ref.key))
+        if known is None:
+            yield from self._kafka(lambda r: self._offsets(r, ref.key))
+            return
+        yield DetailRow("group", known.group)
+        for m in known.members or ():
+            yield DetailRow("member", f"{m.client_id}@{m.host} {list(m.partitions)}")
+        for trouble in known.troubles:
+            yield DetailRow("trouble", trouble, wrong=True)
+        yield DetailRow("partitions")
+        for p in known.partitions:
+            text = f"lag {p.lag}  {p.verdict.value}  {p.low} to {p.end}  applied {p.applied}"
+            key = f"{known.name}/{p.partition}"
+            yield DetailRow(f"{known.name}-{p.partition}", text, Ref("partition", key))
+
+    def _offsets(self, reader: MessageReader, topic: str) -> Iterator[DetailRow]:
+        for number in reader.partitions(topic):
+            low, high = reader.bounds(topic, number)
+            yield DetailRow(
+                f"{topic}-{number}", f"{low} to {high}", Ref("partition", f"{topic}/{number}")
+            )
 
     def _message(self, ref: Ref) -> Iterator[DetailRow]:
         """Yield a message, and the row that it became or the reason why it did not."""
-        topic, partition, offset = ref.place
-        yield DetailRow("result")
-        yield from self._shop(lambda s: self._fate(s, ref, topic, partition, offset))
-        yield DetailRow("message")
+        read: list[Message | None] = []
 
         def rows(reader: MessageReader) -> Iterator[DetailRow]:
-            found = reader.at(ref)
-            if found is None:
-                yield DetailRow(ref.key, "Kafka no longer has it", wrong=True)
-            else:
-                yield from messages.whole(found)
+            read.append(reader.at(ref))
+            return iter(())
 
-        yield from self._kafka(rows)
+        failed = list(self._kafka(rows))
+        message = read[0] if read else None
+        refused: list[tuple[str, Fault | None]] = []
+        yield DetailRow("result")
+        yield from self._shop(lambda s: self._fate(s, ref, message, refused))
+        yield DetailRow("message")
+        yield from failed
+        if message is not None:
+            yield from messages.whole(message, refused[0][1] if refused else None)
+        elif not failed:
+            yield DetailRow(ref.key, word("Kafka no longer has it"), wrong=True)
 
     def _fate(
-        self, shop: ShopRows, ref: Ref, topic: str, partition: int, offset: int
+        self,
+        shop: ShopRows,
+        ref: Ref,
+        message: Message | None,
+        refused: list[tuple[str, Fault | None]],
     ) -> Iterator[DetailRow]:
+        """Yield what became of a message; add why it was rejected, if it was, to `refused`."""
+        topic, partition, offset = ref.place
         applied = shop.applied(topic, partition)
-        refused = [r for r in shop.letter(ref) if r.wrong]
-        if refused:
-            yield DetailRow("rejected", refused[0].text, Ref("letter", ref.key), wrong=True)
+        if (fault := shop.fault_of(ref)) is not None:
+            refused.append(fault)
+            yield DetailRow("rejected", fault[0], Ref("letter", ref.key), wrong=True)
         elif topic not in GROUPS or applied is None:
-            yield DetailRow("not stored", "no ingest of this shop reads the topic")
+            yield DetailRow("not stored", word("no ingest of this shop reads the topic"))
         elif offset >= applied:
-            yield DetailRow("not yet stored", f"PostgreSQL has applied up to {applied}")
+            yield DetailRow("not yet stored", msg.APPLIED_UP_TO(offset=applied))
+        elif message is None:
+            yield DetailRow("stored", msg.APPLIED_UP_TO(offset=applied))
         else:
-            yield DetailRow("stored", "its rows are under the ids below, or newer revisions")
+            yield self._row_of(shop, topic, message)
+
+    def _row_of(self, shop: ShopRows, topic: str, message: Message) -> DetailRow:
+        """Return the row that a message which was applied became, as it is now."""
+        ids = messages.ids_in(messages.payload(message))
+        kind = next(k for k, t in _TOPIC_OF.items() if t == topic)
+        number = ids.get(_ID_OF[kind])
+        if number is None:
+            return DetailRow("stored", word("it has no id"), wrong=True)
+        about = {"table": topic, "id": str(number)}
+        found = shop.stored(topic, number)
+        if found is None:
+            return DetailRow("stored", msg.ROW_GONE(**about), wrong=True)
+        (rev,) = found
+        if rev is None:
+            text: Text = msg.STORED_ROW(**about)
+        elif rev > ids.get("rev", 1):
+            text = msg.NEWER_STORED(**about, rev=rev)
+        else:
+            text = msg.STORED_AS(**about, rev=rev)
+        return DetailRow("stored", text, Ref(kind, str(number)))
 
     def _letter(self, ref: Ref) -> Iterator[DetailRow]:
         yield from self._shop(lambda s: s.letter(ref))
         yield DetailRow("message", ref.key, Ref("message", ref.key))
+
+    def _scenario(self, ref: Ref) -> Iterator[DetailRow]:
+        """Yield what a scenario does now: its factor, the rate of orders, and what it sold."""
+        data_dir = self._settings.data_dir
+        try:
+            row = next((s for s in commands.scenarios(data_dir) if s.scenario == ref.key), None)
+            runs = [s for s in commands.running_scenarios(data_dir) if s.scenario == ref.key]
+        except JangteoError as e:
+            yield DetailRow("scenario", printable(redact(str(e))), wrong=True)
+            row, runs = None, []
+        if row is not None:
+            yield DetailRow("scenario", word(row.title))
+            yield DetailRow("lasts", row.lasts)
+            yield DetailRow("orders", row.rate)
+        yield DetailRow("runs now", word("yes" if runs else "no"))
+        for run in runs:
+            yield DetailRow("until", f"{run.until}  {run.by}  x{run.rate:g}")
+        kafka = self._snapshot.kafka.value
+        for t in kafka.topics if kafka else ():
+            if t.name == "orders" and t.published.per_s is not None:
+                yield DetailRow("rate of orders", f"{t.published.per_s:.1f}/s")
+        yield DetailRow("orders by hour")
+        yield from self._shop(lambda s: s.sales_of(ref.key))
 
     def _process(self, ref: Ref) -> Iterator[DetailRow]:
         found = self._snapshot.processes.value
@@ -233,6 +348,15 @@ class Lookup:
     def _of_process(self, p: Process) -> Iterator[DetailRow]:
         up = (self._snapshot.at - p.up_since).total_seconds() if p.up_since else None
         yield DetailRow("state", p.state + (", paused" if p.paused else ""))
+        if p.rate.per_s is not None:
+            yield DetailRow("rate", f"{p.rate.per_s:.1f}/s  x{p.factor:g}")
+        if p.beat_at is not None:
+            age = max(0.0, (self._snapshot.at - p.beat_at).total_seconds())
+            yield DetailRow("beat", duration(age))
+        if p.cpu is not None:
+            yield DetailRow("cpu", f"{p.cpu:.0f} %")
+        if p.memory is not None:
+            yield DetailRow("memory", size(p.memory))
         yield DetailRow("pid", str(p.pid))
         yield DetailRow("up", duration(up))
         yield DetailRow("restarts", str(p.restarts))

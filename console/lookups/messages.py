@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
 import msgspec
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from console.lookups.details import DetailRow, Ref, in_hex, place
+from console.lookups.details import DetailRow, Ref, as_text, in_hex, place
 from console.text import printable
 from shop import kafka
 from shop.clock import KST
+from shop.messages.fault_location import Fault
 from shop.settings import Settings
 
 READ_S: Final = 5.0
 """Longest time of one reading."""
 MOST_SCANNED: Final = 20_000
 """Messages that one search looks at."""
-NEWEST: Final = 50
 _ANSWER_S: Final = 3.0
 
 
@@ -52,6 +52,15 @@ class MessageReader:
         """Let go of the cluster."""
         self._consumer.close()
 
+    def topics(self) -> dict[str, int]:
+        """Return the topics of the cluster, each with its number of partitions; no internal ones.
+
+        Raises:
+            KafkaException: if the cluster does not answer.
+        """
+        found = self._consumer.list_topics(timeout=_ANSWER_S).topics
+        return {n: len(t.partitions) for n, t in sorted(found.items()) if not n.startswith("__")}
+
     def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions.
 
@@ -77,18 +86,51 @@ class MessageReader:
         found = self.read(topic, {partition: offset}, most=1)
         return found[0] if found and found[0].offset() == offset else None
 
-    def newest(self, topic: str, partition: int, most: int = NEWEST) -> list[Message]:
-        """Return the newest messages of a partition, the newest first."""
-        low, high = self.bounds(topic, partition)
-        start = max(low, high - most)
-        return self.read(topic, {partition: start}, most=most)[::-1] if high > low else []
-
     def since(self, topic: str, at: datetime) -> dict[int, int]:
         """Return, of each partition that has one, the offset of the first message since a time."""
-        ms = int(at.timestamp() * 1000)
-        asked = [TopicPartition(topic, p, ms) for p in self.partitions(topic)]
+        return self.at_time(topic, int(at.timestamp() * 1000), self.partitions(topic))
+
+    def at_time(self, topic: str, ms: int, partitions: Sequence[int]) -> dict[int, int]:
+        """Return, of each partition that has one, the offset of the first message since a time.
+
+        Args:
+            topic: which topic.
+            ms: milliseconds since 1970.
+            partitions: which partitions.
+        """
+        asked = [TopicPartition(topic, p, ms) for p in partitions]
         found = self._consumer.offsets_for_times(asked, timeout=_ANSWER_S) if asked else []
         return {f.partition: f.offset for f in found if f.offset >= 0}
+
+    def stream(
+        self, topic: str, starts: dict[int, int], stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[list[Message], bool]]:
+        """Yield messages from some offsets on, and whether these were the last ones.
+
+        It ends at the end of the partitions, after `READ_S` seconds, or when `stop` returns true.
+
+        Args:
+            topic: which topic.
+            starts: partition -> offset.
+            stop: whether nobody waits for more.
+        """
+        left = set(starts)
+        self._consumer.assign([TopicPartition(topic, p, o) for p, o in starts.items()])
+        until = self._monotonic() + READ_S
+        while left and self._monotonic() <= until and not stop():
+            batch = []
+            for message in self._consumer.consume(500, 0.2):
+                if message.error() is None:
+                    batch.append(message)
+                else:
+                    left.discard(cast("int", message.partition()))
+            yield batch, not left
+
+    def follow(self, stop: Callable[[], bool]) -> Iterator[list[Message]]:
+        """Yield the messages that come after those of `stream`, until `stop` returns true."""
+        while not stop():
+            found = self._consumer.consume(500, 0.3)
+            yield [m for m in found if m.error() is None]
 
     def read(
         self,
@@ -101,30 +143,23 @@ class MessageReader:
         """Return messages from some offsets on.
 
         Args:
-            topic: which.
+            topic: which topic.
             starts: partition -> offset.
-            most: messages that are returned.
-            meets: which are.
+            most: number of messages that are returned.
+            meets: returns whether a message is wanted.
 
         Returns:
             Those found within `READ_S` seconds and `MOST_SCANNED` messages.
         """
-        left = set(starts)
-        self._consumer.assign([TopicPartition(topic, p, o) for p, o in starts.items()])
-        until, scanned = self._monotonic() + READ_S, 0
         found: list[Message] = []
-        while left and len(found) < most and scanned < MOST_SCANNED:
-            if self._monotonic() > until:
+        scanned = 0
+        for batch, _ in self.stream(topic, starts):
+            scanned += len(batch)
+            found += [m for m in batch if meets(m)]
+            if len(found) >= most or scanned >= MOST_SCANNED:
                 break
-            for message in self._consumer.consume(500, 0.2):
-                if message.error() is not None:
-                    left.discard(cast("int", message.partition()))
-                    continue
-                scanned += 1
-                if meets(message) and len(found) < most:
-                    found.append(message)
         self._consumer.unassign()
-        return found
+        return found[:most]
 
 
 def about(text: str) -> Callable[[Message], bool]:
@@ -142,8 +177,13 @@ def row(message: Message) -> DetailRow:
     return DetailRow(key, f"{_time(message)}  {printable(value, 300)}", Ref("message", key))
 
 
-def whole(message: Message) -> Iterator[DetailRow]:
-    """Yield all of a message: place, time, key, headers, payload as text and as bytes."""
+def whole(message: Message, fault: Fault | None = None) -> Iterator[DetailRow]:
+    """Yield all of a message: place, time, key, headers, payload as text and as bytes.
+
+    Args:
+        message: which message.
+        fault: the bytes of the payload that are at fault, which are marked.
+    """
     yield DetailRow("topic", str(message.topic()), Ref("topic", str(message.topic())))
     partition = f"{message.topic()}/{message.partition()}"
     yield DetailRow("partition", str(message.partition()), Ref("partition", partition))
@@ -160,16 +200,23 @@ def whole(message: Message) -> Iterator[DetailRow]:
     if payload is None:
         yield DetailRow("payload", "none: a tombstone")
         return
-    yield DetailRow("text", printable(payload.decode(errors="replace"), 2_000))
+    yield as_text(payload, fault)
+    kinds = {"user_id": "customer", "order_id": "order", "product_id": "product"}
     for name, number in ids_in(payload).items():
-        kind = {"user_id": "customer", "order_id": "order", "product_id": "product"}[name]
+        if (kind := kinds.get(name)) is None:
+            continue
         yield DetailRow(name, str(number), Ref(kind, str(number)))
     yield DetailRow("bytes")
-    yield from in_hex(payload)
+    yield from in_hex(payload, fault)
+
+
+def payload(message: Message) -> bytes:
+    """Return the payload of a message; that of a tombstone is empty."""
+    return _bytes(message.value()) or b""
 
 
 def ids_in(payload: bytes) -> dict[str, int]:
-    """Return the ids in a payload.
+    """Return the ids and the revision in a payload.
 
     >>> ids_in(b'{"order_id": 7, "user_id": "x", "product_id": 9}'), ids_in(b"[")
     ({'order_id': 7, 'product_id': 9}, {})
@@ -178,7 +225,7 @@ def ids_in(payload: bytes) -> dict[str, int]:
         found: Any = msgspec.json.decode(payload)
     except (msgspec.DecodeError, RecursionError):
         return {}
-    names = ("order_id", "user_id", "product_id")
+    names = ("order_id", "user_id", "product_id", "rev")
     if not isinstance(found, dict):
         return {}
     return {n: found[n] for n in names if isinstance(found.get(n), int)}

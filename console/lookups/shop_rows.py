@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from console.lookups.details import DetailRow, Ref, in_hex, place
+from console import translations as msg
+from console.lookups.details import DetailRow, Ref, as_text, in_hex, place
 from console.text import printable
 from shop import ids, postgres
 from shop.clock import KST
+from shop.messages import fault_location
+from shop.messages.fault_location import Fault
 from shop.postgres import Connection
 from shop.settings import Settings
 
@@ -18,9 +21,9 @@ STATEMENT_MS: Final = 3_000
 MOST_ROWS: Final = 50
 _TABLES: Final = (("customer", "users", "user_id"), ("order", "orders", "order_id"),
                   ("product", "products", "product_id"))  # fmt: skip
-_CUSTOMER: Final = "SELECT to_jsonb(u) FROM users u WHERE user_id = %s"
-_PRODUCT: Final = "SELECT to_jsonb(p) FROM products p WHERE product_id = %s"
-_ORDER: Final = "SELECT to_jsonb(o) FROM orders o WHERE order_id = %s"
+_CUSTOMER: Final = "SELECT to_jsonb(u) FROM users u WHERE user_id = %s LIMIT 1"
+_PRODUCT: Final = "SELECT to_jsonb(p) FROM products p WHERE product_id = %s LIMIT 1"
+_ORDER: Final = "SELECT to_jsonb(o) FROM orders o WHERE order_id = %s LIMIT 1"
 _HISTORY: Final = """
     SELECT as_of, from_grade, to_grade, cumulative_spend FROM grade_history
     WHERE user_id = %s ORDER BY as_of DESC LIMIT %s
@@ -53,8 +56,21 @@ _LETTERS_ABOUT: Final = """
         OR position(%(text)s::text::bytea IN payload) > 0 LIMIT %(most)s
 """
 """Among the newest ten thousand: the payloads have no index."""
+_STORED: Final = {
+    "orders": "SELECT rev FROM orders WHERE order_id = %s LIMIT 1",
+    "users": "SELECT NULL::int FROM users WHERE user_id = %s LIMIT 1",
+    "products": "SELECT NULL::int FROM products WHERE product_id = %s LIMIT 1",
+}
+HOURS: Final = 24
+_SALES: Final = """
+    SELECT s.hour, s.orders, s.spend,
+           s.orders / nullif((SELECT sum(a.orders) FROM sales_by_hour a WHERE a.hour = s.hour), 0)
+    FROM sales_by_hour s
+    WHERE s.scenario = %s AND s.hour >= now() - interval '30 days'
+    ORDER BY s.hour DESC LIMIT %s
+"""
 _APPLIED: Final = """
-    SELECT max(next_offset) FROM ingest_offsets WHERE topic = %s AND partition = %s
+    SELECT max(next_offset) FROM ingest_offsets WHERE topic = %s AND partition = %s LIMIT 1
 """
 
 
@@ -84,7 +100,7 @@ class ShopRows:
         return [
             Ref(kind, str(number))
             for kind, table, column in _TABLES
-            if self._rows(f"SELECT 1 FROM {table} WHERE {column} = %s", (number,))  # noqa: S608  (names of our own)
+            if self._rows(f"SELECT 1 FROM {table} WHERE {column} = %s LIMIT 1", (number,))  # noqa: S608  (names of our own)
         ]
 
     def customer(self, user_id: int) -> Iterator[DetailRow]:
@@ -144,14 +160,47 @@ class ShopRows:
             yield DetailRow("rejected_messages", "none")
             return
         reason, field, detail, key, payload, rejected, replayed = found[0]
+        payload = payload or b""
+        fault = fault_location.locate(reason, field, detail, payload) if payload else None
         yield DetailRow("reason", reason + (f" {field}" if field else ""), wrong=True)
         yield DetailRow("detail", printable(detail), wrong=True)
         yield DetailRow("rejected_at", _time(rejected))
         yield DetailRow("replayed_at", _time(replayed) if replayed else "-")
         yield DetailRow("key", "-" if key is None else printable(key.decode(errors="replace")))
-        yield DetailRow("text", printable((payload or b"").decode(errors="replace"), 2_000))
+        if fault is not None:
+            yield DetailRow("fault", printable(fault.comment), wrong=True)
+        yield as_text(payload, fault)
         yield DetailRow("bytes")
-        yield from in_hex(payload or b"")
+        yield from in_hex(payload, fault)
+
+    def fault_of(self, ref: Ref) -> tuple[str, Fault | None] | None:
+        """Return why a message was rejected, and which of its bytes are at fault; None: it was not.
+
+        Args:
+            ref: the message.
+        """
+        found = self._rows(_LETTER, ref.place)
+        if not found:
+            return None
+        reason, field, detail, _, payload, *_ = found[0]
+        fault = fault_location.locate(reason, field, detail, payload) if payload else None
+        return printable(f"{reason}: {detail}"), fault
+
+    def stored(self, topic: str, number: int) -> tuple[int | None] | None:
+        """Return the revision of the row that a topic's id has; None: there is no such row.
+
+        Orders alone have revisions.
+        """
+        found = self._rows(_STORED[topic], (number,))
+        return (found[0][0],) if found else None
+
+    def sales_of(self, scenario: str) -> Iterator[DetailRow]:
+        """Yield what a scenario sold in each of the newest hours in which it ran."""
+        for hour, orders, spend, share in self._rows(_SALES, (scenario, HOURS)):
+            text = msg.ORDERS_SOLD(
+                orders=f"{orders:,}", spend=f"{spend:,}", share=f"{100 * share:.0f}"
+            )
+            yield DetailRow(_time(hour), text)
 
     def letters_about(self, text: str) -> Iterator[DetailRow]:
         """Yield the dead letters, among the newest ten thousand, that contain a text."""

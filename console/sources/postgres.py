@@ -34,17 +34,18 @@ SHOWN: Final = 20
 _PAYLOAD_BYTES: Final = 300
 
 _INGESTED: Final = """
-    SELECT topic, sum(stored), sum(rejected), sum(ignored) FROM ingest_offsets GROUP BY topic
+    SELECT topic, sum(stored), sum(rejected), sum(ignored) FROM ingest_offsets
+    GROUP BY topic LIMIT 100
 """
-_SPENDERS: Final = "SELECT user_id, name, grade, orders, spend FROM top_spenders(%s, %s)"
+_SPENDERS: Final = "SELECT user_id, name, grade, orders, spend FROM top_spenders(%s, %s) LIMIT 100"
 _TAKINGS: Final = """
-    SELECT coalesce(sum(orders), 0), coalesce(sum(spend), 0) FROM spend_of_last(%s)
+    SELECT coalesce(sum(orders), 0), coalesce(sum(spend), 0) FROM spend_of_last(%s) LIMIT 1
 """
 _SERVER: Final = """
     SELECT pg_database_size(datid), numbackends FROM pg_stat_database
-    WHERE datname = current_database()
+    WHERE datname = current_database() LIMIT 1
 """
-_GRADES: Final = "SELECT grade, count(*) FROM users GROUP BY grade ORDER BY 2 DESC, 1"
+_GRADES: Final = "SELECT grade, count(*) FROM users GROUP BY grade ORDER BY 2 DESC, 1 LIMIT 100"
 _RUN: Final = """
     SELECT run_id, as_of, mode, changed, upgraded, downgraded,
            extract(epoch FROM finished_at - started_at)::float8, to_jsonb(r)
@@ -55,7 +56,8 @@ _LATER_COLUMNS: Final = (
 )  # fmt: skip
 """Taken from the row as JSON: a schema of before their time has none of them."""
 _CHANGES: Final = """
-    SELECT from_grade, to_grade, count(*) FROM grade_history WHERE as_of = %s GROUP BY 1, 2
+    SELECT from_grade, to_grade, count(*) FROM grade_history
+    WHERE as_of = %s GROUP BY 1, 2 LIMIT 1000
 """
 _UPGRADES: Final = """
     SELECT h.user_id, u.name, h.from_grade, h.to_grade, h.cumulative_spend, h.as_of,

@@ -19,7 +19,6 @@ from textual.widgets import Input
 from console import translations as msg
 from console.actions.operations import Operator, text_of
 from console.event_list import LEVELS
-from console.lookups.details import Detail, Ref, asked
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
@@ -28,9 +27,9 @@ from console.text import duration
 from console.tui import keys, layout, output, screens, theme
 from console.tui.action_dialogs import ActionDialogs, ActionEnded, LookupEnded
 from console.tui.appearance import DisplayOptions
-from console.tui.display import SnapshotApp
-from console.tui.objects.detail_screen import DetailScreen, RowActions
-from console.tui.objects.object_list import ObjectList, ObjectOpened
+from console.tui.objects.detail_screen import RowActions
+from console.tui.objects.object_list import ObjectList
+from console.tui.objects.opening import OpeningApp
 from console.tui.panel import Panel
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError
@@ -40,7 +39,7 @@ WRITING: Final = ("export", "record", "actions")
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-class ConsoleApp(SnapshotApp):
+class ConsoleApp(OpeningApp):
     """The console.
 
     Args:
@@ -220,12 +219,6 @@ class ConsoleApp(SnapshotApp):
         if (table := self._list()) is not None:
             table.move_cursor(row=0 if to < 0 else table.row_count - 1)
 
-    def _list(self) -> ObjectList | None:
-        """Return the list that has the focus, else the first of the tab."""
-        if isinstance(self.focused, ObjectList):
-            return self.focused
-        return next(iter(self.lists()), None)
-
     def action_sort(self) -> None:
         """Sort by the next column."""
         if (table := self._list()) is not None:
@@ -237,43 +230,6 @@ class ConsoleApp(SnapshotApp):
             table.sort_by(table.sorted_by)
 
     # ---- what is opened ----
-
-    def action_open(self) -> None:
-        """Open the row under the cursor."""
-        table = self._list()
-        if table is not None and (ref := table.under_cursor()) is not None:
-            self.open(ref)
-
-    def open(self, ref: Ref) -> None:
-        """Show all that is known of a thing."""
-        self.push_screen(DetailScreen(ref, self._look_up, self._options))
-
-    def _look_up(self, ref: Ref) -> Detail:
-        """Read a detail; called in a thread of its own."""
-        from console.lookups.lookup import Lookup  # noqa: PLC0415  (the clients of three servers)
-
-        return Lookup(self._operator.settings(), self._snapshot).open(ref)
-
-    def on_object_opened(self, message: ObjectOpened) -> None:
-        """Open a row."""
-        self.open(message.ref)
-
-    def action_follow(self) -> None:
-        """Ask for an id, and show its whole path."""
-        self._ask("Follow which id?", asked)
-
-    def action_search_messages(self, partition: str) -> None:
-        """Ask which messages of a partition are wanted: from an offset, or with a text."""
-        self._ask("offset, key or text", lambda text: Ref("partition", f"{partition} {text}"))
-
-    def _ask(self, question: str, ref: Callable[[str], Ref]) -> None:
-        """Open what an answer names."""
-
-        def answered(answer: str | None) -> None:
-            if answer:
-                self.open(ref(answer))
-
-        self.push_screen(screens.Ask(self._options(question), self._options), answered)
 
     def action_act_on_row(self) -> None:
         """Offer what can be done with the row under the cursor."""

@@ -98,6 +98,16 @@ def _grade(g: GradeCount, label: int, most: int, customers: int, view: PanelView
     ]
 
 
+def grade_run(view: PanelView) -> Drawn:
+    """Draw the last run of the grader."""
+    reading = view.snapshot.grades
+    lines = trouble(reading, view)
+    if reading.value is not None and (run := reading.value.run) is not None:
+        rows = [_run(run, view), *_run_details(run, view)]
+        lines += [[(cell(text, view.width, view), appearance.DIM)] for text in rows]
+    return content(limited(lines, view))
+
+
 def takings(view: PanelView) -> Drawn:
     """Draw what was taken in the last minutes; the customers who spent most are in the list."""
     reading = view.snapshot.postgres
@@ -168,16 +178,6 @@ def _scenarios(found: Processes, view: PanelView) -> list[Line]:
     return [[(head, appearance.DIM), (running, appearance.ACCENT)]]
 
 
-def scenarios(view: PanelView) -> Drawn:
-    """Draw the scenarios that run."""
-    reading = view.snapshot.processes
-    lines = trouble(reading, view)
-    if reading.value is None:
-        return content(lines)
-    running = _scenarios(reading.value, view) or [[(view("none"), appearance.DIM)]]
-    return content(lines + running)
-
-
 def _process_table(
     found: tuple[Process, ...], view: PanelView
 ) -> tuple[list[str], list[list[Part]]]:
@@ -218,6 +218,19 @@ LEVEL_STYLES = {
 }
 
 
+LEVEL_WORDS = {"warning": "WARN", "critical": "CRIT"}
+"""Abbreviations; the other levels have five letters at the most."""
+
+
+def level_word(level: str) -> str:
+    """Return the level of an event in at most five letters, never a part of a word.
+
+    >>> [level_word(level) for level in ("debug", "info", "warning", "error", "critical")]
+    ['DEBUG', 'INFO', 'WARN', 'ERROR', 'CRIT']
+    """
+    return LEVEL_WORDS.get(level, level.upper())
+
+
 def event_line(folded: FoldedEvent, view: PanelView) -> Line:
     """Return an event as a line that fits the width; `xN` where it happened N times."""
     event = folded.event
@@ -226,10 +239,10 @@ def event_line(folded: FoldedEvent, view: PanelView) -> Line:
     own = appearance.ACCENT if event.kind.value != "log" else appearance.DIM
     source = cell(event.source, 9, view)
     times = f"x{folded.count} " if folded.count > 1 else ""
-    text = cell(times + view.options.render(event.text), max(4, view.width - 25), view).rstrip()
+    text = cell(times + view.options.render(event.text), max(4, view.width - 26), view).rstrip()
     return [
         (f"{at} ", appearance.DIM),
-        (f"{event.level[:4].upper():<4} ", style),
+        (f"{level_word(event.level):<5} ", style),
         (f"{source} ", own),
         (text, style if style != appearance.DIM else ""),
     ]

@@ -30,9 +30,8 @@ class DeadLetterBrowser(Vertical):
         yield lists.letters()
         yield Panel(self._draw, "Message", rule=True, reading="letters", id="letter")
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        """Show the letter under the cursor."""
-        event.stop()
+    def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
+        """Show the letter under the cursor; the event continues to the footer."""
         if (view := self.query_one(ObjectList).view) is not None:
             self.query_one("#letter", Panel).show(view)
 

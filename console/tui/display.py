@@ -229,9 +229,23 @@ class SnapshotApp(App[int]):
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
         )
         base.query_one("#header", Lines).put(header_footer.header(view, status))
-        hint = self._options(keys.hint(self._tab, narrow=self.size.width < 120))
+        hint = keys.hint(
+            self._tab, self._kind_under_cursor(), self._options, narrow=self.size.width < 120
+        )
         base.query_one("#tabs", Tabs).draw(view, [*keys.TABS], self._tab, hint)
         base.query_one("#too-small", Lines).put(header_footer.too_small(view))
+
+    def _kind_under_cursor(self) -> str:
+        """Return the kind of what the row under the cursor opens; empty if there is none."""
+        shown = self.lists()
+        table = self.focused if isinstance(self.focused, ObjectList) else next(iter(shown), None)
+        ref = table.under_cursor() if table in shown and table is not None else None
+        return ref.kind if ref is not None else ""
+
+    def on_data_table_row_highlighted(self) -> None:
+        """Show what can be done with the row under the cursor."""
+        with contextlib.suppress(NoMatches, IndexError):  # the end: screens are being taken away
+            self._draw_header_and_footer(self.view())
 
     def on_resize(self) -> None:
         """Draw for the new size, once the layout is known."""

@@ -125,33 +125,30 @@ def _row(topic: Topic, p: Partition, view: PanelView) -> list[Part]:
     ]
 
 
+_WIDE = 96
+"""Cells from which on the members of the groups are listed; an open topic shows them, too."""
+
+
+def topic_verdict(topic: Topic, view: PanelView) -> tuple[str, str]:
+    """Return the state of a topic's group, with the one that it had before it was unknown."""
+    severity, text = rules.topic_state(topic)
+    if topic.was is not None:
+        return verdict(topic.was, topic.verdict, view)
+    return view.marked(severity, view.options.render(text))
+
+
 def groups(view: PanelView) -> Drawn:
-    """Draw a line for each group: lag, rates, verdict, who consumes."""
+    """Draw the brokers and, where there is room, who consumes; lag and rates are in the list."""
     kafka = view.snapshot.kafka
     lines = trouble(kafka, view)
-    rows: list[list[Part]] = []
-    for t in kafka.value.topics if kafka.value else ():
-        members = view("unknown") if t.members is None else str(len(t.members))
-        who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ())
-        severity, text = rules.topic_state(t)
-        word, style = view.marked(severity, view.options.render(text))
-        if t.was is not None:
-            word, style = verdict(t.was, t.verdict, view)
-        rows.append(
-            [
-                t.group,
-                (count(t.lag, view), appearance.BOLD),
-                rate(t.published, view),
-                rate(t.taken, view),
-                duration(t.drain_s, view.options.glyphs.dash),
-                members,
-                (word, style),
-                (who, appearance.DIM),
-            ]
-        )
-    header = [*map(view, ("group", "lag", "in", "out", "drain", "members")), "", ""]
-    lines += table(header, rows, view, left=(0, 6))
-    return content([*lines, _brokers(kafka, view)] if kafka.value else lines)
+    if kafka.value is None:
+        return content(lines)
+    for t in kafka.value.topics if view.width >= _WIDE else ():
+        who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ()) or view("unknown")
+        group = cell(t.group, 16, view)
+        room = cell(f"{view('members')}: {who}", max(0, view.width - 18), view).rstrip()
+        lines.append([group, "  ", (room, appearance.DIM)])
+    return content([*lines, _brokers(kafka, view)])
 
 
 def _brokers(reading: Reading[Kafka], view: PanelView) -> Line:

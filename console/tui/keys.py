@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -101,15 +102,33 @@ KEYS: Final = (
 )
 
 
-def hint(tab: str, *, narrow: bool) -> str:
-    """Return the keys that matter most on a tab, in English."""
+ROW_ACTIONS: Final = {
+    "letter": "a replay",
+    "process": "a pause, rate, restart",
+    "scenario": "a stop",
+    "topic": "a pause, rate, replay",
+}
+"""What `a` offers on a row, by the kind of its thing; on the others it offers nothing."""
+
+
+def hint(tab: str, kind: str, options: Callable[[str], str], *, narrow: bool) -> str:
+    """Return the keys that matter most on a tab, and on the row under the cursor.
+
+    Args:
+        tab: the tab that is shown.
+        kind: the kind of the thing under the cursor; empty: there is none.
+        options: returns a label in the chosen language.
+        narrow: whether there is room for few words.
+    """
     if narrow:
-        return "?Help fFollow A q"
+        return options("?Help fFollow A q")
     if tab == "overview":
-        return "? help   : commands   f follow   A act   q quit"
+        return options("? help   : commands   f follow   A act   q quit")
     if tab == "charts":
-        return "w W longer, shorter   { } back, forward   ? help"
-    return "Enter open   a act   s sort   / filter   f follow   ? help"
+        return options("w W longer, shorter   { } back, forward   ? help")
+    own = ["Enter open"] if kind else []
+    own += [ROW_ACTIONS[kind]] if kind in ROW_ACTIONS else []
+    return "  ".join(map(options, (*own, "s sort", "/ filter", "f follow", "? help")))
 
 
 def keymap() -> dict[str, str]:

@@ -60,11 +60,11 @@ def tab(name: str) -> Widget:
     if name == "letters":
         return DeadLetterBrowser(id=name, classes="tab")
     listed: dict[str, list[Widget]] = {
-        "kafka": [lists.partitions()],
+        "kafka": [lists.topics(), lists.partitions()],
         "cache": [lists.refreshes()],
-        "customers": [lists.spenders(), lists.upgrades()],
+        "customers": [lists.grades(), lists.spenders(), lists.upgrades()],
         "events": [lists.events()],
-        "processes": [lists.processes()],
+        "processes": [lists.processes(), lists.scenarios()],
     }
     fixed = {
         "kafka": [_panel(kafka_and_cache.groups, "Groups", "kafka", "group-lines", tall=True)],
@@ -73,18 +73,13 @@ def tab(name: str) -> Widget:
             _panel(kafka_and_cache.redis, "Redis", "redis", "cache-redis"),
         ],
         "customers": [
-            _panel(customers_and_processes.grades, "Grades", "grades", "all-grades"),
+            _panel(customers_and_processes.grade_run, "Grades", "grades", "grade-run"),
             _panel(customers_and_processes.takings, "Top spenders", "postgres", "takings"),
         ],
         "charts": [
             Panel(charts.charts, "Charts", id="all-charts"),
             _panel(charts.heat, "Lag by partition", "kafka", "heat"),
             _panel(charts.happened, "Marks", "", "marks"),
-        ],
-        "processes": [
-            _panel(
-                customers_and_processes.scenarios, "scenarios", "processes", "scenarios", tall=True
-            )
         ],
     }
     return Vertical(*fixed.get(name, ()), *listed.get(name, ()), id=name, classes="tab")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from textual.app import ComposeResult
@@ -17,11 +18,14 @@ from console.lookups.details import Detail, DetailRow, Ref
 from console.text import to_ascii
 from console.tui import appearance
 from console.tui.appearance import DisplayOptions
-from console.tui.cells import folded, width
+from console.tui.cells import composed, folded, width
 from console.tui.objects.object_list import ObjectOpened
-from console.tui.view import content
+from console.tui.view import Drawn, Line, Part, content
 
-_MOST_LABEL = 26
+_MOST_LABEL = 20
+_FRAME = 10
+"""Cells of a line that are no text: border, padding of the box and of two cells, scroll bar."""
+_FAULT = f"{appearance.BAD} reverse underline"
 
 
 class DetailReady(Message):
@@ -56,7 +60,7 @@ class DetailScreen(ModalScreen[None]):
         Binding("k", "up", show=False),
         Binding("r", "read", show=False),
         Binding("a,A", "act", show=False),
-        Binding("slash", "search", show=False),
+        Binding("f,slash", "follow", show=False),
     ]
 
     def __init__(self, ref: Ref, read: Callable[[Ref], Detail], options: DisplayOptions) -> None:
@@ -70,9 +74,9 @@ class DetailScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Make the table."""
         with Vertical(classes="dialog", id="detail") as box:
-            box.border_title = content([[str(self.ref)]])[0]
+            box.border_title = content([[f"{self._label(self.ref.kind)} {self.ref.key}"]])[0]
             yield DataTable(cursor_type="row", show_header=False, id="detail-rows")
-            keys = "Enter: open   a: act   /: search   r: read again   Esc: back"
+            keys = "Enter: open   a: act   f: follow   r: read again   Esc: back"
             yield Static(content([[(self._options(keys), appearance.DIM)]])[0])
 
     def on_mount(self) -> None:
@@ -98,25 +102,62 @@ class DetailScreen(ModalScreen[None]):
     def _show(self, rows: Any) -> None:
         table = self.query_one(DataTable)
         table.clear(columns=True)
-        shown = [(r, self._label(r.label)) for r in rows]
+        shown = [(self._in_ascii(r), self._label(r.label)) for r in rows]
         label = min(_MOST_LABEL, max((width(text) for _, text in shown), default=1))
-        room = max(10, self.size.width * 96 // 100 - label - 10)
+        room = max(10, self.size.width - label - _FRAME)
         table.add_column("", width=label)
         table.add_column("", width=room)
         self._lines = []
         glyphs = self._options.glyphs
         for row, name in shown:
-            text = to_ascii(row.text) if self._options.ascii else row.text
-            style = appearance.BAD if row.wrong else "$primary" if row.ref else ""
-            head = "bold" if not row.text else appearance.DIM
-            for at, line in enumerate(folded(text, room)):
-                first = name if at == 0 else ""
-                if not row.text:
-                    line = glyphs.rule * min(20, room)  # noqa: PLW2901  (a heading)
-                    style = appearance.DIM
-                table.add_row(content([[(first, head)]])[0], content([[(line, style)]])[0])
+            if not row.text:  # a heading
+                line = content([[(glyphs.rule * min(20, room), appearance.DIM)]])[0]
+                table.add_row(content([[(name, "bold")]])[0], line)
                 self._lines.append(row.ref)
-        self._text = "\n".join(f"{name}\t{row.text}" for row, name in shown)
+                continue
+            style = appearance.BAD if row.wrong else "$primary" if row.ref else ""
+            for at, line in enumerate(self._folded(row, style, room)):
+                label_cell = content([[(name if at == 0 else "", appearance.DIM)]])[0]
+                table.add_row(label_cell, line)
+                self._lines.append(row.ref)
+        self._text = "\n".join(f"{name}\t{self._shown(row)}" for row, name in shown)
+
+    def _in_ascii(self, row: DetailRow) -> DetailRow:
+        """Return a row in ASCII, with its marks where they then are."""
+        if not self._options.ascii:
+            return row
+        text = composed(self._options.render(row.text))
+        marks = tuple((len(to_ascii(text[:a])), len(to_ascii(text[:b]))) for a, b in row.marks)
+        return replace(row, text=to_ascii(text), marks=marks)
+
+    def _shown(self, row: DetailRow) -> str:
+        return composed(self._options.render(row.text))
+
+    def _folded(self, row: DetailRow, style: str, room: int) -> Drawn:
+        """Return the lines of a row, and a line of carets below each that is at fault."""
+        text, marks = self._shown(row), row.marks
+        if not marks:
+            return content([(line, style)] for line in folded(text, room))
+        lines: list[Line] = []
+        begin = 0
+        for line in folded(text, room):
+            parts: list[Part] = []
+            carets, at, end = "", 0, begin + len(line)
+            last = end == len(text)
+            for first, stop in marks:
+                a, b = max(first, begin) - begin, min(stop, end) - begin
+                if last and first >= end:  # the fault is that it ends here
+                    a = b = len(line)
+                elif a >= b:
+                    continue
+                parts += [(line[at:a], style), (line[a:b], _FAULT)]
+                carets += " " * (width(line[:a]) - width(carets)) + "^" * max(1, width(line[a:b]))
+                at = b
+            lines.append([*parts, (line[at:], style)])
+            if carets:
+                lines.append([(carets, appearance.BAD)])
+            begin = end
+        return content(lines)
 
     def _label(self, text: str) -> str:
         name = self._options(text)
@@ -145,11 +186,6 @@ class DetailScreen(ModalScreen[None]):
         """Offer what can be done with it."""
         self.post_message(RowActions(self.ref))
 
-    def action_search(self) -> None:
-        """Search the messages of a partition; follow something else from anywhere else."""
-        self.app.run_worker(self._search(), exclusive=True)
-
-    async def _search(self) -> None:
-        partition = self.ref.kind == "partition"
-        await self.app.run_action(f"search_messages('{self.ref.key.split(' ')[0]}')"
-                                  if partition else "follow")  # fmt: skip
+    async def action_follow(self) -> None:
+        """Follow an id from here."""
+        await self.app.run_action("follow")

@@ -2,24 +2,101 @@
 
 from __future__ import annotations
 
+from console import rules
 from console.lookups.details import Ref, place
 from console.snapshot.model import Lag
-from console.text import duration, number, size
-from console.tui import appearance, customers_and_processes
+from console.text import duration, number, percent, size
+from console.tui import appearance, customers_and_processes, kafka_and_cache
 from console.tui.objects.object_list import Column, ListRow, ObjectList
 from console.tui.view import PanelView, Part, count, rate
 from shop.clock import KST
 
 _LAGS = tuple(Lag)
-_LEVELS = {"warning": "WARN"}  # the others have five letters at most
+
+
+def topics() -> ObjectList:
+    """Return the list of the shop's topics, and a row that leads to all topics."""
+    columns = (
+        Column("topic", 8), Column("lag", 6, right=True), Column("in", 7, right=True),
+        Column("out", 7, right=True), Column("drain", 6, right=True, rank=1),
+        Column("members", 7, right=True, rank=2), Column("group", 14), Column("", 20),
+    )  # fmt: skip
+    return ObjectList(columns, _topics, reading="kafka", filtered=True, id="topics")
+
+
+def _topics(view: PanelView) -> list[ListRow]:
+    dash = view.options.glyphs.dash
+    rows = []
+    for t in view.snapshot.kafka.value.topics if view.snapshot.kafka.value else ():
+        members = view("unknown") if t.members is None else str(len(t.members))
+        cells: tuple[Part, ...] = (
+            t.name, (count(t.lag, view), appearance.BOLD), rate(t.published, view),
+            rate(t.taken, view), duration(t.drain_s, dash) if t.lag else dash, members,
+            t.group, kafka_and_cache.topic_verdict(t, view),
+        )  # fmt: skip
+        order = (
+            t.name, t.lag, t.published.per_s, t.taken.per_s, t.drain_s,
+            None if t.members is None else len(t.members), t.group,
+            _LAGS.index(t.verdict),
+        )  # fmt: skip
+        rows.append(ListRow(t.name, cells, order, Ref("topic", t.name)))
+    if rows:
+        every: tuple[Part, ...] = ((view("others"), appearance.DIM), *[""] * 7)
+        rows.append(ListRow("", every, (None,) * 8, Ref("topics", "")))
+    return rows
+
+
+def grades() -> ObjectList:
+    """Return the list of the grades."""
+    columns = (
+        Column("Grades", 10), Column("customers", 10, right=True), Column("share", 6, right=True),
+        Column("change", 7, right=True), Column("", 20),
+    )  # fmt: skip
+    return ObjectList(columns, _grades, reading="grades", filtered=True, id="grade-list")
+
+
+def _grades(view: PanelView) -> list[ListRow]:
+    found = view.snapshot.grades.value
+    most = max((g.customers for g in (found.counts if found else ())), default=0)
+    rows = []
+    for at, g in enumerate(found.counts if found else ()):
+        share = rules.share(g.customers, found.customers if found else 0) or 0.0
+        bar = appearance.bar(g.customers / most if most else 0.0, 24, view.options.glyphs)
+        change = (f"{g.change:+d}" if g.change else "", appearance.OK if g.change > 0 else "")
+        cells: tuple[Part, ...] = (
+            g.grade, (number(g.customers), appearance.BOLD), percent(share), change,
+            (bar, appearance.BAR),
+        )  # fmt: skip
+        order = (at, g.customers, share, g.change, g.customers)
+        rows.append(ListRow(g.grade, cells, order, Ref("grade", g.grade)))
+    return rows
+
+
+def scenarios() -> ObjectList:
+    """Return the list of the scenarios that an operator started."""
+    columns = (Column("scenarios", 20), Column("", 20))
+    return ObjectList(columns, _scenarios, reading="processes", filtered=True, id="scenario-list")
+
+
+def _scenarios(view: PanelView) -> list[ListRow]:
+    found = view.snapshot.processes.value
+    rows = []
+    for text in found.scenarios if found else ():
+        name, _, how = text.partition(" ")
+        cells: tuple[Part, ...] = ((name, appearance.ACCENT), how)
+        rows.append(ListRow(name, cells, (name, how), Ref("scenario", name)))
+    if not rows and found:
+        rows.append(ListRow("", ((view("none"), appearance.DIM), ""), ("", "")))
+    return rows
 
 
 def partitions() -> ObjectList:
     """Return the list of all partitions."""
     columns = (
         Column("partition", 11), Column("", 9), Column("lag", 6, right=True),
-        Column("in", 7, right=True), Column("out", 7, right=True), Column("drain", 6, right=True),
-        Column("begin", 8, right=True), Column("applied", 9, right=True), Column("end", 9),
+        Column("in", 7, right=True), Column("out", 7, right=True),
+        Column("drain", 6, right=True, rank=1), Column("begin", 8, right=True, rank=2),
+        Column("applied", 9, right=True), Column("end", 9),
     )  # fmt: skip
     return ObjectList(columns, _partitions, reading="kafka", id="offsets")
 
@@ -51,8 +128,8 @@ def refreshes() -> ObjectList:
     """Return the list of the cache's refreshes."""
     columns = (
         Column("at (KST)", 10), Column("#", 8), Column("duration", 9, right=True),
-        Column("users", 8, right=True), Column("products", 9, right=True),
-        Column("replaced", 9, right=True), Column("", 10),
+        Column("users", 7, right=True), Column("products", 8, right=True),
+        Column("replaced", 8, right=True), Column("", 10),
     )  # fmt: skip
     return ObjectList(columns, _refreshes, reading="redis", id="refresh-list")
 
@@ -75,7 +152,7 @@ def spenders() -> ObjectList:
     """Return the list of the customers who lately spent most."""
     columns = (
         Column("customers", 18), Column("", 10), Column("orders", 7, right=True),
-        Column("KRW", 14, right=True), Column("id", 12),
+        Column("KRW", 13, right=True), Column("id", 16),
     )  # fmt: skip
     return ObjectList(columns, _spenders, reading="postgres", id="spender-list")
 
@@ -99,8 +176,8 @@ def _spenders(view: PanelView) -> list[ListRow]:
 def upgrades() -> ObjectList:
     """Return the list of the newest changes of grade."""
     columns = (
-        Column("at (KST)", 10), Column("customers", 18), Column("", 2), Column("Grades", 20),
-        Column("KRW", 14, right=True), Column("id", 12),
+        Column("at (KST)", 10), Column("customers", 16), Column("", 1), Column("Grades", 18),
+        Column("KRW", 13, right=True), Column("id", 16, rank=1),
     )  # fmt: skip
     return ObjectList(columns, _upgrades, reading="grades", id="upgrade-list")
 
@@ -142,7 +219,7 @@ def _events(view: PanelView) -> list[ListRow]:
         text = times + view.options.render(e.text)
         cells: tuple[Part, ...] = (
             (f"{e.at.astimezone(KST):%H:%M:%S}", appearance.DIM),
-            (_LEVELS.get(e.level, e.level.upper()[:5]), style), (e.source, own),
+            (customers_and_processes.level_word(e.level), style), (e.source, own),
             (text, "" if style == appearance.DIM else style),
         )  # fmt: skip
         rows.append(
@@ -156,8 +233,9 @@ def processes() -> ObjectList:
     columns = (
         Column("process", 12), Column("", 16), Column("rate", 8, right=True),
         Column("beat", 6, right=True), Column("restarts", 8, right=True),
-        Column("up", 7, right=True), Column("cpu", 5, right=True),
-        Column("memory", 8, right=True), Column("pid", 8, right=True), Column("", 20),
+        Column("up", 7, right=True), Column("cpu", 5, right=True, rank=1),
+        Column("memory", 8, right=True, rank=2), Column("pid", 8, right=True, rank=4),
+        Column("", 12, rank=3),
     )  # fmt: skip
     return ObjectList(columns, _processes, reading="processes", id="all-processes")
 
@@ -187,8 +265,8 @@ def _processes(view: PanelView) -> list[ListRow]:
 def letters() -> ObjectList:
     """Return the list of the newest dead letters."""
     columns = (
-        Column("time (KST)", 14), Column("topic", 9), Column("where", 14), Column("reason", 16),
-        Column("detail", 30),
+        Column("time (KST)", 14), Column("topic", 9), Column("where", 12), Column("reason", 16),
+        Column("detail", 16),
     )  # fmt: skip
     return ObjectList(columns, _letters, reading="letters", id="letter-list")
 

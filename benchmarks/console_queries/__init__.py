@@ -1,0 +1,1 @@
+"""How long each query of the console takes on a large shop."""
