@@ -141,7 +141,7 @@ def test_everything_says_why_the_ingest_waits(stage: Stage, name: str) -> None:
             wait_until(lambda: any(word in s for s in observer.latest.stalls), "so does `up`")
             line = screen.plain_line(
                 StatusView(data_dir=settings.data_dir, since=utc_now() - timedelta(1), speed=1.0,
-                     ends_in=None, servers=[], statuses=[], sample=observer.latest)
+                     ends_in=None, servers=[], statuses=[], sample=observer.latest, lang="en")
             )  # fmt: skip
             assert word in line
             assert "stalled: orders" in line

@@ -87,7 +87,7 @@ def test_a_history_adds_up(pg: Connection, redis_client: redis.Redis):
     assert 2_500 < orders < 6_000  # 24 days of 150, with growth, holidays, scenarios
     users = number(pg, "SELECT count(*) FROM users")
     assert orders < users < 3 * orders  # most are new in the first month of a shop
-    assert 2_000 < number(pg, "SELECT count(*) FROM products") < 2_100
+    assert 1_000 < number(pg, "SELECT count(*) FROM products") < 1_100
     # The live shop continues with these customers.
     clock = pg.execute("SELECT orders, sign_ups, seed, orders_per_day FROM simulation.clock")
     assert clock.fetchall() == [(orders, users, 1, 150)]
