@@ -25,6 +25,8 @@ def changes(before: Snapshot, after: Snapshot) -> list[Change]:
         *_brokers(before, after),
         *_lags(before, after),
         *_processes(before, after),
+        *_scenarios(before, after),
+        *_gradings(before, after),
         *_cache(before, after),
     ]
 
@@ -79,6 +81,29 @@ def _processes(before: Snapshot, after: Snapshot) -> Iterator[Change]:
         if was is not None and process.restarts > was.restarts:
             how = msg.RESTARTED_AFTER if process.last_exit else msg.RESTARTED
             yield "warning", process.name, how(how=process.last_exit, pid=process.pid)
+        elif was is not None and process.state == "backoff" and was.state != "backoff":
+            yield "error", process.name, msg.ENDED(how=process.last_exit or "?")
+        if was is not None and process.version and was.version not in ("", process.version):
+            yield "info", process.name, msg.NEW_VERSION(version=process.version)
+
+
+def _scenarios(before: Snapshot, after: Snapshot) -> Iterator[Change]:
+    if before.processes.value is None or not (before.redis.current and after.redis.current):
+        return  # they are in Redis: without it none is known
+    old = before.processes.value.scenarios
+    new = after.processes.value.scenarios if after.processes.value else ()
+    for name in (s for s in new if s not in old):
+        yield "info", "scenario", msg.SCENARIO_BEGAN(name=name)
+    for name in (s for s in old if s not in new):
+        yield "info", "scenario", msg.SCENARIO_ENDED(name=name)
+
+
+def _gradings(before: Snapshot, after: Snapshot) -> Iterator[Change]:
+    old, new = before.grades.value, after.grades.value
+    run = new.run if new else None
+    if run and old and (old.run is None or old.run.run_id != run.run_id):
+        graded = msg.GRADED(upgraded=run.upgraded, downgraded=run.downgraded)
+        yield "info", "grader", graded
 
 
 def _cache(before: Snapshot, after: Snapshot) -> Iterator[Change]:

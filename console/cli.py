@@ -18,6 +18,7 @@ from typing import Final
 from console import plain, poller
 from console.alerts import options as alerts
 from console.poller import Feed, Poller
+from console.recording.keeper import HistoryKeeper
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
 from console.snapshot.model import Snapshot, encode_in_english, only_new
@@ -172,12 +173,15 @@ def watch(source: Poller, args: argparse.Namespace, settings: Settings) -> int:
             stop.set()
 
     toggle = _toggle(source, args, settings)
+    keeper = HistoryKeeper(settings.data_dir)
+    source.listen(keeper.write)
     end_alerts = alerts.begin(source, args, settings)
     source.start()
     source.wait_until_read(FIRST_LINE_S)
     source.listen(listener)
     stop.wait()
     source.stop()
+    keeper.close()
     end_alerts()
     toggle.stop()
     if failed:

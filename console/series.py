@@ -105,7 +105,7 @@ class Mark:
     level: str
     text: str
     message: Text = ""
-    """The same, to be shown in any language; of a mark that was kept there is English alone."""
+    """The same, to be shown in any language; empty for one that an earlier version kept."""
 
 
 @dataclass

@@ -228,6 +228,15 @@ RESTARTED = Template("restarted", "was started again (pid {pid})", "재시작됨
 RESTARTED_AFTER = Template(
     "restarted_after", "was started again after {how} (pid {pid})", "{how} 뒤 재시작됨 (pid {pid})"
 )
+NEW_VERSION = Template("new_version", "runs version {version} now", "이제 버전 {version} 실행")
+ENDED = Template("ended", "ended: {how}", "종료됨: {how}")
+SCENARIO_BEGAN = Template("scenario_began", "{name} began", "{name} 시작")
+SCENARIO_ENDED = Template("scenario_ended", "{name} ended", "{name} 종료")
+GRADED = Template(
+    "graded",
+    "customers were graded: {upgraded} up, {downgraded} down",
+    "고객 등급 산정: 상승 {upgraded}명, 하락 {downgraded}명",
+)
 REFRESH_FAILED = Template("refresh_failed", "refresh failed: {error}", "갱신 실패: {error}")
 REFRESH_OVERDUE = Template("refresh_overdue", "refresh is overdue", "갱신 지연")
 REFRESHED = Template("refreshed", "refreshed again", "다시 갱신됨")

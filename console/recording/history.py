@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from console.series import COARSE_KEPT, COARSE_S, MARKS_KEPT, NAMES, HistoryPoint, Mark
+from console.translations import Message, from_json
 from shop.best_effort import BestEffort
 from shop.clock import utc_now
 from shop.private_files import open_own
@@ -30,6 +31,8 @@ _TABLES: Final = """
         at REAL NOT NULL, level TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (at, text)
     );
 """
+_ADDED: Final = "ALTER TABLE marks ADD COLUMN message TEXT NOT NULL DEFAULT ''"
+"""The ids and values of a mark's text, since marks are shown in any language."""
 
 
 class _Stored(msgspec.Struct, array_like=True):
@@ -44,7 +47,7 @@ class _Stored(msgspec.Struct, array_like=True):
 
 
 class HistoryFile:
-    """The file of a data directory; several consoles may write it at a time.
+    """The file of a data directory; of several processes that keep it, one writes at a time.
 
     Used by one thread.
 
@@ -73,9 +76,9 @@ class HistoryFile:
             shared: dict[tuple[str, ...], tuple[str, ...]] = {}
             every = (_point(at, data, shared) for at, data in rows)
             points = [p for p in every if p is not None]
-            marks = db.execute("SELECT at, level, text FROM marks ORDER BY at DESC LIMIT ?",
-                               (MARKS_KEPT,)).fetchall()  # fmt: skip
-            found = points, [Mark(*row) for row in reversed(marks)]
+            marks = db.execute("SELECT at, level, text, message FROM marks"
+                               " ORDER BY at DESC LIMIT ?", (MARKS_KEPT,)).fetchall()  # fmt: skip
+            found = points, [_mark(*row) for row in reversed(marks)]
 
         self._trying.attempt(read)
         return found
@@ -99,6 +102,8 @@ class HistoryFile:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = OFF")  # a chart after a power cut is no promise
             self._db.executescript(_TABLES)
+            if "message" not in {row[1] for row in self._db.execute("PRAGMA table_info(marks)")}:
+                self._db.execute(_ADDED)
         return self._db
 
     def _write(self, point: HistoryPoint, marks: list[Mark]) -> None:
@@ -108,8 +113,8 @@ class HistoryFile:
                 "INSERT OR IGNORE INTO points VALUES (?, ?, ?)", (point.at, FORMAT, _data(point))
             )
             db.executemany(
-                "INSERT OR IGNORE INTO marks VALUES (?, ?, ?)",
-                [(m.at, m.level, m.text) for m in marks],
+                "INSERT OR IGNORE INTO marks (at, level, text, message) VALUES (?, ?, ?, ?)",
+                [(m.at, m.level, m.text, _message(m)) for m in marks],
             )
             if self._written % _PURGE_EVERY == _PURGE_EVERY - 1:
                 db.execute("DELETE FROM points WHERE at < ?", (self._oldest(),))
@@ -120,6 +125,16 @@ class HistoryFile:
     @staticmethod
     def _oldest(clock: Callable[[], float] = lambda: utc_now().timestamp()) -> int:
         return int(clock()) - COARSE_S * COARSE_KEPT
+
+
+def _mark(at: float, level: str, text: str, message: str) -> Mark:
+    return Mark(at, level, text, from_json(message) or "")
+
+
+def _message(mark: Mark) -> str:
+    if not isinstance(mark.message, Message):
+        return ""
+    return msgspec.json.encode(mark.message).decode()
 
 
 def _data(p: HistoryPoint) -> bytes:

@@ -207,6 +207,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
         memory: resident bytes; None where it runs elsewhere.
         cpu: percent of one core since the last reading.
         fields: its own counters.
+        version: of the program that it runs; empty where it does not report one.
     """
 
     name: str
@@ -224,6 +225,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     memory: int | None = None
     cpu: float | None = None
     fields: Mapping[str, str] = {}
+    version: str = ""
 
 
 class Processes(msgspec.Struct, frozen=True, kw_only=True):

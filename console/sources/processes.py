@@ -124,6 +124,7 @@ class ProcessSource:
             memory=memory,
             cpu=cpu,
             fields=fields,
+            version=printable(beat.version, 40) if beat else "",
         )
 
     def _rate(self, name: str, beat: Heartbeat) -> Rate:

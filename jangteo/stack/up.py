@@ -19,6 +19,7 @@ import psycopg
 import redis
 from confluent_kafka import KafkaException
 
+from console.recording.keeper import ShopRecord
 from jangteo.stack import options, readiness, retention, run_summary, screen
 from jangteo.stack.accounting import (
     AccountingEvidence,
@@ -145,6 +146,8 @@ class Up:
         seconds = self._args.seconds
         self._observer = Observer(settings, accounting)
         self._observer.start()
+        record = ShopRecord(settings, self._data_dir)
+        record.start()
         try:
             with self._screen.live():
                 if seconds:
@@ -153,6 +156,7 @@ class Up:
                 troubles = self._troubles() if seconds and not self._stop.is_set() else []
                 self._wind_down(DRAIN_AFTER_FOR_S if seconds else DRAIN_AFTER_STOP_S)
         finally:
+            record.stop()
             self._observer.stop()
         if not self._accounts:
             return ExitCode.OK

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -326,13 +327,25 @@ def _not_ours(key: str) -> redis.DataError:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The last report of a process. `fields` are its own counters, as text."""
+    """The last report of a process. `fields` are its own counters, as text; `version` is ours."""
 
     name: str
     pid: int
     state: str
     at: datetime
     fields: Mapping[str, str]
+    version: str = ""
+
+
+@cache
+def program_version() -> str:
+    """Return the version of this program that is installed; empty in a bare checkout."""
+    from importlib import metadata  # noqa: PLC0415  (for those who beat)
+
+    try:
+        return metadata.version("jangteo")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def beat(
@@ -344,7 +357,9 @@ def beat(
     clock: Clock = utc_now,
 ) -> None:
     """Report that a process is alive; the report expires after `HEARTBEAT_TTL_S` seconds."""
-    values = {"pid": os.getpid(), "state": state, "at": clock(), **fields}
+    values = {
+        "pid": os.getpid(), "state": state, "at": clock(), "version": program_version(), **fields
+    }  # fmt: skip
     pipe = r.pipeline(transaction=True)
     _hset(pipe, HEARTBEAT + name, {k: _text(v) for k, v in values.items()})
     pipe.expire(HEARTBEAT + name, HEARTBEAT_TTL_S)
@@ -362,9 +377,10 @@ def heartbeats(r: redis.Redis) -> list[Heartbeat]:
             name = key.removeprefix(HEARTBEAT)
             pid, state = int(values.pop("pid")), values.pop("state")
             at = datetime.fromisoformat(values.pop("at"))
+            version = values.pop("version", "")
         except (KeyError, ValueError, redis.ResponseError):  # gone, or another program's
             continue
-        found.append(Heartbeat(name, pid, state, at, values))
+        found.append(Heartbeat(name, pid, state, at, values, version))
     return found
 
 

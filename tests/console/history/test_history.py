@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
+from console import translations as msg
+from console.changes import changes
 from console.recording.keeper import NAME, HistoryKeeper
 from console.recording.player import Player, series_of
 from console.recording.recording import Recording
 from console.recording.toggle import RecordingToggle
 from console.series import COARSE_KEPT, NAMES, SPANS, SnapshotSeries
-from console.snapshot.model import Snapshot
+from console.snapshot.model import Event, EventKind, Snapshot
 from console.snapshot.reading import ReadingState
+from console.translations import render
 from console.tui.appearance import DisplayOptions
 from tests.console import console_samples as samples
 from tests.console.console_samples import StillFeed
@@ -155,3 +159,79 @@ async def test_charts_are_ascii_with_ascii(tmp_path: Path) -> None:
         await pilot.press("8")
         await settle(pilot)
         assert "".join(lines(app)).isascii()
+
+
+def test_marks_are_kept_in_no_language_and_shown_in_each(tmp_path: Path) -> None:
+    keeper = HistoryKeeper(tmp_path)
+    said = msg.OF(name="kafka", error=msg.AWAY(error="refused\x1b[2J"))
+    event = Event(n=1, at=samples.NOW, kind=EventKind.CONSOLE, level="error", source="kafka",
+                  text=msg.AWAY(error="refused\x1b[2J"))  # fmt: skip
+    for s in hour(60):
+        keeper.write(msgspec.structs.replace(s, events=(event,)))
+    _, marks = without_age_limit(tmp_path)
+    assert [m.message for m in marks] == [said]
+    assert render(marks[0].message, "ko").startswith("kafka: 응답 없음: refused")
+    assert "\x1b" not in render(marks[0].message, "ko")
+
+
+def test_a_history_of_an_earlier_version_is_continued(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / NAME) as db:
+        db.execute(
+            "CREATE TABLE marks (at REAL NOT NULL, level TEXT NOT NULL, text TEXT NOT NULL,"
+            " PRIMARY KEY (at, text))"
+        )
+        db.execute("INSERT INTO marks VALUES (1.0, 'info', 'kafka: answers again')")
+    keeper = HistoryKeeper(tmp_path)
+    for s in hour(60):
+        keeper.write(s)
+    points, marks = without_age_limit(tmp_path)
+    assert points
+    assert (marks[0].text, marks[0].message) == ("kafka: answers again", "")
+
+
+def test_one_of_several_processes_writes_and_another_continues(tmp_path: Path) -> None:
+    first, second = HistoryKeeper(tmp_path), HistoryKeeper(tmp_path)
+    snapshots = list(hour(120))
+    for s in snapshots[:60]:
+        first.write(s)
+        second.write(s)
+    assert second._file is None
+    first.close()
+    for s in snapshots[60:]:
+        second.write(s)
+    points, _ = without_age_limit(tmp_path)
+    assert [p.at % 3600 for p in points] == sorted({p.at % 3600 for p in points})
+    assert len(points) == 12, "one of ten seconds each, but for the last"
+
+
+def test_changes_are_marked_scenarios_gradings_ends_and_new_versions() -> None:
+    before = samples.well()
+    view, grades = before.processes.value, before.grades.value
+    assert view.processes
+    named = tuple(msgspec.structs.replace(p, version="0.1.0") for p in view.processes)
+    before = msgspec.structs.replace(
+        before,
+        processes=samples.ok(msgspec.structs.replace(view, processes=named, scenarios=("payday",))),
+    )
+    newer = (
+        msgspec.structs.replace(named[0], version="0.2.0"),
+        msgspec.structs.replace(named[1], state="backoff", last_exit="SIGKILL"),
+        *named[2:],
+    )
+    run = msgspec.structs.replace(grades.run, run_id=grades.run.run_id + 1, upgraded=7)
+    after = msgspec.structs.replace(
+        before,
+        processes=samples.ok(
+            msgspec.structs.replace(view, processes=newer, scenarios=("flash_sale x6",))
+        ),
+        grades=samples.ok(msgspec.structs.replace(grades, run=run)),
+    )
+    said = {f"{source}: {message}" for _, source, message in changes(before, after)}
+    assert f"{named[0].name}: runs version 0.2.0 now" in said
+    assert f"{named[1].name}: ended: SIGKILL" in said
+    assert {"scenario: flash_sale x6 began", "scenario: payday ended"} <= said
+    assert any("7 up" in text for text in said)
+    away = msgspec.structs.replace(
+        after, redis=samples.failing(after.redis, ReadingState.STALE, "away", since=1)
+    )
+    assert not [s for _, s, _ in changes(before, away) if s == "scenario"], "not known, not over"

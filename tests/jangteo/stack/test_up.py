@@ -19,6 +19,7 @@ import psutil
 import pytest
 import redis
 
+from console.recording.keeper import HistoryKeeper
 from jangteo.stack import consistency, readiness, supervisor
 from jangteo.stack.servers import end_leftovers
 from shop import boot_clock, postgres
@@ -85,6 +86,8 @@ def test_for_ends_by_itself_with_every_event_accounted_for(shop: UpProcess) -> N
     assert any(MONITOR.search(line) for line in done.stderr.splitlines()), done.stderr
     assert stack_file.read_stack(shop.data_dir) is None
     assert gone(shop.pids())
+    points, _ = HistoryKeeper(shop.data_dir).load()
+    assert points, "the charts of a console that starts later"
 
 
 @pytest.mark.slow
