@@ -47,7 +47,7 @@ GRANT EXECUTE ON FUNCTION make_months_ahead(integer) TO jangteo_ingest;
 -- The generators and the cache worker read what the shop sells, to whom, and what was bought, and
 -- from where a history is continued.
 GRANT SELECT ON users, products, orders, user_spend_windows, spend_window_length, schema_migrations,
-    backfill_runs, backfill_state, node_leases
+    backfill_runs, backfill_state, node_leases, sales_by_product
     TO jangteo_generator;
 -- Every maker of ids takes, renews and releases a node number; the rows are there for good.
 GRANT UPDATE (ceiling_ms, holder, name, host, hostname, pid, pid_started, acquired_at, expires_at)

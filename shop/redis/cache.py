@@ -357,9 +357,8 @@ def beat(
     clock: Clock = utc_now,
 ) -> None:
     """Report that a process is alive; the report expires after `HEARTBEAT_TTL_S` seconds."""
-    values = {
-        "pid": os.getpid(), "state": state, "at": clock(), "version": program_version(), **fields
-    }  # fmt: skip
+    values = {"version": program_version(), "state": state, "at": clock(), **fields}
+    values["pid"] = os.getpid()
     pipe = r.pipeline(transaction=True)
     _hset(pipe, HEARTBEAT + name, {k: _text(v) for k, v in values.items()})
     pipe.expire(HEARTBEAT + name, HEARTBEAT_TTL_S)
