@@ -48,7 +48,7 @@ Slug: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\Z")]
 Gender: TypeAlias = Literal["F", "M"]
 PaymentMethod: TypeAlias = Literal["SIMPLE_PAY", "CARD", "VIRTUAL_ACCOUNT", "TRANSFER", "PHONE"]
 OrderStatus: TypeAlias = Literal["PAID", "CANCELLED", "REFUNDED"]
-ProductStatus: TypeAlias = Literal["LISTED", "DELISTED"]
+SaleStatus: TypeAlias = Literal["LISTED", "DELISTED"]
 
 PAYMENT_METHODS: Final[tuple[str, ...]] = get_args(PaymentMethod)
 ORDER_STATUSES: Final[tuple[str, ...]] = get_args(OrderStatus)
@@ -72,18 +72,18 @@ class Product(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `rev` 1 lists it; a later event with the same id and a higher `rev` changes its price or takes
     it off sale; the highest `rev` wins. Messages of producers that know no revisions leave `rev`,
-    `status` and `updated_at` out.
+    `sale_status` and `updated_at` out.
     """
 
     v: Literal[1]
     product_id: Id
-    rev: Annotated[int, Meta(ge=1, le=32_767)] = 1
     name: Text
     category: Text
     brand: Text
     price: Krw
-    status: ProductStatus = "LISTED"
     created_at: Instant
+    rev: Annotated[int, Meta(ge=1, le=32_767)] = 1
+    sale_status: SaleStatus = "LISTED"
     updated_at: Instant | None = None
 
 

@@ -235,13 +235,13 @@ def products(u: Floats, ids: Ints) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "product_id": ids,
-            "rev": np.ones(n, np.int64),
             "name": pl.Series(names, dtype=pl.String),
             "category": pl.Series(labels, dtype=pl.String),
             "brand": pl.Series(brands, dtype=pl.String),
             "price": prices.with_ending(usual * factor, u[:, 6]),
-            "status": pl.repeat("LISTED", n, dtype=pl.String, eager=True),
             "created_at": (created := _instants(created_ms)),
+            "rev": np.ones(n, np.int64),
+            "sale_status": pl.repeat("LISTED", n, dtype=pl.String, eager=True),
             "updated_at": created,
         },
         schema=SCHEMAS["products"],

@@ -80,7 +80,7 @@ def due(products: pl.DataFrame, now_us: int) -> pl.DataFrame:
         Rows of `SCHEMAS["products"]` in the order of their times.
     """
     found = [products.clear()]
-    left = products.filter(pl.col("status") == LISTED, pl.col("updated_at").is_not_null())
+    left = products.filter(pl.col("sale_status") == LISTED, pl.col("updated_at").is_not_null())
     left = left.filter(pl.Series(ours(_ints(left, "product_id"), _micros(left, "created_at"))))
     while len(left):
         ids, rev = _ints(left, "product_id"), _ints(left, "rev")
@@ -89,11 +89,13 @@ def due(products: pl.DataFrame, now_us: int) -> pl.DataFrame:
         left = left.with_columns(
             rev=pl.Series(rev + 1),
             price=pl.Series(price),
-            status=pl.when(pl.Series(on_sale)).then(pl.lit(LISTED)).otherwise(pl.lit(DELISTED)),
+            sale_status=pl.when(pl.Series(on_sale))
+            .then(pl.lit(LISTED))
+            .otherwise(pl.lit(DELISTED)),
             updated_at=pl.Series(at).cast(pl.Datetime("us", "UTC")),
         ).filter(pl.Series(at <= now_us))
         found.append(left)
-        left = left.filter(pl.col("status") == LISTED)
+        left = left.filter(pl.col("sale_status") == LISTED)
     return pl.concat(found).sort("updated_at", "product_id", "rev")
 
 

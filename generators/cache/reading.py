@@ -57,13 +57,13 @@ _PURCHASERS: Final = sql.SQL("u.last_ordered_at IS NOT NULL ORDER BY u.last_orde
 
 _PRODUCTS: Final = sql.SQL(
     "SELECT product_id, %(is_popular)s AS popular, name, category, brand, price, created_at,"
-    " order_count, rev, status, updated_at"
+    " order_count, rev, sale_status, updated_at"
     " FROM products LEFT JOIN ("
     "   SELECT product_id, sum(orders * power(0.5, (today - day) / {half_life})) AS lately"
     "   FROM sales_by_product, (SELECT (now() AT TIME ZONE 'Asia/Seoul')::date AS today) AS t"
     "   WHERE day > today - {days} GROUP BY product_id"
     " ) AS sold USING (product_id)"
-    " WHERE price IS NOT NULL AND status = 'LISTED' AND {rows} LIMIT %(limit)s"
+    " WHERE price IS NOT NULL AND sale_status = 'LISTED' AND {rows} LIMIT %(limit)s"
 )
 """As in a history (`generators.behaviour.shelf`), but from the rollup of PAID orders by day."""
 _DAYS: Final = 98

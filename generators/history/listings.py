@@ -79,7 +79,7 @@ class HistoryListings:
         self._changes = self._catalogue[which].with_columns(
             rev=pl.Series(rev + 1),
             price=pl.Series(price),
-            status=pl.Series(status.tolist(), dtype=pl.String),
+            sale_status=pl.Series(status.tolist(), dtype=pl.String),
             updated_at=pl.Series(since).cast(pl.Datetime("us", "UTC")),
         )
 

@@ -91,7 +91,7 @@ def current(products: list[CachedProduct], now: datetime) -> list[CachedProduct]
 def _changed(product: CachedProduct, row: dict[str, Any] | None) -> CachedProduct | None:
     if row is None:
         return product
-    if row["status"] != product_changes.LISTED:
+    if row["sale_status"] != product_changes.LISTED:
         return None
     return msgspec.structs.replace(product, price=row["price"])
 

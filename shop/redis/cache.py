@@ -104,7 +104,7 @@ class CachedProduct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_at: datetime | None
     order_count: int
     rev: int = 1
-    status: str = "LISTED"
+    sale_status: str = "LISTED"
     updated_at: datetime | None = None
 
 

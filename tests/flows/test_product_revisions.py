@@ -22,7 +22,7 @@ def state(rev: int, product_id: int = 70) -> Product:
     """Each state of a product; the last one is off sale."""
     return product(
         product_id, rev=rev, price=PRICES[rev], updated_at=NOW - timedelta(days=9 - rev),
-        status="DELISTED" if rev == 4 else "LISTED",
+        sale_status="DELISTED" if rev == 4 else "LISTED",
     )  # fmt: skip
 
 
@@ -31,7 +31,9 @@ def send(conn: postgres.Connection, events: list[Product], start: int = 0) -> No
 
 
 def stored(conn: postgres.Connection) -> list[tuple]:
-    return fetch(conn, "SELECT product_id, rev, price, status FROM products ORDER BY product_id")
+    return fetch(
+        conn, "SELECT product_id, rev, price, sale_status FROM products ORDER BY product_id"
+    )
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -49,7 +51,7 @@ def test_the_highest_revision_wins_whatever_the_batches(
     for begin in range(0, len(revs), size):
         send(conn, [state(rev) for rev in revs[begin : begin + size]], begin)
     highest = max(revs)
-    assert stored(conn) == [(70, highest, PRICES[highest], state(highest).status)]
+    assert stored(conn) == [(70, highest, PRICES[highest], state(highest).sale_status)]
     raised = sum(rev > max(revs[:i], default=0) for i, rev in enumerate(revs))
     assert ledger(conn, "products") == {0: (len(revs), raised, 0, len(revs) - raised)}
 
@@ -74,12 +76,12 @@ def test_a_message_without_a_revision_is_the_first(conn: postgres.Connection) ->
     """As producers write that know no revisions; the stored row is then a copy of it."""
     register(conn, "products")
     old = json.loads(encode(product(70)))
-    for name in ("rev", "status", "updated_at"):
+    for name in ("rev", "sale_status", "updated_at"):
         old.pop(name, None)
     payload = json.dumps(old, ensure_ascii=False).encode()
     batch = raw_batch("products", [(b"70", payload), (b"70", payload)])
     apply(conn, batch)
-    assert fetch(conn, "SELECT rev, status, updated_at FROM products") == [(1, "LISTED", None)]
+    assert fetch(conn, "SELECT rev, sale_status, updated_at FROM products") == [(1, "LISTED", None)]
     assert ledger(conn, "products") == {0: (2, 1, 0, 1)}
     send(conn, [state(2)], 2)
     assert stored(conn) == [(70, 2, 900, "LISTED")]

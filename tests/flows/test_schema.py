@@ -58,7 +58,7 @@ OURS = {
     },
     "users": {"users_pkey", "users_gender_check", "users_birth_year_check"},
     "products": {
-        "products_pkey", "products_price_check", "products_rev_check", "products_status_check",
+        "products_pkey", "products_price_check", "products_rev_check", "products_sale_status_check",
     },
     "user_spend_windows": {"user_spend_windows_pkey"},
     "ingest_offsets": {"ingest_offsets_pkey"},

@@ -55,7 +55,9 @@ def test_a_history_through_the_pipeline_is_the_history(
     history = HistorySimulation(ASKED.plan(end, POLICY), POLICY, end)
     days = list(history.days())
     expected = pl.concat(day.orders for day in days).sort("order_id")
-    profiles = (sum(len(day.users) for day in days), sum(len(day.products) for day in days))
+    products = history.ending().products.sort("product_id")
+    profiles = (sum(len(day.users) for day in days), len(products))
+    assert products["rev"].max() > 1
 
     # Some days are published, the process is killed, the same command resumes.
     state = settings.data_dir / "backfill-kafka.json"
@@ -79,6 +81,7 @@ def test_a_history_through_the_pipeline_is_the_history(
             and count(pg, "orders WHERE rev = 2") == len(changed)
             and count(pg, "users WHERE created_at IS NOT NULL") == profiles[0]
             and count(pg, "products WHERE created_at IS NOT NULL") == profiles[1]
+            and count(pg, "products WHERE rev > 1") == len(products.filter(pl.col("rev") > 1))
         ),
         "all of it in PostgreSQL",
         60,
@@ -86,6 +89,8 @@ def test_a_history_through_the_pipeline_is_the_history(
     stored = pg.execute(f"SELECT {', '.join(expected.columns)} FROM orders ORDER BY order_id")
     assert stored.fetchall() == expected.rows()
     assert (count(pg, "users"), count(pg, "products")) == profiles
+    stored = pg.execute(f"SELECT {', '.join(products.columns)} FROM products ORDER BY product_id")
+    assert stored.fetchall() == products.rows()
     assert count(pg, "rejected_messages") == 0
     assert consistency.check(pg) == []
 

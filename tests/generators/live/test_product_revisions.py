@@ -35,7 +35,7 @@ def test_a_year_of_changes_is_believable() -> None:
     changes = product_changes.due(products, micros(START + timedelta(days=365)))
     per_product = len(changes) / len(products)
     assert 8 < per_product < 16
-    off_sale = changes.filter(pl.col("status") == "DELISTED")
+    off_sale = changes.filter(pl.col("sale_status") == "DELISTED")
     assert 0.25 < len(off_sale) / len(products) < 0.5
     at = changes["updated_at"].dt.convert_time_zone("Asia/Seoul")
     assert at.dt.hour().max() == 0
@@ -83,13 +83,13 @@ def test_a_history_has_the_changes_and_sells_at_the_price_of_the_day() -> None:
     assert len(found) > 500
     assert found.sort("product_id", "rev").equals(expected.sort("product_id", "rev"))
     orders = pl.concat([day.orders for day in days]).sort("ordered_at")
-    states = events.sort("updated_at").select("product_id", "updated_at", "price", "status")
+    states = events.sort("updated_at").select("product_id", "updated_at", "price", "sale_status")
     priced = orders.select("product_id", "ordered_at", "unit_price").join_asof(
         states, left_on="ordered_at", right_on="updated_at", by="product_id",
         check_sortedness=False,
     )  # fmt: skip
     assert (priced["unit_price"] == priced["price"]).all()
-    assert (priced["status"] == "LISTED").all()
+    assert (priced["sale_status"] == "LISTED").all()
 
 
 def cached(row: dict[str, object]) -> CachedProduct:
@@ -102,7 +102,7 @@ def test_the_live_generators_see_the_same_changes() -> None:
     shown = [cached(row) for row in products.iter_rows(named=True)]
     expected = product_changes.due(products, micros(now))
     assert revisions(shown, now).equals(expected)
-    final = product_changes.latest(products, expected).filter(pl.col("status") == "LISTED")
+    final = product_changes.latest(products, expected).filter(pl.col("sale_status") == "LISTED")
     sold = current(shown, now)
     assert [p.product_id for p in sold] == final["product_id"].to_list()
     assert [p.price for p in sold] == final["price"].to_list()

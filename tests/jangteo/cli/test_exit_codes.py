@@ -27,7 +27,13 @@ NEED_A_SHOP = (
     *("generate products", "generate orders", "generate continue", "generate cache"),
     *("generate profiles", "topics tail orders"),
     *("generate cache --once", "do cache.refresh", "do grading.run", "do generator.pause orders"),
-    *("do scenario.start flash_sale", "do process.restart orders --yes", "doctor", "tour --yes"),
+    *(
+        "do scenario.start flash_sale",
+        "do process.restart orders --yes",
+        "doctor",
+        "tour --yes",
+        "partitions list",
+    ),
 )
 WRONG = (
     *("nothing", "--nothing", "up --for 0", "up --for x", "up --kafka nowhere", "up --postgres x"),

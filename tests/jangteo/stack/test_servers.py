@@ -132,6 +132,7 @@ def view(*, known: bool) -> screen.StatusView:
         data_dir=Path("/data"),
         since=utc_now(),
         speed=50.0,
+        lang="en",
         ends_in=12.0 if known else None,
         servers=["PostgreSQL on 127.0.0.1:1"],
         statuses=[
