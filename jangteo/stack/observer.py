@@ -64,24 +64,24 @@ class ShopSample:
         counted: monotonic seconds at which `account` began to be taken; -inf before the first.
         rows: exact counts per table; up to minutes old where tables are huge.
         grades: customers per grade, as old as `rows`.
-        orders: the newest orders, the newest first.
         monitor: the cache monitor line.
         away: the servers that did not answer.
         stalls: what keeps topics from advancing, one line each (see `shop.ingest_progress`).
         restarts: how often the operator asked for each process to be restarted.
         beats: the last heartbeat of each process, by name.
+        orders: the newest orders, the newest first.
     """
 
     account: Account | None = None
     counted: float = float("-inf")
     rows: Mapping[str, int] = field(default_factory=dict)
     grades: Mapping[str, int] = field(default_factory=dict)
-    orders: tuple[RecentOrder, ...] = ()
     monitor: str = ""
     away: tuple[str, ...] = ()
     stalls: tuple[str, ...] = ()
     restarts: Mapping[str, int] = field(default_factory=dict)
     beats: Mapping[str, cache.Heartbeat] = field(default_factory=dict)
+    orders: tuple[RecentOrder, ...] = ()
 
     @property
     def lag(self) -> int | None:
