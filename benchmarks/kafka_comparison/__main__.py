@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks import common, orders
 from benchmarks.common import Result
 from benchmarks.kafka_comparison import outage
-from benchmarks.kafka_comparison.outage import Outage
+from benchmarks.kafka_comparison.outage import OutageResult
 from benchmarks.kafka_comparison.ways import Floats, Straight, ThroughKafka, Way
 from shop import kafka
 
@@ -177,7 +177,7 @@ def _share_done(row: Floats) -> float:
     return (int(done[-1]) + 1) / len(row) if len(done) else 0.0
 
 
-def outages(rig: common.Rig, size: Size) -> list[Outage]:
+def outages(rig: common.Rig, size: Size) -> list[OutageResult]:
     """Take PostgreSQL away under each kind of shop."""
     seconds = size.away_s + 2 * outage.BEFORE_S + 4.0  # it takes seconds to start
     due = spread(size.outage_rate, seconds)
@@ -192,7 +192,7 @@ def outages(rig: common.Rig, size: Size) -> list[Outage]:
     return found
 
 
-def results(bursts: list[Burst], steady: list[Steady], lost: list[Outage]) -> list[Result]:
+def results(bursts: list[Burst], steady: list[Steady], lost: list[OutageResult]) -> list[Result]:
     """Return the figures for the report."""
     made = []
     kafka_burst = bursts[-1]

@@ -24,7 +24,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Outage:
+class OutageResult:
     """What an outage did.
 
     Attributes:
@@ -87,7 +87,7 @@ class Interruption:
 
 def straight(
     rig: common.Rig, part: pl.DataFrame, due: Floats, away_s: float, *, keep: bool
-) -> Outage:
+) -> OutageResult:
     """Let the shop write in batches of what is due.
 
     Args:
@@ -135,7 +135,7 @@ def straight(
 
 def through_kafka(
     rig: common.Rig, part: pl.DataFrame, due: Floats, away_s: float, give_up_s: float
-) -> Outage:
+) -> OutageResult:
     """Publish to Kafka, and kill the ingest, too, in the middle of the outage."""
     way = ThroughKafka(rig)
     try:
@@ -147,12 +147,12 @@ def through_kafka(
         way.close()
 
 
-def _judged(name: str, stored: int, passage: Passage, cut: Interruption, held: int) -> Outage:
+def _judged(name: str, stored: int, passage: Passage, cut: Interruption, held: int) -> OutageResult:
     due, row = passage.due, passage.row
     waited = (due < cut.back_at) & ~np.isnan(row)
     meanwhile = (due > cut.killed_at) & (due < cut.back_at) & ~np.isnan(passage.safe)
     safe = 1000 * (passage.safe - due)[meanwhile]
-    return Outage(
+    return OutageResult(
         name,
         len(due),
         len(due) - stored,
