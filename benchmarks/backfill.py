@@ -201,8 +201,15 @@ def main() -> int:
     console.print(table)
     console.print(f"backfill against the script: {results[-2].rate / results[-1].rate:,.0f} times")
     if args.json:
-        found = {"machine": common.machine(), "results": [asdict(r) for r in results]}
-        args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        base, of, chart = results[0].rate, "COPY as text", "A history into PostgreSQL, orders/s"
+        found = [
+            common.Result(r.name, r.rate, "orders/s", r.rate / base, of, chart=chart)
+            for r in results
+        ]
+        ours = results[-2]
+        found.append(common.Result(f"{ours.name}: seconds", ours.seconds, "s"))
+        found.append(common.Result(f"{ours.name}: orders", ours.orders, "orders"))
+        common.save(args.json, found, figures=[asdict(r) for r in results])
     return 0
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.common import machine
+from benchmarks.common import Result, machine, save
 from jangteo.cli import servers
 from jangteo.stack.kafka.broker import Broker
 from jangteo.stack.kafka.fallback import InMemoryBroker
@@ -79,7 +79,9 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="the best of N (3)")
-    runs = parser.parse_args().runs
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    args = parser.parse_args()
+    runs = args.runs
     servers.prepare(print)
     kinds: dict[str, Callable[[Path], Server]] = {
         "in memory (Tansu)": InMemoryBroker,
@@ -93,6 +95,7 @@ def main() -> None:
     print(f"{machine()}; load {os.getloadavg()[0]:.1f}")
     print("| broker | first start s | ready s | back after kill -9 s | CPU s of a start | MB |")
     print("|---|---|---|---|---|---|")
+    results = []
     for name, found in costs.items():
         seconds = [
             min(getattr(cost, field) for cost in found)
@@ -100,6 +103,12 @@ def main() -> None:
         ]
         memory = max(cost.memory for cost in found)
         print(f"| {name} | " + " | ".join(f"{s:.2f}" for s in seconds) + f" | {memory:.0f} |")
+        chart = "A broker is ready, seconds"
+        results.append(Result(f"{name}: ready", seconds[1], "s", chart=chart))
+        results.append(Result(f"{name}: ready after kill -9", seconds[2], "s"))
+        results.append(Result(f"{name}: memory", memory, "MB"))
+    if args.json:
+        save(args.json, results)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import subprocess
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -175,9 +176,55 @@ def threads_cpu_s(pids: Iterable[int]) -> list[tuple[str, float]]:
     return sorted(seconds.items(), key=lambda named: -named[1])
 
 
-def save(path: Path, figures: dict[str, Any]) -> None:
-    """Write figures as JSON, with the machine and the time."""
+@dataclass(frozen=True)
+class Result:
+    """One figure of a benchmark, as the report shows it.
+
+    Attributes:
+        name: what was measured; the same in every run, so that two reports can be compared.
+        value: the figure.
+        unit: of the value, such as orders/s, s, ms, MB or %.
+        ratio: the value as a multiple of another figure of the same run, where there is one.
+        of: which figure that is.
+        goal: what is aimed at, such as ">= 0.85" or "<= 100": of the ratio if there is one, else
+            of the value.
+        chart: title of the chart that shows it with others of the same title; empty: of none.
+        note: what a reader needs to know in addition.
+    """
+
+    name: str
+    value: float
+    unit: str
+    ratio: float | None = None
+    of: str = ""
+    goal: str = ""
+    chart: str = ""
+    note: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None if there is no goal.
+
+        >>> Result("start", 90, "ms", goal="<= 100").met
+        True
+        >>> Result("ingest", 70_000, "orders/s", ratio=0.6, of="COPY", goal=">= 0.65").met
+        False
+        """
+        if not self.goal:
+            return None
+        sign, bound = self.goal.split()
+        figure = self.value if self.ratio is None else self.ratio
+        return figure >= float(bound) if sign == ">=" else figure <= float(bound)
+
+
+def save(path: Path, results: Sequence[Result], **more: Any) -> None:
+    """Write results as JSON, with the machine and the time.
+
+    Args:
+        path: the file.
+        results: what the report shows.
+        more: further fields, for those who look closer.
+    """
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    path.write_text(
-        json.dumps({"machine": machine(), "at": at, **figures}, indent=1) + "\n", encoding="utf-8"
-    )
+    found = {"machine": machine(), "at": at, "results": [asdict(r) for r in results], **more}
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

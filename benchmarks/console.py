@@ -34,7 +34,7 @@ from typing import TypeAlias
 
 import psutil
 
-from benchmarks.common import cpu_s, machine, peak_memory_mb, save
+from benchmarks.common import Result, cpu_s, machine, peak_memory_mb, save
 from console import poller
 from console.actions.operations import Operator
 from console.recording.toggle import RecordingToggle
@@ -353,7 +353,13 @@ def main() -> None:
         print(f"{name_:<{width}} {value:>8.2f}  {verdict}".rstrip())
     print(*ratios(figures), sep="\n")
     if args.json:
-        save(args.json, {"figures": figures})
+        goals = {name: f"<= {goal:g}" for name, goal in GOALS.items()}
+        parts = [(*full.rpartition(", ")[::2], goals.get(full, "")) for full in figures]
+        found = [
+            Result(name, value, unit, goal=goal)
+            for (name, unit, goal), value in zip(parts, figures.values(), strict=True)
+        ]
+        save(args.json, found)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def grade_lines(conn: Connection) -> list[str]:
 
 def draw(conn: Connection, folder: Path) -> list[Path]:
     """Draw the pictures."""
-    from benchmarks import history_pictures  # noqa: PLC0415  (matplotlib only where it is wanted)
+    from benchmarks import pictures  # noqa: PLC0415  (matplotlib only where it is wanted)
 
     when, held, _ = history_sql.grades_by_week(conn, POLICY.names)
     curves = [
@@ -109,9 +109,9 @@ def draw(conn: Connection, folder: Path) -> list[Path]:
         )
     ]  # fmt: skip
     return [
-        history_pictures.revenue(history_sql.revenue_by_day(conn), folder),
-        history_pictures.grades(when, held, POLICY.names, folder),
-        history_pictures.lorenz(curves, folder),
+        pictures.revenue(history_sql.revenue_by_day(conn), folder),
+        pictures.grades(when, held, POLICY.names, folder),
+        pictures.lorenz(curves, folder),
     ]
 
 

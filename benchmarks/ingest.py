@@ -325,6 +325,28 @@ def show(figures: list[IngestFigure]) -> None:
             console.print(f"{f.name}, thousands a second in each {STRETCH:,} rows: {rates}")
 
 
+def results(figures: list[IngestFigure], days: float) -> list[common.Result]:
+    """Return the figures for the report, with the goals of the ingest."""
+    texts = [f.rows_per_s for f in figures if f.name == TEXT_COPY]
+    limit, made, seen = sum(texts) / len(texts), [], 0
+    for f in figures:
+        name, goal = f.name, ""
+        if name == TEXT_COPY:
+            name, seen = f"{name}, {('first', 'last')[seen]}", seen + 1
+        elif f.threads and "processes" not in name:
+            goal = ">= 0.5" if days else ">= 0.85" if "orders only" in name else ">= 0.65"
+        of, chart = "the mean of text COPY", "Orders into PostgreSQL, orders/s"
+        made.append(
+            common.Result(
+                name, f.rows_per_s, "orders/s", f.rows_per_s / limit, of, goal, chart, f.note
+            )
+        )
+        if f.threads and f.peak_mb and f.busy is not None:
+            made.append(common.Result(f"{name}: peak memory", f.peak_mb, "MB", goal="<= 450"))
+            made.append(common.Result(f"{name}: cores busy", 100 * f.busy, "%"))
+    return made
+
+
 def main() -> int:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -363,7 +385,8 @@ def main() -> int:
     print("load average:", *(f"{load:.1f}" for load in os.getloadavg()))
     show(figures)
     if args.json:
-        common.save(args.json, {"figures": [asdict(f) for f in figures]})
+        found = results(figures, args.days)
+        common.save(args.json, found, figures=[asdict(f) for f in figures])
     return 0
 
 

@@ -34,6 +34,7 @@ from shop.settings import Settings
 
 FULL = 1_000
 """Of the cache: customers, and products."""
+LIMIT = "messages made beforehand"
 SAID = re.compile(r"the rate was (?:not )?met.*? sustained=(\d+)")
 
 
@@ -85,7 +86,7 @@ def limit(settings: Settings, n: int) -> RatesFigure:
     used = time.process_time()
     seconds = orders.publish(settings, made)
     used = time.process_time() - used
-    return RatesFigure("messages made beforehand", None, n / seconds, 1e6 * used / n)
+    return RatesFigure(LIMIT, None, n / seconds, 1e6 * used / n)
 
 
 def script(settings: Settings, seconds: float) -> RatesFigure:
@@ -132,6 +133,21 @@ def show(figures: list[RatesFigure]) -> None:
     Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
+def results(figures: list[RatesFigure]) -> list[common.Result]:
+    """Return the figures for the report."""
+    made = []
+    for f in figures:
+        base, of = (f.asked, "what was asked") if f.asked else (figures[0].sustained, LIMIT)
+        name = f"{f.name}, {f.asked:,.0f}/s asked" if f.asked else f.name
+        chart = "Orders into Kafka, orders/s"
+        made.append(
+            common.Result(name, f.sustained, "orders/s", f.sustained / base, of, chart=chart)
+        )
+        if f.cpu_us is not None:
+            made.append(common.Result(f"{name}: CPU of an order", f.cpu_us, "us"))
+    return made
+
+
 def main() -> int:
     """Run the comparison."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rates", description=__doc__)
@@ -160,7 +176,7 @@ def main() -> int:
             redis.kill()
     show(figures)
     if args.json:
-        common.save(args.json, {"figures": [asdict(f) for f in figures]})
+        common.save(args.json, results(figures), figures=[asdict(f) for f in figures])
     return 0
 
 

@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -163,7 +163,16 @@ def main() -> int:
     figures = measure(frame, args.window)
     ratio = show(figures)
     if args.json:
-        common.save(args.json, {"figures": [asdict(f) for f in figures]})
+        best, chart = max(f.orders_per_s for f in figures[1:]), "Spend in windows, orders/s"
+        of = "the faster of Bytewax's two"
+        found = [
+            common.Result(
+                f.name, f.orders_per_s, "orders/s", f.orders_per_s / best, of, chart=chart,
+                goal=f">= {GOAL:g}" if f is figures[0] else "",
+            )
+            for f in figures
+        ]  # fmt: skip
+        common.save(args.json, found)
     return 0 if ratio >= GOAL else 1
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks import shapes
+from benchmarks.common import Result, save
 from benchmarks.realism import independent, live
 from benchmarks.realism.observed import statistics
 from benchmarks.realism.simulated import (
@@ -64,6 +65,14 @@ def history(args: argparse.Namespace) -> None:
     )
     print(f"({rate:,.0f} orders/s), seed {args.seed}, sha256 {digest(year.orders)}\n")
     print(f"{table(found)}\n", flush=True)
+    if args.json:
+        met = sum(statistic.met for statistic in found)
+        share, of = met / len(found), "all statistics"
+        results = [Result("statistics within their targets", met, "", share, of)]
+        results += [
+            Result(s.name, s.value, "", note=f"{s.verdict}: {s.low:g} to {s.high:g}") for s in found
+        ]
+        save(args.json, results)
     if not args.no_images:
         from benchmarks import pictures  # noqa: PLC0415  (matplotlib only where it is wanted)
 
@@ -101,6 +110,7 @@ def main() -> int:
     add("--live-scale", type=float, default=1.0, help="of the live shop, of the seed's rate")
     add("--only-live", action="store_true", help="no history by itself")
     add("--speeds", action="store_true", help="also orders made per second, in columns and by row")
+    add("--json", type=Path, help="also write the figures of the history to this file")
     add("--images", type=Path, default=IMAGES)
     add("--no-images", action="store_true")
     args = parser.parse_args()

@@ -126,7 +126,13 @@ def main() -> int:
         table.add_row(str(count), f"{rate:,.0f}", f"{rate / base:.2f}")
     Console(width=None if sys.stdout.isatty() else 100).print(table)
     if args.json:
-        common.save(args.json, {"rates": {str(c): r for c, r in rates.items()}})
+        medians = {count: statistics.median(rates[count]) for count in counts}
+        chart, of = "Orders stored by several processes, orders/s", f"{counts[0]} process"
+        found = [
+            common.Result(f"{n} processes", m, "orders/s", m / base, of, chart=chart)
+            for n, m in medians.items()
+        ]
+        common.save(args.json, found, rates={str(c): r for c, r in rates.items()})
     return 0
 
 

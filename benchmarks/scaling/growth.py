@@ -262,7 +262,7 @@ def main() -> int:
                     print(points[-1], flush=True)
                     growth.index(False)
                 if args.json:
-                    common.save(args.json, {"points": [asdict(p) for p in points]})
+                    common.save(args.json, [], points=[asdict(p) for p in points])
     show(points)
     return 0
 

@@ -1,0 +1,1 @@
+"""Orders straight into PostgreSQL against orders through Kafka and the ingest."""
