@@ -79,6 +79,7 @@ class Servers:
     def start(self) -> None:
         self.postgres.start()
         self.redis.start()
+        self._quick_log_in()
         self._make_template()
 
     def stop(self) -> None:
@@ -135,6 +136,16 @@ class Servers:
     def _postgres(self) -> psycopg.Connection[tuple[object, ...]]:
         reached = self.settings(POSTGRES_DB="postgres").postgres
         return postgres.connect(reached, "tests", autocommit=True)
+
+    def _quick_log_in(self) -> None:
+        """Hash the password once instead of 4,096 times: 3 ms of CPU of each connection.
+
+        The tests make thousands; how the password is asked for stays the same.
+        """
+        with self._postgres() as conn:
+            conn.execute("SET scram_iterations = 1")
+            password = sql.Literal(self.postgres.env["POSTGRES_PASSWORD"])
+            conn.execute(sql.SQL("ALTER USER postgres PASSWORD {}").format(password))
 
     def _make_template(self) -> None:
         with self._postgres() as conn:
