@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
+import numpy as np
 from psycopg import sql
 from psycopg.rows import class_row
 
 from generators.behaviour.cache_segments import POPULAR_SHARE, PURCHASER_SHARE, fill
 from generators.behaviour.customer_model import CHOSEN
-from generators.behaviour.shelf import HALF_LIFE_DAYS
 from generators.cache.customers import ShopClock
+from generators.random_streams import Floats, Ints
 from shop.postgres import Connection
 from shop.redis.cache import CachedProduct, CachedUser
 
@@ -57,19 +58,26 @@ _PURCHASERS: Final = sql.SQL("u.last_ordered_at IS NOT NULL ORDER BY u.last_orde
 
 _PRODUCTS: Final = sql.SQL(
     "SELECT product_id, %(is_popular)s AS popular, name, category, brand, price, created_at,"
-    " order_count, rev, sale_status, updated_at"
-    " FROM products LEFT JOIN ("
-    "   SELECT product_id, sum(orders * power(0.5, (today - day) / {half_life})) AS lately"
-    "   FROM sales_by_product, (SELECT (now() AT TIME ZONE 'Asia/Seoul')::date AS today) AS t"
-    "   WHERE day > today - {days} GROUP BY product_id"
-    " ) AS sold USING (product_id)"
+    " order_count, rev, sale_status, updated_at FROM {tables}"
     " WHERE price IS NOT NULL AND sale_status = 'LISTED' AND {rows} LIMIT %(limit)s"
 )
-"""As in a history (`generators.behaviour.shelf`), but from the rollup of PAID orders by day."""
-_DAYS: Final = 98
-"""Seven half-lives: what is older weighs less than a hundredth."""
-_POPULAR: Final = sql.SQL("true ORDER BY lately DESC NULLS LAST, order_count DESC, product_id")
-_NEW: Final = sql.SQL("product_id <> ALL (%(taken)s) ORDER BY created_at DESC, product_id DESC")
+_ALL: Final = sql.SQL("products")
+_SOLD: Final = sql.SQL(
+    "unnest(%(ids)s::bigint[], %(sums)s::float8[]) AS sold (product_id, lately)"
+    " JOIN products USING (product_id)"
+)
+_MOST_LATELY: Final = _PRODUCTS.format(
+    tables=_SOLD, rows=sql.SQL("true ORDER BY lately DESC, order_count DESC, product_id")
+)
+_NOT_TAKEN: Final = "product_id <> ALL (%(taken)s)"
+_MOST_EVER: Final = _PRODUCTS.format(
+    tables=_ALL, rows=sql.SQL(f"{_NOT_TAKEN} ORDER BY order_count DESC, product_id")
+)
+_NEW: Final = _PRODUCTS.format(
+    tables=_ALL, rows=sql.SQL(f"{_NOT_TAKEN} ORDER BY created_at DESC, product_id DESC")
+)
+_CANDIDATES: Final = 2
+"""Products looked up by their key for each popular one: some of those that sold are delisted."""
 
 
 class Side(NamedTuple):
@@ -141,21 +149,41 @@ def _add(found: dict[int, CachedUser], more: Iterable[CachedUser]) -> None:
         found.setdefault(user.user_id, user)
 
 
-def read_products(conn: Connection, size: int) -> list[CachedProduct]:
+def read_products(conn: Connection, size: int, sold: tuple[Ints, Floats]) -> list[CachedProduct]:
     """Return the products to cache: popular ones, then new ones that are not among them.
 
     There are too few new ones only where every product is in the cache already.
+
+    Args:
+        conn: in a transaction.
+        size: of the cache.
+        sold: ids of the products that sold lately, those that sold most first, and their orders
+            (`LatelySold`).
     """
     with conn.cursor(row_factory=class_row(CachedProduct)) as cur:
-        values: Mapping[str, Any] = {"is_popular": True, "limit": round(size * POPULAR_SHARE)}
-        popular = cur.execute(_products(_POPULAR), values).fetchall()
+
+        def read(query: sql.Composed, limit: int, **values: object) -> list[CachedProduct]:
+            return cur.execute(query, {**values, "limit": limit}).fetchall()
+
+        room = round(size * POPULAR_SHARE)
+        popular: list[CachedProduct] = []
+        looked_up, most = 0, _CANDIDATES * room
+        while len(popular) < room and looked_up < len(sold[0]):
+            looked_up = _with_ties(sold[1], most)
+            ids, sums = (column[:looked_up].tolist() for column in sold)
+            popular = read(_MOST_LATELY, room, is_popular=True, ids=ids, sums=sums)
+            most *= 4
         taken = [p.product_id for p in popular]
-        rest = {"is_popular": False, "taken": taken, "limit": size - len(popular)}
-        return [*popular, *cur.execute(_products(_NEW), rest).fetchall()]
+        if len(popular) < room:
+            popular += read(_MOST_EVER, room - len(popular), is_popular=True, taken=taken)
+            taken = [p.product_id for p in popular]
+        return [*popular, *read(_NEW, size - len(popular), is_popular=False, taken=taken)]
 
 
-def _products(rows: sql.SQL) -> sql.Composed:
-    return _PRODUCTS.format(half_life=HALF_LIFE_DAYS, days=_DAYS, rows=rows)
+def _with_ties(falling: Floats, n: int) -> int:
+    """Return how many there are of the first `n` values and those equal to the last of them."""
+    last = falling[min(n, len(falling)) - 1]
+    return int(np.searchsorted(-falling, -last, side="right"))
 
 
 def has_history(conn: Connection) -> bool:

@@ -13,6 +13,7 @@ import psycopg
 
 from generators.cache import customers, reading
 from generators.cache.customers import ShopClock
+from generators.cache.lately_sold import LatelySold
 from shop import postgres
 from shop.clock import UTC
 from shop.log import get_logger
@@ -68,6 +69,7 @@ class ShopReader:
         self._monotonic = monotonic
         self._looked_back = self._reconciled = float("-inf")
         self._kept: Connection | None = None
+        self._sold = LatelySold(monotonic)
         self._won_back = datetime.min.replace(tzinfo=UTC)
 
     def read(self, win_back: datetime | None = None) -> Shop:
@@ -153,11 +155,12 @@ class ShopReader:
                 self._won_back = win_back
             shop = None
             if done or began >= until:
+                sold = self._sold.read(conn, clock.orders)
                 cur.execute(_BY_KEY)
                 size = self._settings.cache_batch_size
                 shop = Shop(
                     clock, reading.read_users(conn, size, clock),
-                    reading.read_products(conn, size), reading.has_history(conn),
+                    reading.read_products(conn, size, sold), reading.has_history(conn),
                 )  # fmt: skip
         if long:
             self._looked_back = began

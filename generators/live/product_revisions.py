@@ -97,4 +97,7 @@ def _changed(product: CachedProduct, row: dict[str, Any] | None) -> CachedProduc
 
 
 def _nothing(_: object) -> None:
-    """A revision that is not acknowledged is published again by the next look after a refresh."""
+    """Do nothing: the reliable producer keeps a message until Kafka has acknowledged it.
+
+    After a process that was killed, the next one publishes what the cache still lacks.
+    """
