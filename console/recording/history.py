@@ -1,6 +1,7 @@
 """The record that is always kept: a point of ten seconds, for 48 hours, of which charts are made.
 
-With 36 partitions a point is some 120 bytes compressed: 1 MB a day and 3 MB in all.
+With 36 partitions a point is some 120 bytes compressed while nothing lags, 1 MB a day, and 370
+bytes, 3.2 MB a day, while all of them do. Two days are kept.
 """
 
 from __future__ import annotations
