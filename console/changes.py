@@ -9,7 +9,6 @@ from console.rules import Phase, cache_phase, ids
 from console.snapshot.model import SERVERS, Lag, Snapshot
 from console.snapshot.reading import Reading, ReadingState
 from console.snapshot.severity import Severity
-from console.snapshot.tables import Grades
 from console.text import duration
 from console.translations import Message, word
 
@@ -101,8 +100,8 @@ def _scenarios(before: Snapshot, after: Snapshot) -> Iterator[Change]:
 
 def _gradings(before: Snapshot, after: Snapshot) -> Iterator[Change]:
     old, new = before.grades.value, after.grades.value
-    run = new.run if isinstance(new, Grades) else None
-    if run and isinstance(old, Grades) and (old.run is None or old.run.run_id != run.run_id):
+    run = new.run if new else None
+    if run and old and (old.run is None or old.run.run_id != run.run_id):
         graded = msg.GRADED(upgraded=run.upgraded, downgraded=run.downgraded)
         yield "info", "grader", graded
 

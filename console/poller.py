@@ -6,10 +6,12 @@ import contextlib
 import itertools
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -164,6 +166,7 @@ class Poller:
         self._happened: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._numbers = itertools.count(1)
         self._listeners: list[Listener] = []
+        self._defects: set[str] = set()
         self._threads: list[threading.Thread] = []
         self._latest = Snapshot(sequence=0, at=clock())
         self.interval = PUBLISH_S
@@ -307,11 +310,22 @@ class Poller:
             began = self._monotonic()
             snapshot = self._publish()
             for listener in self._listeners:
-                listener(snapshot)
+                try:
+                    listener(snapshot)
+                except Exception as e:  # what one does with a snapshot concerns no other
+                    self._defect(e)
             with self._news:
                 self._news.wait_for(lambda: self._fresh or self._stop.is_set(), self.interval)
                 self._fresh = False
             self._stop.wait(max(0.0, _SOONEST_S - (self._monotonic() - began)))
+
+    def _defect(self, error: Exception) -> None:
+        """Report a defect once, as an event: a thread that ended would freeze the screen."""
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        text = redact(f"{Path(where.filename).name}:{where.lineno}: {explain(error)}")
+        if text not in self._defects:
+            self._defects.add(text)
+            self.note("error", "console", msg.DEFECT(error=text))
 
     def _publish(self) -> Snapshot:
         now = self._clock()
@@ -320,9 +334,13 @@ class Poller:
             sequence = self._latest.sequence + 1
         snapshot = msgspec.structs.replace(Snapshot(sequence=sequence, at=now), **readings)
         snapshot = rules.without_stale_verdicts(snapshot)
+        try:
+            found = changes(self._latest, snapshot)
+        except Exception as e:  # the values are worth more than what is said of them
+            self._defect(e)
+            found = []
         self._add(
-            Happening(now, EventKind.CONSOLE, level, source, text)
-            for level, source, text in changes(self._latest, snapshot)
+            Happening(now, EventKind.CONSOLE, level, source, text) for level, source, text in found
         )
         with self._lock:
             events = tuple(self._happened)

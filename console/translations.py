@@ -223,6 +223,7 @@ BELOW_MIN_OVER = Template(
     "below_min_over", "all partitions take messages again", "모든 파티션에 다시 쓸 수 있음"
 )
 LAG = Template("lag", "lag {messages}: {verdict}", "랙 {messages}건: {verdict}")
+DEFECT = Template("defect", "defect of the console: {error}", "콘솔 결함: {error}")
 LAG_OVER = Template("lag_over", "lag in order again", "랙 해소")
 RESTARTED = Template("restarted", "was started again (pid {pid})", "재시작됨 (pid {pid})")
 RESTARTED_AFTER = Template(

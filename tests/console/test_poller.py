@@ -143,24 +143,24 @@ def test_garbage_is_a_failed_read_and_nothing_more(garbage: Exception) -> None:
 
 def test_a_new_value_is_published_at_once() -> None:
     ready = threading.Event()
-    p = poller(Fake("grades", lambda: ready.wait(30) and 5, interval=60))
+    p = poller(Fake("letters", lambda: ready.wait(30) and 5, interval=60))
     p.interval = 60
     p.start()
     try:
         wait_until(lambda: p.latest().sequence >= 1, "a snapshot")
-        assert p.latest().grades.state is ReadingState.LOADING
+        assert p.latest().letters.state is ReadingState.LOADING
         ready.set()
-        wait_until(lambda: p.latest().grades.value == 5, "the grades")
+        wait_until(lambda: p.latest().letters.value == 5, "the value")
     finally:
         p.stop()
 
 
 def test_refresh_reads_before_the_time() -> None:
-    source = Fake("grades", lambda: 1, interval=600)
+    source = Fake("letters", lambda: 1, interval=600)
     p = poller(source)
     p.start()
     try:
-        wait_until(lambda: source.reads == 1 and p.latest().grades.value == 1, "reads")
+        wait_until(lambda: source.reads == 1 and p.latest().letters.value == 1, "reads")
         p.refresh()
         wait_until(lambda: source.reads == 2, "reads")
     finally:
@@ -169,7 +169,7 @@ def test_refresh_reads_before_the_time() -> None:
 
 def test_events_are_numbered_in_order_and_kept_in_bounds() -> None:
     events = NoEvents()
-    p = poller(Fake("grades", lambda: 1), events=events)
+    p = poller(Fake("letters", lambda: 1), events=events)
     p.start()
     try:
         events.waiting = [
@@ -195,4 +195,30 @@ def test_waiting_for_the_first_look_ends_when_the_time_is_over() -> None:
         assert found.redis.value == samples.redis()
     finally:
         release.set()
+        p.stop()
+
+
+def test_a_defect_in_a_listener_or_in_the_changes_is_an_event_and_no_frozen_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("of a listener")
+
+    def wrong(*_: object) -> None:
+        raise KeyError("of the changes")
+
+    seen: list[int] = []
+    p = poller(Fake("letters", lambda: 1))
+    p.listen(broken)
+    p.listen(lambda snapshot: seen.append(snapshot.sequence))
+    monkeypatch.setattr("console.poller.changes", wrong)
+    p.start()
+    try:
+        wait_until(lambda: len(seen) > 5, "snapshots after the defects")
+        wait_until(lambda: len(p.latest().events) == 2, "an event for each defect, once")
+        texts = sorted(str(event.text) for event in p.latest().events)
+        assert all(text.startswith("defect of the console: test_poller.py:") for text in texts)
+        assert sum("of a listener" in text for text in texts) == 1
+        assert sum("of the changes" in text for text in texts) == 1
+    finally:
         p.stop()
