@@ -21,12 +21,5 @@ SELECT
     max(ordered_at) FILTER (WHERE status = 'PAID') AS last_paid_at,
     max(changed_at) AS changed_at
 FROM {{ ref('fct_orders') }}
-{% if is_incremental() %}
-WHERE user_id IN (
-    SELECT user_id FROM {{ ref('fct_orders') }}
-    WHERE changed_at > (
-        SELECT max(changed_at) - interval '{{ var("look_back") }}' FROM {{ this }}
-    )
-)
-{% endif %}
+{{ only_changed('user_id') }}
 GROUP BY user_id, ordered_month

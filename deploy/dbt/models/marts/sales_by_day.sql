@@ -19,12 +19,5 @@ SELECT
     count(DISTINCT user_id) FILTER (WHERE status = 'PAID') AS buyers,
     max(changed_at) AS changed_at
 FROM {{ ref('fct_orders') }}
-{% if is_incremental() %}
-WHERE ordered_on IN (
-    SELECT ordered_on FROM {{ ref('fct_orders') }}
-    WHERE changed_at > (
-        SELECT max(changed_at) - interval '{{ var("look_back") }}' FROM {{ this }}
-    )
-)
-{% endif %}
+{{ only_changed('ordered_on') }}
 GROUP BY ordered_on, scenario, payment_method
