@@ -248,7 +248,7 @@ def values(orders: pl.DataFrame) -> list[Statistic]:
 
 
 def goods(orders: pl.DataFrame, products: int) -> list[Statistic]:
-    """Return how sales spread over so many products, sold or not."""
+    """Return how sales spread over the products of a shop, sold or not."""
     units = orders.group_by("product_id").agg(pl.col("quantity").sum())["quantity"].to_numpy()
     all_units = np.concatenate([units, np.zeros(max(0, products - len(units)), np.int64)])
     ranked = np.sort(units)[::-1].astype(np.float64)

@@ -19,7 +19,7 @@ OLD_S: Final = 600.0
 """How often days before yesterday are added up again, for orders that were stored or cancelled
 late, seconds: those of a year's history take 0.1 s of CPU, yesterday's and today's 5 ms."""
 GROWTH: Final = 1.05
-"""They are added up at once if the shop has so many times the orders, as after a history."""
+"""They are added up at once if the orders of the shop grew by this factor, as after a history."""
 _TODAY: Final = "SELECT (now() AT TIME ZONE 'Asia/Seoul')::date"
 # In double precision: numeric powers take 15 us each, 2 s of a year's history.
 _SUMS: Final = sql.SQL(

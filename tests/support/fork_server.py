@@ -30,7 +30,7 @@ import time
 import types
 import warnings
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 PACKAGES = ("bytewax.run", "encodings.idna", "structlog")
 """What the commands import beyond the rooms."""
@@ -97,17 +97,17 @@ def stream(old: TextIO, number: int) -> TextIO:
     """Open a standard stream as the interpreter does when it starts."""
     assert isinstance(old, io.TextIOWrapper)
     unbuffered = old.write_through
-    buffer = open(  # noqa: SIM115
+    buffer = open(  # noqa: SIM115  (it lives as long as the process)
         number, "wb" if number else "rb", buffering=0 if unbuffered else -1, closefd=False
     )
-    (buffer if unbuffered else buffer.raw).name = old.name  # type: ignore[attr-defined]
+    (buffer if unbuffered else buffer.raw).name = old.name  # type: ignore[attr-defined]  # as the interpreter does
     return io.TextIOWrapper(
         buffer, old.encoding, old.errors, "\n",
         line_buffering=old.line_buffering, write_through=unbuffered,
     )  # fmt: skip
 
 
-def become(request: dict[str, object], descriptors: list[int]) -> str:
+def become(request: dict[str, Any], descriptors: list[int]) -> str:
     """Take on the environment, directory, limits and streams of a request; return its module."""
     parent, module, words, cwd, env, limits, session = (
         request[k] for k in ("parent", "module", "words", "cwd", "env", "limits", "session")
@@ -121,17 +121,19 @@ def become(request: dict[str, object], descriptors: list[int]) -> str:
         os.dup2(descriptor, number)
     for descriptor in descriptors:
         os.close(descriptor)
-    sys.stdin = sys.__stdin__ = stream(sys.stdin, 0)  # type: ignore[misc]
-    sys.stdout = sys.__stdout__ = stream(sys.stdout, 1)  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = stream(sys.stderr, 2)  # type: ignore[misc]
+    # typed as final, and replaced as a new interpreter would
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        opened = stream(getattr(sys, name), number)
+        setattr(sys, name, opened)
+        setattr(sys, f"__{name}__", opened)
     if session:
         os.setsid()
-    for number, limit in limits:  # type: ignore[attr-defined]
+    for number, limit in limits:
         resource.setrlimit(number, tuple(limit))
-    os.chdir(cwd)  # type: ignore[arg-type]
+    os.chdir(cwd)
     os.environ.clear()
-    os.environ.update(env)  # type: ignore[call-overload]
-    sys.argv = ["-m", *words]  # type: ignore[misc]
+    os.environ.update(env)
+    sys.argv = ["-m", *words]
     sys.path[0] = str(Path.cwd())
     sys.modules.pop(str(module), None)  # runs as `__main__`, and is imported again if need be
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -145,5 +147,5 @@ if __name__ == "__main__":
     import_rooms()
     imported.update({name: m for name, m in sys.modules.items() if name not in KEPT})
     asked = serve(socket.socket(fileno=int(sys.argv[1])))
-    run = runpy._run_module_as_main  # type: ignore[attr-defined]
+    run = runpy._run_module_as_main  # type: ignore[attr-defined]  # what `python -m` calls
     run(asked)

@@ -33,7 +33,7 @@ _AT_START = re.compile(
 """Variables that are read before the first line of a command, or while it imports."""
 _OPTIONS = {"stdin", "stdout", "stderr", "text", "encoding", "errors", "cwd", "env", "bufsize"}
 _OPTIONS |= {"start_new_session", "universal_newlines"}
-START = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+START = subprocess.Popen._execute_child  # type: ignore[attr-defined]  # private, and not in the stubs
 """How `subprocess` starts a program."""
 _LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_CORE)
 
@@ -108,14 +108,14 @@ class Popen(subprocess.Popen[Any]):
 
     def __init__(self, args: Any, **options: Any) -> None:
         words = [os.fspath(a) for a in args]
-        self._request: dict[str, object] | None = None
+        self._request: dict[str, Any] | None = None
         if sys.platform == "linux" and words[:2] == [sys.executable, "-m"]:
             if not {k for k, v in options.items() if v is not None} - _OPTIONS:
                 self._request = {
                     "parent": os.getpid(),
                     "module": words[2],
                     "words": words[3:],
-                    "cwd": os.path.abspath(options.get("cwd") or "."),  # noqa: PTH100
+                    "cwd": os.path.abspath(options.get("cwd") or "."),  # noqa: PTH100  (`resolve` would follow links)
                     "env": dict(os.environ if options.get("env") is None else options["env"]),
                     "limits": [(n, resource.getrlimit(n)) for n in _LIMITS],
                     "session": bool(options.get("start_new_session")),
@@ -124,13 +124,13 @@ class Popen(subprocess.Popen[Any]):
 
     def _execute_child(self, *args: Any) -> None:
         """Fork instead of starting a program; `subprocess` does all else, as it is our child."""
-        global _server  # noqa: PLW0603
+        global _server  # noqa: PLW0603  (one a worker, made when it is needed)
         ends = args[10:16]  # of three pipes, of each the end to read from and the end to write to
         given = zip((ends[0], ends[3], ends[5]), (0, 1, 2), strict=True)
         descriptors = [own if end == -1 else end for end, own in given]
         if self._request is not None and not any(os.isatty(d) for d in descriptors):
             _server = _server or _ForkServer()
-            if _server.can_start(self._request["env"]):  # type: ignore[arg-type]
+            if _server.can_start(self._request["env"]):
                 try:
                     self.pid = _server.start(self._request, descriptors)
                     self._child_created = True

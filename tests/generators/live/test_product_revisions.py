@@ -93,7 +93,7 @@ def test_a_history_has_the_changes_and_sells_at_the_price_of_the_day() -> None:
 
 
 def cached(row: dict[str, object]) -> CachedProduct:
-    return CachedProduct(popular=True, order_count=0, **row)  # type: ignore[arg-type]
+    return CachedProduct(popular=True, order_count=0, **row)  # type: ignore[arg-type]  # a row of the schema
 
 
 def test_the_live_generators_see_the_same_changes() -> None:
