@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from jangteo.stack import embedded
@@ -227,4 +228,11 @@ def save(path: Path, results: Sequence[Result], **more: Any) -> None:
     """
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     found = {"machine": machine(), "at": at, "results": [asdict(r) for r in results], **more}
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(found, indent=1, default=_plain) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of numpy as Python's own; a benchmark must not end without its figures."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not JSON: {value!r}")
