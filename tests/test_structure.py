@@ -6,6 +6,8 @@ import ast
 import functools
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,82 @@ def test_every_public_class_has_a_name_of_its_own() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(f"{path}:{node.lineno}")
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def _run_at_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements that an import executes: not those of functions or for type checkers."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            yield from _run_at_import(node.orelse)
+            continue
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers"):
+            yield from _run_at_import(getattr(node, part, ()))
+
+
+def _imports(modules: Mapping[str, ast.Module]) -> dict[str, set[str]]:
+    """Return which of the modules each one imports when it is imported itself.
+
+    The packages above a module are imported before it, so it imports them only where it takes
+    one of their names; the packages above a module that it imports are imported by it.
+    """
+    graph: dict[str, set[str]] = {}
+    for name, tree in modules.items():
+        wanted: set[str] = set()
+        for node in _run_at_import(tree.body):
+            if isinstance(node, ast.Import):
+                wanted.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                paths = {f"{node.module}.{alias.name}" for alias in node.names}
+                wanted.update(p if p in modules else str(node.module) for p in paths)
+        above = {p for w in wanted for p in _packages_of(w)} - set(_packages_of(name))
+        graph[name] = (wanted | above) & modules.keys() - {name}
+    return graph
+
+
+def _packages_of(name: str) -> list[str]:
+    return [name.rsplit(".", n)[0] for n in range(1, name.count(".") + 1)]
+
+
+def _cycle(modules: Mapping[str, ast.Module]) -> list[str]:
+    """Return modules each of which imports the one before it, the last one the first; or none."""
+    try:
+        TopologicalSorter(_imports(modules)).prepare()
+    except CycleError as e:
+        return list(e.args[1])
+    return []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Whether such an import works depends on which module is imported first.
+
+    Most tests do not see that: they start commands where all modules are imported already.
+    """
+    modules = {
+        ".".join(path.with_suffix("").parts).removesuffix(".__init__"): parsed(path) for path in ALL
+    }
+    assert _cycle(modules) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "circular"),
+    [
+        ("import a.two", "import a.one", True),
+        ("from a import two", "from a.one import NAME", True),
+        ("if True:\n  from a.two import NAME", "class C:\n  import a.one", True),
+        ("try:\n  pass\nexcept ImportError:\n  import a.two", "import a.one", True),
+        ("from a import NAME", "", True),  # the package imports `a.one` before it has the name
+        ("def f():\n  import a.two", "import a.one", False),
+        ("if TYPE_CHECKING:\n  import a.two", "import a.one", False),
+        ("import a.two", "import b", True),  # which imports the package
+        ("import a.two", "import sys", False),
+    ],
+)
+def test_a_circular_import_is_found(one: str, other: str, circular: bool) -> None:
+    texts = {"a": "from a import one", "a.one": one, "a.two": other, "b": "import a"}
+    assert bool(_cycle({name: ast.parse(text) for name, text in texts.items()})) is circular
 
 
 def test_the_shop_names_no_room() -> None:
