@@ -2,6 +2,7 @@
 # make test  everything that decides correctness
 # make test-compose  the whole stack in containers; COMPOSE_STANDINS=1 builds what cannot be pulled
 # make test-long  also: whole running shops, three brokers of Apache Kafka, long outages, dbt
+# make site  the documentation as a site, in build/site
 # make dbt   install dbt into an environment of its own, for deploy/dbt
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
@@ -13,7 +14,7 @@ DEV := $(VENV)/.dev
 DBT := $(VENV)/dbt/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: up servers test test-long test-compose lint check install dbt clean
+.PHONY: up servers test test-long test-compose lint check site install dbt clean
 
 up: $(RUN)
 	@$(BIN)/jangteo up $(ARGS)
@@ -45,6 +46,10 @@ lint: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The documentation as a site in build/site, without the network.
+site: $(DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 check: lint test
 
 install: $(DEV)
@@ -62,7 +67,7 @@ $(RUN): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) for development (once) ..." >&2
-	@$(PIP) -e '.[embedded,serve,bench,dev]'
+	@$(PIP) -e '.[embedded,serve,bench,dev,docs]'
 	@touch $(RUN) $(DEV)
 
 # Its packages and those of the tests cannot be installed together: deploy/dbt/requirements.txt.

@@ -23,23 +23,32 @@ ROOT: Final = Path(__file__).parents[2]
 GUIDES: Final = tuple(
     ROOT / name
     for name in (
+        "docs/break-it.md",
+        "docs/connect.md",
         "docs/database.md",
         "docs/dbt.md",
         "docs/development.md",
         "docs/docker.md",
+        "docs/exactly-once.md",
         "docs/grafana.md",
         "docs/history.md",
         "docs/kafka.md",
         "docs/kubernetes.md",
+        "docs/load-test.md",
+        "docs/managed-services.md",
+        "docs/own-consumer.md",
         "docs/scaling.md",
         "docs/security.md",
+        "docs/start.md",
         "docs/troubleshooting.md",
+        "docs/upgrade.md",
         "deploy/kafka/README.md",
     )
 )
 RUNNERS: Final = {
     "embedded": "tests/test_guides.py::test_the_commands_of_a_guide_do_what_it_says",
     "history": "tests/test_guides.py::test_a_history_is_written_as_the_guide_says",
+    "recipe": "tests/test_recipes.py::test_a_recipe_works_as_written",
     "dbt": "tests/deploy/test_dbt.py::test_the_guide_on_a_shop_with_a_history_and_faults",
     "compose": "tests/compose/test_stack.py::test_the_commands_of_the_guides_answer",
     "apache": "tests/kafka/test_guide.py::test_apache_kafka_runs_as_the_guide_says",
