@@ -46,8 +46,7 @@ def _commands() -> str:
         "# Commands",
         "",
         _GENERATED,
-        "The help of every command, as `--help` prints it. What exit codes mean: "
-        "[Exit codes](exit-codes.md).",
+        "The help of every command. What their exit codes mean: [Exit codes](exit-codes.md).",
         "",
     ]
     for name, chosen in cli.COMMANDS.items():
@@ -85,8 +84,7 @@ def _exit_codes() -> str:
             _GENERATED,
             "## Exit codes",
             "",
-            "The same in every command. `jangteo psql` and `jangteo ingest` become another program, and "
-            "end with its code.",
+            "The same in every command; `psql` and `ingest` become another program, with its codes.",
             "",
             "| code | name | meaning |",
             "|---|---|---|",
@@ -94,8 +92,7 @@ def _exit_codes() -> str:
             "",
             "## Reject reasons",
             "",
-            "Why a message is a [dead letter](dead-letters.md) instead of a row: the column `reason` of "
-            "`rejected_messages`.",
+            "Why a message is a [dead letter](dead-letters.md): `reason` of `rejected_messages`.",
             "",
             "| reason | meaning |",
             "|---|---|",
@@ -108,7 +105,7 @@ def _exit_codes() -> str:
 def schema(topic: str) -> str:
     """Return the JSON Schema (2020-12) of a topic's event."""
     event = events.TOPICS[topic]
-    (_, body), = msgspec.json.schema_components([event], ref_template="{name}")[1].items()
+    ((_, body),) = msgspec.json.schema_components([event], ref_template="{name}")[1].items()
     body = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": event.__name__,
@@ -119,7 +116,7 @@ def schema(topic: str) -> str:
 
 
 def _portable(value: Any) -> Any:
-    """Return a schema whose patterns other languages read: theirs have no `\\Z`."""
+    """Return a schema whose patterns other languages read: Python's end of a string is its own."""
     if isinstance(value, Mapping):
         return {
             key: _portable(re.sub(r"\\Z$", "$", item) if key == "pattern" else item)

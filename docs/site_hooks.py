@@ -1,8 +1,8 @@
 """Hooks of the documentation site: pages of the repository's root, and links to its sources.
 
-README, CONTRIBUTING, CHANGELOG and SECURITY lie in the root, where readers of a repository look for
-them; the site shows them as pages. Links of pages to sources, which the site does not have, become the
-name of the file.
+README, CONTRIBUTING, CHANGELOG and SECURITY lie in the root, where readers of a repository look
+for them; the site shows them as pages. Links of pages to sources, which the site does not have,
+become the name of the file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LANGUAGES: Final = re.compile(r"^\[(?:English|한국어)\]\(README(?:\.ko)?\.md
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Collect the pages in `build/pages`, with links that hold there, and build the site from it."""
+    """Collect the pages in `build/pages`, with links that hold there, and build from it."""
     pages = ROOT / "build" / "pages"
     shutil.rmtree(pages, ignore_errors=True)
     shutil.copytree(ROOT / "docs", pages, ignore=shutil.ignore_patterns("*.py", "__pycache__"))

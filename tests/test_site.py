@@ -71,7 +71,9 @@ def test_a_korean_page_says_the_same(page: Path) -> None:
     assert fences.findall(theirs) == fences.findall(mine)
     mine, theirs = fences.sub("", mine), fences.sub("", theirs)
     for pattern in (r"^#+ ", r"^\|", r"^- ", r"^\d\. "):
-        assert len(re.findall(pattern, theirs, re.M)) == len(re.findall(pattern, mine, re.M)), pattern
+        assert len(re.findall(pattern, theirs, re.M)) == len(re.findall(pattern, mine, re.M)), (
+            pattern
+        )
     for pattern in (r"\]\(([^)#]+)", r"`([^`]+)`", r"\d[\d,.]*\d"):
         assert sorted(re.findall(pattern, theirs)) == sorted(re.findall(pattern, mine)), pattern
 
