@@ -84,7 +84,7 @@ def _exit_codes() -> str:
             _GENERATED,
             "## Exit codes",
             "",
-            "The same in every command; `psql` and `ingest` become another program, with its codes.",
+            "The same in every command; `psql` and `ingest` end with another program's.",
             "",
             "| code | name | meaning |",
             "|---|---|---|",

@@ -1,4 +1,4 @@
-"""The documentation site: its generated pages follow from the code, its languages agree, it builds."""
+"""The documentation site: pages follow from the code, its languages agree, and it builds."""
 
 from __future__ import annotations
 
