@@ -3,6 +3,9 @@
 `env`, `settings`, `pg` and `redis_client` are a database and a Redis of the test's own, without
 Kafka. A test that needs Kafka says so, by `topics` among its fixtures or as
 `@pytest.mark.usefixtures("topics")`: then `env` and `settings` name a broker with empty topics.
+
+The tables are plain ones. `--layout partitioned` gives every test tables in the layout by month; a
+test that is held against both is parametrised by `layout`.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ hypothesis.settings.load_profile("jangteo")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_TEMPLATE = "shop_template"
+_TEMPLATES = {"plain": "shop_template", "partitioned": "shop_template_by_month"}
 _KAFKA = "tests/kafka/"
 _LONGEST = (
     *("/tests/kafka/", "/tests/faults/", "/test_up.py", "/test_backfill.py", "/test_profiles.py"),
@@ -56,6 +59,11 @@ _LONGEST = (
     *("/test_publishing.py", "/flows/test_environment.py", "/test_incremental.py"),
 )
 """Files whose tests take more than half a minute together, as measured; the longest first."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the layout of the databases of all tests that do not choose one."""
+    parser.addoption("--layout", choices=tuple(_TEMPLATES), default="plain", help="of the tables")
 
 
 def pytest_report_header() -> str | None:
@@ -71,8 +79,10 @@ def pytest_report_header() -> str | None:
 class Servers:
     """The worker's private servers; `kafka` starts when a test asks for it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, layout: str = "plain") -> None:
         self._numbers = itertools.count(1)
+        self._layout = layout
+        self._templates: set[str] = set()
         self.postgres = embedded.EmbeddedPostgres(directory, durable=False)
         self.redis = embedded.EmbeddedRedis(directory)
         self.kafka = WorkerBroker(directory)
@@ -82,7 +92,6 @@ class Servers:
         self.postgres.start()
         self.redis.start()
         self._quick_log_in()
-        self._make_template()
 
     def stop(self) -> None:
         self.kafka.kill()  # nothing of it is needed again
@@ -119,12 +128,19 @@ class Servers:
         self.postgres.start()
         self.redis.start()
 
-    def create_database(self) -> str:
-        """Copy the template, file by file: page by page through the WAL costs the server more."""
+    def create_database(self, layout: str | None = None) -> str:
+        """Copy the template, file by file: page by page through the WAL costs the server more.
+
+        Args:
+            layout: `plain` or `partitioned`; that of the session by default.
+        """
+        layout = layout or self._layout
+        if layout not in self._templates:
+            self._make_template(layout)
         name = f"shop_{next(self._numbers)}"
         self._administer(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
-                sql.Identifier(name), sql.Identifier(_TEMPLATE)
+                sql.Identifier(name), sql.Identifier(_TEMPLATES[layout])
             )
         )
         return name
@@ -167,11 +183,13 @@ class Servers:
             password = sql.Literal(self.postgres.env["POSTGRES_PASSWORD"])
             conn.execute(sql.SQL("ALTER USER postgres PASSWORD {}").format(password))
 
-    def _make_template(self) -> None:
+    def _make_template(self, layout: str) -> None:
+        name = _TEMPLATES[layout]
         with self._postgres() as conn:
-            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
-        with postgres.connect(self.settings(POSTGRES_DB=_TEMPLATE).postgres, "tests") as conn:
-            postgres.migrate(conn)
+            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        with postgres.connect(self.settings(POSTGRES_DB=name).postgres, "tests") as conn:
+            postgres.migrate(conn, partitioned=layout == "partitioned")
+        self._templates.add(layout)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -207,9 +225,11 @@ def log_to_stderr() -> None:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def servers(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Servers]:
     with server_directory(lambda: tmp_path_factory.mktemp("servers")) as directory:
-        made = Servers(directory)
+        made = Servers(directory, pytestconfig.getoption("layout"))
         try:
             made.start()
             yield made
@@ -241,15 +261,21 @@ def topics(kafka_broker: WorkerBroker) -> WorkerBroker:
 
 
 @pytest.fixture
+def layout(pytestconfig: pytest.Config) -> str:
+    """The layout of the test's tables; a test parametrises it to be held against both."""
+    return str(pytestconfig.getoption("layout"))
+
+
+@pytest.fixture
 def env(
-    request: pytest.FixtureRequest, servers: Servers, tmp_path: Path
+    request: pytest.FixtureRequest, servers: Servers, layout: str, tmp_path: Path
 ) -> Iterator[dict[str, str]]:
     """An environment for subprocesses: a fresh database, an empty Redis, Kafka if asked for."""
     # Fixtures that depend on `env` see Kafka, however the test asks for it.
     asked = [name for name in ("topics", "kafka_broker") if name in request.fixturenames]
     with_kafka = request.getfixturevalue(asked[0]).env if asked else {}
     servers.revive()
-    name = servers.create_database()
+    name = servers.create_database(layout)
     try:
         given = {
             **servers.env,
@@ -267,10 +293,10 @@ def env(
 
 
 @pytest.fixture
-def database(servers: Servers) -> Iterator[Settings]:
+def database(servers: Servers, layout: str) -> Iterator[Settings]:
     """A database with the schema, and no broker: ten times faster to make than `env`."""
     servers.revive()
-    name = servers.create_database()
+    name = servers.create_database(layout)
     try:
         yield servers.settings(POSTGRES_DB=name)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -38,6 +39,8 @@ SHOWN = [
 PROFILES = {"python-dev", "grafana", "prometheus", "console"}
 # What a service says for itself, and where the image keeps what there is to keep.
 OWN = {"INGEST_TOPICS", "METRICS_HOST", "METRICS_PORT", "JANGTEO_DATA_DIR"}
+# Of the servers that `jangteo up` starts, which are containers here.
+EMBEDDED = r"JANGTEO_(JAVA_HOME|KAFKA_HOME|MAVEN_REPOSITORY|(KAFKA|POSTGRES|REDIS)_PORT)"
 CACHE = ["generate", "cache"]
 IDENTITY = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE"}
 # As whom each logs in to PostgreSQL; the owner makes the schema, and is who develops.
@@ -58,15 +61,26 @@ LOGIN = {
 }
 
 
+@functools.cache
+def compose(*, old: bool) -> tuple[str, ...]:
+    """Return the command of compose v2, or of docker-compose 1.29 (Debian's package)."""
+    folders = os.environ["PATH"].split(":")
+    found = [("docker", "compose"), *((f"{folder}/docker-compose",) for folder in folders)]
+    for program in found:
+        if path := shutil.which(program[0]):
+            asked = [path, *program[1:], "version", "--short"]
+            said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+            if said and said.lstrip("v").startswith("1.") == old:
+                return path, *program[1:]
+    pytest.skip(f"no {'`docker-compose` 1' if old else 'compose v2'} here")
+
+
 def read(*words: str, **env: str) -> dict[str, Any]:
-    """The file as compose understands it, with variables and nothing else from outside."""
-    docker = shutil.which("docker")
-    asked = [docker or "docker", "compose", "version"]
-    if not docker or subprocess.run(asked, capture_output=True, check=False).returncode:
-        pytest.skip("no `docker compose` here")
+    """The file as compose v2 understands it, with variables and nothing else from outside."""
+    program = compose(old=False)
     env |= {k: v for k, v in os.environ.items() if k in ("PATH", "HOME")}
     done = subprocess.run(
-        ["docker", "compose", "--env-file", "/dev/null", *words, "config", "--format", "json"],
+        [*program, "--env-file", "/dev/null", *words, "config", "--format", "json"],
         cwd=DEPLOY, env=env, capture_output=True, text=True, check=True,
     )  # fmt: skip
     loaded: dict[str, Any] = json.loads(done.stdout)
@@ -138,9 +152,20 @@ def test_the_console_shares_the_network_of_the_machine_and_publishes_nothing(
 def given() -> dict[str, str]:
     """Each variable of the example, with a value that is its own."""
     example = (DEPLOY / ".env.example").read_text(encoding="utf-8")
-    wanted = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) - OWN
+    found = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) - OWN
+    wanted = {name for name in found if not re.fullmatch(EMBEDDED, name)}
     assert len(wanted) > 25
     return {name: f"given-{name}" for name in wanted}
+
+
+def test_the_file_hands_on_every_variable_of_the_example(given: dict[str, str]) -> None:
+    """As YAML, so that this holds where there is no compose."""
+    services = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text(encoding="utf-8"))[
+        "services"
+    ]
+    logins = {n for n in given if re.match("POSTGRES_[A-Z]+_PASSWORD", n)}
+    for name in LOGIN:
+        assert given.keys() - logins <= services[name]["environment"].keys(), name
 
 
 @pytest.fixture(scope="module")
@@ -259,13 +284,11 @@ def test_the_brokers_are_of_the_version_that_the_tests_run(config: dict[str, Any
 
 
 def read_of_old(tmp_path: Path, lines: str) -> dict[str, Any]:
-    """The file as docker-compose 1.29, Debian's package, understands it: it refuses what is new."""
-    if not (old := shutil.which("docker-compose")):
-        pytest.skip("no `docker-compose` here")
+    """The file as docker-compose 1.29 understands it: it refuses what is new."""
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     (settings_file := tmp_path / "env").write_text(lines, encoding="utf-8")
     done = subprocess.run(
-        [old, "--env-file", str(settings_file), "config"], cwd=DEPLOY, env=env,
+        [*compose(old=True), "--env-file", str(settings_file), "config"], cwd=DEPLOY, env=env,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -1,13 +1,14 @@
 """What an order costs the ingest while the tables grow: from 10^5 to 10^8 rows in one run.
 
-    python -m benchmarks.scaling.growth [--sizes 100000,1000000,10000000] [--indexes] [--json FILE]
+    python -m benchmarks.scaling.growth [--layouts plain,partitioned] [--indexes] [--json FILE]
 
 The tables are filled to each size inside the server, with made-up rows 631 ms apart (10^8 of them
 are two years), of a million customers. Then the ingest stores real messages from a topic, the same
-number at each size, and the CPU of the ingest and of PostgreSQL between a quarter and all of them
-is taken: on a busy machine seconds depend on the neighbours, CPU hardly does. Autovacuum is off
-meanwhile. Filled are `orders` and `user_spend_windows`; users, products and rollups have as many
-rows as such a shop has, but not its sums. A size for which the disk has no room is left out.
+number at each size and in several rounds, and the CPU of the ingest and of PostgreSQL between a
+quarter and all of them is taken; the median of the rounds is shown. On a busy machine seconds
+depend on the neighbours, CPU hardly does. Autovacuum is off meanwhile. Filled are `orders` and
+`user_spend_windows`; users, products and rollups have as many rows as such a shop has, but not its
+sums. A size for which the disk has no room is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -29,6 +31,7 @@ from rich.table import Table
 from benchmarks import common, orders
 from shop import kafka, postgres
 from shop.clock import utc_now
+from shop.ids import EPOCH_MS
 from shop.postgres import partitions
 
 CUSTOMERS = 1_000_000
@@ -44,28 +47,30 @@ RESERVE_BYTES = 7 << 30
 """Left free: WAL of up to 4 GB, and what the neighbours write meanwhile."""
 
 # The same customer comes again after a million orders, a week later: each order has a window of
-# its own, at a random place of an index that begins with the customer.
+# its own, at a random place of an index that begins with the customer. Only integers and doubles:
+# with numeric, making a row cost more than storing it.
 _ROWS = f"""
-    SELECT i, 1 + (i * 7919) %% {CUSTOMERS} AS user_id,
-           1 + floor(((i * 104729) %% 1000003 / 1000003.0) ^ 3 * {PRODUCTS})::bigint AS product_id,
-           date_trunc('month', now() - interval '{DAYS} days')
-               + i * interval '{SPACING_MS} milliseconds' AS at
+    SELECT %(base)s::bigint + i * {SPACING_MS} AS ms, 1 + (i * 7919) %% {CUSTOMERS} AS user_id,
+           1 + floor(((i * 104729) %% 1000003 / 1000003::float8) ^ 3::float8 * {PRODUCTS})::bigint
+               AS product_id,
+           '2020-01-01Z'::timestamptz
+               + (%(base)s::bigint + i * {SPACING_MS}) * interval '1 millisecond' AS at
     FROM generate_series(%(low)s::bigint, %(high)s::bigint) AS i
 """
-FILL = {
+_FILL = {
     "orders": f"""
 INSERT INTO orders (order_id, rev, user_id, product_id, quantity, unit_price, discount, amount,
                     payment_method, status, scenario, ordered_at, updated_at)
-SELECT ((extract(epoch FROM at) * 1000)::bigint - 1577836800000) << 12, 1, user_id, product_id, 1,
-       20000, 0, 20000, 'CARD', 'PAID', NULL, at, at FROM ({_ROWS}) AS r
+SELECT ms << 12, 1, user_id, product_id, 1, 20000, 0, 20000, 'CARD', 'PAID', NULL, at, at
+FROM ({_ROWS}) AS r
 """,
     "user_spend_windows": f"""
 INSERT INTO user_spend_windows (user_id, window_start, orders, spend)
 SELECT user_id, date_bin('300 s', at, 'epoch') AS start, 1, 20000 FROM ({_ROWS}) AS r
 ORDER BY start, user_id
-ON CONFLICT (window_start, user_id) DO NOTHING
 """,
 }
+TABLES = tuple(_FILL)
 _AROUND = f"""
 INSERT INTO users (user_id, name, created_at) SELECT i, 'name', now()
 FROM generate_series(1, {CUSTOMERS}) AS i;
@@ -75,6 +80,15 @@ INSERT INTO sales_by_product (product_id, day, orders, units, spend)
 SELECT p, current_date - d, 1, 1, 20000
 FROM generate_series(1, {DAYS}) AS d, generate_series(1, {PRODUCTS}) AS p
 """.replace("%%", "%")
+
+
+def insert(conn: postgres.Connection, table: str, low: int, high: int) -> None:
+    """Insert the made-up rows `low` to `high` - 1 of one of `TABLES`."""
+    first = (utc_now() - timedelta(days=DAYS)).replace(
+        day=1, hour=0, minute=0, second=0, microsecond=0
+    )
+    base = int(first.timestamp() * 1000) - EPOCH_MS
+    conn.execute(_FILL[table].encode(), {"base": base, "low": low, "high": high - 1})
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,8 @@ class Point:
         rows: orders that were there before.
         ingest_us: CPU of the ingest, microseconds an order.
         database_us: CPU of PostgreSQL, microseconds an order.
-        rate: orders a second.
+        wall_us: elapsed time, microseconds an order.
+        spread_us: least and most of the CPU of both together, over the rounds.
     """
 
     layout: str
@@ -95,7 +110,8 @@ class Point:
     rows: int
     ingest_us: float
     database_us: float
-    rate: float
+    wall_us: float
+    spread_us: tuple[float, float]
 
 
 class Growth:
@@ -139,14 +155,14 @@ class Growth:
         def fill(table: str) -> None:
             try:
                 with self._connect() as conn:
+                    conn.execute("SET synchronous_commit = off")
                     for low in range(self.rows, size, CHUNK):
-                        high = min(low + CHUNK, size) - 1
                         self._refuse_full_disk()
-                        conn.execute(FILL[table].encode(), {"low": low, "high": high})
+                        insert(conn, table, low, min(low + CHUNK, size))
             except BaseException as e:
                 failed.append(e)
 
-        threads = [threading.Thread(target=fill, args=(table,)) for table in FILL]
+        threads = [threading.Thread(target=fill, args=(table,)) for table in TABLES]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -155,8 +171,10 @@ class Growth:
             raise failed[0]
         self.rows = size
         with self._connect() as conn:
-            # Hint bits and visibility: no measured order pays for what the load left behind.
-            conn.execute("VACUUM (ANALYZE) orders, user_spend_windows, users")
+            # Of each month a sample that is enough for its size; what is old is read by no order.
+            conn.execute("SET default_statistics_target = 10")
+            conn.execute("ANALYZE orders, user_spend_windows")
+            conn.execute("VACUUM (ANALYZE) users, products, sales_by_product")
         return time.perf_counter() - started
 
     def _refuse_full_disk(self) -> None:
@@ -168,8 +186,16 @@ class Growth:
         with self._connect() as conn:
             postgres.migrate(conn, lean=not wanted)
 
-    def measure(self, *, indexes: bool) -> Point:
-        """Store messages; return what one cost."""
+    def measure(self, rounds: int, *, indexes: bool) -> Point:
+        """Store messages in several rounds; return the median of what one cost."""
+        found = [self._round() for _ in range(rounds)]
+        ours, theirs, wall = (statistics.median(cost) for cost in zip(*found, strict=True))
+        both = [found_ours + found_theirs for found_ours, found_theirs, _ in found]
+        spread = (min(both), max(both))
+        return Point(self._layout, indexes, self.rows, ours, theirs, wall, spread)
+
+    def _round(self) -> tuple[float, float, float]:
+        """Store messages; return microseconds an order: CPU of both, and elapsed."""
         self._minute += timedelta(minutes=1)  # orders are of a minute: no id comes twice
         frame = orders.frame(
             self._each, users=CUSTOMERS, products=PRODUCTS, seed=self._published + 1,
@@ -183,13 +209,12 @@ class Growth:
             argv = [sys.executable, "-m", "bytewax.run", "flows.ingest"]
             running = subprocess.Popen(argv, env={**os.environ, **self._env}, stderr=out)
         try:
-            ours, theirs, seconds, n = self._watch(running, log)
+            *seconds, n = self._watch(running, log)
         finally:
             running.terminate()
             running.wait(30)
-        return Point(
-            self._layout, indexes, self.rows, ours / n * 1e6, theirs / n * 1e6, n / seconds
-        )
+        ours, theirs, wall = (s / n * 1e6 for s in seconds)
+        return ours, theirs, wall
 
     def _watch(
         self, running: subprocess.Popen[bytes], log: Path
@@ -216,20 +241,14 @@ class Growth:
 
 def show(points: list[Point]) -> None:
     """Print the curve."""
-    table = Table(title="What an order costs while the tables grow")
-    for column in (
-        "layout",
-        "look-up indexes",
-        "orders before",
-        "ingest us",
-        "PostgreSQL us",
-        "/s",
-    ):
+    table = Table(title="What an order costs while the tables grow, microseconds")
+    for column in ("layout", "indexes", "orders before", "ingest", "PostgreSQL", "both", "wall"):
         table.add_column(column, justify="right")
     for p in points:
+        low, high = p.spread_us
         table.add_row(
             p.layout, "yes" if p.indexes else "no", f"{p.rows:,}", f"{p.ingest_us:.1f}",
-            f"{p.database_us:.1f}", f"{p.rate:,.0f}",
+            f"{p.database_us:.1f}", f"{low:.1f} to {high:.1f}", f"{p.wall_us:.1f}",
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 100).print(table)
 
@@ -237,9 +256,10 @@ def show(points: list[Point]) -> None:
 def main() -> int:
     """Draw the curve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sizes", default="100000,1000000,10000000,100000000")
+    parser.add_argument("--sizes", default="100000,1000000,10000000,30000000,100000000")
     parser.add_argument("--layouts", default="plain", help="plain, partitioned or both, by commas")
-    parser.add_argument("--orders", type=int, default=400_000, help="messages at each size")
+    parser.add_argument("--orders", type=int, default=200_000, help="messages of a round")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds at each size")
     parser.add_argument("--indexes", action="store_true", help="also with the look-up indexes")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
@@ -249,16 +269,17 @@ def main() -> int:
         with common.rig() as rig:
             kafka.create_topics(rig.settings({**rig.postgres.env, **rig.broker.env}).kafka)
             growth = Growth(rig, partitioned=layout == "partitioned", orders_each=args.orders)
+            growth.measure(1, indexes=False)  # the first order of a shop: nothing is cached yet
             for size in map(int, args.sizes.split(",")):
                 if not growth.room_for(size, indexes=False):
                     print(f"no room on the disk for {size:,} rows", flush=True)
                     break
                 print(f"filled to {size:,} in {growth.fill(size):.0f} s", flush=True)
-                points.append(growth.measure(indexes=False))
+                points.append(growth.measure(args.rounds, indexes=False))
                 print(points[-1], flush=True)
                 if args.indexes and growth.room_for(size + size, indexes=True):
                     growth.index(True)
-                    points.append(growth.measure(indexes=True))
+                    points.append(growth.measure(args.rounds, indexes=True))
                     print(points[-1], flush=True)
                     growth.index(False)
                 if args.json:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from benchmarks import common, orders
-from benchmarks.scaling.growth import CUSTOMERS, DAYS, FILL, PRODUCTS
+from benchmarks.scaling.growth import CUSTOMERS, DAYS, PRODUCTS, TABLES, insert
 from flows.aggregates import fold_batch
 from flows.batch import Batch, OffsetRange, RawBatch
 from flows.decoding.decode import decode_batch
@@ -63,8 +63,8 @@ def enter(server: embedded.EmbeddedPostgres, *, partitioned: bool, rows: int) ->
     with conn.transaction(), conn.cursor() as cur:
         partitions.make(cur, utc_now() - timedelta(days=DAYS), utc_now())
     with conn.transaction():
-        for statement in FILL.values():
-            conn.execute(statement.encode(), {"low": 0, "high": rows - 1})
+        for table in TABLES:
+            insert(conn, table, 0, rows)
         conn.execute(
             "INSERT INTO ingest_offsets (topic, partition, log_id, next_offset)"
             " VALUES ('orders', 0, 'log', 0)"

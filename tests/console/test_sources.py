@@ -39,6 +39,7 @@ from shop.redis.cache import CacheMeta
 from shop.settings import Settings
 from tests.support import python_process
 from tests.support.generator_processes import cached_user
+from tests.support.layouts import by_month_in_the_long_suite
 from tests.support.waiting import wait_until
 
 
@@ -111,6 +112,7 @@ def test_redis_rates_and_refreshes(settings: Settings, redis_client: redis.Redis
     assert found.version
 
 
+@by_month_in_the_long_suite
 def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection) -> None:
     now = utc_now()
     for user_id, name, grade in ((1, "김민지", "GOLD"), (2, "이\x07하나", "BRONZE")):

@@ -6,6 +6,7 @@ import pytest
 
 from tests.faults.kinds import Campaign
 from tests.support.fault_stage import Stage
+from tests.support.layouts import both_layouts
 
 pytestmark = pytest.mark.fault
 
@@ -18,6 +19,7 @@ def test_members_killed_at_random_moments(stage: Stage, servers) -> None:
     assert campaign.done == {"kill": 5}
 
 
+@both_layouts
 @pytest.mark.slow
 def test_faults_of_every_kind(stage: Stage, servers) -> None:
     stage.load(seed=22, rate=500)

@@ -7,22 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from shop import postgres
-from shop.postgres import Connection, partitions
+from shop.postgres import Connection
 from shop.settings import Settings
 from tests.flows.ingesting import TOPICS, Ingesting
 
 
 @pytest.fixture
-def layout() -> str:
-    """Both layouts, where a file parametrises it: `plain` or `partitioned`."""
-    return "plain"
-
-
-@pytest.fixture
-def conn(settings: Settings, layout: str) -> Iterator[Connection]:
+def conn(settings: Settings) -> Iterator[Connection]:
     with postgres.connect(settings.postgres, "store") as connection:
-        if layout == "partitioned":
-            partitions.fit(connection, wanted=True)
         yield connection
 
 

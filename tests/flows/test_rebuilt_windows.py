@@ -18,6 +18,7 @@ from shop.postgres import Connection, window_length
 from shop.postgres.window_length import WindowLengthError
 from shop.settings import Settings
 from tests.support.event_samples import NOW, order, orders_batch
+from tests.support.layouts import both_layouts
 
 HELD = (
     "SELECT window_start, user_id, orders, spend FROM user_spend_windows WHERE orders <> 0"
@@ -48,6 +49,7 @@ def apply(
     return store.apply(conn, fold_batch(batch, window_s=window_s))
 
 
+@both_layouts
 def test_a_cancellation_after_a_rebuild_takes_from_the_new_window(conn: Connection) -> None:
     earlier = NOW - timedelta(minutes=6)
     old = store_for(conn, 300)
@@ -70,6 +72,7 @@ def test_a_cancellation_after_a_rebuild_takes_from_the_new_window(conn: Connecti
     assert check(conn) == []
 
 
+@both_layouts
 def test_what_the_ingest_added_up_is_what_a_rebuild_folds(conn: Connection) -> None:
     """Duplicates, late orders and revisions in any order, in batches cut anywhere."""
     rng = random.Random(5)

@@ -31,6 +31,7 @@ from tests.support.event_samples import (
     raw_batch,
     user,
 )
+from tests.support.layouts import both_layouts
 
 
 def test_a_batch_is_stored_with_its_spend_counters_and_offsets(conn: postgres.Connection) -> None:
@@ -256,7 +257,7 @@ revisions = st.builds(
 )
 
 
-@pytest.mark.parametrize("layout", ["plain", "partitioned"])
+@both_layouts
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -19,6 +19,7 @@ from shop.clock import UTC
 from shop.grading_policy import POLICY, Grade, GradePolicy
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.layouts import by_month_in_the_long_suite
 from tests.support.waiting import wait_until
 
 T0 = datetime(2026, 8, 31, 12, tzinfo=UTC)
@@ -175,6 +176,7 @@ def where(settings: Settings) -> Iterator[Any]:
     return settings.postgres
 
 
+@by_month_in_the_long_suite
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

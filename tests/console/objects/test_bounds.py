@@ -13,6 +13,7 @@ from console.lookups.shop_rows import ShopRows
 from console.sources import CurrentSettings, postgres
 from shop.postgres import Connection
 from shop.settings import Settings
+from tests.support.layouts import both_layouts
 
 
 def statements(module: object) -> dict[str, str]:
@@ -61,6 +62,7 @@ def test_every_session_has_a_time_limit_and_writes_nothing(
     assert messages.MOST_SCANNED <= 20_000
 
 
+@both_layouts
 def test_details_read_an_index_wherever_there_is_one(settings: Settings, pg: Connection) -> None:
     pg.execute(
         "INSERT INTO orders VALUES (1, 1, 5, 6, 1, 0, 0, 0, 'CARD', 'PAID', NULL, now(), now())"

@@ -15,6 +15,7 @@ from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import Settings, load
 from tests.console import console_samples as samples
+from tests.support.layouts import by_month_in_the_long_suite
 
 
 @pytest.fixture
@@ -31,6 +32,7 @@ def rows(lookup: Lookup, kind: str, key: str) -> dict[str, DetailRow]:
     return {r.label: r for r in lookup.open(Ref(kind, key)).rows}
 
 
+@by_month_in_the_long_suite
 def test_an_order_is_followed_from_its_message_to_its_row(
     settings: Settings, pg: Connection, topics: None, lookup: Lookup, order_id: int
 ) -> None:
@@ -61,6 +63,7 @@ def test_an_order_is_followed_from_its_message_to_its_row(
     assert whole["0000"].text.startswith("7b22 7622")  # type: ignore[union-attr]  # not a message of the console
 
 
+@by_month_in_the_long_suite
 def test_a_customer_is_found_everywhere(
     settings: Settings, pg: Connection, redis_client: redis.Redis, topics: None, lookup: Lookup
 ) -> None:

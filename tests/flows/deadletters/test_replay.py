@@ -22,6 +22,7 @@ from tests.flows.deadletters.test_command import KINDS, query
 from tests.support import python_process
 from tests.support.event_samples import NOW, changed, message, order
 from tests.support.ingest_processes import ROOT, Ingest, publish, wait_caught_up
+from tests.support.layouts import by_month_in_the_long_suite
 from tests.support.waiting import wait_until
 
 REPLAYED = 'SELECT "offset" FROM rejected_messages WHERE replayed_at IS NOT NULL ORDER BY 1'
@@ -30,6 +31,7 @@ REPLAYED = 'SELECT "offset" FROM rejected_messages WHERE replayed_at IS NOT NULL
 # -- replay ----------------------------------------------------------------------------------
 
 
+@by_month_in_the_long_suite
 @pytest.mark.fault
 @pytest.mark.usefixtures("topics")
 def test_replayed_messages_end_in_the_tables_once(

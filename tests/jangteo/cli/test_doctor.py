@@ -24,6 +24,7 @@ from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import Settings, stack_file
 from shop.settings.stack_file import RunningStack
+from tests.support.layouts import by_month_in_the_long_suite
 from tests.support.waiting import wait_until
 
 NOTHING = ("POSTGRES_HOST", "KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "JANGTEO_DATA_DIR")
@@ -70,6 +71,7 @@ def test_messages_that_no_ingest_takes_are_wrong(settings: Settings) -> None:
     wait_until(found, "the finding; the group's coordinator may be about to load")
 
 
+@by_month_in_the_long_suite
 @pytest.mark.usefixtures("filled_cache")
 @pytest.mark.usefixtures("topics")
 def test_all_is_well(settings: Settings, pg: Connection) -> None:
