@@ -37,7 +37,7 @@ GOAL_MS: Final = 200
 
 
 @dataclass(frozen=True)
-class Panel:
+class PanelCost:
     """What one panel costs.
 
     Attributes:
@@ -77,7 +77,7 @@ def rows_read(plan: dict[str, Any]) -> int:
 def measured(
     conn: Connection, query: str, rounds: int, server: psutil.Process | None
 ) -> dict[str, float]:
-    """Run a query several times; return the figures of a `Panel`."""
+    """Run a query several times; return the figures of a `PanelCost`."""
     explain = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {query}"
     (answer,) = conn.execute(explain.encode()).fetchone() or ([{}],)
     plan = answer[0]["Plan"]
@@ -119,7 +119,7 @@ def queries(since: datetime, until: datetime) -> Iterator[tuple[str, str, str]]:
                 yield path.stem, title, expanded(target["rawSql"], since, until)
 
 
-def show(panels: list[Panel]) -> None:
+def show(panels: list[PanelCost]) -> None:
     """Print what the panels cost."""
     table = Table("page", "panel", title="Panels of the dashboards")
     for column in ("ms", "CPU ms", "rows read", "blocks", "rows"):
@@ -148,7 +148,7 @@ def main() -> int:
         conn.execute("SET max_parallel_workers_per_gather = 0")
         server = _backend(conn)
         panels = [
-            Panel(page, title, **measured(conn, query, args.rounds, server))
+            PanelCost(page, title, **measured(conn, query, args.rounds, server))
             for page, title, query in queries(since, until)
         ]
     show(panels)
