@@ -38,6 +38,7 @@ from generators.history.targets.parquet import ParquetTarget
 from generators.history.targets.postgres import PostgresTarget
 from generators.options import invented
 from generators.publishing.order_lifecycle import PENDING, remember
+from generators.publishing.pending_products import PENDING_PRODUCTS
 from shop import client_errors, command, kafka, node_lease, postgres
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
@@ -340,7 +341,7 @@ def forget_life(settings: Settings) -> None:
     if client := cache.optional_client(settings, timeout=3.0):
         with contextlib.closing(client) as r:
             try:
-                r.delete(PENDING)
+                r.delete(PENDING, PENDING_PRODUCTS)
             except redis.RedisError as e:
                 raise UnreachableError(
                     f"cannot delete the planned cancellations: {first_line(e)}; run the same "

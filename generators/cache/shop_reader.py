@@ -107,6 +107,15 @@ class ShopReader:
                 pass
         self._reconciled = self._monotonic()
 
+    def lend(self, read: Callable[[Connection], None]) -> None:
+        """Let somebody read in the session.
+
+        Raises:
+            psycopg.Error: if PostgreSQL does not answer.
+        """
+        with self._session() as conn:
+            read(conn)
+
     @contextlib.contextmanager
     def _session(self) -> Iterator[Connection]:
         """Lend the session, which is kept: opening one takes as long as half of the queries.

@@ -17,6 +17,7 @@ import psycopg
 import redis
 
 from generators.cache.metrics import CacheMetrics
+from generators.cache.product_sweep import ProductSweep
 from generators.cache.shop_reader import ShopReader
 from generators.scenarios import control, timetable
 from shop import command, metrics_endpoint
@@ -72,6 +73,7 @@ class CacheWorker:
         self._clock = clock or (lambda: redis_time(r))
         self._monotonic = monotonic
         self._reader = ShopReader(settings, NAME, monotonic)
+        self._sweep = ProductSweep(r, self._clock, monotonic)
         self._seed = settings.seed
         self._not_before = float("-inf")
         self.refreshes = 0
@@ -131,6 +133,16 @@ class CacheWorker:
             psycopg.Error: if PostgreSQL does not answer.
         """
         self._reader.reconcile()
+
+    def sweep(self) -> None:
+        """Look through some of the products for changes that are due.
+
+        Raises:
+            psycopg.Error: if PostgreSQL does not answer.
+            redis.RedisError: if Redis does not answer.
+        """
+        if self._sweep.wanted():
+            self._reader.lend(self._sweep.look)
 
     def _swap(self) -> None:
         began = self._monotonic()
@@ -220,6 +232,7 @@ def serve(
                 away_postgres.over()
                 if shown is not None:
                     shown.looked_up(*cache.read_lookups(worker.redis))
+            worker.sweep()
             away_redis.over()
             refused.over()
         except psycopg.Error as e:

@@ -13,8 +13,8 @@ import redis
 
 from generators.behaviour import arrivals, catalogue, demand_curves, population
 from generators.behaviour.customer_model import ORDERS_PER_DAY, sign_up_rate
-from generators.live.product_revisions import ProductRevisions
 from generators.live.publisher import LiveSource
+from generators.publishing.pending_products import PendingProducts
 from generators.publishing.reliable_producer import Done
 from generators.random_streams import Floats, Ints
 from shop.clock import Clock, utc_now
@@ -78,8 +78,8 @@ class RegistrationSource(LiveSource):
         self._next_look = float("-inf")
         self._refreshed: datetime | None = None
         self._size = 1.0
-        self._revisions = (
-            ProductRevisions(r, clock, monotonic) if r is not None and topic == "products" else None
+        self._changes = (
+            PendingProducts(r, monotonic) if r is not None and topic == "products" else None
         )
 
     def counted(self) -> int | None:
@@ -123,7 +123,12 @@ class RegistrationSource(LiveSource):
 
     def later(self) -> Iterable[tuple[Event, Done]]:
         """Return the price changes and delistings that are due."""
-        return self._revisions.due() if self._revisions else ()
+        return self._changes.due() if self._changes else ()
+
+    def close(self) -> None:
+        """Remove the changes that were published last."""
+        if self._changes:
+            self._changes.close()
 
     def make(self, ago: Floats) -> pl.DataFrame:
         """Return those who registered `ago` seconds before now."""
