@@ -10,6 +10,7 @@ test that is held against both is parametrised by `layout`.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -203,6 +204,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, part in enumerate(_LONGEST) if part in path), len(_LONGEST))
 
     items.sort(key=place)
+
+
+def pytest_collection() -> None:
+    """Collect tests without looking for garbage, of which there is none yet."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Keep garbage collection from what the imports and the collection made: a million objects.
+
+    Without this a full collection takes 0.2 s of CPU, and `clients_end` has one after each test.
+    """
+    gc.enable()
+    gc.freeze()
 
 
 class _ByFile(LoadFileScheduling):
