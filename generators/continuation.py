@@ -114,7 +114,10 @@ def _continue(  # noqa: PLR0917  (what `run` has)
         hindered=lambda: held.trouble or clocks.trouble,
     )
     get_logger().info("continuing", end=left.end.isoformat(), since=start.isoformat())
-    return ExitCode.OK if publisher.run(stop) or stop.is_set() else ExitCode.FAILED
+    missing = publisher.run(stop)
+    if missing and not stop.is_set():
+        raise publisher.given_up(missing)
+    return ExitCode.OK
 
 
 def resume(

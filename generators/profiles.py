@@ -196,8 +196,11 @@ class Profiles:
             self._producer.poll(0.1)
         if failed:
             self._producer.purge()
-            where = self._settings.kafka.where
-            raise UnreachableError(f"{where}: {failed[0].str()}; {RESUME}")
+            where, sent = self._settings.kafka.where, sum(map(len, offsets.values()))
+            raise UnreachableError(
+                f"{where}: {failed[0].str()}: of the last {len(keys):,} events of {self._topic} "
+                f"{sent:,} were acknowledged, the others not delivered; {RESUME}"
+            )
         return offsets
 
 

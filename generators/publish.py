@@ -16,7 +16,7 @@ from generators.live.publisher import LivePublisher, LiveSource, PublishingRepor
 from generators.live.registrations import RegistrationSource
 from generators.profiles import originals
 from generators.publishing.event_producer import EventProducer
-from generators.publishing.loop import TopicOutput
+from generators.publishing.loop import SILENT_S, TopicOutput
 from generators.random_streams import stream
 from shop import command, kafka
 from shop.errors import ExitCode
@@ -57,7 +57,8 @@ def registrations(args: argparse.Namespace, settings: Settings, topic: str, natu
         )  # fmt: skip
         made = 0
         if args.rate is None:
-            made = already_published(settings, topic, stop, patience=args.seconds)
+            patience = SILENT_S if args.seconds is None and args.limit is not None else args.seconds
+            made = already_published(settings, topic, stop, patience=patience)
         return publish(args, settings, source, natural, held, stop=stop, made=made)
 
 
@@ -113,6 +114,8 @@ def publish(
             node=lambda: held.node,
         )
         report = publisher.run(stop, limit=args.limit, seconds=args.seconds)
+    if report.missing and not stop.is_set():
+        raise publisher.given_up(report.missing)
     if args.rate is not None and args.seconds is not None:
         log_rate(report, args.rate, chance=isinstance(law, Poisson))
     if args.seconds is not None and not report.sent and not stop.is_set():

@@ -90,12 +90,14 @@ class PublishingReport:
         sent: messages handed over.
         acknowledged: messages that Kafka has acknowledged.
         made: new events among the messages sent; the others are faults and later revisions.
+        missing: messages that were given up, and may be in the topic or not.
         seconds: from the start to the last acknowledgement.
     """
 
     sent: int
     acknowledged: int
     made: int
+    missing: int
     seconds: float
 
     @property
@@ -153,7 +155,7 @@ class LivePublisher(PublishingLoop):
         if self._faults is not None:
             self._faults.close()
         report = PublishingReport(
-            self._producer.sent, self._producer.acknowledged, self._made, seconds
+            self._producer.sent, self._producer.acknowledged, self._made, missing, seconds
         )
         log = get_logger().warning if missing else get_logger().info
         log("stopped", sent=report.sent, acknowledged=report.acknowledged, missing=missing)
@@ -196,6 +198,9 @@ class LivePublisher(PublishingLoop):
             self._producer.poll(max(0.0, min(TICK_S, self._ends - now)))
         elif pause > 0:
             stop.wait(pause)
+
+    def _has_end(self) -> bool:
+        return self._limit is not None or time.monotonic() >= self._ends
 
     def _lacks(self) -> str:
         return self._source.lacks()

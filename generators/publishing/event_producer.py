@@ -83,6 +83,11 @@ class EventProducer:
         return not self.room
 
     @property
+    def silent_s(self) -> float:
+        """Seconds for which events have waited and none was acknowledged; 0 if none waits."""
+        return max(producer.silent_s for producer in self._producers)
+
+    @property
     def trouble(self) -> str:
         """Why Kafka counts as away; empty if all is well."""
         return next((producer.trouble for producer in self._producers if producer.trouble), "")

@@ -14,6 +14,7 @@ import polars as pl
 from generators.publishing.encoding import encode_columns
 from generators.publishing.event_producer import EventProducer
 from generators.publishing.rate_meter import RateMeter
+from shop.errors import UnreachableError
 from shop.events import ID_FIELD
 from shop.log import get_logger
 from shop.redis.control import Control
@@ -27,6 +28,9 @@ FLUSH_S: Final = 4.0
 """How long to wait for acknowledgements at the end: a stop takes at most 5 s."""
 FLUSH_AWAY_S: Final = 1.0
 """The same when Kafka has been silent for a while already."""
+SILENT_S: Final = 30.0
+"""A run that has an end gives up if events wait and Kafka has acknowledged none for this time; one
+without an end waits for ever."""
 MOST_AT_ONCE: Final = 10_000
 """Most events to make at a time, so that neither a stop nor the operator has to wait."""
 
@@ -106,11 +110,13 @@ class PublishingLoop(ABC):
     def _publish(self, stop: threading.Event, ends: float = float("inf")) -> int:
         """Publish until `stop`, `_over` or `ends`; return how many events are unacknowledged.
 
+        There are some only after `stop`, and where Kafka was silent for too long (`_is_given_up`).
+
         Args:
             stop: ends the loop.
             ends: moment of the monotonic clock; what is due by then is still published.
         """
-        while not self._over and not stop.is_set():
+        while not self._over and not stop.is_set() and not self._is_given_up():
             began = time.monotonic()
             self._over = began >= ends
             self._poll()
@@ -145,6 +151,29 @@ class PublishingLoop(ABC):
 
     def _rate_changed(self, output: TopicOutput) -> None:  # noqa: B027  (as above)
         """Called when the operator has set another rate."""
+
+    def _has_end(self) -> bool:
+        """Return whether the run, as it is now, ends by itself once Kafka has everything."""
+        return False
+
+    def _is_given_up(self) -> bool:
+        """Return whether a run that has an end has waited for Kafka for long enough."""
+        return self._has_end() and any(o.producer.silent_s > SILENT_S for o in self._outputs)
+
+    def given_up(self, missing: int) -> UnreachableError:
+        """Return the error of a run that ended with events that Kafka did not acknowledge.
+
+        Args:
+            missing: how many there are.
+        """
+        sent = sum(output.producer.sent for output in self._outputs)
+        acknowledged = sum(output.producer.acknowledged for output in self._outputs)
+        why = next((o.producer.trouble for o in self._outputs if o.producer.trouble), "")
+        return UnreachableError(
+            f"{self._where} acknowledged nothing for {SILENT_S:g} s{why and f' ({why})'}: it has "
+            f"{acknowledged:,} of {sent:,} events, {missing:,} were not delivered; run the command "
+            "again when Kafka answers"
+        )
 
     @property
     def _pending(self) -> bool:
@@ -185,8 +214,8 @@ class PublishingLoop(ABC):
         self.waiting_for = waiting_for
 
     def _flush(self, stop: threading.Event) -> int:
-        """Wait for what is in flight, without a time limit until `stop`; return what is missing."""
-        while self._pending and not stop.is_set():
+        """Wait for what is in flight until `stop` or `_is_given_up`; return what is missing."""
+        while self._pending and not stop.is_set() and not self._is_given_up():
             self._poll(POLL_S)
             self._note(self._kafka_trouble())
             self._beat()

@@ -102,11 +102,14 @@ class ReliableProducer:
         return 0 if self._again else max(0, QUEUE_MESSAGES - self.pending)
 
     @property
+    def silent_s(self) -> float:
+        """Seconds for which messages have waited and none was acknowledged; 0 if none waits."""
+        return self._monotonic() - self._progress if self.pending else 0.0
+
+    @property
     def trouble(self) -> str:
         """Why Kafka counts as away; empty if all is well."""
-        if self.pending and self._monotonic() - self._progress > STALL_S:
-            return self._complaint or "no acknowledgement"
-        return ""
+        return (self._complaint or "no acknowledgement") if self.silent_s > STALL_S else ""
 
     def post(self, outgoing: Outgoing) -> None:
         """Hand a message over; its `done` is called when Kafka has acknowledged it."""

@@ -94,8 +94,8 @@ class ResumePublisher(PublishingLoop):
         self._closing = False
         self.left_out = 0
 
-    def run(self, stop: threading.Event) -> bool:
-        """Publish until `stop` or the end; return whether Kafka has all that was handed over."""
+    def run(self, stop: threading.Event) -> int:
+        """Publish until `stop` or the end; return how many events Kafka did not acknowledge."""
         missing = self._publish(stop)
         if not missing:
             self._save()
@@ -106,7 +106,10 @@ class ResumePublisher(PublishingLoop):
             until=self._events.marks["orders"].isoformat(),
         )  # fmt: skip
         self._beat("stopped")
-        return not missing
+        return missing
+
+    def _has_end(self) -> bool:
+        return self._until is not None and self._clock() >= self._until
 
     def _step(self, stop: threading.Event, began: float) -> None:  # noqa: ARG002  (the loop gives it)
         if self._pending:

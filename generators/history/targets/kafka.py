@@ -23,7 +23,7 @@ from generators.history.targets.begin import RunState, StateFile
 from generators.publishing.encoding import encode_columns
 from generators.publishing.event_producer import EventProducer
 from shop import kafka
-from shop.errors import JangteoError, UsageError
+from shop.errors import JangteoError, UnreachableError, UsageError
 from shop.events import SCHEMAS
 from shop.settings import KafkaSettings
 
@@ -158,7 +158,11 @@ class KafkaTarget:
             if acknowledged != taken:
                 taken, since = acknowledged, time.monotonic()
             if time.monotonic() - since > _ANSWER_S:
-                raise JangteoError(f"no acknowledgement from {self._where} for {_ANSWER_S:.0f} s")
+                sent = sum(producer.sent for producer in self._producers.values())
+                raise UnreachableError(
+                    f"{self._where} acknowledged nothing for {_ANSWER_S:.0f} s: it has {taken:,} "
+                    f"of {sent:,} events of this run; run the same command again to resume"
+                )
             if self._stop.wait(0.002):
                 return
 

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -135,7 +135,7 @@ def key_in(topic: str, payload: bytes) -> bytes | None:
     return str(value).encode() if isinstance(value, (int, str)) else None
 
 
-def publish(settings: Settings, topic: str, lines: Iterable[InputLine]) -> list[InputPlace]:
+def publish(settings: Settings, topic: str, lines: Sequence[InputLine]) -> list[InputPlace]:
     """Publish messages and wait until all are acknowledged; return where they are, by line.
 
     Raises:
@@ -159,11 +159,11 @@ def publish(settings: Settings, topic: str, lines: Iterable[InputLine]) -> list[
     except KafkaException as e:
         raise UnreachableError(f"{where.where}: {e.args[0].str()}") from None
     if failed:
-        number, error = failed[0]
+        (number, error), count = failed[0], len(lines)
         kind = UnreachableError if error.code() == KafkaError._MSG_TIMED_OUT else JangteoError
         raise kind(
-            f"{where.where}: line {number}: {error.str()}; {len(places)} messages were acknowledged"
-            + (f", the last of line {places[-1].line}" if places else "")
+            f"{where.where}: line {number}: {error.str()}; {len(places)} of {count} messages were "
+            + (f"acknowledged, the last of line {places[-1].line}" if places else "acknowledged")
         )
     return sorted(places, key=lambda place: place.line)
 
