@@ -22,6 +22,8 @@ from shop.settings import Settings
 
 EVERY_S: Final = 2.0
 """A look takes some 20 ms and ten requests, for all topics and partitions together."""
+QUIET_S: Final = 5.0
+"""Between two looks while all is well and nothing is left to apply."""
 
 
 def watch(metrics: IngestMetrics, settings: Settings, stop: threading.Event) -> None:
@@ -47,10 +49,17 @@ def watch(metrics: IngestMetrics, settings: Settings, stop: threading.Event) -> 
             outage.over()
             metrics.see(look)
             _log_troubles(look, logged)
-            stop.wait(max(EVERY_S / 2, began + EVERY_S - time.monotonic()))
+            every = EVERY_S if _is_moving(look) else QUIET_S
+            stop.wait(max(EVERY_S / 2, began + every - time.monotonic()))
         progress.close()
 
     threading.Thread(target=run, name="progress", daemon=True).start()
+
+
+def _is_moving(look: ProgressReport) -> bool:
+    """Return whether anything is wrong, or anything is left to apply, as far as is known."""
+    partitions = [p for topic in look.topics.values() for p in topic.partitions]
+    return bool(look.troubles()) or any(p.pending != 0 or p.unheld_s for p in partitions)
 
 
 def _log_troubles(look: ProgressReport, logged: set[str]) -> None:

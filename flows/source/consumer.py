@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 from bytewax.inputs import StatelessSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -24,6 +24,7 @@ from flows.source.kafka_errors import AWAY, REFUSED, UNREADABLE, KafkaRefusesErr
 from flows.source.offset_commits import OffsetCommits
 from flows.source.start_offsets import LostOffsetsError, StartOffsets, StoppedError, lost_offsets
 from flows.source.topic_incarnation import DELETED, TopicIncarnationWatch
+from flows.source.turns import IDLE, SOON, Turns
 from shop import kafka
 from shop.clock import UTC
 from shop.errors import ExitCode
@@ -32,11 +33,6 @@ from shop.log import get_logger
 from shop.postgres.session import SessionError
 from shop.settings import KafkaSettings, PostgresSettings
 
-IDLE: Final = 0.1
-"""Seconds between two polls while little is there: what arrives meanwhile shares a transaction,
-which costs some 5 ms of CPU however few its messages are."""
-SOON: Final = 0.005
-"""Seconds, while the writer is busy: it must not wait for us when it is done."""
 BUSY: Final = 1_000
 """A poll that returned this many messages is followed by the next at once."""
 _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -63,9 +59,6 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         metrics: records that the consumer polls, its offsets, and outages.
         batch_size: messages that one batch takes at most.
     """
-
-    busy_at: ClassVar[float] = float("-inf")
-    """When a reader of this process last had as much as it could take; monotonic seconds."""
 
     def __init__(
         self,
@@ -102,7 +95,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         self._commits = OffsetCommits(topic, in_flight)
         self._logged: set[int] = set()
         self._turn = 0
-        self._awake: float | None = None
+        self._turns = Turns(in_flight)
         self._leaving: threading.Thread | None = None
         self._leave_by = 0.0
         self._config: dict[str, Any] = {
@@ -125,10 +118,10 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
 
     def next_batch(self) -> Sequence[RawBatch]:
         """Return at most one batch; never blocks for long while servers answer."""
-        return self._next_batch() if self._due() else []
+        return self._next_batch() if self._turns.due() else []
 
     def _next_batch(self) -> Sequence[RawBatch]:
-        self._awake = time.monotonic() + IDLE
+        self._turns.again(IDLE)
         if self._leaving is not None:
             return self._left(self._leaving)
         self._commits.commit(self._consumer, self._log_id)
@@ -139,10 +132,10 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
                 self._leaving = threading.Thread(target=self._leave, name="leave", daemon=True)
                 self._leaving.start()
                 self._leave_by = time.monotonic() + LEAVE_S
-            self._awake = time.monotonic() + SOON
+            self._turns.again(SOON)
             return []
         if not self._in_flight.has_room:
-            self._awake = time.monotonic() + SOON
+            self._turns.again(SOON)
             return []
         try:
             raw = self._verified()
@@ -156,7 +149,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             return []
         self._in_flight.handed_out(len(raw))
         if len(raw) >= min(BUSY, self._batch_size):
-            self._awake = None
+            self._turns.again(0)
         return [raw]
 
     def next_awake(self) -> datetime:
@@ -165,22 +158,6 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         Bytewax compares with the wall clock, and would sleep for as long as that was set back.
         """
         return _LONG_AGO
-
-    def _due(self) -> bool:
-        """Wait a moment; return whether it is time to poll again.
-
-        Where another topic of this worker is busy, an idle one does not hold it up.
-        """
-        now = time.monotonic()
-        if self._awake is None:
-            TopicConsumer.busy_at = now
-            return True
-        left = self._awake - now
-        if left <= 0:
-            return True
-        if left <= SOON or now - TopicConsumer.busy_at > IDLE:
-            time.sleep(min(left, SOON))
-        return left <= SOON
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -194,7 +171,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
         answer = self._watch.answer(0.0 if self._held is None else IDENTITY_WAIT_S)
         if answer is None:
             if self._held is not None:
-                self._awake = time.monotonic() + SOON
+                self._turns.again(SOON)
             return None
         held, self._held = self._held, None
         if answer == DELETED:  # what is in hand was acknowledged by the topic that was
@@ -382,7 +359,7 @@ class TopicConsumer(StatelessSourcePartition[RawBatch]):
             StopIteration: we have.
         """
         if leaving.is_alive() and time.monotonic() < self._leave_by:
-            self._awake = time.monotonic() + SOON
+            self._turns.again(SOON)
             return []
         if leaving.is_alive():
             get_logger().info("Kafka does not answer: ending without leaving the group",

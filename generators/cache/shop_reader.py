@@ -39,8 +39,14 @@ TIMEOUT_S: Final = 3
 """Seconds that the server has to answer before a refresh begins."""
 WIN_BACK_EVERY: Final = timedelta(hours=1)
 """How often customers are brought back while a campaign runs: it reads all who have bought."""
-LIMITS: Final = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
-"""A worker that is stopped while it holds the clock must not stop the others."""
+LIMITS: Final = {
+    # A worker that is stopped while it holds the clock must not stop the others.
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+    # What it stores follows from the tables. A crash of the server may undo the last refreshes,
+    # each as a whole, and the next one counts again: no refresh waits for the disk.
+    "synchronous_commit": "off",
+}
 
 
 class Shop(NamedTuple):
@@ -165,12 +171,11 @@ class ShopReader:
             shop = None
             if done or began >= until:
                 sold = self._sold.read(conn, clock.orders)
-                cur.execute(_BY_KEY)
                 size = self._settings.cache_batch_size
-                shop = Shop(
-                    clock, reading.read_users(conn, size, clock),
-                    reading.read_products(conn, size, sold), reading.has_history(conn),
-                )  # fmt: skip
+                products = reading.read_products(conn, size, sold)
+                cur.execute(_BY_KEY)
+                users = reading.read_users(conn, size, clock)
+                shop = Shop(clock, users, products, reading.has_history(conn))
         if long:
             self._looked_back = began
         return done, shop

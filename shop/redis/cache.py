@@ -357,29 +357,29 @@ def beat(
     clock: Clock = utc_now,
 ) -> None:
     """Report that a process is alive; the report expires after `HEARTBEAT_TTL_S` seconds."""
-    values = {"version": program_version(), "state": state, "at": clock(), **fields}
-    values["pid"] = os.getpid()
+    ours = {"version": program_version(), "state": state, "at": _text(clock()), "pid": os.getpid()}
     pipe = r.pipeline(transaction=True)
-    _hset(pipe, HEARTBEAT + name, {k: _text(v) for k, v in values.items()})
+    _hset(pipe, HEARTBEAT + name, {k: str(v) for k, v in {**fields, **ours}.items()})
     pipe.expire(HEARTBEAT + name, HEARTBEAT_TTL_S)
     pipe.execute()
 
 
 def heartbeats(r: redis.Redis) -> list[Heartbeat]:
     """Return the heartbeats that have not expired, by name of the process."""
-    import redis  # noqa: PLC0415  (see `client`)
-
     found = []
-    for key in sorted(cast("Iterator[str]", r.scan_iter(f"{HEARTBEAT}*"))):
+    keys = sorted(cast("Iterator[str]", r.scan_iter(f"{HEARTBEAT}*", count=1_000)))
+    pipe = r.pipeline(transaction=False)
+    for key in keys:
+        pipe.hgetall(key)
+    for key, values in zip(keys, pipe.execute(raise_on_error=False), strict=True):
         try:
-            values = _hgetall(r, key)
             name = key.removeprefix(HEARTBEAT)
             pid, state = int(values.pop("pid")), values.pop("state")
             at = datetime.fromisoformat(values.pop("at"))
             version = values.pop("version", "")
-        except (KeyError, ValueError, redis.ResponseError):  # gone, or another program's
+            found.append(Heartbeat(name, pid, state, at, values, version))
+        except (KeyError, ValueError, AttributeError):  # gone, or another program's key
             continue
-        found.append(Heartbeat(name, pid, state, at, values, version))
     return found
 
 
