@@ -53,7 +53,7 @@ class Size:
 
 SIZES = {
     "small": Size(10_000, (10, 1_000, 10_000), 4.0, 200, 6.0),
-    "full": Size(100_000, (10, 100, 1_000, 10_000), 20.0, 1_000, 30.0),
+    "full": Size(100_000, (10, 100, 1_000, 10_000), 12.0, 1_000, 30.0),
 }
 MOST_SHARE = 0.8
 """Of the burst's rate, for the latency at the most that a way takes for long."""
@@ -159,7 +159,7 @@ def measure(way: Way, most: int, size: Size) -> tuple[Burst, list[Steady]]:
         late = passage.seconds - due[-1]
         kept_up = late < max(0.5, 0.05 * size.seconds) and stored == 1.0 and _all_sent(passage.row)
         per_s = len(due) * (1.0 if kept_up else _share_done(passage.row)) / passage.seconds
-        found = Steady(way.name, asked, label, per_s, passage.latency_ms(), safe, kept_up)
+        found = Steady(way.name, asked, label, per_s, passage.latency_ms(), safe, bool(kept_up))
         steady.append(found)
         p50, p95, p99 = found.latency_ms
         behind = "" if kept_up else ", falls behind"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -44,8 +44,10 @@ class Planned:
         return [package for package in self.needs if importlib.util.find_spec(package) is None]
 
 
-SMALL_LIMIT_S: Final = 180.0
+SMALL_LIMIT_S: Final = 300.0
 """As `Planned.limit_s`, at the small scale."""
+MINUTES: Final[Mapping[Scale, int]] = {"small": 20, "full": 60}
+"""That all of them together may take."""
 _CONNECT: Final = ("--connect",) if shutil.which("mvn") and shutil.which("java") else ()
 _COMPARED: Final = ("--lean", "--peers")
 
@@ -62,6 +64,13 @@ PLAN: Final = (
     Planned(
         "kafka", "With Kafka and without", "benchmarks.kafka_comparison",
         ("--scale", "small"), ("--scale", "full"), 1_500,
+    ),
+    Planned(
+        "cache", "With the cache and without", "benchmarks.cache",
+        ("--customers", "10000", "--rates", "0.25", "10"), (), 600,
+    ),
+    Planned(
+        "idle", "An idle shop", "benchmarks.idle", ("--seconds", "15"), (), 240,
     ),
     Planned(
         "grading", "Grades", "benchmarks.grading",

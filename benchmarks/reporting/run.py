@@ -1,7 +1,8 @@
 """Runs the benchmarks one after the other, each in a process of its own, and keeps what they find.
 
-A benchmark that fails, takes too long or lacks a package is reported as such, and the next one
-runs. The report is written after each, so that a run that is interrupted leaves what it has.
+Each runs in a process group of its own, which is killed as a whole at the benchmark's limit. One
+that fails, takes too long or lacks a package is reported as such, and the next one runs. The report
+is written after each, so that a run that is interrupted leaves what it has.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -115,7 +117,9 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
 
 
-def run(planned: Planned, scale: Scale, argv: Sequence[str], last: Entry | None) -> Entry:
+def run(
+    planned: Planned, scale: Scale, argv: Sequence[str], last: Entry | None, left_s: float
+) -> Entry:
     """Run one benchmark and return what it found.
 
     Args:
@@ -123,20 +127,26 @@ def run(planned: Planned, scale: Scale, argv: Sequence[str], last: Entry | None)
         scale: which of its sizes.
         argv: its command, see `Planned.argv`.
         last: its entry in the last report.
+        left_s: seconds that are left for this benchmark and all after it.
     """
     before, began = os.getloadavg()[0], time.monotonic()
     results: tuple[Result, ...] = ()
     with tempfile.TemporaryDirectory(prefix="jangteo-report-") as name:
         out = Path(name, "figures.json")
         missing = planned.missing()
+        limit = min(planned.limit_s if scale == "full" else SMALL_LIMIT_S, left_s)
         if missing:
             error = f"not run: needs the packages {', '.join(missing)} (pip install jangteo[bench])"
+        elif limit <= 0:
+            error = "not run: the time for all benchmarks is over (--minutes)"
         else:
-            limit = planned.limit_s if scale == "full" else SMALL_LIMIT_S
             error = _supervise([*argv, "--json", str(out)], Path(name, "output"), limit)
         if out.is_file():
-            figures = json.loads(out.read_text(encoding="utf-8"))
-            results = tuple(Result(**result) for result in figures["results"])
+            try:
+                figures = json.loads(out.read_text(encoding="utf-8"))
+                results = tuple(Result(**result) for result in figures["results"])
+            except (ValueError, KeyError, TypeError) as e:  # killed while it wrote them
+                error = error or f"its figures cannot be read: {e}"
     same = last if last is not None and last.scale == scale and last.results else None
     return Entry(
         planned.title,
@@ -158,8 +168,9 @@ def _supervise(argv: Sequence[str], output: Path, limit_s: float) -> str:
     """Run a command for at most `limit_s` seconds; return what went wrong, empty if nothing."""
     with output.open("wb") as out:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment(), text=True
-        )
+            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment(), text=True,
+            start_new_session=True,
+        )  # fmt: skip
         try:
             code = process.wait(limit_s)
             error = f"exit code {code}" if code else ""
@@ -167,7 +178,9 @@ def _supervise(argv: Sequence[str], output: Path, limit_s: float) -> str:
             error = f"ended after {limit_s:,.0f} s, its limit"
         finally:
             with contextlib.suppress(psutil.NoSuchProcess):
-                end(process)
+                end(process)  # those with a group of their own, as a console at a terminal
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # those whose parent has ended
             process.wait()
     if not error:
         return ""
