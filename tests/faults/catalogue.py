@@ -114,7 +114,7 @@ class Catalogue(threading.Thread):
                         updated_at=at + timedelta(days=rev),
                         price=1_000 * self._rng.randrange(1, 90),
                         sale_status=self._rng.choice(["LISTED", "LISTED", "DELISTED"]),
-                    )  # fmt: skip
+                    )
                 )
                 self._made[ident] = rev
         events += [e for e in events if self._rng.random() < 0.1]
