@@ -7,8 +7,8 @@ Ingest processes work under load while they are killed, paused, stopped and join
 restarted, killed and locked, the way to it cut, stalled and slowed down, hosts vanish in the midst
 of transactions, disks are full, wall clocks step, and brokers are killed, one or all of them, and
 Redis, too. A grader, a cache worker and a generator of sign-ups work all the time and must survive
-it. At the end every message that Kafka acknowledged must be accounted for. Exit code 1 if anything
-is not as promised.
+it; an ingest of products is killed every few seconds. At the end every message that Kafka
+acknowledged must be accounted for. Exit code 1 if anything is not as promised.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError, UsageError
 from shop.settings import Settings
 from tests.faults.bystanders import Bystanders, SmallDisk, small_disk
+from tests.faults.catalogue import Catalogue
 from tests.faults.clocks import can_be_moved
 from tests.faults.kinds import Campaign
 from tests.support.fault_stage import Stage
@@ -123,6 +124,8 @@ def main() -> int:
                 by = {**env, "POSTGRES_PORT": str(side.port)}
                 bystanders = held.enter_context(Bystanders(by, settings, directory))
             load = stage.load(args.seed, rate=args.rate)
+            side_env = {**env, "POSTGRES_PORT": str(side.port)}
+            catalogue = held.enter_context(Catalogue(side_env, settings, directory, seed=args.seed))
             campaign = Campaign(
                 stage,
                 database,
@@ -144,11 +147,13 @@ def main() -> int:
             load.stop()
             wait_until(stage.caught_up, "everything applied", 180)
             found = bystanders.violations() if bystanders else []
+            found += catalogue.violations()
             found += stage.violations()
         except (AssertionError, JangteoError) as e:
             print(f"campaign: {e}", file=sys.stderr)
             return ExitCode.USAGE if isinstance(e, UsageError) else ExitCode.FAILED
-    _show(args, campaign, len(load.acknowledged), found, time.monotonic() - began)
+    messages = len(load.acknowledged) + catalogue.messages
+    _show(args, campaign, messages, found, time.monotonic() - began)
     return ExitCode.FAILED if found else ExitCode.OK
 
 

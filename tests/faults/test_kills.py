@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from shop.settings import Settings
+from tests.faults.catalogue import Catalogue
 from tests.faults.kinds import Campaign
 from tests.support.fault_stage import Stage
 from tests.support.layouts import both_layouts
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
 
@@ -26,3 +31,15 @@ def test_faults_of_every_kind(stage: Stage, servers) -> None:
     campaign = Campaign(stage, servers.postgres, [], seed=22, fleet=3, say=print)
     campaign.run(kills=20)
     stage.settle()
+
+
+def test_revisions_of_products_while_their_ingest_is_killed(
+    topics: object, env: dict[str, str], settings: Settings, tmp_path: Path
+) -> None:
+    with Catalogue(env, settings, tmp_path, seed=23, kill_every_s=1.5) as catalogue:
+        wait_until(
+            lambda: catalogue.kills >= 4 and catalogue.messages > 400, "kills under load", 90
+        )
+        assert catalogue.violations() == []
+    assert len(catalogue.newest) > 50
+    assert max(p.rev for p in catalogue.newest.values()) > 4
