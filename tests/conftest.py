@@ -139,17 +139,25 @@ class Servers:
         if layout not in self._templates:
             self._make_template(layout)
         name = f"shop_{next(self._numbers)}"
-        self._administer(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
-                sql.Identifier(name), sql.Identifier(_TEMPLATES[layout])
-            )
-        )
+        self._copy(_TEMPLATES[layout], name)
         return name
+
+    def replace_database(self, name: str, model: str) -> None:
+        """Replace a database by a copy of another one, to which nobody is connected."""
+        self.drop_database(name)
+        self._copy(model, name)
 
     def drop_database(self, name: str) -> None:
         self.revive()
         self._administer(
             sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        )
+
+    def _copy(self, model: str, name: str) -> None:
+        self._administer(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+                sql.Identifier(name), sql.Identifier(model)
+            )
         )
 
     def _administer(self, statement: sql.Composed) -> None:

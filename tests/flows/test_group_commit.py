@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import psycopg
@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from flows import sink
-from flows.batch import RawBatch
+from flows.batch import Batch, RawBatch
 from flows.transaction import BatchOutcome, OffsetGapError
 from jangteo.stack.consistency import check
 from shop import postgres
@@ -49,14 +49,14 @@ def kept(conn: Connection) -> dict[str, list[tuple]]:
     return {t: sorted(fetch(conn, f"SELECT {c} FROM {t}")) for t, c in _KEPT.items()}
 
 
-def store(conn: Connection, groups: Sequence[Sequence[RawBatch]]) -> list[BatchOutcome]:
+def store(conn: Connection, groups: Iterable[Sequence[Batch]]) -> list[BatchOutcome]:
     """Store batches from nothing, each group of them in one transaction."""
     with conn.transaction():
         conn.execute(f"TRUNCATE {_TABLES}")
     register(conn)
-    outcomes = []
+    outcomes, prepared = [], store_for(conn)
     for group in groups:
-        outcomes += store_for(conn).apply_all(conn, map(batch_of, group))
+        outcomes += prepared.apply_all(conn, group)
         assert check(conn) == []
     return outcomes
 
@@ -91,9 +91,9 @@ def test_batches_leave_the_same_however_many_share_a_transaction(
     together: list[int],
 ) -> None:
     """Batches cut anywhere, some delivered again, as one transaction each and as groups."""
-    batches = list(_batches(sent, cuts, rewinds))
+    batches = [batch_of(raw) for raw in _batches(sent, cuts, rewinds)]
     one_by_one = store(conn, [[b] for b in batches]), kept(conn)
-    assert one_by_one == (store(conn, list(_grouped(batches, together))), kept(conn))
+    assert one_by_one == (store(conn, _grouped(batches, together)), kept(conn))
 
 
 def _batches(
@@ -107,7 +107,7 @@ def _batches(
         done, turn = end, turn + 1
 
 
-def _grouped(batches: Sequence[RawBatch], sizes: Sequence[int]) -> Iterator[Sequence[RawBatch]]:
+def _grouped(batches: Sequence[Batch], sizes: Sequence[int]) -> Iterator[Sequence[Batch]]:
     at = turn = 0
     while at < len(batches):
         size = sizes[turn % len(sizes)]

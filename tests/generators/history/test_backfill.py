@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -61,23 +62,53 @@ def number(pg: Connection, query: str) -> int:
     return int(row[0])
 
 
+def backfill(env: dict[str, str], *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    return python_process.run(
+        [sys.executable, "-m", "generators.backfill", *SIZE, *words],
+        env={**env, **extra}, capture_output=True, text=True, timeout=120
+    )  # fmt: skip
+
+
 @pytest.fixture
 def fill(env: dict[str, str]) -> Fill:
-    def run(*words: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        return python_process.run(
-            [sys.executable, "-m", "generators.backfill", *SIZE, *words],
-            env={**env, **extra}, capture_output=True, text=True, timeout=120
-        )  # fmt: skip
+    return functools.partial(backfill, env)
 
-    return run
+
+@pytest.fixture(scope="module")
+def history(
+    servers: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, dict[bytes, bytes]]]:
+    """The history of `SIZE` and `END`: its database, which tests get copies of, and its Redis."""
+    name = servers.create_database()
+    folder = tmp_path_factory.mktemp("history")
+    given = {**servers.env, "POSTGRES_DB": name, "JANGTEO_DATA_DIR": str(folder)}
+    with redis.Redis.from_url(given["REDIS_URL"]) as client:
+        client.flushall()
+        # What an earlier shop left: its order is gone, so nobody is to hear of its cancellation.
+        client.zadd(PENDING, {json.dumps({"order_id": 1, "rev": 2}): 9e9})
+        done = backfill(given, *END)
+        assert done.returncode == 0, done.stderr
+        keys: dict[bytes, bytes] = {key: client.dump(key) for key in client.scan_iter()}
+    yield name, keys
+    servers.drop_database(name)
 
 
 @pytest.fixture
-def filled(fill: Fill, redis_client: redis.Redis) -> None:
-    # What an earlier shop left: its order is gone, so nobody is to hear of its cancellation.
-    redis_client.zadd(PENDING, {json.dumps({"order_id": 1, "rev": 2}): 9e9})
-    done = fill(*END)
-    assert done.returncode == 0, done.stderr
+def env(env: dict[str, str], request: pytest.FixtureRequest, servers: Any) -> dict[str, str]:
+    """For a test that uses `filled`, the database and the Redis hold the history."""
+    if "filled" in request.fixturenames:
+        database, keys = request.getfixturevalue("history")
+        servers.replace_database(env["POSTGRES_DB"], database)
+        with redis.Redis.from_url(env["REDIS_URL"]) as client:
+            client.flushall()
+            for key, value in keys.items():
+                client.restore(key, 0, value)
+    return env
+
+
+@pytest.fixture
+def filled(env: dict[str, str]) -> None:
+    """Let `env` name a shop with the history."""
 
 
 @pytest.mark.usefixtures("filled")
@@ -164,10 +195,10 @@ def test_grades_are_what_a_grader_would_have_given(pg: Connection, settings: Set
     assert (first.mode, again.mode, again.changed) == ("full", "incremental", 0)
 
 
+@pytest.mark.usefixtures("filled")
 def test_killed_at_any_moment_it_goes_on_and_nothing_is_doubled(
     fill: Fill, env: dict[str, str], pg: Connection
 ):
-    assert fill(*END).returncode == 0
     expected = everything(pg)
     # To be seen to be replaced.
     pg.execute(

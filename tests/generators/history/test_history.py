@@ -22,9 +22,26 @@ PLAN = Plan(
 )  # fmt: skip
 
 
+STOPS = (3, 8, 190)
+"""Days after which a snapshot is taken."""
+
+
 @pytest.fixture(scope="module")
-def days() -> list[Day]:
-    return list(Simulation(PLAN).days())
+def simulated() -> tuple[list[Day], dict[int, io.BytesIO]]:
+    """All days, and the snapshots."""
+    simulation = Simulation(PLAN)
+    days: list[Day] = []
+    snapshots = {stop: io.BytesIO() for stop in STOPS}
+    for day in simulation.days():
+        days.append(day)
+        if len(days) in snapshots:
+            np.savez(snapshots[len(days)], **simulation.snapshot())
+    return days, snapshots
+
+
+@pytest.fixture
+def days(simulated: tuple[list[Day], dict[int, io.BytesIO]]) -> list[Day]:
+    return simulated[0]
 
 
 def test_grades_are_those_that_a_grader_would_have_found(days: list[Day]):
@@ -67,13 +84,12 @@ def rest(state: io.BytesIO) -> Iterator[Day]:
     return simulation.days()
 
 
-@pytest.mark.parametrize("stop", [3, 8, 190])
-def test_a_history_goes_on_from_a_snapshot(days: list[Day], stop: int):
-    simulation, state = Simulation(PLAN), io.BytesIO()
-    for _ in zip(range(stop), simulation.days(), strict=False):
-        pass
-    np.savez(state, **simulation.snapshot())
-    for expected, found in zip(days[stop:], rest(state), strict=True):
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_history_goes_on_from_a_snapshot(
+    simulated: tuple[list[Day], dict[int, io.BytesIO]], stop: int
+):
+    days, snapshots = simulated
+    for expected, found in zip(days[stop:], rest(snapshots[stop]), strict=True):
         assert (found.number, found.start) == (expected.number, expected.start)
         for table in ("users", "products", "orders"):
             assert getattr(found, table).equals(getattr(expected, table))
