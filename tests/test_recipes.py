@@ -42,7 +42,7 @@ def _files(page: Path, into: Path) -> None:
     """Write the files that a page shows: blocks whose info is a language and a name."""
     for block in guide_commands.blocks(page):
         language, _, name = block.info.partition(" ")
-        if language in ("python", "java") and name:
+        if language in ("python", "java", "diff") and name:
             (into / name).write_text(block.text, encoding="utf-8")
 
 
@@ -69,3 +69,27 @@ def test_the_java_consumer_compiles_and_reads(shop: UpProcess) -> None:
     line = guide_commands.Line(f'eval "$(jangteo env)" && java -cp ".:{libs}" Tail 5', "", False)
     printed = guide_commands.run(line, env, cwd)
     assert printed.count('"order_id"') == 5, printed
+
+
+@pytest.mark.timeout(600)
+def test_a_field_is_added_as_the_page_says(tmp_path: Path) -> None:
+    """In a copy of the sources: patched, the shop opened, and asked for the new field."""
+    page = ROOT / "docs" / "add-a-field.md"
+    for room in ("jangteo", "shop", "flows", "generators", "grading", "console", "deploy"):
+        leave = shutil.ignore_patterns("__pycache__", "target", "logs")
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=leave)
+    _files(page, tmp_path)
+    changed = UpProcess(tmp_path)
+    changed.env["PYTHONPATH"] = str(tmp_path)
+    patch, *asks = guide_commands.lines(page, "field")
+    guide_commands.run(patch, changed.env, tmp_path)
+    process = changed.start("--users", "500", "--products", "1500", "--speed", "50")
+    try:
+        changed.wait_for(lambda: changed.orders() > 20)
+        said = [guide_commands.run(line, changed.env, tmp_path) for line in asks]
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert "app" in said[1]
+    assert "web" in said[1]
+    assert "channel" in said[-1]

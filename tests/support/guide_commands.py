@@ -23,6 +23,7 @@ ROOT: Final = Path(__file__).parents[2]
 GUIDES: Final = tuple(
     ROOT / name
     for name in (
+        "docs/add-a-field.md",
         "docs/break-it.md",
         "docs/connect.md",
         "docs/database.md",
@@ -48,6 +49,7 @@ GUIDES: Final = tuple(
 RUNNERS: Final = {
     "embedded": "tests/test_guides.py::test_the_commands_of_a_guide_do_what_it_says",
     "history": "tests/test_guides.py::test_a_history_is_written_as_the_guide_says",
+    "field": "tests/test_recipes.py::test_a_field_is_added_as_the_page_says",
     "recipe": "tests/test_recipes.py::test_a_recipe_works_as_written",
     "dbt": "tests/deploy/test_dbt.py::test_the_guide_on_a_shop_with_a_history_and_faults",
     "compose": "tests/compose/test_stack.py::test_the_commands_of_the_guides_answer",
