@@ -22,7 +22,7 @@ from tests.support import guide_commands
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 KOREAN = sorted(DOCS.glob("*.ko.md"))
-_ROUND = re.compile(r"(\d+(?:\.\d+)?)\s?(million|만|억)")
+_ROUND = re.compile(r"(\d[\d,]*(?:\.\d+)?)\s?(million|만|억)")
 _UNITS = {"million": 10**6, "만": 10**4, "억": 10**8}
 
 
@@ -67,7 +67,11 @@ def test_the_picture_of_the_tables_is_that_of_the_database(pg: Connection) -> No
 
 def _written_out(text: str) -> str:
     """Return it with 7.9 million and 790만 as 7900000."""
-    return _ROUND.sub(lambda m: f"{Decimal(m[1]) * _UNITS[m[2]]:.0f}", text)
+
+    def figure(match: re.Match[str]) -> str:
+        return f"{Decimal(match[1].replace(',', '')) * _UNITS[match[2]]:.0f}"
+
+    return _ROUND.sub(figure, text)
 
 
 @pytest.mark.parametrize("page", KOREAN, ids=lambda p: p.name)
@@ -88,7 +92,7 @@ def test_a_korean_page_says_the_same(page: Path) -> None:
 
 
 def test_there_are_korean_pages_of_the_start_and_the_guides() -> None:
-    names = ("start", "database", "development", "kafka")
+    names = ("start", "database", "development", "kafka", "history")
     assert {page.name for page in KOREAN} >= {f"{name}.ko.md" for name in names}
 
 
