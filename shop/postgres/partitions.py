@@ -207,10 +207,14 @@ def _replace(cur: Cursor, table: str, *, partitioned: bool) -> None:
                 " PARTITION BY RANGE ({key})"
             ).format(**names)
         )
+        # LIKE takes the comments of the columns along, PARTITION OF would not.
         cur.execute(
-            sql.SQL("CREATE TABLE {rest} PARTITION OF {new} DEFAULT WITH (fillfactor = {fill})")
-            .format(**names)
-        )  # fmt: skip
+            sql.SQL(
+                "CREATE TABLE {rest} (LIKE {new} INCLUDING ALL EXCLUDING INDEXES)"
+                " WITH (fillfactor = {fill})"
+            ).format(**names)
+        )
+        cur.execute(sql.SQL("ALTER TABLE {new} ATTACH PARTITION {rest} DEFAULT").format(**names))
         cur.execute(
             sql.SQL("COMMENT ON TABLE {rest} IS 'what belongs to no month that there is'")
             .format(**names)
