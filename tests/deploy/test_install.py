@@ -64,11 +64,11 @@ def test_an_install_is_shown_from_its_first_moment_and_a_failure_with_its_reason
 
 
 def test_a_terminal_has_one_line_that_changes_and_a_file_one_now_and_then() -> None:
-    class Screen(io.StringIO):
+    class TerminalStream(io.StringIO):
         def isatty(self) -> bool:
             return True
 
-    screen, file = Screen(), io.StringIO()
+    screen, file = TerminalStream(), io.StringIO()
     for out in (screen, file):
         shown = script("packages").Shown(out)
         for n in range(3):
