@@ -10,16 +10,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from typing import Final, TextIO
 
-EVERY_S: Final = 5.0
+EVERY_S: Final = 10.0
 """Seconds between two lines where the output is not a terminal."""
 _PIP: Final = ("-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off")
 _FETCHED: Final = re.compile(r"\s*(?:Downloading|Using cached) (\S+) \(([\d.]+) (\w?B)\)")
 _LOOKS_FOR: Final = re.compile(r"Collecting ([\w.-]+)")
 _MB: Final = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
+_CHANGES_S: Final = 0.3
 _KEPT_LINES: Final = 15
 
 
@@ -91,6 +93,14 @@ def main(argv: list[str]) -> int:
     shown = Shown(sys.stderr)
     shown.line(f"{title} (once, a minute or two) ...")
     progress, said = Progress(), deque[str](maxlen=_KEPT_LINES)
+    ended = threading.Event()
+
+    def show() -> None:
+        while not ended.wait(_CHANGES_S):  # pip unpacks for a minute without printing a line
+            shown.update(str(progress))
+
+    shows = threading.Thread(target=show, daemon=True)
+    shows.start()
     with subprocess.Popen(
         [sys.executable, *_PIP, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -98,7 +108,8 @@ def main(argv: list[str]) -> int:
         for line in pip.stdout or ():
             said.append(line)
             progress.take(line)
-            shown.update(str(progress))
+    ended.set()
+    shows.join()
     if pip.returncode:
         shown.line("pip failed; its last lines:")
         sys.stderr.writelines(said)
