@@ -112,7 +112,7 @@ CLAIMS: Final = (
         "cache",
         {
             "en": "the cache spares PostgreSQL the generators' queries",
-            "ko": "캐시가 생성기의 쿼리를 PostgreSQL 대신 처리합니다",
+            "ko": "캐시가 PostgreSQL에 갈 생성기의 쿼리를 줄입니다",
         },
         {
             "en": "[statements counted with and without it](docs/database.md#what-the-cache-saves)",
@@ -121,7 +121,7 @@ CLAIMS: Final = (
         {
             "en": "{fewer} % fewer at 10 orders/s, {slow} % at the shop's own pace; "
             "a refresh takes {refresh} ms",
-            "ko": "초당 주문 10건일 때 {fewer} %, 기본 속도일 때 {slow} % 적음; "
+            "ko": "쿼리 감소: 초당 주문 10건일 때 {fewer} %, 기본 속도일 때 {slow} %; "
             "갱신 한 번에 {refresh} ms",
         },
         {
@@ -145,7 +145,10 @@ CLAIMS: Final = (
     ),
     Claim(
         "idle",
-        {"en": "an idle shop leaves the machine alone", "ko": "쉬는 쇼핑몰은 머신을 쓰지 않습니다"},
+        {
+            "en": "an idle shop leaves the machine alone",
+            "ko": "유휴 쇼핑몰은 CPU를 거의 쓰지 않습니다",
+        },
         {
             "en": "[CPU of every process](docs/throughput.md#an-idle-shop)",
             "ko": "[프로세스별 CPU](docs/throughput.md#an-idle-shop)",
