@@ -80,7 +80,7 @@ class SnapshotApp(App[int]):
     ) -> None:
         super().__init__()
         self._shown = shown
-        self._feed = feed
+        self._feed = self._live = feed
         self._operator = operator
         self._toggle = toggle
         self._options = options
@@ -154,6 +154,8 @@ class SnapshotApp(App[int]):
             self._look_for_news()
 
     def _look_for_news(self) -> None:
+        if self._feed is not self._live:
+            self._history.push(self._live.latest())
         snapshot = self._feed.latest()
         if snapshot.sequence != self._snapshot.sequence:
             self.post_message(SnapshotReady(snapshot))
@@ -227,13 +229,20 @@ class SnapshotApp(App[int]):
             span=self._span,
             until=self._until,
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
+            past_s=(self._live.latest().at - self._snapshot.at).total_seconds()
+            if self._feed is not self._live
+            else None,
         )
         base.query_one("#header", Lines).put(header_footer.header(view, status))
         hint = keys.hint(
             self._tab, self._kind_under_cursor(), self._options, narrow=self.size.width < 120
         )
         base.query_one("#tabs", Tabs).draw(view, [*keys.TABS], self._tab, hint)
+        self._draw_time_bar(view)
         base.query_one("#too-small", Lines).put(header_footer.too_small(view))
+
+    def _draw_time_bar(self, view: PanelView) -> None:
+        """Draw the time bar, in a subclass that has one."""
 
     def _kind_under_cursor(self) -> str:
         """Return the kind of what the row under the cursor opens; empty if there is none."""
@@ -253,10 +262,10 @@ class SnapshotApp(App[int]):
 
     def on_app_blur(self) -> None:
         """Read half as often while nobody looks."""
-        if isinstance(self._feed, Poller):
-            self._feed.pace = 2.0
+        if isinstance(self._live, Poller):
+            self._live.pace = 2.0
 
     def on_app_focus(self) -> None:
         """Read as often as usual."""
-        if isinstance(self._feed, Poller):
-            self._feed.pace = 1.0
+        if isinstance(self._live, Poller):
+            self._live.pace = 1.0

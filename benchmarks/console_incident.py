@@ -1,0 +1,143 @@
+"""Record an incident of a shop of its own: a sale, a broker, a burst, a database and an ingest killed.
+
+    python -m benchmarks.console_incident docs/recordings/incident.rec [--history 30d]
+
+The recording that docs/console.md walks through was made this way. It takes about eight minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.console import environment
+from console import poller
+from console.actions.operations import Operator, parse
+from console.poller import Poller
+from console.recording.recorder import Recorder
+from console.snapshot.model import Snapshot
+from console.sources import CurrentSettings
+from shop import settings
+from shop.settings import Settings
+
+SPEED = 20
+"""Times the ordinary rates: some 5 orders a second, so that a burst of 60 times is one."""
+SETTLED_S = 25.0
+LONGEST_S = 90.0
+"""A server that was killed is awaited for this long."""
+EVERY_S = 2.0
+"""Between two snapshots that are kept."""
+
+
+class Incident:
+    """Does things to a shop, at their time.
+
+    Args:
+        source: reads the shop.
+        load: returns the settings of the shop.
+    """
+
+    def __init__(self, source: Poller, load: Callable[[], Settings]) -> None:
+        self._source = source
+        self._operator = Operator(load, who="operator@shop")
+
+    def act(self, *words: str) -> None:
+        """Run an action, as `jangteo do` does."""
+        result = self._operator.perform(parse(words))
+        print(f"{' '.join(words)}: {result.outcome}", flush=True)
+
+    def kill(self, name: str) -> None:
+        """Kill a process with SIGKILL, and wait until its successor works and the lag is gone."""
+        view = self._source.latest().processes.value
+        pid = next((p.pid for p in (view.processes if view else ()) if p.name == name), None)
+        if pid is None:
+            sys.exit(f"{name} has no process")
+        print(f"kill -9 {name} ({pid})", flush=True)
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(8)
+        self.wait(lambda s: s.kafka.current and s.postgres.current)
+
+    def wait(self, done: Callable[[Snapshot], bool]) -> None:
+        """Wait until something is seen; not for ever."""
+        deadline = time.monotonic() + LONGEST_S
+        while not done(self._source.latest()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+
+
+def happen(shop: Incident) -> None:
+    """Let it happen."""
+    time.sleep(30)
+    shop.act("scenario.start", "flash_sale")
+    time.sleep(30)
+    shop.kill("kafka")
+    time.sleep(30)
+    shop.act("generator.rate", "orders", "60")
+    time.sleep(20)
+    shop.kill("ingest")
+    time.sleep(15)
+    shop.act("generator.rate", "orders", "1")
+    time.sleep(25)
+    shop.kill("postgres")
+    time.sleep(30)
+    shop.act("grading.run")
+    time.sleep(15)
+    shop.act("scenario.stop", "flash_sale")
+    shop.act("cache.refresh")
+    time.sleep(20)
+
+
+def main() -> None:
+    """Run the shop, and record it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recording", type=Path)
+    parser.add_argument("--history", default="30d", help="days of history the shop begins with")
+    args = parser.parse_args()
+    folder = Path(tempfile.gettempdir()) / "jangteo-incident"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    env = environment(folder)
+    log = (folder / "up.log").open("wb")
+    words = ["--plain", "--speed", str(SPEED), "--history", args.history]
+    up = subprocess.Popen(
+        [sys.executable, "-m", "jangteo", "up", *words],
+        env={**env, "JANGTEO_KAFKA_PORT": "0", "JANGTEO_POSTGRES_PORT": "0",
+             "JANGTEO_REDIS_PORT": "0"},
+        stdout=log, stderr=log,
+    )  # fmt: skip
+    try:
+        while b"the shop is open" not in (folder / "up.log").read_bytes():
+            if up.poll() is not None:
+                sys.exit((folder / "up.log").read_text())
+            time.sleep(0.2)
+        time.sleep(SETTLED_S)
+
+        def load() -> Settings:
+            return settings.load(data_dir=folder / "data")
+
+        source = poller.make(CurrentSettings(load(), folder / "data"))
+        raw = folder / "whole.rec"
+        recorder = Recorder(raw)
+        source.listen(recorder.write)
+        source.start()
+        source.wait_until_read(10.0)
+        happen(Incident(source, load))
+        source.stop()
+        recorder.close()
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.wait(60)
+    args.recording.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(raw, args.recording)
+    print(f"{args.recording}: {args.recording.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
