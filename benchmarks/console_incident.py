@@ -1,8 +1,8 @@
-"""Record an incident of a shop of its own: a sale, a broker, a burst, a database and an ingest killed.
+"""Record an incident: a sale, a broker killed, a burst, an ingest and a database killed.
 
-    python -m benchmarks.console_incident docs/recordings/incident.rec [--history 30d]
+    python -m benchmarks.console_incident docs/recordings/incident.rec [--history 3d]
 
-The recording that docs/console.md walks through was made this way. It takes about eight minutes.
+Of a shop of its own; it takes about eight minutes. docs/console.md walks through what it records.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from console import poller
 from console.actions.operations import Operator, parse
 from console.poller import Poller
 from console.recording.recorder import Recorder
-from console.snapshot.model import Snapshot
+from console.snapshot.model import Snapshot, Topic
 from console.sources import CurrentSettings
 from shop import settings
 from shop.settings import Settings
@@ -35,6 +35,18 @@ LONGEST_S = 90.0
 """A server that was killed is awaited for this long."""
 EVERY_S = 2.0
 """Between two snapshots that are kept."""
+
+
+def _topics(snapshot: Snapshot) -> tuple[Topic, ...]:
+    """Return the topics, if they were read lately."""
+    found = snapshot.kafka
+    return found.value.topics if found.value and found.current else ()
+
+
+def _caught_up(snapshot: Snapshot) -> bool:
+    """Tell whether every server answers and next to nothing waits to be stored."""
+    lags = [t.lag or 0 for t in _topics(snapshot)]
+    return bool(lags) and snapshot.postgres.current and sum(lags) < 50
 
 
 class Incident:
@@ -63,11 +75,11 @@ class Incident:
         print(f"kill -9 {name} ({pid})", flush=True)
         os.kill(pid, signal.SIGKILL)
         time.sleep(8)
-        self.wait(lambda s: s.kafka.current and s.postgres.current)
+        self.wait(_caught_up)
 
-    def wait(self, done: Callable[[Snapshot], bool]) -> None:
+    def wait(self, done: Callable[[Snapshot], bool], most: float = LONGEST_S) -> None:
         """Wait until something is seen; not for ever."""
-        deadline = time.monotonic() + LONGEST_S
+        deadline = time.monotonic() + most
         while not done(self._source.latest()) and time.monotonic() < deadline:
             time.sleep(0.5)
 
@@ -98,7 +110,7 @@ def main() -> None:
     """Run the shop, and record it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recording", type=Path)
-    parser.add_argument("--history", default="30d", help="days of history the shop begins with")
+    parser.add_argument("--history", default="3d", help="history that the shop begins with")
     args = parser.parse_args()
     folder = Path(tempfile.gettempdir()) / "jangteo-incident"
     shutil.rmtree(folder, ignore_errors=True)
@@ -125,10 +137,11 @@ def main() -> None:
         source = poller.make(CurrentSettings(load(), folder / "data"))
         raw = folder / "whole.rec"
         recorder = Recorder(raw)
-        source.listen(recorder.write)
         source.start()
-        source.wait_until_read(10.0)
-        happen(Incident(source, load))
+        shop = Incident(source, load)
+        shop.wait(_caught_up, 300)
+        source.listen(recorder.write)
+        happen(shop)
         source.stop()
         recorder.close()
     finally:

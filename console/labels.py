@@ -156,7 +156,7 @@ LABELS: Final[Mapping[str, str]] = {
         "w W 길게, 짧게   { } 뒤로, 앞으로   T E 시간   ? 도움말"
     ),
     "space play  [ ] step  < > speed  n N E events  T time  0 now": (
-        "space 재생  [ ] 한 단계  < > 속도  n N E 이벤트  T 시각  0 현재"
+        "스페이스 재생  [ ] 한 단계  < > 속도  n N E 이벤트  T 시각  0 현재"
     ),
     "Enter open": "Enter 열기",
     "a replay": "a 재발행",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from console import translations as msg
 from console.mark_kinds import kind_of
@@ -121,11 +122,19 @@ def _moment_column(cells: int, view: PanelView) -> int | None:
     return int(cells * (1 - left / view.span)) if 0 < left < view.span else None
 
 
-def _at_moment(found: Series, view: PanelView) -> float | None:
-    """Return the last known value of a series up to the moment that is shown."""
-    here = _moment_column(len(found), view)
-    until = found if here is None else found[: here + 1]
-    return next((p for p in reversed(until) if p is not None), None)
+def _newest(
+    found: Series, at_moment: Callable[[datetime, float], Series], view: PanelView
+) -> float | None:
+    """Return the last known value of a series; where it goes on after the moment, that of it.
+
+    Args:
+        found: the series that is drawn.
+        at_moment: returns it as one column, of an end and its seconds.
+        view: for the moment.
+    """
+    if _moment_column(len(found), view) is not None:
+        found = at_moment(view.snapshot.at, max(2.5, view.span / len(found)))
+    return next((p for p in reversed(found) if p is not None), None)
 
 
 def joined(parts: Iterable[tuple[str, str]]) -> list[Part]:
@@ -179,7 +188,9 @@ def _block(name: str, wide: int, cells: int, rows: int, view: PanelView) -> list
     if name == _GRADES:
         return _shares(wide, cells, rows, view)
     drawn, high = lines_of(name, cells, rows, view)
-    newest = _at_moment(points(name, cells, view), view)
+    newest = _newest(
+        points(name, cells, view), lambda end, s: view.history.columns(name, end, s, 1), view
+    )
     title: list[Part] = [
         (cell(view(name), wide - 24, view), appearance.DIM),
         (cell(shown(name, newest, view), 24, view, right=True), appearance.BOLD),
@@ -204,7 +215,8 @@ def _shares(wide: int, cells: int, rows: int, view: PanelView) -> list[list[Part
         twice = view.history.grade_share(name, view.end, view.span, 2 * cells)
         known = [p for p in twice if p is not None]
         low, high = (min(known), max(known)) if known else (0.0, 0.0)
-        newest = percent(_at_moment(twice, view), view.options.glyphs.dash)
+        share = _newest(twice, partial(_share, name, view), view)
+        newest = percent(share, view.options.glyphs.dash)
         if view.options.ascii:
             once = view.history.grade_share(name, view.end, view.span, cells)
             drawn = appearance.spark(once, cells, 1, view.options.glyphs, high, low=low)[0]
@@ -215,6 +227,10 @@ def _shares(wide: int, cells: int, rows: int, view: PanelView) -> list[list[Part
         lines.append([(label, appearance.BOLD), " ", *line])
     lines += [[(" " * wide, "")]] * (rows - len(names))
     return lines
+
+
+def _share(name: str, view: PanelView, end: datetime, span: float) -> Series:
+    return view.history.grade_share(name, end, span, 1)
 
 
 def _high(name: str, found: Sequence[float | None]) -> float:
@@ -246,10 +262,11 @@ def heat(view: PanelView) -> Drawn:
     if not found:
         return content([*lines, [(view("none yet"), appearance.DIM)]])
     highest = max((p for row in found.values() for p in row if p is not None), default=0.0)
+    now = view.history.heat(view.snapshot.at, max(2.5, view.span / cells), 1)
     levels = _ASCII_LEVELS if view.options.ascii else _LEVELS
     rows: list[Line] = []
     for name, row in found.items():
-        newest = _at_moment(row, view)
+        newest = _newest(row, partial(_row_of, now, name), view)
         rows.append(
             [
                 (cell(name, 12, view), ""),
@@ -264,6 +281,10 @@ def heat(view: PanelView) -> Drawn:
     foot: list[Line] = [[*axis(view, cells + 9)], [(scale, appearance.DIM)]]
     kept = limited(rows, view.sized(view.width, max(1, view.height - len(lines) - len(foot))))
     return content([*lines, *kept, *foot])
+
+
+def _row_of(rows: Mapping[str, Series], name: str, _end: datetime, _span: float) -> Series:
+    return rows.get(name, ())
 
 
 def _shade(value: float | None, highest: float, levels: str) -> tuple[str, str]:

@@ -38,9 +38,10 @@ TICK_S: Final = 0.25
 class SnapshotReady(Message):
     """There is a new snapshot."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, feed: Feed) -> None:
         super().__init__()
         self.snapshot = snapshot
+        self.feed = feed
 
 
 class SnapshotApp(App[int]):
@@ -158,7 +159,7 @@ class SnapshotApp(App[int]):
             self._history.push(self._live.latest())
         snapshot = self._feed.latest()
         if snapshot.sequence != self._snapshot.sequence:
-            self.post_message(SnapshotReady(snapshot))
+            self.post_message(SnapshotReady(snapshot, self._feed))
         elif self._frozen_at is not None:
             self._draw_header_and_footer(self.view())
         else:
@@ -166,7 +167,8 @@ class SnapshotApp(App[int]):
 
     def on_snapshot_ready(self, message: SnapshotReady) -> None:
         """Take a snapshot; while the view is frozen, only the history grows."""
-        self.take(message.snapshot)
+        if message.feed is self._feed:  # not of the past, once now is shown again
+            self.take(message.snapshot)
 
     def take(self, snapshot: Snapshot) -> None:
         """Add a snapshot to the history, and show it unless the view is frozen."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +16,7 @@ from textual.pilot import Pilot
 
 from console import translations as msg
 from console.actions.operations import parse
-from console.recording.keeper import SCREENS_BYTES, HistoryKeeper
+from console.recording.keeper import SCREENS, SCREENS_BYTES, HistoryKeeper
 from console.recording.player import SPEEDS, Player, series_of
 from console.recording.recorder import Recorder
 from console.recording.recording import Recording
@@ -23,9 +26,12 @@ from console.tui.app import ConsoleApp
 from console.tui.appearance import DisplayOptions
 from console.tui.timeline.time_bar import TimeBar, room
 from shop.clock import KST
+from shop.errors import UsageError
 from tests.console import console_samples as samples
 from tests.console.console_samples import StillFeed
 from tests.console.driving import RecordingOperator, app_of, lines, settle
+from tests.support import python_process
+from tests.support.waiting import wait_until
 
 HAPPENED = {
     60: ("error", "ingest", msg.ENDED(how="SIGKILL")),
@@ -401,3 +407,34 @@ def test_actions_are_refused_in_the_past(tmp_path: Path) -> None:
     result = super(RecordingOperator, operator).perform(parse(["cache.refresh"]))
     assert result.outcome == "refused"
     assert "0 returns to now" in str(result.result)
+
+
+def test_watch_keeps_the_record(tmp_path: Path) -> None:
+    """With every server away there is something to record: that they are."""
+    away = {
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "POSTGRES_HOST": "127.0.0.1",
+        "POSTGRES_PORT": "1",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "JANGTEO_DATA_DIR": str(tmp_path),
+    }
+    watching = python_process.Popen(
+        [sys.executable, "-m", "console", "--watch"],
+        env={**os.environ, **away},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    path = tmp_path / SCREENS
+
+    def snapshots() -> bool:
+        try:
+            return len(Recording(path)) > 0
+        except UsageError:
+            return False
+
+    try:
+        wait_until(snapshots)
+    finally:
+        watching.terminate()
+        assert watching.wait(30) == 0
+    assert Recording(path).snapshot(0) is not None
