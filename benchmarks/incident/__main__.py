@@ -1,6 +1,6 @@
 """Record an incident: a sale, a broker killed, a burst, an ingest and a database killed.
 
-    python -m benchmarks.console_incident docs/recordings/incident.rec [--history 3d]
+    python -m benchmarks.incident docs/recordings/incident.rec [--history 3d]
 
 Of a shop of its own; it takes about eight minutes. docs/console.md walks through what it records.
 """
@@ -28,9 +28,9 @@ from console.sources import CurrentSettings
 from shop import settings
 from shop.settings import Settings
 
-SPEED = 20
-"""Times the ordinary rates: some 5 orders a second, so that a burst of 60 times is one."""
-SETTLED_S = 25.0
+SPEED = 4
+"""Times the ordinary rates: an order a second, so that a burst of 150 times is one."""
+SETTLED_S = 15.0
 LONGEST_S = 90.0
 """A server that was killed is awaited for this long."""
 EVERY_S = 2.0
@@ -86,19 +86,19 @@ class Incident:
 
 def happen(shop: Incident) -> None:
     """Let it happen."""
-    time.sleep(30)
-    shop.act("scenario.start", "flash_sale")
-    time.sleep(30)
-    shop.kill("kafka")
-    time.sleep(30)
-    shop.act("generator.rate", "orders", "60")
     time.sleep(20)
+    shop.act("scenario.start", "flash_sale")
+    time.sleep(20)
+    shop.kill("kafka")
+    time.sleep(20)
+    shop.act("generator.rate", "orders", "150")
+    time.sleep(15)
     shop.kill("ingest")
     time.sleep(15)
     shop.act("generator.rate", "orders", "1")
     time.sleep(25)
     shop.kill("postgres")
-    time.sleep(30)
+    time.sleep(20)
     shop.act("grading.run")
     time.sleep(15)
     shop.act("scenario.stop", "flash_sale")
