@@ -27,6 +27,8 @@ FINE_S: Final = 1
 COARSE_S: Final = 10
 FINE_KEPT: Final = 900
 COARSE_KEPT: Final = 48 * 3600 // COARSE_S
+FINE_HELD_S: Final = 3.5
+"""The longest interval between snapshots that is no gap."""
 MARKS_KEPT: Final = 1_000
 SPANS: Final = (60, 180, 900, 3600, 6 * 3600, 24 * 3600, 48 * 3600)
 """Seconds that charts can show."""
@@ -289,7 +291,7 @@ class SnapshotSeries:
                 before = found[column]
                 found[column] = value if before is None else max(before, value)
         # A point stands for as long as its bucket: columns that are shorter are filled from it.
-        held = math.ceil((COARSE_S if span > FINE_S * FINE_KEPT else 2.5) / step)
+        held = math.ceil((COARSE_S if span > FINE_S * FINE_KEPT else FINE_HELD_S) / step)
         for column in range(1, cells):
             if not seen[column] and any(seen[max(0, column - held) : column]):
                 found[column] = found[column - 1]

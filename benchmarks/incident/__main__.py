@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.console import environment
+from benchmarks.incident.thinning import thin
 from console import poller
 from console.actions.operations import Operator, parse
 from console.poller import Poller
@@ -33,7 +34,7 @@ SPEED = 4
 SETTLED_S = 15.0
 LONGEST_S = 90.0
 """A server that was killed is awaited for this long."""
-EVERY_S = 2.0
+EVERY_S = 3.0
 """Between two snapshots that are kept."""
 
 
@@ -148,7 +149,7 @@ def main() -> None:
         up.send_signal(signal.SIGINT)
         up.wait(60)
     args.recording.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(raw, args.recording)
+    thin(raw, args.recording, EVERY_S)
     print(f"{args.recording}: {args.recording.stat().st_size / 1000:.0f} kB")
 
 

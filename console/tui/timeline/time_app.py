@@ -125,10 +125,7 @@ class TimeApp(OpeningApp):
 
         def chosen(mark: Mark | None) -> None:
             if mark is not None:
-                at = datetime.fromtimestamp(mark.at, UTC)
-                self._go(at)
-                self._look_around(at)
-                self.redraw()
+                self.go_to(datetime.fromtimestamp(mark.at, UTC))
 
         self.push_screen(EventScreen([*self._history.marks], self.view()), chosen)
 
@@ -146,6 +143,12 @@ class TimeApp(OpeningApp):
             self._go(at, keep_window=True)
 
     # ---- moving ----
+
+    def go_to(self, at: datetime) -> None:
+        """Show a moment, and in charts what came after it, too."""
+        self._go(at)
+        self._look_around(at)
+        self.redraw()
 
     def _player(self, *, quiet: bool = False) -> Player | None:
         """Return what is played; while now is shown, the record, paused at its end."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from console.mark_kinds import kind_of
 from console.recording.player import SPEEDS, Player, series_of
 from console.recording.recording import Recording
 from console.series import NAMES, SnapshotSeries
@@ -14,7 +15,7 @@ from console.tui.app import ConsoleApp
 from console.tui.appearance import DisplayOptions
 from console.tui.timeline.time_bar import TimeBar, room
 from tests.console import console_samples as samples
-from tests.console.driving import lines, settle
+from tests.console.driving import RecordingOperator, app_of, lines, settle
 from tests.console.timeline.telling import (
     HAPPENED,
     HandClock,
@@ -204,3 +205,22 @@ async def test_a_replay_fits_every_size(lang: str, size: tuple[int, int], tmp_pa
         assert ("시작" in text) is (lang == "ko")
         if lang == "ascii":
             assert text.isascii()
+
+
+async def test_the_incident_of_the_documentation_is_replayed(tmp_path: Path) -> None:
+    """What docs/console.md says of its recording is what the recording shows."""
+    path = Path(__file__).parents[3] / "docs/recordings/incident.rec"
+    assert path.stat().st_size < 300_000
+    player = Player(Recording(path), monotonic=lambda: 0.0)
+    player.playing = False
+    app = app_of(player, tmp_path, operator=RecordingOperator("a recording"))
+    app._history = series_of(path)
+    letters = {kind_of(mark).letter for mark in app._history.marks}
+    assert letters >= {*"ABGKLRSX"}
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("T", *"12:05:55", "enter")
+        await settle(pilot)
+        assert "KAFKA ■ down" in lines(app)[1]
+        await pilot.press("8", "w", "T", *"12:06:25", "enter")
+        await settle(pilot)
+        assert "ingest" in lines(app)[-2]
