@@ -8,6 +8,7 @@ from typing import Final
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
@@ -17,7 +18,8 @@ from console.series import Mark
 from console.tui import charts
 from console.tui.view import PanelView, content
 
-_WIDE: Final = 100
+_WIDE: Final = 70
+"""Cells of a line: those of a dialog, less its frame and scroll bar."""
 
 
 class EventScreen(ModalScreen[Mark | None]):
@@ -40,7 +42,7 @@ class EventScreen(ModalScreen[Mark | None]):
         super().__init__()
         self._every = [*reversed(marks)]
         self._shown = self._every
-        self._view = view.sized(min(_WIDE, view.width - 8), 1)
+        self._view = view.sized(min(_WIDE, view.width * 9 // 10 - 8), 1)
 
     def compose(self) -> ComposeResult:
         """Make the list, and the field that filters it."""
@@ -60,7 +62,8 @@ class EventScreen(ModalScreen[Mark | None]):
         found = self.query_one(OptionList)
         found.clear_options()
         lines = content(charts.mark_line(mark, self._view) for mark in self._shown)
-        found.add_options(Option(line) for line in lines)
+        # Without colours: the letter says what it is, and the cursor's line stays legible.
+        found.add_options(Option(Content(line.plain)) for line in lines)
 
     def action_filter(self) -> None:
         """Go to the field."""
