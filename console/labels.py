@@ -39,6 +39,15 @@ LABELS: Final[Mapping[str, str]] = {
     "misses": "캐시 실패율",
     "refresh": "갱신 소요",
     "dead letters": "데드 레터",
+    "each in its band": "등급별 눈금",
+    "now": "현재",
+    "PAST": "과거",
+    "What happened": "이벤트 목록",
+    "Go to which time? HH:MM, HH:MM:SS, -5m or RFC 3339": (
+        "이동할 시각: HH:MM, HH:MM:SS, -5m 또는 RFC 3339"
+    ),
+    "nothing is recorded yet": "아직 기록 없음",
+    "no other event": "다른 이벤트 없음",
     # states
     "all ok": "모두 정상",
     "ok": "정상",
@@ -143,8 +152,11 @@ LABELS: Final[Mapping[str, str]] = {
     "? help   : commands   f follow   A act   q quit": (
         "? 도움말   : 명령   f 추적   A 동작   q 종료"
     ),
-    "w W longer, shorter   { } back, forward   ? help": (
-        "w W 길게, 짧게   { } 뒤로, 앞으로   ? 도움말"
+    "w W longer, shorter   { } back, forward   T E time   ? help": (
+        "w W 길게, 짧게   { } 뒤로, 앞으로   T E 시간   ? 도움말"
+    ),
+    "space play  [ ] step  < > speed  n N E events  T time  0 now": (
+        "스페이스 재생  [ ] 한 단계  < > 속도  n N E 이벤트  T 시각  0 현재"
     ),
     "Enter open": "Enter 열기",
     "a replay": "a 재발행",

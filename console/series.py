@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from console import rules
 from console import translations as msg
+from console.mark_kinds import weight
 from console.snapshot.model import EventKind, Snapshot
 from console.snapshot.reading import Reading
 from console.translations import Text
@@ -25,6 +27,8 @@ FINE_S: Final = 1
 COARSE_S: Final = 10
 FINE_KEPT: Final = 900
 COARSE_KEPT: Final = 48 * 3600 // COARSE_S
+FINE_HELD_S: Final = 3.5
+"""The longest interval between snapshots that is no gap."""
 MARKS_KEPT: Final = 1_000
 SPANS: Final = (60, 180, 900, 3600, 6 * 3600, 24 * 3600, 48 * 3600)
 """Seconds that charts can show."""
@@ -210,16 +214,29 @@ class SnapshotSeries:
         return found
 
     def marks_in(self, end: datetime, span: float, cells: int) -> dict[int, Mark]:
-        """Return the worst mark of each column that has one, by column."""
+        """Return the mark of each column that has one that matters most, by column."""
         until = end.timestamp()
         start, step = until - span, span / max(1, cells)
         found: dict[int, Mark] = {}
         for mark in self.marks:
             if start <= mark.at <= until:
                 column = min(cells - 1, int((mark.at - start) / step))
-                if column not in found or mark.level in ("error", "warning"):
+                if column not in found or weight(mark) <= weight(found[column]):
                     found[column] = mark
         return found
+
+    @property
+    def grade_names(self) -> tuple[str, ...]:
+        """The grades of the newest point that has any, the lowest first."""
+        return next((p.grade_names for p in reversed(self._fine) if p.grade_names), ()) or next(
+            (p.grade_names for p in reversed(self._coarse) if p.grade_names), ()
+        )
+
+    @property
+    def first_at(self) -> float | None:
+        """The oldest time of which something is known, in seconds since 1970."""
+        starts = [tier[0].at for tier in (self._fine, self._coarse) if tier]
+        return min(starts, default=None)
 
     def _within(self, end: datetime, span: float) -> list[HistoryPoint]:
         until = end.timestamp()
@@ -234,7 +251,24 @@ class SnapshotSeries:
         else:
             points = list(tier)
         low = bisect_left(points, until - span, key=lambda p: p.at)
-        return [p for p in points[low:] if p.at <= until]
+        high = bisect_right(points, until, lo=low, key=lambda p: p.at)
+        kept = points[low:high]
+        if kept and tier is None and span > FINE_S * FINE_KEPT:
+            kept[-1] = self._up_to(kept[-1], until)
+        return kept
+
+    def _up_to(self, bucket: HistoryPoint, until: float) -> HistoryPoint:
+        """Return a bucket as it was at a time within it: what came later is not in it yet."""
+        if bucket.at + COARSE_S <= until + FINE_S:
+            return bucket
+        low = bisect_left(self._fine, bucket.at, key=lambda p: p.at)
+        inside = [p for p in islice(self._fine, low, low + COARSE_S) if p.at <= until]
+        if not inside or inside[0].at >= bucket.at + COARSE_S:
+            return bucket
+        found: deque[HistoryPoint] = deque(maxlen=1)
+        for point in inside:
+            _merge(found, point, COARSE_S)
+        return found[-1]
 
     def _columns(
         self,
@@ -257,7 +291,7 @@ class SnapshotSeries:
                 before = found[column]
                 found[column] = value if before is None else max(before, value)
         # A point stands for as long as its bucket: columns that are shorter are filled from it.
-        held = math.ceil((COARSE_S if span > FINE_S * FINE_KEPT else 2.5) / step)
+        held = math.ceil((COARSE_S if span > FINE_S * FINE_KEPT else FINE_HELD_S) / step)
         for column in range(1, cells):
             if not seen[column] and any(seen[max(0, column - held) : column]):
                 found[column] = found[column - 1]

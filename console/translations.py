@@ -160,8 +160,10 @@ COUNTED = Template("counted", "{count} {what}", "{what} {count}건")
 BOTH = Template("both", "{first}, {second}", "{first}, {second}")
 AGO = Template("ago", "({age} ago)", "({age} 전)")
 HANDLED = Template("handled", "{line} (handled by the ingest)", "{line} (인제스트가 처리함)")
-SCALE = Template(
-    "scale", "{shades} up to {highest}, logarithmic", "{shades} 최대 {highest}, 로그 눈금"
+HEAT_SCALE = Template(
+    "heat_scale",
+    "{none} 0   {shades} up to {highest}, logarithmic",
+    "{none} 0   {shades} 최대 {highest}, 로그 눈금",
 )
 MORE = Template("more", "{count} more", "{count}개 더")
 PAGE = Template(
@@ -288,6 +290,11 @@ NO_REDIS = Template(
 )
 READ_ONLY = Template("read_only", "read-only", "읽기 전용이라 할 수 없음")
 A_RECORDING = Template("a_recording", "this is a recording", "녹화 재생 중에는 할 수 없음")
+THE_PAST = Template(
+    "the_past",
+    "this is the past of the shop; 0 returns to now",
+    "과거 화면에서는 할 수 없음. 0을 누르면 현재로 돌아감",
+)
 # What cannot be done
 NO_ACTION = Template(
     "no_action", "no action {name}; known: {known}", "{name} 동작 없음. 가능한 것: {known}"

@@ -5,21 +5,30 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from console.series import SnapshotSeries
+from console.series import COARSE_KEPT, SnapshotSeries
 from console.snapshot.model import Snapshot
 
 if TYPE_CHECKING:
     from console.recording.recording import Recording
 
 
+SPEEDS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0)
+"""Seconds of a recording that are played in one."""
+_LONGEST_GAP_S: Final = 12.0
+"""A recording that was interrupted does not make one wait; the record has a gap of ten seconds."""
+_FINE_KEPT: Final = 6 * 3600
+"""Points of a second of a recording: 13 MB; of a longer one, the last six hours."""
+
+
 def series_of(path: Path) -> SnapshotSeries:
     """Return the series of a whole recording; for a thread of its own: some seconds an hour."""
     from console.recording.recording import Recording  # noqa: PLC0415  (SQLite, for those who replay)
 
-    found = SnapshotSeries()
+    found = SnapshotSeries(fine=_FINE_KEPT, coarse=COARSE_KEPT)
     for snapshot in Recording(path):
         found.push(snapshot)
     return found
@@ -41,6 +50,7 @@ class Player:
         self.playing = True
         self.interval = 1.0
         self.pace = 1.0
+        self.speed = 1.0
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._turned = monotonic()
@@ -59,16 +69,22 @@ class Player:
     def latest(self) -> Snapshot:
         """Return the snapshot of the moment that is played; moves on as time passes."""
         with self._lock:
-            while self.playing and self.position + 1 < len(self.recording):
-                times = self.recording.times
-                gap = (times[self.position + 1] - times[self.position]).total_seconds()
-                # A recording that was interrupted does not make one wait for the gap.
-                gap = min(gap, 5.0)
+            position, times = self.position, self.recording.times
+            while self.playing and position + 1 < len(times):
+                gap = (times[position + 1] - times[position]).total_seconds()
+                gap = min(gap, _LONGEST_GAP_S) / self.speed
                 if self._monotonic() - self._turned < gap:
                     break
                 self._turned += gap
-                self._go(self.position + 1)
+                position += 1
+            if position != self.position:  # at a high speed most are not read at all
+                self._go(position)
             return self._latest
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the newest snapshot is shown."""
+        return self.position + 1 >= len(self.recording)
 
     def toggle(self) -> None:
         """Play or pause."""
@@ -82,6 +98,19 @@ class Player:
             self.playing = False
             self._go(min(max(self.position + by, 0), len(self.recording) - 1))
 
+    def seek(self, at: datetime) -> None:
+        """Move to the first snapshot at or after a time, or to the last; plays on if it did."""
+        with self._lock:
+            self._turned = self._monotonic()
+            self._go(self.recording.find(at))
+
+    def change_speed(self, step: int) -> None:
+        """Take the next (1) or former (-1) of `SPEEDS`."""
+        with self._lock:
+            at = SPEEDS.index(self.speed) + step
+            self.speed = SPEEDS[min(max(at, 0), len(SPEEDS) - 1)]
+            self._turned = self._monotonic()
+
     def jump(self, step: int) -> bool:
         """Move to the next (1) or former (-1) notable event; False if there is none; pauses."""
         found = self.recording.next_event(self.position, step)
@@ -89,6 +118,11 @@ class Player:
             return False
         self.step(found - self.position)
         return True
+
+    def extend(self) -> None:
+        """Take in what was recorded since."""
+        with self._lock:
+            self.recording.extend()
 
     def _go(self, position: int) -> None:
         step = 1 if position >= self.position else -1

@@ -28,8 +28,8 @@ FORMAT: Final = 2
 READABLE: Final = ("1", "2")
 KEY_EVERY: Final = 60
 KEEP: Final = timedelta(hours=48)
-_PURGE_EVERY: Final = 3_600
-"""Snapshots between two purges: about an hour."""
+_PURGE_EVERY: Final = 600
+"""Snapshots between two purges."""
 _WAL_BYTES: Final = 64 << 20
 
 TABLES: Final = """
@@ -51,14 +51,18 @@ class Recorder:
     Args:
         path: made if it is not there; a recording that is there is continued.
         keep: older rows are removed.
+        most_bytes: the oldest quarter is removed where the file would be larger; None: no bound.
 
     Raises:
         UsageError: if the file cannot be used.
     """
 
-    def __init__(self, path: Path, *, keep: timedelta = KEEP) -> None:
+    def __init__(
+        self, path: Path, *, keep: timedelta = KEEP, most_bytes: int | None = None
+    ) -> None:
         self.path = path
         self._keep = keep
+        self._most_bytes = most_bytes
         self._key: tuple[int, bytes] | None = None
         self._since_key = 0
         self._written = 0
@@ -130,14 +134,31 @@ class Recorder:
             self._purge(at)
 
     def _purge(self, now: float) -> None:
-        oldest = now - self._keep.total_seconds()
-        # A key goes with the last snapshot that needs it.
+        self._remove(now - self._keep.total_seconds())
+        while self._most_bytes is not None and self._used_bytes() > self._most_bytes:
+            before = self._used_bytes()
+            (quarter,) = self._db.execute(
+                "SELECT at FROM snapshots ORDER BY at"
+                " LIMIT 1 OFFSET (SELECT COUNT(*) / 4 FROM snapshots)"
+            ).fetchone()
+            self._remove(quarter)
+            if self._used_bytes() >= before:  # a few that cannot be made fewer
+                break
+
+    def _remove(self, oldest: float) -> None:
+        """Remove what is older; a key goes with the last snapshot that needs it."""
         self._db.execute(
             "DELETE FROM snapshots WHERE at < ? AND id NOT IN"
             " (SELECT key_id FROM snapshots WHERE at >= ?)",
             (oldest, oldest),
         )
         self._db.execute("DELETE FROM events WHERE seen < ?", (oldest,))
+
+    def _used_bytes(self) -> int:
+        """Return the bytes of the pages that hold something: SQLite fills the others first."""
+        names = ("page_count", "freelist_count", "page_size")
+        pages, free, size = (self._db.execute(f"PRAGMA {n}").fetchone()[0] for n in names)
+        return int((pages - free) * size)
 
     def close(self) -> None:
         """Close the file."""

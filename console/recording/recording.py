@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from shop.clock import KST, UTC, parse_time
 from shop.errors import UsageError
 
 EVENTS_SHOWN: Final = 300
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 NOTABLE: Final = (EventKind.ACTION, EventKind.CONSOLE)
 """Kinds of events that one jumps to; ordinary log lines are too many."""
 
@@ -40,7 +43,7 @@ class Recording:
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
             )
             found = dict(self._db.execute("SELECT name, value FROM metadata").fetchall())
-            rows = self._db.execute("SELECT id, at FROM snapshots ORDER BY id").fetchall()
+            rows = self._rows()
         except sqlite3.Error as e:
             raise UsageError(f"{path} is not a recording: {e}") from None
         if found.get("format") not in READABLE or found.get("schema") != str(SCHEMA):
@@ -53,6 +56,22 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def _rows(self, after: int = 0) -> list[tuple[int, float]]:
+        return self._db.execute(
+            "SELECT id, at FROM snapshots WHERE id > ? ORDER BY id", (after,)
+        ).fetchall()
+
+    def extend(self) -> None:
+        """Take in what was recorded since: the record of a running shop grows."""
+        with contextlib.suppress(sqlite3.Error):
+            for number, at in self._rows(self._ids[-1]):
+                self._ids.append(number)
+                self.times.append(datetime.fromtimestamp(at, UTC))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
 
     def snapshot(self, position: int) -> Snapshot | None:
         """Return a snapshot with the events up to its time; None if the row cannot be read."""
@@ -112,7 +131,7 @@ class Recording:
     def find(self, at: datetime) -> int:
         """Return the position of the first snapshot at or after a time; the last if none is."""
         late = at - timedelta(milliseconds=0.5)
-        return next((i for i, t in enumerate(self.times) if t >= late), len(self) - 1)
+        return min(bisect_left(self.times, late), len(self) - 1)
 
     def __iter__(self) -> Iterator[Snapshot]:
         for position in range(len(self)):
@@ -121,17 +140,44 @@ class Recording:
 
 
 def moment(text: str, recording: Recording) -> datetime:
-    """Read a time: of day in Seoul, on the recording's first day on which it lies, or RFC 3339.
+    """Read a time, as `time_in`; a time of day is the first one of the recording."""
+    return time_in(text, recording.times[0], recording.times[-1], latest=False)
+
+
+def time_in(text: str, start: datetime, end: datetime, *, latest: bool = True) -> datetime:
+    """Read a time: RFC 3339, or of day in Seoul; `-5m` is five minutes before the end.
+
+    Args:
+        text: as typed.
+        start: of the range in which a time of day lies.
+        end: of that range.
+        latest: whether a time of day is the last one in the range, not the first one.
+
+    >>> start = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)  # noon in Seoul
+    >>> end = start + timedelta(hours=30)
+    >>> f"{time_in('12:30', start, end):%d %H:%M}", f"{time_in('11:59:59', start, end):%d %H:%M}"
+    ('24 12:30', '24 11:59')
+    >>> time_in("-90s", start, end) == end - timedelta(seconds=90)
+    True
 
     Raises:
-        UsageError: if it is neither.
+        UsageError: if it is none of them.
     """
     try:
-        if len(text) <= 8:
-            clock = datetime.strptime(text, "%H:%M:%S").time()  # noqa: DTZ007  (a time of day; the recording gives date and zone below)
-            first = recording.times[0].astimezone(KST)
-            at = datetime.combine(first.date(), clock, KST)
-            return at if at >= first.replace(microsecond=0) else at + timedelta(days=1)
-        return parse_time(text, zone=KST)
-    except ValueError:
-        raise UsageError(f"{text!r}: expected HH:MM:SS (Seoul) or an RFC 3339 time") from None
+        if text.startswith("-"):
+            return end - timedelta(seconds=_UNITS[text[-1:]] * float(text[1:-1]))
+        if len(text) > 8:
+            return parse_time(text, zone=KST)
+        form = "%H:%M:%S" if text.count(":") > 1 else "%H:%M"
+        clock = datetime.strptime(text, form).time()  # noqa: DTZ007  (a time of day; the range gives date and zone below)
+    except (ValueError, KeyError, OverflowError):
+        raise UsageError(
+            f"{text!r}: expected HH:MM:SS or HH:MM (Seoul), -5m, or an RFC 3339 time"
+        ) from None
+    first = start.astimezone(KST).replace(microsecond=0)
+    at = datetime.combine(first.date(), clock, KST)
+    if at < first:
+        at += timedelta(days=1)
+    while latest and at + timedelta(days=1) <= end:
+        at += timedelta(days=1)
+    return at

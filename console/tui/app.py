@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -22,15 +21,13 @@ from console.event_list import LEVELS
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
-from console.series import SPANS
-from console.text import duration
 from console.tui import keys, layout, output, screens, theme
 from console.tui.action_dialogs import ActionDialogs, ActionEnded, LookupEnded
 from console.tui.appearance import DisplayOptions
 from console.tui.objects.detail_screen import RowActions
 from console.tui.objects.object_list import ObjectList
-from console.tui.objects.opening import OpeningApp
 from console.tui.panel import Panel
+from console.tui.timeline.time_app import TimeApp
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError
 
@@ -39,7 +36,7 @@ WRITING: Final = ("export", "record", "actions")
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-class ConsoleApp(OpeningApp):
+class ConsoleApp(TimeApp):
     """The console.
 
     Args:
@@ -49,6 +46,7 @@ class ConsoleApp(OpeningApp):
         options: language and glyphs.
         colours: name of the theme.
         folder: where exports go; None: nothing that writes is offered, as in a browser.
+        record: the recording of the running shop, into which one goes back; None: there is none.
         shown: called once the first picture is there.
         clock: UTC; what ages are measured against.
     """
@@ -67,6 +65,7 @@ class ConsoleApp(OpeningApp):
         options: DisplayOptions,
         colours: str = "dark",
         folder: Path | None,
+        record: Path | None = None,
         shown: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
     ) -> None:
@@ -74,6 +73,7 @@ class ConsoleApp(OpeningApp):
             feed, operator, toggle, options=options, colours=colours, shown=shown, clock=clock
         )
         self._folder = folder
+        self._record = record
         self._dialogs = ActionDialogs(self, operator, options, lambda: self._snapshot)
         self.crash_report: Path | None = None
 
@@ -105,6 +105,9 @@ class ConsoleApp(OpeningApp):
 
     def action_freeze(self) -> None:
         """Freeze the view, or continue with what was read meanwhile."""
+        if isinstance(self._feed, Player):
+            self.action_play()
+            return
         if self._frozen_at is None:
             self._frozen_at, self._frozen_now = time.monotonic(), self._snapshot.at
         else:
@@ -114,13 +117,13 @@ class ConsoleApp(OpeningApp):
 
     def action_refresh_now(self) -> None:
         """Have everything read now."""
-        self._feed.refresh()
+        self._live.refresh()
 
     def action_interval(self, step: int) -> None:
         """Take another time between two snapshots."""
-        if isinstance(self._feed, Poller):
-            at = INTERVALS.index(self._feed.interval) if self._feed.interval in INTERVALS else 1
-            self._feed.interval = INTERVALS[min(max(at + step, 0), len(INTERVALS) - 1)]
+        if isinstance(self._live, Poller):
+            at = INTERVALS.index(self._live.interval) if self._live.interval in INTERVALS else 1
+            self._live.interval = INTERVALS[min(max(at + step, 0), len(INTERVALS) - 1)]
             self._draw_header_and_footer(self.view())
 
     def action_zoom(self) -> None:
@@ -140,20 +143,6 @@ class ConsoleApp(OpeningApp):
     def action_reset_view(self) -> None:
         """Clear the charts."""
         self._history.clear()
-        self.redraw()
-
-    def action_zoom_time(self, step: int) -> None:
-        """Show more of the past in charts, or less."""
-        at = min(max(SPANS.index(self._span) + step, 0), len(SPANS) - 1)
-        self._span = SPANS[at]
-        self.redraw()
-        self.notify(f"{self._options('charts')}: {duration(self._span)}", timeout=2, markup=False)
-
-    def action_scrub(self, step: int) -> None:
-        """Move the time that charts show by a quarter of it; forward to now at the most."""
-        end = self._until or self._snapshot.at
-        moved = end + timedelta(seconds=step * self._span / 4)
-        self._until = None if moved >= self._snapshot.at else moved
         self.redraw()
 
     def action_theme(self) -> None:
@@ -272,7 +261,7 @@ class ConsoleApp(OpeningApp):
 
     def action_record(self) -> None:
         """Begin to record, or end it."""
-        if isinstance(self._feed, Player):
+        if isinstance(self._live, Player):
             self.notify(self._options.render(msg.A_RECORDING()), timeout=3)
             return
         try:
@@ -284,24 +273,6 @@ class ConsoleApp(OpeningApp):
         except JangteoError as e:
             self.notify(self._options.render(text_of(e)), severity="error", markup=False)
         self._draw_header_and_footer(self.view())
-
-    def action_play(self) -> None:
-        """Play or pause a recording."""
-        self._replay(lambda p: p.toggle())
-
-    def action_step(self, by: int) -> None:
-        """Go to the next or former snapshot of a recording."""
-        self._replay(lambda p: p.step(by))
-
-    def action_jump(self, step: int) -> None:
-        """Go to the next or former event of a recording."""
-        self._replay(lambda p: p.jump(step))
-
-    def _replay(self, move: Callable[[Player], object]) -> None:
-        if isinstance(self._feed, Player):
-            move(self._feed)
-            self._history.push(self._feed.latest())
-            self._apply(self._feed.latest())
 
     async def action_quit(self) -> None:
         """End."""
@@ -321,8 +292,8 @@ class ConsoleApp(OpeningApp):
         """Show the result of an action."""
         text = self._dialogs.report(message.result)
         # The journal may be out of reach.
-        if not message.result.done and isinstance(self._feed, Poller):
-            self._feed.note("warning", "operator", text)
+        if not message.result.done and isinstance(self._live, Poller):
+            self._live.note("warning", "operator", text)
 
     def action_command_palette(self) -> None:
         """Find a command."""

@@ -79,7 +79,9 @@ _DOTS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bits of a braille character, by row and column."""
 
 
-def braille(points: Sequence[float | None], cells: int, rows: int, high: float = 0.0) -> list[str]:
+def braille(
+    points: Sequence[float | None], cells: int, rows: int, high: float = 0.0, low: float = 0.0
+) -> list[str]:
     """Draw a series as a line of braille dots: two points a cell, four heights a row.
 
     Args:
@@ -87,18 +89,19 @@ def braille(points: Sequence[float | None], cells: int, rows: int, high: float =
         cells: width.
         rows: height.
         high: what the top stands for; the highest point where it is less.
+        low: what the bottom stands for.
 
     >>> braille([0, 0, 3, 3], 2, 1, 3), braille([None, None, 1, None], 2, 1)
     (['⣀⡏'], [' ⠁'])
     """
-    most = max([high, *(p for p in points if p is not None)], default=0.0) or 1.0
+    most = (max([high, *(p for p in points if p is not None)], default=0.0) - low) or 1.0
     grid = [[0] * cells for _ in range(rows)]
     before: int | None = None
     for x, point in enumerate(points[-2 * cells :]):
         if point is None:
             before = None
             continue
-        y = round(max(0.0, point) / most * (4 * rows - 1))
+        y = round(max(0.0, point - low) / most * (4 * rows - 1))
         first, last = sorted((y, y if before is None else before))
         for dot in range(first, last + 1):
             row = rows - 1 - dot // 4
@@ -108,7 +111,13 @@ def braille(points: Sequence[float | None], cells: int, rows: int, high: float =
 
 
 def spark(
-    points: Sequence[float | None], cells: int, rows: int, glyphs: Glyphs, high: float = 0.0
+    points: Sequence[float | None],
+    cells: int,
+    rows: int,
+    glyphs: Glyphs,
+    high: float = 0.0,
+    *,
+    low: float = 0.0,
 ) -> list[str]:
     """Draw a series as columns that stand on zero; what is unknown is left out.
 
@@ -118,6 +127,7 @@ def spark(
         rows: height.
         glyphs: to draw with.
         high: what the top stands for; the highest point where it is less.
+        low: what the bottom stands for.
 
     Returns:
         The lines, from the top.
@@ -128,13 +138,13 @@ def spark(
     [' @', '@@']
     """
     shown = list(points[-cells:]) if cells > 0 else []
-    highest = max([high, *(p for p in shown if p is not None)])
+    highest = max([high, *(p for p in shown if p is not None)]) - low
     steps = len(glyphs.spark) - 1
     lines = []
     for row in range(rows - 1, -1, -1):
         line = " " * (cells - len(shown))
         for point in shown:
-            level = 0.0 if not point or not highest else point / highest * rows * steps
+            level = (point - low) / highest * rows * steps if point and highest > 0 else 0.0
             here = min(steps, max(0, math.ceil(level) - row * steps))
             line += glyphs.spark[here]
         lines.append(line)

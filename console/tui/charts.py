@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 
 from console import translations as msg
-from console.series import SERIES, Series
+from console.mark_kinds import kind_of
+from console.series import SERIES, Mark, Series
 from console.text import duration, krw, number, percent, size
 from console.tui import appearance
 from console.tui.cells import width
 from console.tui.view import Drawn, Line, PanelView, Part, cell, content, limited, trouble
-from shop.clock import KST
+from shop.clock import KST, UTC
 
 _LABEL = 9
 """Cells of the scale at the left of a chart."""
 _TWO_COLUMNS = 110
-_ORDER = ("lag", "misses", "in", "out", "refresh", "spend", "dead letters", "ops", "memory")
+_GRADES = "grades"
+"""Not one series, but one for each grade."""
+_ORDER = (
+    "lag", "misses", "in", "out", "refresh", "spend", _GRADES, "dead letters", "ops", "memory",
+)  # fmt: skip
 _LEAST_HIGH = {"misses": 0.05}
 """A chart that ends here at least: five misses in a hundred are no mountain."""
+_GAP = 2
+"""Cells between two columns of charts."""
 
 
 def charts(view: PanelView) -> Drawn:
     """Draw as many series as fit, the marks, and the time axis."""
-    columns = 2 if view.width >= _TWO_COLUMNS else 1
-    wide = (view.width - 2 * (columns - 1)) // columns
-    cells = max(8, wide - _LABEL - 1)
+    columns, wide, cells = _layout(view.width)
     foot = [_marks(view, cells), axis(view, cells)]
-    names = [*_ORDER]
     room = view.height - len(foot)
-    rows = max(2, min(6, room // math.ceil(len(names) / columns) - 1))
+    rows = max(2, min(6, room // math.ceil(len(_ORDER) / columns) - 1))
     fit_ = max(1, room // (rows + 1)) * columns
+    names = _ORDER if view.history.grade_names else [n for n in _ORDER if n != _GRADES]
     blocks = [_block(name, wide, cells, rows, view) for name in names[:fit_]]
     lines: list[Line] = []
     for at in range(0, len(blocks), columns):
@@ -38,13 +45,35 @@ def charts(view: PanelView) -> Drawn:
         for parts in zip(*pair, strict=True):
             line: list[Part] = []
             for number_, part in enumerate(parts):
-                line += [*part, "  "] if number_ < len(parts) - 1 else part
+                line += [*part, " " * _GAP] if number_ < len(parts) - 1 else part
             lines.append(line)
     if columns == 2:
-        foot = [[*line, "  ", *line] for line in foot]
+        foot = [[*line, " " * _GAP, *line] for line in foot]
     hidden = len(names) - len(blocks)
     lines = limited(lines, view.sized(view.width, max(1, room)), hidden=hidden)
     return content([*lines, *foot])
+
+
+def _layout(wide: int) -> tuple[int, int, int]:
+    """Return the number of columns, the cells of each, and those of its charts."""
+    columns = 2 if wide >= _TWO_COLUMNS else 1
+    each = (wide - _GAP * (columns - 1)) // columns
+    return columns, each, max(8, each - _LABEL - 1)
+
+
+def column_at(x: int, wide: int) -> tuple[int, int] | None:
+    """Return the column of a chart at a cell of the panel, and their number; None beside it."""
+    _, each, cells = _layout(wide)
+    at = x % (each + _GAP) - _LABEL - 1
+    return (at, cells) if 0 <= at < cells else None
+
+
+def time_at(column: int, cells: int, view: PanelView) -> datetime:
+    """Return the time of a column of a chart: its mark's, if it has one."""
+    mark = view.history.marks_in(view.end, view.span, cells).get(column)
+    if mark is not None:
+        return datetime.fromtimestamp(mark.at, UTC)
+    return view.end - timedelta(seconds=view.span * (1 - (column + 0.5) / cells))
 
 
 def points(name: str, cells: int, view: PanelView) -> Series:
@@ -61,6 +90,68 @@ def lines_of(name: str, cells: int, rows: int, view: PanelView) -> tuple[list[st
     found = points(name, 2 * cells, view)
     high = _high(name, found)
     return appearance.braille(found, cells, rows, high), high
+
+
+def marked(lines: Sequence[str], view: PanelView) -> list[list[Part]]:
+    """Return the lines of a chart with what happened: a rule in each cell that they leave empty.
+
+    The moment that is shown, where the chart goes on after it, is a rule too.
+    """
+    cells = len(lines[0]) if lines else 0
+    rules = {c: mark_style(m) for c, m in view.history.marks_in(view.end, view.span, cells).items()}
+    here = _moment_column(cells, view)
+    if here is not None:
+        rules[here] = f"{appearance.ACCENT} bold"
+    if not rules:
+        return [[(line, appearance.BAR)] for line in lines]
+    blank, rule, moment = (" ", "|", "!") if view.options.ascii else (" \u2800", "┊", "┃")
+    return [
+        joined(
+            (moment if column == here else rule, rules[column])
+            if column in rules and (column == here or char in blank)
+            else (char, appearance.BAR)
+            for column, char in enumerate(line)
+        )
+        for line in lines
+    ]
+
+
+def _moment_column(cells: int, view: PanelView) -> int | None:
+    """Return the column of the moment that is shown; None: it is the end of the chart."""
+    left = (view.end - view.snapshot.at).total_seconds()
+    return int(cells * (1 - left / view.span)) if 0 < left < view.span else None
+
+
+def _newest(
+    found: Series, at_moment: Callable[[datetime, float], Series], view: PanelView
+) -> float | None:
+    """Return the last known value of a series; where it goes on after the moment, that of it.
+
+    Args:
+        found: the series that is drawn.
+        at_moment: returns it as one column, of an end and its seconds.
+        view: for the moment.
+    """
+    if _moment_column(len(found), view) is not None:
+        found = at_moment(view.snapshot.at, max(2.5, view.span / len(found)))
+    return next((p for p in reversed(found) if p is not None), None)
+
+
+def joined(parts: Iterable[tuple[str, str]]) -> list[Part]:
+    """Return parts with neighbours of one style as one: a line is painted part by part."""
+    found: list[tuple[str, str]] = []
+    for text, style in parts:
+        if found and found[-1][1] == style:
+            found[-1] = found[-1][0] + text, style
+        else:
+            found.append((text, style))
+    return [*found]
+
+
+def mark_style(mark: Mark) -> str:
+    """Return the style of a mark: its level's."""
+    styles = {"error": appearance.BAD, "warning": appearance.WARN}
+    return styles.get(mark.level, appearance.ACCENT)
 
 
 def shown(name: str, value: float | None, view: PanelView) -> str:
@@ -94,20 +185,52 @@ def axis(view: PanelView, cells: int) -> Line:
 
 
 def _block(name: str, wide: int, cells: int, rows: int, view: PanelView) -> list[list[Part]]:
+    if name == _GRADES:
+        return _shares(wide, cells, rows, view)
     drawn, high = lines_of(name, cells, rows, view)
-    found = points(name, cells, view)
-    newest = next((p for p in reversed(found) if p is not None), None)
+    newest = _newest(
+        points(name, cells, view), lambda end, s: view.history.columns(name, end, s, 1), view
+    )
     title: list[Part] = [
         (cell(view(name), wide - 24, view), appearance.DIM),
         (cell(shown(name, newest, view), 24, view, right=True), appearance.BOLD),
     ]
     lines = [title]
-    for at, line in enumerate(drawn):
+    for at, line in enumerate(marked(drawn, view)):
         label = shown(name, high, view) if at == 0 else "0" if at == rows - 1 else ""
-        lines.append(
-            [(cell(label, _LABEL, view, right=True), appearance.DIM), " ", (line, appearance.BAR)]
-        )
+        label = cell(label, _LABEL, view, right=True)
+        lines.append([(label, appearance.DIM), " ", *line])
     return lines
+
+
+def _shares(wide: int, cells: int, rows: int, view: PanelView) -> list[list[Part]]:
+    """Draw the share of each grade in its own band, the highest grades where not all fit.
+
+    On one scale a grade of 1 % is a flat line next to one of 60 %.
+    """
+    names = view.history.grade_names[-rows:][::-1]
+    title = f"{view(_GRADES)} ({view('each in its band')})"
+    lines: list[list[Part]] = [[(cell(title, wide, view), appearance.DIM)]]
+    for name in names:
+        twice = view.history.grade_share(name, view.end, view.span, 2 * cells)
+        known = [p for p in twice if p is not None]
+        low, high = (min(known), max(known)) if known else (0.0, 0.0)
+        share = _newest(twice, partial(_share, name, view), view)
+        newest = percent(share, view.options.glyphs.dash)
+        if view.options.ascii:
+            once = view.history.grade_share(name, view.end, view.span, cells)
+            drawn = appearance.spark(once, cells, 1, view.options.glyphs, high, low=low)[0]
+        else:
+            drawn = appearance.braille(twice, cells, 1, high, low)[0]
+        line = marked([drawn], view)[0]
+        label = cell(f"{name[:3]} {newest}", _LABEL, view, right=True)
+        lines.append([(label, appearance.BOLD), " ", *line])
+    lines += [[(" " * wide, "")]] * (rows - len(names))
+    return lines
+
+
+def _share(name: str, view: PanelView, end: datetime, span: float) -> Series:
+    return view.history.grade_share(name, end, span, 1)
 
 
 def _high(name: str, found: Sequence[float | None]) -> float:
@@ -115,73 +238,81 @@ def _high(name: str, found: Sequence[float | None]) -> float:
 
 
 def _marks(view: PanelView, cells: int) -> Line:
-    """Draw a mark in each column in which something happened."""
+    """Draw the letter of a mark in each column in which something happened."""
     found = view.history.marks_in(view.end, view.span, cells)
-    line: list[Part] = [(cell(view("marks"), _LABEL, view, right=True), appearance.DIM), " "]
-    styles = {"error": appearance.BAD, "warning": appearance.WARN}
-    for column in range(cells):
-        mark = found.get(column)
-        if mark is None:
-            line.append(" ")
-        else:
-            style = styles.get(mark.level, appearance.ACCENT)
-            line.append((view.options.glyphs.falling, style))
-    return line
+    letters = [
+        (kind_of(found[c]).letter, mark_style(found[c])) if c in found else (" ", "")
+        for c in range(cells)
+    ]
+    label = cell(view("marks"), _LABEL, view, right=True)
+    return [(label, appearance.DIM), " ", *joined(letters)]
+
+
+_LEVELS = "·⣀⣤⣶⣿"
+"""Nothing, then more and more, by height: seen without colours, and never a solid block."""
+_ASCII_LEVELS = ".-+*#"
+_HEAT_STYLES = (appearance.DIM, appearance.BAR, appearance.BAR, appearance.WARN, appearance.BAD)
 
 
 def heat(view: PanelView) -> Drawn:
-    """Draw the lag of each partition over time: the darker, the more; logarithmic."""
+    """Draw the lag of each partition over time: the higher, the more; logarithmic."""
     lines = trouble(view.snapshot.kafka, view)
     cells = max(8, view.width - 20)
     found = view.history.heat(view.end, view.span, cells)
     if not found:
         return content([*lines, [(view("none yet"), appearance.DIM)]])
     highest = max((p for row in found.values() for p in row if p is not None), default=0.0)
-    shades = " .:*#" if view.options.ascii else " ░▒▓█"
-    unknown = "?" if view.options.ascii else "·"
+    now = view.history.heat(view.snapshot.at, max(2.5, view.span / cells), 1)
+    levels = _ASCII_LEVELS if view.options.ascii else _LEVELS
     rows: list[Line] = []
     for name, row in found.items():
-        text = "".join(_shade(p, highest, shades, unknown) for p in row)
-        newest = next((p for p in reversed(row) if p is not None), None)
+        newest = _newest(row, partial(_row_of, now, name), view)
         rows.append(
             [
                 (cell(name, 12, view), ""),
                 (cell(number(newest, view.options.glyphs.dash), 6, view, right=True), "bold"),
                 " ",
-                (text, appearance.WARN),
+                *joined(_shade(p, highest, levels) for p in row),
             ]
         )
-    scale = view.options.render(msg.SCALE(shades=shades[1:], highest=number(highest)))
+    scale = view.options.render(
+        msg.HEAT_SCALE(none=levels[0], shades=levels[1:], highest=number(highest))
+    )
     foot: list[Line] = [[*axis(view, cells + 9)], [(scale, appearance.DIM)]]
     kept = limited(rows, view.sized(view.width, max(1, view.height - len(lines) - len(foot))))
     return content([*lines, *kept, *foot])
 
 
-def _shade(value: float | None, highest: float, shades: str, unknown: str) -> str:
+def _row_of(rows: Mapping[str, Series], name: str, _end: datetime, _span: float) -> Series:
+    return rows.get(name, ())
+
+
+def _shade(value: float | None, highest: float, levels: str) -> tuple[str, str]:
+    """Return the character of a lag with its style; a blank for what is not known."""
     if value is None:
-        return unknown
+        return " ", ""
     if value <= 0 or highest <= 0:
-        return shades[0]
-    level = math.log1p(value) / math.log1p(highest) * (len(shades) - 1)
-    return shades[max(1, min(len(shades) - 1, round(level)))]
+        return levels[0], _HEAT_STYLES[0]
+    level = math.log1p(value) / math.log1p(highest) * (len(levels) - 1)
+    at = max(1, min(len(levels) - 1, round(level)))
+    return levels[at], _HEAT_STYLES[at]
 
 
 def happened(view: PanelView) -> Drawn:
     """Draw what the marks stand for, the newest first."""
     start = view.end.timestamp() - view.span
     marks = [m for m in view.history.marks if start <= m.at <= view.end.timestamp()]
-    lines: list[Line] = []
-    styles = {"error": appearance.BAD, "warning": appearance.WARN}
-    for mark in reversed(marks):
-        at = view.end.fromtimestamp(mark.at, KST).strftime("%m-%d %H:%M:%S KST ")
-        room = max(4, view.width - width(at))
-        lines.append(
-            [
-                (at, appearance.DIM),
-                (
-                    cell(view.options.render(mark.message or mark.text), room, view).rstrip(),
-                    styles.get(mark.level, ""),
-                ),
-            ]
-        )
+    lines = [mark_line(mark, view) for mark in reversed(marks)]
     return content(limited(lines or [[(view("none"), appearance.DIM)]], view))
+
+
+def mark_line(mark: Mark, view: PanelView) -> Line:
+    """Return a mark as a line: its letter, when, and what."""
+    at = f" {datetime.fromtimestamp(mark.at, KST):%m-%d %H:%M:%S} KST "
+    text = view.options.render(mark.message or mark.text)
+    room = max(4, view.width - width(at) - 1)
+    letter = kind_of(mark).letter
+    return [
+        (letter, f"{mark_style(mark)} bold"), (at, appearance.DIM),
+        (cell(text, room, view).rstrip(), mark_style(mark) if mark.level != "info" else ""),
+    ]  # fmt: skip

@@ -38,9 +38,10 @@ TICK_S: Final = 0.25
 class SnapshotReady(Message):
     """There is a new snapshot."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, feed: Feed) -> None:
         super().__init__()
         self.snapshot = snapshot
+        self.feed = feed
 
 
 class SnapshotApp(App[int]):
@@ -80,7 +81,7 @@ class SnapshotApp(App[int]):
     ) -> None:
         super().__init__()
         self._shown = shown
-        self._feed = feed
+        self._feed = self._live = feed
         self._operator = operator
         self._toggle = toggle
         self._options = options
@@ -154,9 +155,11 @@ class SnapshotApp(App[int]):
             self._look_for_news()
 
     def _look_for_news(self) -> None:
+        if self._feed is not self._live:
+            self._history.push(self._live.latest())
         snapshot = self._feed.latest()
         if snapshot.sequence != self._snapshot.sequence:
-            self.post_message(SnapshotReady(snapshot))
+            self.post_message(SnapshotReady(snapshot, self._feed))
         elif self._frozen_at is not None:
             self._draw_header_and_footer(self.view())
         else:
@@ -164,7 +167,8 @@ class SnapshotApp(App[int]):
 
     def on_snapshot_ready(self, message: SnapshotReady) -> None:
         """Take a snapshot; while the view is frozen, only the history grows."""
-        self.take(message.snapshot)
+        if message.feed is self._feed:  # not of the past, once now is shown again
+            self.take(message.snapshot)
 
     def take(self, snapshot: Snapshot) -> None:
         """Add a snapshot to the history, and show it unless the view is frozen."""
@@ -227,13 +231,20 @@ class SnapshotApp(App[int]):
             span=self._span,
             until=self._until,
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
+            past_s=(self._live.latest().at - self._snapshot.at).total_seconds()
+            if self._feed is not self._live
+            else None,
         )
         base.query_one("#header", Lines).put(header_footer.header(view, status))
         hint = keys.hint(
             self._tab, self._kind_under_cursor(), self._options, narrow=self.size.width < 120
         )
         base.query_one("#tabs", Tabs).draw(view, [*keys.TABS], self._tab, hint)
+        self._draw_time_bar(view)
         base.query_one("#too-small", Lines).put(header_footer.too_small(view))
+
+    def _draw_time_bar(self, view: PanelView) -> None:
+        """Draw the time bar, in a subclass that has one."""
 
     def _kind_under_cursor(self) -> str:
         """Return the kind of what the row under the cursor opens; empty if there is none."""
@@ -253,10 +264,10 @@ class SnapshotApp(App[int]):
 
     def on_app_blur(self) -> None:
         """Read half as often while nobody looks."""
-        if isinstance(self._feed, Poller):
-            self._feed.pace = 2.0
+        if isinstance(self._live, Poller):
+            self._live.pace = 2.0
 
     def on_app_focus(self) -> None:
         """Read as often as usual."""
-        if isinstance(self._feed, Poller):
-            self._feed.pace = 1.0
+        if isinstance(self._live, Poller):
+            self._live.pace = 1.0

@@ -11,7 +11,7 @@ from console import rules
 from console import translations as msg
 from console.series import FIRST_SPAN
 from console.snapshot.model import SERVERS
-from console.text import krw
+from console.text import duration, krw
 from console.tui import appearance
 from console.tui.cells import width
 from console.tui.panel import Lines
@@ -31,6 +31,7 @@ class ConsoleStatus:
         span: seconds that charts show.
         until: the end of that time; None: now.
         replay: position, number of snapshots, playing; None: this is live.
+        past_s: how long ago what is shown was, in a running shop; None: it is now, or a recording.
     """
 
     interval: float = 1.0
@@ -40,6 +41,7 @@ class ConsoleStatus:
     replay: tuple[int, int, bool] | None = None
     span: int = FIRST_SPAN
     until: datetime | None = None
+    past_s: float | None = None
 
 
 def header(view: PanelView, status: ConsoleStatus) -> Drawn:
@@ -56,11 +58,14 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
     if status.paused_s is not None:
         seconds = int(status.paused_s)
         marks += [(f" {view('PAUSED')} {seconds // 60:02}:{seconds % 60:02} ", "bold reverse"), " "]
-    if status.replay:
+    if status.past_s is not None:
+        ago_ = view.options.render(msg.AGO(age=duration(status.past_s)))
+        marks += [(f" {view('PAST')} {ago_} ", "bold reverse"), " "]
+    elif status.replay:
         at, of, playing = status.replay
         sign = ">" if playing else "||"
         marks += [(f" {view('REPLAY')} {sign} {at}/{of} ", "bold reverse"), " "]
-    if status.until is not None:
+    if status.until is not None and not status.replay:
         text = f" {view('charts until')} {status.until.astimezone(KST):%m-%d %H:%M:%S} "
         marks += [(text, "bold reverse"), " "]
     if status.read_only:

@@ -82,7 +82,7 @@ def _chart(view: PanelView, name: str, text: str, after: str, rows: int) -> list
     drawn, high = charts.lines_of(name, cells, rows, view)
     highest = charts.shown(name, high, view)
     lines: list[Line] = []
-    for i, chart in enumerate(drawn):
+    for i, chart in enumerate(charts.marked(drawn, view)):
         label = view(name) if i == 0 else after if i == 2 else ""
         value = text if i == 0 else ""
         first: Part = (cell(label, 10, view), appearance.DIM)
@@ -90,7 +90,7 @@ def _chart(view: PanelView, name: str, text: str, after: str, rows: int) -> list
             first = (cell(view(name), 10, view), appearance.DIM)
         top = highest if i == 0 else "0" if i == rows - 1 else ""
         side = (cell(value, 8, view, right=True), appearance.BOLD)
-        lines.append([first, side, " ", (chart, appearance.BAR), (f" {top}", appearance.DIM)])
+        lines.append([first, side, " ", *chart, (f" {top}", appearance.DIM)])
     if rows == 2 and after:
         lines[1] = [(cell(after, 18, view), appearance.DIM), *lines[1][2:]]
     return lines

@@ -84,16 +84,77 @@ KEYS: Final = (
         "차트: 길게",
     ),
     Key("time.narrower", "W", "W", "zoom_time(-1)", "charts: shorter", "차트: 짧게"),
-    Key("time.back", "left_curly_bracket", "{", "scrub(-1)", "charts: back", "차트: 뒤로"),
-    Key("time.on", "right_curly_bracket", "}", "scrub(1)", "charts: forward", "차트: 앞으로"),
+    Key(
+        "time.back",
+        "left_curly_bracket",
+        "{",
+        "scrub(-1)",
+        "time: back by a quarter of the charts",
+        "시간: 뒤로 (차트의 1/4)",
+    ),
+    Key(
+        "time.on",
+        "right_curly_bracket",
+        "}",
+        "scrub(1)",
+        "time: forward by a quarter of the charts",
+        "시간: 앞으로 (차트의 1/4)",
+    ),
+    Key("time.seek", "T", "T", "seek", "time: go to a time", "시간: 시각 지정"),
+    Key(
+        "time.events",
+        "E",
+        "E",
+        "events",
+        "time: list of events; Enter goes there",
+        "시간: 이벤트 목록, Enter로 이동",
+    ),
+    Key("time.next", "n", "n", "jump(1)", "time: next event", "시간: 다음 이벤트"),
+    Key("time.last", "N", "N", "jump(-1)", "time: previous event", "시간: 이전 이벤트"),
+    Key("time.play", "space", "space", "play", "time: play or pause", "시간: 재생/멈춤"),
+    Key(
+        "time.step.back",
+        "left_square_bracket",
+        "[",
+        "step(-1)",
+        "time: one snapshot back",
+        "시간: 한 단계 뒤로",
+    ),
+    Key(
+        "time.step",
+        "right_square_bracket",
+        "]",
+        "step(1)",
+        "time: one snapshot forward",
+        "시간: 한 단계 앞으로",
+    ),
+    Key(
+        "time.slower",
+        "less_than_sign",
+        "<",
+        "speed(-1)",
+        "time: play slower, down to 0.5x",
+        "시간: 느리게 재생 (0.5배까지)",
+    ),
+    Key(
+        "time.faster",
+        "greater_than_sign",
+        ">",
+        "speed(1)",
+        "time: play faster, up to 100x",
+        "시간: 빠르게 재생 (100배까지)",
+    ),
+    Key(
+        "time.now",
+        "0",
+        "0",
+        "now",
+        "time: back to now; of a recording, to its end",
+        "시간: 현재로 (녹화는 끝으로)",
+    ),
     Key("reset", "C", "C", "reset_view", "clear the charts", "차트 초기화"),
     Key("record", "R", "R", "record", "recording on or off", "녹화 시작/중지"),
     Key("theme", "t", "t", "theme", "next theme", "다음 테마"),
-    Key("replay.play", "space", "space", "play", "replay: play or pause", "재생: 시작/멈춤"),
-    Key("replay.back", "left_square_bracket", "[", "step(-1)", "replay: back", "재생: 뒤로"),
-    Key("replay.on", "right_square_bracket", "]", "step(1)", "replay: forward", "재생: 앞으로"),
-    Key("replay.next", "n", "n", "jump(1)", "replay: next event", "재생: 다음 이벤트"),
-    Key("replay.last", "N", "N", "jump(-1)", "replay: previous event", "재생: 이전 이벤트"),
     Key("down", "j", "j", "move(1)", "scroll down", "아래로"),
     Key("up", "k", "k", "move(-1)", "scroll up", "위로"),
     Key("top", "g", "g", "ends(-1)", "to the top", "맨 위로"),
@@ -125,7 +186,7 @@ def hint(tab: str, kind: str, options: Callable[[str], str], *, narrow: bool) ->
     if tab == "overview":
         return options("? help   : commands   f follow   A act   q quit")
     if tab == "charts":
-        return options("w W longer, shorter   { } back, forward   ? help")
+        return options("w W longer, shorter   { } back, forward   T E time   ? help")
     own = ["Enter open"] if kind else []
     own += [ROW_ACTIONS[kind]] if kind in ROW_ACTIONS else []
     return "  ".join(map(options, (*own, "s sort", "/ filter", "f follow", "? help")))

@@ -16,6 +16,8 @@ from console.tui.dead_letters import DeadLetterBrowser
 from console.tui.header_footer import Tabs
 from console.tui.objects import lists
 from console.tui.panel import Draw, Lines, Panel
+from console.tui.timeline.chart_panel import ChartPanel
+from console.tui.timeline.time_bar import TimeBar
 
 
 def widgets(options: DisplayOptions) -> ComposeResult:
@@ -24,6 +26,7 @@ def widgets(options: DisplayOptions) -> ComposeResult:
     yield Lines(id="too-small")
     with Vertical(id="main"):
         yield from _overview()
+    yield TimeBar(id="time-bar")
     yield Input(placeholder=options("filter"), id="filter", select_on_focus=False)
     yield Tabs(id="tabs")
 
@@ -77,7 +80,7 @@ def tab(name: str) -> Widget:
             _panel(customers_and_processes.takings, "Top spenders", "postgres", "takings"),
         ],
         "charts": [
-            Panel(charts.charts, "Charts", id="all-charts"),
+            ChartPanel(charts.charts, "Charts", id="all-charts"),
             _panel(charts.heat, "Lag by partition", "kafka", "heat"),
             _panel(charts.happened, "Marks", "", "marks"),
         ],

@@ -71,6 +71,7 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, toggle: Record
         options=DisplayOptions(args.lang, args.ascii),
         colours=args.theme or "dark",
         folder=None if args.served else settings.data_dir / EXPORTS,
+        record=keeper.screens,
         shown=shown,
     )
 

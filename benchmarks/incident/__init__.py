@@ -1,0 +1,1 @@
+"""Record an incident for the documentation of the console."""

@@ -1,0 +1,76 @@
+"""Pictures of the recorded incident for docs/console.md.
+
+python -m benchmarks.incident.pictures [docs/recordings/incident.rec] [--into docs/images]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+
+from console.actions.operations import Operator
+from console.recording.player import Player, series_of
+from console.recording.recording import Recording, moment
+from console.recording.toggle import RecordingToggle
+from console.tui.app import ConsoleApp
+from console.tui.appearance import DisplayOptions
+from shop import settings
+
+Picture = tuple[str, str, tuple[int, int], str, str, str]
+"""Name, keys, size, language, theme, and the time in Seoul; empty: the end."""
+PICTURES: tuple[Picture, ...] = (
+    ("console-incident", "8w0", (120, 40), "en", "dark", ""),
+    ("console-incident-broker", "1", (120, 40), "en", "dark", "12:05:56"),
+    ("console-incident-burst", "8w", (120, 40), "en", "light", "12:06:26"),
+    ("console-incident-database-ko", "8w", (120, 40), "ko", "dark", "12:08:47"),
+    ("console-incident-events", "E", (120, 40), "en", "dark", "12:08:47"),
+    ("console-incident-80x24", "8w", (80, 24), "en", "dark", "12:08:47"),
+    ("console-incident-200x60", "8w", (200, 60), "en", "dark", "12:05:56"),
+)
+
+
+async def picture(wanted: Picture, path: Path, folder: Path) -> str:
+    """Return the console as SVG, at a moment of the recording."""
+    _, pressed, size, lang, colours, what = wanted
+    player = Player(Recording(path), monotonic=lambda: 0.0)
+    player.playing = False
+    app = ConsoleApp(
+        player,
+        Operator(settings.load, refuse="this is a recording"),
+        RecordingToggle(folder),
+        options=DisplayOptions("ko" if lang == "ko" else "en"),
+        colours=colours,
+        folder=folder,
+    )
+    history = series_of(path)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        app.replace_history(history)
+        if what:
+            app.go_to(moment(what, player.recording))
+        await pilot.press(*pressed)
+        for _ in range(5):
+            await pilot.pause()
+        app.redraw()
+        await pilot.pause()
+        return app.export_screenshot(title="jangteo console")
+
+
+def main() -> None:
+    """Make the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    default = Path("docs/recordings/incident.rec")
+    parser.add_argument("recording", type=Path, nargs="?", default=default)
+    parser.add_argument("--into", type=Path, default=Path("docs/images"))
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for wanted in PICTURES:
+            svg = asyncio.run(picture(wanted, args.recording, Path(folder)))
+            (args.into / f"{wanted[0]}.svg").write_text(svg, encoding="utf-8")
+            print(args.into / f"{wanted[0]}.svg")
+
+
+if __name__ == "__main__":
+    main()
