@@ -111,7 +111,7 @@ class Catalogue(threading.Thread):
                         ident,
                         rev=rev,
                         created_at=at,
-                        updated_at=at + timedelta(days=rev),
+                        updated_at=at + timedelta(hours=rev),
                         price=1_000 * self._rng.randrange(1, 90),
                         sale_status=self._rng.choice(["LISTED", "LISTED", "DELISTED"]),
                     )
