@@ -145,6 +145,8 @@ LIVE: Final[Mapping[str, tuple[float, float]]] = {
     # Noise of some 7,500 orders, of which a third or a half are repeats.
     "first orders, of the history's share": (0.92, 1.08),
     "customers an order, of the history's": (0.98, 1.03),
+    "order value, mean, of the history's": (0.92, 1.08),
+    "order value, median, of the history's": (0.92, 1.08),
     "gap before a repeat, 25 %, of the history's": (0.85, 1.15),
     "gap before a repeat, 50 %, of the history's": (0.85, 1.15),
     "gap before a repeat, 75 %, of the history's": (0.85, 1.15),

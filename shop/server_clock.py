@@ -59,10 +59,12 @@ class ServerClock:
 
     def __call__(self) -> datetime:
         """Return the server's time, UTC."""
-        if (anchor := self._anchor) is None:
-            return self._wall()
-        at, seconds = anchor
-        return at + timedelta(seconds=self._seconds() - seconds)
+        return self._wall() if self._anchor is None else self._at(self._seconds())
+
+    def _at(self, seconds: float) -> datetime:
+        """Return the time at a moment in seconds since boot; the server must have answered."""
+        at, anchored = cast("tuple[datetime, float]", self._anchor)
+        return at + timedelta(seconds=seconds - anchored)
 
     def ask(self, question: Callable[[], datetime]) -> None:
         """Ask the server for its time; errors of the question are passed on."""
@@ -79,7 +81,11 @@ class ServerClock:
             before: seconds since boot when it was asked.
             after: seconds since boot when it answered; the error is at most half the difference.
         """
-        self._anchor = (at.astimezone(timezone.utc), (before + after) / 2)
+        at = at.astimezone(timezone.utc)
+        # What answers late tells little: the clock changes only where it cannot be right, since
+        # each change would be a jump in the times of events.
+        if not (self.asked and self._at(before) <= at <= self._at(after)):
+            self._anchor = (at, (before + after) / 2)
         apart = self.apart
         said = self.server in _said
         if abs(apart) > SAID_S and not said:

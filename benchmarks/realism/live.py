@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -40,11 +41,19 @@ from shop.settings import EMBEDDED_PORTS, Settings, stack_file
 
 COMPARED = timedelta(days=3)
 """The end of the history with which a live window is compared."""
+VALUED: Final = timedelta(days=14)
+"""The end of the history with whose order values those of the same scenario are compared."""
 PRODUCT_EVERY_S = 7.0
 """One product in 6 to 8 s of the shop's time, whatever its size."""
 STARTING_S = 180.0
 TAKES_DAYS = ("sent back", "customers' share of log-variance")
 """What some hours cannot show: refunds come after days, few customers order twice."""
+OF_THE_SCENARIO = ("order value, mean KRW", "order value, median KRW")
+"""What a sale moves: of orders in a scenario, compared with the history's in the same one."""
+_VALUES = (
+    "SELECT scenario, avg(amount)::float8, percentile_cont(0.5) WITHIN GROUP (ORDER BY amount)"
+    " FROM orders WHERE ordered_at >= %s AND ordered_at < %s GROUP BY scenario"
+)
 _PLACED = "user_id, ordered_at, payment_method"
 
 
@@ -58,6 +67,7 @@ class LiveWindow:
         product_events: messages of the topic of products in the window.
         users_before: customers at its beginning.
         orders_per_day: size of the shop.
+        values: scenario, mean and median amount of the orders in the last two weeks before it.
     """
 
     shop: Observed
@@ -65,6 +75,7 @@ class LiveWindow:
     product_events: int
     users_before: int
     orders_per_day: int
+    values: pl.DataFrame
 
 
 def measure(
@@ -172,6 +183,11 @@ def _read(settings: Settings, begin: datetime, end: datetime, speed: float) -> L
         columns = ", ".join(SCHEMAS["products"])
         shelf = conn.execute(f"SELECT {columns} FROM products WHERE price IS NOT NULL")
         listed = pl.DataFrame(shelf.fetchall(), schema=SCHEMAS["products"], orient="row")
+        values = pl.DataFrame(
+            conn.execute(_VALUES, (begin - VALUED, begin)).fetchall(),
+            schema={"scenario": pl.String, "mean": pl.Float64, "median": pl.Float64},
+            orient="row",
+        )
         known = conn.execute("SELECT count(*) FROM users WHERE created_at < %s", (begin,))
         (users_before,) = known.fetchone() or (0,)
     r = cache.client(settings.redis_url)
@@ -189,6 +205,7 @@ def _read(settings: Settings, begin: datetime, end: datetime, speed: float) -> L
         products.filter(pl.col("created_at").is_between(begin, end)).height,
         int(users_before),
         cache.read_meta(r).orders_per_day or ORDERS_PER_DAY,
+        values,
     )
 
 
@@ -223,11 +240,32 @@ def live_statistics(window: LiveWindow) -> list[Statistic]:
             live.gap_quartiles[i] / past.gap_quartiles[i]
         )
     ordinary = {s.name: s for s in statistics(shop) if s.name not in TAKES_DAYS}
+    found |= worth(shop.orders, window.values)
+    if shop.orders["scenario"].null_count() < shop.orders.height:
+        ordinary = {name: s for name, s in ordinary.items() if name not in OF_THE_SCENARIO}
     found["cancelled"] = ordinary["cancelled"].value
     return [
         *(s for s in ordinary.values() if s.name not in LIVE),
         *(Statistic(name, value, *LIVE[name]) for name, value in found.items()),
     ]
+
+
+def worth(orders: pl.DataFrame, past: pl.DataFrame) -> dict[str, float]:
+    """Return what orders are worth, of what the history's in the same scenarios are.
+
+    Args:
+        orders: scenario and amount.
+        past: scenario, mean and median amount; orders of a scenario that is not there are left out.
+    """
+    known = orders.select("scenario", "amount").join(past, on="scenario", nulls_equal=True)
+    if known.is_empty():
+        return {}
+    mean, median = (float(known[name].to_numpy().mean()) for name in ("mean", "median"))
+    amount = known["amount"].to_numpy()
+    return {
+        "order value, mean, of the history's": float(amount.mean()) / mean,
+        "order value, median, of the history's": float(np.median(amount)) / median,
+    }
 
 
 @dataclass(frozen=True)
