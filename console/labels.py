@@ -148,15 +148,46 @@ LABELS: Final[Mapping[str, str]] = {
     "compute": "계산",
     "write": "쓰기",
     # notices
-    "?Help fFollow A q": "?도움말 f추적 A q",
-    "? help   : commands   f follow   A act   q quit": (
-        "? 도움말   : 명령   f 추적   A 동작   q 종료"
+    ": commands": ": 명령",
+    "A act": "A 동작",
+    "z one panel": "z 확대",
+    "L level": "L 수준",
+    "c changes": "c 변화만",
+    "w W longer, shorter": "w W 길게, 짧게",
+    "{ } back, forward": "{ } 뒤로, 앞으로",
+    "[ ] step": "[ ] 이동",
+    "n N events": "n N 이벤트",
+    "q quit": "q 종료",
+    "On this tab": "이 탭에서",
+    "On the row": "선택한 행",
+    "Everywhere": "모든 탭",
+    "What is wrong, then cache, lag, hits, grades, processes and the log.": (
+        "문제부터, 이어서 캐시, 랙, 적중률, 등급, 프로세스, 로그를 표시합니다."
     ),
-    "w W longer, shorter   { } back, forward   T E time   ? help": (
-        "w W 길게, 짧게   { } 뒤로, 앞으로   T E 시간   ? 도움말"
-    ),
+    "T E time": "T E 시간",
     "space play  [ ] step  < > speed  n N E events  T time  0 now": (
         "스페이스 재생  [ ] 한 단계  < > 속도  n N E 이벤트  T 시각  0 현재"
+    ),
+    "Topics and partitions: Enter shows members, offsets and messages.": (
+        "토픽과 파티션: Enter로 멤버, 오프셋, 메시지를 봅니다."
+    ),
+    "Keys of the cache and its refreshes: Enter shows entries and fields.": (
+        "캐시의 키와 갱신 이력: Enter로 항목과 필드를 봅니다."
+    ),
+    "Grades, who spent most, who moved: Enter shows members or the customer.": (
+        "등급, 지출 상위, 등급 변경: Enter로 회원이나 고객을 봅니다."
+    ),
+    "The log of all processes, changes and actions: Enter shows all of a line.": (
+        "모든 프로세스의 로그, 변화, 동작: Enter로 한 줄 전체를 봅니다."
+    ),
+    "Processes and scenarios: Enter shows log, rate and restarts, or the effect.": (
+        "프로세스와 시나리오: Enter로 로그, 속도, 재시작 또는 효과를 봅니다."
+    ),
+    "Rejected messages: Enter shows the fault, a edits one and replays it.": (
+        "거부된 메시지: Enter로 오류 위치를 보고, a로 고쳐서 다시 발행합니다."
+    ),
+    "The past of all figures on one time axis, with marks.": (
+        "모든 수치의 과거를 하나의 시간축에 표시와 함께 보여 줍니다."
     ),
     "Enter open": "Enter 열기",
     "a replay": "a 재발행",
@@ -290,6 +321,17 @@ LABELS: Final[Mapping[str, str]] = {
     "Day of the grades": "등급 산정일",
     "Outage of simple pay": "간편결제 장애",
     "Win-back campaign": "재구매 유도 행사",
+    # cache entries
+    "entries": "항목",
+    "entry": "캐시 항목",
+    "fields": "필드",
+    "type": "종류",
+    "TTL": "TTL",
+    "refreshed": "갱신",
+    "until the next refresh": "다음 갱신까지",
+    "it is not in the cache": "캐시에 없음",
+    "version": "버전",
+    "error": "오류",
     # themes
     "dark": "어두움",
     "light": "밝음",

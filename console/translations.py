@@ -196,6 +196,10 @@ ORDERS_SOLD = Template(
     "{orders} orders, {spend} KRW, {share} % of the hour",
     "주문 {orders}건, {spend}원, 해당 시간의 {share}%",
 )
+SPENT_MOST = Template(
+    "spent_most", "who spent most, of the newest {count}", "최근 가입 {count}명 중 지출 상위"
+)
+CACHE_AGE = Template("cache_age", "{age} ago, refresh #{version}", "{age} 전, 갱신 #{version}")
 NO_TOPIC = Template("no_topic", "there is no such topic", "그런 토픽이 없음")
 SILENT = Template("silent", "{name} is silent", "{name} 응답 없음")
 IS_DOWN = Template("is_down", "{name} is down ({how})", "{name} 중단됨 ({how})")

@@ -18,7 +18,7 @@ MOST_CHARACTERS: Final = 2_000
 
 KINDS: Final = (
     "customer", "score", "order", "product", "grade", "topics", "topic", "messages", "partition",
-    "message", "letter", "process", "scenario", "event", "follow",
+    "message", "letter", "process", "scenario", "event", "follow", "key", "entry", "refresh",
 )  # fmt: skip
 
 

@@ -17,15 +17,15 @@ from confluent_kafka import KafkaException, Message
 
 from console import translations as msg
 from console.actions import commands
-from console.lookups import messages
+from console.lookups import cache_rows, messages
 from console.lookups.browse import MessagePage, MessageQuery, browse
 from console.lookups.details import Detail, DetailRow, Ref
 from console.lookups.messages import MessageReader
+from console.lookups.process_rows import process_rows
 from console.lookups.shop_rows import ShopRows, made_at
-from console.snapshot.model import Process, Snapshot
+from console.snapshot.model import Snapshot
 from console.sources import explain
-from console.sources.events import Tail
-from console.text import duration, printable, size
+from console.text import printable
 from console.translations import Text, word
 from shop.clock import KST
 from shop.errors import JangteoError
@@ -42,7 +42,6 @@ _TERMS: Final = (
     "intercept", "taste", "grade", "fresh", "spend", "cart", "soured", "scenario",
 )  # fmt: skip
 """The terms that add up to a score; those of 0 are left out."""
-LOG_LINES: Final = 200
 EVENTS: Final = 20
 
 
@@ -102,9 +101,12 @@ class Lookup:
             "scenario": self._scenario,
             "message": self._message,
             "letter": self._letter,
-            "process": self._process,
+            "process": lambda r: process_rows(self._settings, self._snapshot, r.key),
             "event": self._event,
             "follow": self._follow,
+            "key": lambda r: self._redis(lambda c: cache_rows.key_rows(c, r.key)),
+            "entry": self._entry,
+            "refresh": lambda r: cache_rows.refresh_rows(self._snapshot.redis.value, r.key),
         }
         try:
             rows = tuple(openers[ref.kind](ref))
@@ -128,18 +130,32 @@ class Lookup:
         except _ERRORS as e:
             yield DetailRow("Kafka", printable(redact(explain(e))), wrong=True)
 
+    def _redis(self, ask: Callable[[redis.Redis], Iterator[DetailRow]]) -> Iterator[DetailRow]:
+        try:
+            with cache.client(self._settings.redis_url) as client:
+                yield from list(ask(client))
+        except _ERRORS as e:
+            yield DetailRow("Redis", printable(redact(explain(e))), wrong=True)
+
     def _cache(self, ref: Ref) -> Iterator[DetailRow]:
         key = {"customer": cache.USERS, "product": cache.PRODUCTS}.get(ref.kind)
         if key is None:
             return
         yield DetailRow("cache")
-        try:
-            with cache.client(self._settings.redis_url) as client:
-                entry = client.hget(key, ref.key)
-        except _ERRORS as e:
-            yield DetailRow("Redis", printable(redact(explain(e))), wrong=True)
-            return
-        yield DetailRow(f"{key}", "not in it" if entry is None else printable(str(entry), 600))
+
+        def rows(client: redis.Redis) -> Iterator[DetailRow]:
+            entry = client.hget(key, ref.key)
+            if entry is None:
+                yield DetailRow(key, "not in it", Ref("key", key))
+            else:
+                yield DetailRow(key, printable(str(entry), 600), Ref("entry", f"{key}/{ref.key}"))
+
+        yield from self._redis(rows)
+
+    def _entry(self, ref: Ref) -> Iterator[DetailRow]:
+        """Yield an entry of the cache; the key names it, as in `cache:users/5`."""
+        key, field = ref.key.rsplit("/", 1)
+        return self._redis(lambda c: cache_rows.entry_rows(c, key, field))
 
     def _events(self, text: str) -> Iterator[DetailRow]:
         found = [e for e in self._snapshot.events if text in str(e.text)][-EVENTS:]
@@ -333,36 +349,6 @@ class Lookup:
                 yield DetailRow("rate of orders", f"{t.published.per_s:.1f}/s")
         yield DetailRow("orders by hour")
         yield from self._shop(lambda s: s.sales_of(ref.key))
-
-    def _process(self, ref: Ref) -> Iterator[DetailRow]:
-        found = self._snapshot.processes.value
-        for p in found.processes if found else ():
-            if p.name == ref.key:
-                yield from self._of_process(p)
-        yield DetailRow("log")
-        path = self._settings.data_dir / "logs" / f"{ref.key}.log"
-        lines = Tail(path, first=64 << 10).read() if "/" not in ref.key else []
-        for line in reversed(lines[-LOG_LINES:]):
-            yield DetailRow("", printable(redact(str(line)), 1_000))
-
-    def _of_process(self, p: Process) -> Iterator[DetailRow]:
-        up = (self._snapshot.at - p.up_since).total_seconds() if p.up_since else None
-        yield DetailRow("state", p.state + (", paused" if p.paused else ""))
-        if p.rate.per_s is not None:
-            yield DetailRow("rate", f"{p.rate.per_s:.1f}/s  x{p.factor:g}")
-        if p.beat_at is not None:
-            age = max(0.0, (self._snapshot.at - p.beat_at).total_seconds())
-            yield DetailRow("beat", duration(age))
-        if p.cpu is not None:
-            yield DetailRow("cpu", f"{p.cpu:.0f} %")
-        if p.memory is not None:
-            yield DetailRow("memory", size(p.memory))
-        yield DetailRow("pid", str(p.pid))
-        yield DetailRow("up", duration(up))
-        yield DetailRow("restarts", str(p.restarts))
-        yield DetailRow("last exit", p.last_exit or "-")
-        for name, value in p.fields.items():
-            yield DetailRow(name, value)
 
     def _event(self, ref: Ref) -> Iterator[DetailRow]:
         for e in self._snapshot.events:

@@ -42,9 +42,12 @@ _SOLD: Final = """
     ORDER BY ordered_at DESC LIMIT %s
 """
 _MEMBERS: Final = """
-    SELECT user_id, name, total_spent, order_count FROM users WHERE grade = %s
-    ORDER BY total_spent DESC LIMIT %s
+    SELECT user_id, name, total_spent, order_count FROM (
+        SELECT * FROM users WHERE grade = %(grade)s ORDER BY user_id DESC LIMIT %(newest)s
+    ) newest ORDER BY total_spent DESC LIMIT %(most)s
 """
+NEWEST_MEMBERS: Final = 5_000
+"""Customers of a grade among whom those who spent most are found."""
 _LETTER: Final = """
     SELECT reason, field, detail, key, payload, rejected_at, replayed_at FROM rejected_messages
     WHERE topic = %s AND partition = %s AND "offset" = %s ORDER BY rejected_at DESC LIMIT 1
@@ -148,8 +151,10 @@ class ShopRows:
             yield DetailRow(str(order), text, Ref("order", str(order)))
 
     def grade(self, name: str) -> Iterator[DetailRow]:
-        """Yield the customers of a grade who spent most."""
-        for user, person, spent, orders in self._rows(_MEMBERS, (name, MOST_ROWS)):
+        """Yield the customers of a grade who spent most, of the newest ones."""
+        asked = {"grade": name, "newest": NEWEST_MEMBERS, "most": MOST_ROWS}
+        yield DetailRow("members", msg.SPENT_MOST(count=f"{NEWEST_MEMBERS:,}"))
+        for user, person, spent, orders in self._rows(_MEMBERS, asked):
             text = f"{printable(person or '-')}  {spent:,}  {orders} orders"
             yield DetailRow(str(user), text, Ref("customer", str(user)))
 

@@ -7,7 +7,7 @@ from console import translations as msg
 from console.event_list import FoldedEvent
 from console.snapshot.model import Event, Process, Processes
 from console.snapshot.severity import Severity
-from console.snapshot.tables import DeadLetterRow, GradeCount, GradeRunRow
+from console.snapshot.tables import DeadLetterRow, GradeCount, GradeRunRow, Grades
 from console.text import duration, krw, number, percent
 from console.tui import appearance
 from console.tui.cells import folded, width
@@ -38,14 +38,7 @@ def grades(view: PanelView) -> Drawn:
     if found is None:
         return content(trouble(reading, view))
     if view.height <= 1:
-        parts: list[Part] = [(f"{view('Grades').upper()} ", appearance.DIM)]
-        for g in found.counts:
-            parts += [
-                f"{g.grade} ",
-                (percent(rules.share(g.customers, found.customers)), appearance.BOLD),
-                "  ",
-            ]
-        return content([parts])
+        return content([_grades_in_a_line(found, view)])
     lines = trouble(reading, view)
     label = max((len(g.grade) for g in found.counts), default=0)
     most = max((g.customers for g in found.counts), default=0)
@@ -55,6 +48,25 @@ def grades(view: PanelView) -> Drawn:
         rows = [_run(found.run, view), *_run_details(found.run, view)]
         lines += [[(cell(text, view.width, view), appearance.DIM)] for text in rows]
     return content(limited(lines, view))
+
+
+def _grades_in_a_line(found: Grades, view: PanelView) -> Line:
+    """Return the share of each grade; with its change in the last run where all of them fit."""
+
+    def line(*, changes: bool) -> list[Part]:
+        parts: list[Part] = [(f"{view('Grades').upper()} ", appearance.DIM)]
+        for g in found.counts:
+            share = percent(rules.share(g.customers, found.customers))
+            parts += [f"{g.grade} ", (share, appearance.BOLD)]
+            if changes and g.change:
+                style = appearance.OK if g.change > 0 else appearance.DIM
+                parts.append((f" {'+' if g.change > 0 else '-'}{number(abs(g.change))}", style))
+            parts.append("  ")
+        return parts[:-1]
+
+    long = line(changes=True)
+    taken = sum(width(p if isinstance(p, str) else p[0]) for p in long)
+    return long if taken <= view.width else line(changes=False)
 
 
 def _run(run: GradeRunRow, view: PanelView) -> str:

@@ -235,9 +235,9 @@ class SnapshotApp(App[int]):
             if self._feed is not self._live
             else None,
         )
-        base.query_one("#header", Lines).put(header_footer.header(view, status))
+        base.query_one("#header", Lines).put(header_footer.header(view, status), layout=True)
         hint = keys.hint(
-            self._tab, self._kind_under_cursor(), self._options, narrow=self.size.width < 120
+            self._tab, self._kind_under_cursor(), self._options, replay=player is not None
         )
         base.query_one("#tabs", Tabs).draw(view, [*keys.TABS], self._tab, hint)
         self._draw_time_bar(view)

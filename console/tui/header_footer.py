@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from textual.events import Click
 
@@ -45,7 +46,7 @@ class ConsoleStatus:
 
 
 def header(view: PanelView, status: ConsoleStatus) -> Drawn:
-    """Draw the two lines at the top: how all of it is, and each server."""
+    """Draw the lines at the top: how all of it is, each server, and what is wrong."""
     health, reasons = rules.health(view.snapshot)
     word = "all ok" if health is rules.ShopHealth.OK else health.value
     first: list[Part] = [
@@ -75,8 +76,9 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
         (f"{record}  {status.interval:g}s", appearance.BAD if status.recording else appearance.DIM)
     ]
     taken = sum(width(p[0] if isinstance(p, tuple) else p) for p in [*first, *marks])
-    why = cell("; ".join(map(view.options.render, reasons)), max(0, view.width - taken - 2), view)
-    first += [(why, health.severity.style), "  ", *marks]
+    room = max(0, view.width - taken - 2)
+    why, others = _causes([view.options.render(r) for r in reasons], room, view)
+    first += [(cell(why, room, view), health.severity.style), "  ", *marks]
     second: list[Part] = [" "]
     for name in SERVERS:
         title = {"postgres": "PG"}.get(name, name.upper())
@@ -95,7 +97,37 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
             if used + width(spent) <= view.width:
                 second += [(spent, appearance.DIM)]
                 break
-    return content([first, second])
+    return content([first, second, *([(line, health.severity.style)] for line in others)])
+
+
+_MOST_CAUSES: Final = 2
+"""Lines of causes below the first line; a terminal of 24 lines has 20 for everything else."""
+
+
+def _causes(reasons: list[str], room: int, view: PanelView) -> tuple[str, list[str]]:
+    """Return what is wrong: for the first line, and lines of whole reasons for what has no room.
+
+    Args:
+        reasons: the gravest first.
+        room: cells of the first line.
+        view: for the width of the others.
+    """
+    whole = "; ".join(reasons)
+    if width(whole) <= room or not reasons:
+        return whole, []
+    lines, rest = [""], list(reasons)
+    while rest:
+        longer = f"{lines[-1]}; {rest[0]}" if lines[-1] else rest[0]
+        if width(longer) > view.width - 12 and lines[-1]:  # room for "N more"
+            if len(lines) == _MOST_CAUSES:
+                break
+            lines.append("")
+            continue
+        lines[-1] = longer
+        rest.pop(0)
+    if rest:
+        lines[-1] += f"; {view.options.render(msg.MORE(count=len(rest)))}"
+    return "", [cell(f" {line}", view.width, view) for line in lines]
 
 
 class Tabs(Lines):
@@ -106,8 +138,8 @@ class Tabs(Lines):
         self._ends: list[tuple[int, str]] = []
 
     def draw(self, view: PanelView, names: list[tuple[str, str]], active: str, hint: str) -> None:
-        """Draw the bar, and remember where each tab ends."""
-        self.put(tabs(view, names, active, hint))
+        """Draw the bar, above it the keys where the bar leaves no room; remember where tabs end."""
+        self.put(tabs(view, names, active, hint), layout=True)
         end, self._ends = 0, []
         for key, (name, title) in enumerate(names, start=1):
             end += width(f"{key}{view(title)}") + 1
@@ -121,16 +153,20 @@ class Tabs(Lines):
 
 
 def tabs(view: PanelView, names: list[tuple[str, str]], active: str, keys: str) -> Drawn:
-    """Draw the tab bar, the active one reversed, and the most used keys."""
+    """Draw the tab bar, the active one reversed, and the keys that act here.
+
+    The keys are a line of their own, above the bar, where the bar leaves no room for them.
+    """
     parts: list[Part] = []
     used = 0
     for key, (name, title) in enumerate(names, start=1):
         text = f"{key}{view(title)}"
         parts += [(text, "bold reverse" if name == active else ""), " "]
         used += width(text) + 1
-    return content(
-        [[*parts, (cell(keys, max(0, view.width - used), view, right=True), appearance.DIM)]]
-    )
+    room = max(0, view.width - used)
+    if width(keys) > room:
+        return content([[(cell(keys, view.width, view), appearance.DIM)], parts])
+    return content([[*parts, (cell(keys, room, view, right=True), appearance.DIM)]])
 
 
 def too_small(view: PanelView) -> Drawn:

@@ -172,24 +172,56 @@ ROW_ACTIONS: Final = {
 """What `a` offers on a row, by the kind of its thing; on the others it offers nothing."""
 
 
-def hint(tab: str, kind: str, options: Callable[[str], str], *, narrow: bool) -> str:
+TAB_HINTS: Final = {
+    "overview": (": commands", "A act", "z one panel"),
+    "events": ("L level", "c changes"),
+    "charts": ("w W longer, shorter", "{ } back, forward", "T E time"),
+}
+"""What is of use on some tabs alone."""
+TAB_KEYS: Final = {
+    "overview": ("maximise", "pause", "refresh", "copy", "actions", "palette"),
+    "events": ("level", "changes"),
+    "charts": ("time.wider", "time.narrower", "time.back", "time.on", "reset"),
+}
+"""Keys that the help lists first, by tab; on a tab with lists those of the lists."""
+LIST_KEYS: Final = ("open", "act.row", "sort", "sort.reverse", "filter", "down", "up")
+PURPOSES: Final = {
+    "overview": "What is wrong, then cache, lag, hits, grades, processes and the log.",
+    "kafka": "Topics and partitions: Enter shows members, offsets and messages.",
+    "cache": "Keys of the cache and its refreshes: Enter shows entries and fields.",
+    "customers": "Grades, who spent most, who moved: Enter shows members or the customer.",
+    "events": "The log of all processes, changes and actions: Enter shows all of a line.",
+    "processes": "Processes and scenarios: Enter shows log, rate and restarts, or the effect.",
+    "letters": "Rejected messages: Enter shows the fault, a edits one and replays it.",
+    "charts": "The past of all figures on one time axis, with marks.",
+}
+"""What a tab is for, as the help says it."""
+
+
+def hint(tab: str, kind: str, options: Callable[[str], str], *, replay: bool = False) -> str:
     """Return the keys that matter most on a tab, and on the row under the cursor.
 
     Args:
         tab: the tab that is shown.
         kind: the kind of the thing under the cursor; empty: there is none.
         options: returns a label in the chosen language.
-        narrow: whether there is room for few words.
+        replay: whether a recording is shown.
     """
-    if narrow:
-        return options("?Help fFollow A q")
-    if tab == "overview":
-        return options("? help   : commands   f follow   A act   q quit")
-    if tab == "charts":
-        return options("w W longer, shorter   { } back, forward   T E time   ? help")
     own = ["Enter open"] if kind else []
-    own += [ROW_ACTIONS[kind]] if kind in ROW_ACTIONS else []
-    return "  ".join(map(options, (*own, "s sort", "/ filter", "f follow", "? help")))
+    own += [ROW_ACTIONS[kind]] if kind in ROW_ACTIONS and not replay else []
+    own += TAB_HINTS.get(tab, ())
+    own += ["[ ] step", "n N events"] if replay else []
+    own += ["s sort", "/ filter"] if kind else []
+    return "  ".join(map(options, (*own, "f follow", "? help", "q quit")))
+
+
+def help_keys(tab: str) -> tuple[list[Key], list[Key]]:
+    """Return the keys that act on what a tab shows, and all others."""
+    first = TAB_KEYS.get(tab, ())
+    if tab not in ("overview", "charts"):
+        first = (*LIST_KEYS, *first)
+    known = {k.id: k for k in KEYS}
+    return [known[name] for name in first], [k for k in KEYS if k.id not in first]
 
 
 def keymap() -> dict[str, str]:

@@ -47,6 +47,7 @@ def _overview() -> ComposeResult:
             yield Panel(kafka_and_cache.redis, "Redis", reading="redis", id="redis")
             yield Panel(customers_and_processes.grades, "Grades", reading="grades", id="grades")
             yield Panel(kafka_and_cache.refreshes, "Refreshes", reading="redis", id="refreshes")
+            yield Panel(charts.heat, "Lag by partition", reading="kafka", id="overview-heat")
         with Vertical(id="overview-c"):
             yield Panel(
                 customers_and_processes.processes,
@@ -64,7 +65,7 @@ def tab(name: str) -> Widget:
         return DeadLetterBrowser(id=name, classes="tab")
     listed: dict[str, list[Widget]] = {
         "kafka": [lists.topics(), lists.partitions()],
-        "cache": [lists.refreshes()],
+        "cache": [lists.cache_keys(), lists.refreshes()],
         "customers": [lists.grades(), lists.spenders(), lists.upgrades()],
         "events": [lists.events()],
         "processes": [lists.processes(), lists.scenarios()],

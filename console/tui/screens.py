@@ -14,27 +14,48 @@ from textual.widgets.option_list import Option
 
 from console import translations as msg
 from console.snapshot.model import Snapshot
+from console.text import to_ascii
+from console.tui import keys
 from console.tui.appearance import DisplayOptions
 from console.tui.cells import fit
-from console.tui.keys import KEYS
 
 
 class Help(ModalScreen[None]):
-    """The keys."""
+    """The keys: first those that act on what the tab shows.
+
+    Args:
+        options: language and glyphs.
+        tab: the tab that is shown.
+        kind: the kind of the thing under the cursor; empty: there is none.
+    """
 
     AUTO_FOCUS = "VerticalScroll"
     BINDINGS = [Binding("escape,question_mark,q,f1", "dismiss", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
-    def __init__(self, options: DisplayOptions) -> None:
+    def __init__(self, options: DisplayOptions, tab: str, kind: str) -> None:
         super().__init__()
         self._options = options
+        self._tab = tab
+        self._kind = kind
 
     def compose(self) -> ComposeResult:
         """Make the table."""
-        lines = [f"{fit(k.shown, 5)} {k.ko if self._options.lang == 'ko' else k.en}" for k in KEYS]
+        here, everywhere = keys.help_keys(self._tab)
+        word = self._options
+        lines = [f"{word('On this tab')}: {word(keys.PURPOSES[self._tab])}"]
+        if self._kind in keys.ROW_ACTIONS:
+            offered = word(keys.ROW_ACTIONS[self._kind])
+            lines += [f"{word('On the row')} ({word(self._kind)}): {offered}"]
+        lines += [*map(self._line, here), "", f"{word('Everywhere')}:"]
+        lines += map(self._line, everywhere)
+        if self._options.ascii:
+            lines = [to_ascii(line) for line in lines]
         with VerticalScroll(classes="dialog", id="help") as box:
-            box.border_title = self._options("Help")
+            box.border_title = f"{word('Help')}: {word(dict(keys.TABS)[self._tab])}"
             yield Static(Content("\n".join(lines)))
+
+    def _line(self, key: keys.Key) -> str:
+        return f"  {fit(key.shown, 5)} {key.ko if self._options.lang == 'ko' else key.en}"
 
 
 class Choose(ModalScreen[int | None]):

@@ -31,6 +31,7 @@ QUESTIONS = {
     "orders_product": "SELECT * FROM orders WHERE product_id = 7 AND ordered_at > now()",
     "user_spend_windows_user": "SELECT * FROM user_spend_windows WHERE user_id = 7",
     "grade_history_user": "SELECT * FROM grade_history WHERE user_id = 7",
+    "users_grade": "SELECT * FROM users WHERE grade = 'VIP' ORDER BY user_id DESC LIMIT 50",
     "orders_pkey": "SELECT * FROM orders WHERE order_id = 7",
     "users_pkey": "SELECT * FROM users WHERE user_id = 7",
 }  # fmt: skip
@@ -46,6 +47,7 @@ def filled(pg: Connection) -> Connection:
     pg.execute(WINDOWS)
     pg.execute(HISTORY)
     pg.execute("INSERT INTO users (user_id) SELECT generate_series(1, 5000)")
+    pg.execute("UPDATE users SET grade = 'VIP' WHERE user_id % 100 = 0")
     pg.execute("ANALYZE")
     return pg
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from console import rules
+from console.lookups import cache_rows
 from console.lookups.details import Ref, place
 from console.snapshot.model import Lag
 from console.text import duration, number, percent, size
@@ -10,6 +11,7 @@ from console.tui import appearance, customers_and_processes, kafka_and_cache
 from console.tui.objects.object_list import Column, ListRow, ObjectList
 from console.tui.view import PanelView, Part, count, rate
 from shop.clock import KST
+from shop.redis import cache
 
 _LAGS = tuple(Lag)
 
@@ -124,6 +126,34 @@ def _partitions(view: PanelView) -> list[ListRow]:
     return rows
 
 
+def cache_keys() -> ObjectList:
+    """Return the list of the keys of the cache, each with its entries behind it."""
+    columns = (
+        Column("key", 16), Column("entries", 8, right=True), Column("age", 8, right=True),
+        Column("", 20),
+    )  # fmt: skip
+    return ObjectList(columns, _cache_keys, reading="redis", id="cache-keys")
+
+
+def _cache_keys(view: PanelView) -> list[ListRow]:
+    found = view.snapshot.redis.value
+    if found is None:
+        return []
+    refreshed = found.meta.refreshed_at
+    age = None if refreshed is None else max(0.0, (view.now - refreshed).total_seconds())
+    dash = view.options.glyphs.dash
+    held = {cache.USERS: (found.users, "users"), cache.PRODUCTS: (found.products, "products")}
+    rows = []
+    for key in cache_rows.KEYS:
+        number, what = held.get(key, (None, ""))
+        cells: tuple[Part, ...] = (
+            (key, appearance.ACCENT), (count(number, view), appearance.BOLD),
+            duration(age, dash), (view(what), appearance.DIM),
+        )  # fmt: skip
+        rows.append(ListRow(key, cells, (key, number, age, what), Ref("key", key)))
+    return rows
+
+
 def refreshes() -> ObjectList:
     """Return the list of the cache's refreshes."""
     columns = (
@@ -144,7 +174,8 @@ def _refreshes(view: PanelView) -> list[ListRow]:
             str(r.users), str(r.products), str(r.replaced), result,
         )  # fmt: skip
         order = (r.at, r.version, r.duration, r.users, r.products, r.replaced, r.error)
-        rows.append(ListRow(f"{r.version} {r.at} {r.error}", cells, order))
+        ref = Ref("refresh", cache_rows.refresh_key(r))
+        rows.append(ListRow(f"{r.version} {r.at} {r.error}", cells, order, ref))
     return rows
 
 

@@ -86,7 +86,7 @@ def test_a_customer_is_found_everywhere(
     assert letter["reason"].text == "bad_json"
     assert letter["0000"].text.split() == ["7b", "{"]
     members = lookup.open(Ref("grade", "GOLD")).rows
-    assert [r.ref for r in members] == [Ref("customer", "5")]
+    assert [r.ref for r in members if r.ref] == [Ref("customer", "5")]
 
 
 def test_a_server_that_is_away_is_one_row_and_the_others_stay(
