@@ -322,6 +322,7 @@ LABELS: Final[Mapping[str, str]] = {
     "Outage of simple pay": "간편결제 장애",
     "Win-back campaign": "재구매 유도 행사",
     # cache entries
+    "age": "경과",
     "entries": "항목",
     "entry": "캐시 항목",
     "fields": "필드",

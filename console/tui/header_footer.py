@@ -100,6 +100,8 @@ def header(view: PanelView, status: ConsoleStatus) -> Drawn:
     return content([first, second, *([(line, health.severity.style)] for line in others)])
 
 
+_LONG_CAUSE: Final = 60
+"""Cells from which on a reason is text of another program, and is cut in the first line."""
 _MOST_CAUSES: Final = 2
 """Lines of causes below the first line; a terminal of 24 lines has 20 for everything else."""
 
@@ -113,7 +115,7 @@ def _causes(reasons: list[str], room: int, view: PanelView) -> tuple[str, list[s
         view: for the width of the others.
     """
     whole = "; ".join(reasons)
-    if width(whole) <= room or not reasons:
+    if width(whole) <= room or not reasons or width(reasons[0]) > _LONG_CAUSE:
         return whole, []
     lines, rest = [""], list(reasons)
     while rest:
