@@ -22,15 +22,15 @@ from packaging.utils import canonicalize_name
 CONSTRAINTS: Final = Path(__file__).parents[2] / "constraints.txt"
 PYTHONS: Final = ("3.10", "3.11", "3.12")
 PLATFORMS: Final = {
-    "Linux x86-64": [f"manylinux_2_{n}_x86_64" for n in (28, 27, 26, 24, 17, 12, 5)]
+    "Linux x86-64": [f"manylinux_2_{n}_x86_64" for n in (31, 28, 27, 26, 24, 17, 12, 5)]
     + ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"],
-    "Linux aarch64": [f"manylinux_2_{n}_aarch64" for n in (28, 27, 26, 24, 17)]
+    "Linux aarch64": [f"manylinux_2_{n}_aarch64" for n in (31, 28, 27, 26, 24, 17)]
     + ["manylinux2014_aarch64"],
     "macOS x86-64": ["macosx_14_0_x86_64"],
     "macOS arm64": ["macosx_14_0_arm64"],
 }
-"""Tags that pip accepts: of glibc 2.28, which Debian 10 and RHEL 8 have, and of macOS 14. Of macOS
-pip takes older ones by itself."""
+"""Tags that pip accepts: up to those of glibc 2.31, which Debian 11 and Ubuntu 20.04 have and
+Bytewax's wheels ask for, and of macOS 14, for which pip takes older ones by itself."""
 _MISSING: Final = re.compile(r"No matching distribution found for ([\w.-]+)")
 
 

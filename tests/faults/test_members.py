@@ -15,7 +15,7 @@ pytestmark = pytest.mark.fault
 def test_one_of_three_members_killed_the_others_take_over(stage: Stage) -> None:
     fleet = [stage.ingest() for _ in range(3)]
     stage.wait_shared(*fleet)
-    stage.load(seed=1)
+    stage.load(seed=1, rate=500)
     stage.wait_taken(500)
     fleet[0].kill()
     stage.wait_shared(*fleet[1:])
@@ -27,7 +27,7 @@ def test_one_of_three_members_killed_the_others_take_over(stage: Stage) -> None:
 def test_a_zombie_that_wakes_up_after_losing_its_partitions_changes_nothing(stage: Stage) -> None:
     zombie, other = stage.ingest(), stage.ingest()
     stage.wait_shared(zombie, other)
-    load = stage.load(seed=2)
+    load = stage.load(seed=2, rate=500)
     stage.wait_taken(500)
     zombie.signal(signal.SIGSTOP)  # with batches in hand, perhaps in a transaction
     at = len(load.acknowledged)
@@ -44,7 +44,7 @@ def test_a_zombie_that_wakes_up_after_losing_its_partitions_changes_nothing(stag
 def test_members_join_and_leave_under_load(stage: Stage) -> None:
     first = stage.ingest()
     stage.wait_shared(first)
-    stage.load(seed=3)
+    stage.load(seed=3, rate=500)
     stage.wait_taken(300)
     second = stage.ingest()
     stage.wait_shared(first, second)
@@ -59,7 +59,7 @@ def test_members_join_and_leave_under_load(stage: Stage) -> None:
 def test_the_leader_leaves_while_another_joins(stage: Stage) -> None:
     leader = stage.ingest()
     stage.wait_shared(leader)
-    stage.load(seed=4)
+    stage.load(seed=4, rate=500)
     stage.wait_taken(300)
     joins = stage.ingest()
     wait_until(lambda: "partitions revoked" in leader.log(), "the group begins to rebalance")
