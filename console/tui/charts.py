@@ -16,7 +16,7 @@ from console.tui.cells import width
 from console.tui.view import Drawn, Line, PanelView, Part, cell, content, limited, trouble
 from shop.clock import KST, UTC
 
-_LABEL = 9
+_LABEL = 12
 """Cells of the scale at the left of a chart."""
 _TWO_COLUMNS = 110
 _GRADES = "grades"
@@ -223,7 +223,7 @@ def _shares(wide: int, cells: int, rows: int, view: PanelView) -> list[list[Part
         else:
             drawn = appearance.braille(twice, cells, 1, high, low)[0]
         line = marked([drawn], view)[0]
-        label = cell(f"{name[:3]} {newest}", _LABEL, view, right=True)
+        label = cell(f"{name} {newest}", _LABEL, view, right=True)
         lines.append([(label, appearance.BOLD), " ", *line])
     lines += [[(" " * wide, "")]] * (rows - len(names))
     return lines
