@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 import redis
 
 from generators.cache.metrics import CacheMetrics
-from generators.cache.product_sweep import ProductSweep
 from generators.cache.shop_reader import ShopReader
 from generators.scenarios import control, timetable
 from shop import command, metrics_endpoint
@@ -31,6 +30,9 @@ from shop.redis.heartbeat import HeartbeatSender
 from shop.retry import Outage, Refusal, first_line
 from shop.server_clock import redis_time
 from shop.settings import Settings, announce
+
+if TYPE_CHECKING:
+    from generators.cache.product_sweep import ProductSweep
 
 NAME: Final = "cache"
 """Of its heartbeat and its connections: the name that the supervisor gives it."""
@@ -73,7 +75,7 @@ class CacheWorker:
         self._clock = clock or (lambda: redis_time(r))
         self._monotonic = monotonic
         self._reader = ShopReader(settings, NAME, monotonic)
-        self._sweep = ProductSweep(r, self._clock, monotonic)
+        self._sweep: ProductSweep | None = None
         self._seed = settings.seed
         self._not_before = float("-inf")
         self.refreshes = 0
@@ -141,6 +143,11 @@ class CacheWorker:
             psycopg.Error: if PostgreSQL does not answer.
             redis.RedisError: if Redis does not answer.
         """
+        if self._sweep is None:
+            # The worker's first refresh does not wait for polars and the client of Kafka.
+            from generators.cache.product_sweep import ProductSweep  # noqa: PLC0415  (as above)
+
+            self._sweep = ProductSweep(self.redis, self._clock, self._monotonic)
         if self._sweep.wanted():
             self._reader.lend(self._sweep.look)
 

@@ -28,6 +28,11 @@ from tests.console.timeline.telling import (
 )
 
 
+def moment(app: ConsoleApp) -> str:
+    """Return the lines at the bottom: the moment, what happened then, and the keys."""
+    return "\n".join(lines(app)[-3:])
+
+
 def column_of(app: ConsoleApp, seconds: float) -> int:
     """Return the cell of the time bar at a second of the recording."""
     known = app._known()
@@ -90,11 +95,11 @@ async def test_keys_seek_play_and_change_the_speed(tmp_path: Path) -> None:
         app._tick()
         await settle(pilot)
         assert second(app) == 89, "two seconds at 5x"
-        assert "> 5x" in lines(app)[-2]
+        assert "> 5x" in moment(app)
         await pilot.press("less_than_sign", "space", "left_square_bracket")
         await settle(pilot)
         assert second(app) == 88
-        assert "|| 2x" in lines(app)[-2]
+        assert "|| 2x" in moment(app)
         await pilot.press("T", *"-1m", "enter")
         await settle(pilot)
         assert second(app) == 439
@@ -114,7 +119,7 @@ async def test_events_are_jumped_to_listed_and_chosen(tmp_path: Path) -> None:
             await pilot.press("n")
             assert second(app) == wanted
         await settle(pilot)
-        assert "X 12:10:21 kafka: does not answer: refused" in lines(app)[-2]
+        assert "X 12:10:21 kafka: does not answer: refused" in moment(app)
         await pilot.press("N")
         assert second(app) == 300
         await pilot.press("E")
@@ -131,12 +136,12 @@ async def test_events_are_jumped_to_listed_and_chosen(tmp_path: Path) -> None:
         await pilot.press("E", "slash", *"ended", "enter", "enter")
         await settle(pilot)
         assert second(app) == 60
-        assert "ingest: ended: SIGKILL" in lines(app)[-2]
+        assert "ingest: ended: SIGKILL" in moment(app)
 
 
 async def test_charts_show_the_moment_and_marks_on_every_chart(tmp_path: Path) -> None:
     app, player, _ = replaying(tmp_path)
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(120, 46)) as pilot:
         await pilot.press("8", "w")
         player.seek(samples.NOW + timedelta(seconds=499))
         app._show(player)
@@ -161,10 +166,10 @@ async def test_the_time_bar_is_clicked_dragged_and_pointed_at(tmp_path: Path) ->
         await pilot.click("#time-bar", offset=(column_of(app, 300), 0))
         await sought(app, pilot)
         assert second(app) == 300, "a click on a mark goes to it"
-        assert "orders: runs version 0.2.0 now" in lines(app)[-2]
+        assert "orders: runs version 0.2.0 now" in moment(app)
         await pilot.hover("#time-bar", offset=(column_of(app, 60), 0))
         await settle(pilot)
-        assert "K 12:04:41 ingest: ended: SIGKILL" in lines(app)[-2]
+        assert "K 12:04:41 ingest: ended: SIGKILL" in moment(app)
         await pilot.mouse_down("#time-bar", offset=(column_of(app, 100), 0))
         for seconds in (150, 220, 250):
             await pilot.hover("#time-bar", offset=(column_of(app, seconds), 0))
@@ -184,7 +189,7 @@ async def test_a_click_on_a_chart_goes_to_its_time_and_the_window_stays(tmp_path
         row = next(y for y, line in enumerate(lines(app)) if "marks" in line)
         await pilot.hover("#all-charts", offset=(lines(app)[row].index("G"), row - 4))
         await settle(pilot)
-        assert "G 12:07:01 grader: customers were graded: 3 up" in lines(app)[-2]
+        assert "G 12:07:01 grader: customers were graded: 3 up" in moment(app)
         await pilot.click("#all-charts", offset=(lines(app)[row].index("G"), row - 4))
         await sought(app, pilot)
         assert second(app) == 200
@@ -200,7 +205,7 @@ async def test_a_replay_fits_every_size(lang: str, size: tuple[int, int], tmp_pa
         await pilot.press("8", "w", "n", "n", "n")
         await settle(pilot)
         text = "\n".join(lines(app))
-        assert "flash_sale" in lines(app)[-2]
+        assert "flash_sale" in moment(app)
         assert not any(c in text for c in "█▓"), "no solid blocks"
         assert ("시작" in text) is (lang == "ko")
         if lang == "ascii":
@@ -223,4 +228,4 @@ async def test_the_incident_of_the_documentation_is_replayed(tmp_path: Path) -> 
         assert "KAFKA ■ down" in lines(app)[1]
         await pilot.press("8", "w", "T", *"12:06:25", "enter")
         await settle(pilot)
-        assert "ingest" in lines(app)[-2]
+        assert "ingest" in moment(app)
