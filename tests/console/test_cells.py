@@ -57,7 +57,7 @@ def with_names(*names: str) -> Snapshot:
     return msgspec.structs.replace(samples.fine(), postgres=shop)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=str)
+@pytest.mark.parametrize("size", [(80, 26), (120, 40)], ids=str)
 async def test_a_row_ends_where_the_others_do(size: tuple[int, int], tmp_path: Path) -> None:
     """Columns stay aligned behind any name: composed, decomposed, several emoji, with marks."""
     names = ("남궁하늘별", DECOMPOSED, FAMILY, MARKS, "Lee Ji-woo")
