@@ -56,6 +56,11 @@ _LEVELS: Final = {
     "ERROR": "error", "FATAL": "error", "CRITICAL": "critical",
 }  # fmt: skip
 _REDIS: Final = re.compile(r"\d+:[A-Z] (\d+ \w{3} \d{4} [\d:]+)\.\d+ ([.*#-]) (.*)")
+_REDIS_USUAL: Final = re.compile(
+    r"oO0OoO0OoO0Oo |Redis version=|Configuration loaded|Server initialized|User requested shutdown"
+    r"|Redis is now ready to exit"
+)
+"""What every start and stop of Redis logs as a warning, so that it is never filtered out there."""
 _KNOWN: Final = ("timestamp", "level", "process", "event")
 
 
@@ -217,7 +222,8 @@ def parse(line: str, source: str, now: datetime) -> Happening:  # noqa: PLR0911 
         written, mark, message = found.groups()
         with contextlib.suppress(ValueError):  # in local time: Redis knows no other
             at = datetime.strptime(written, "%d %b %Y %H:%M:%S").astimezone(UTC)
-            level = "warning" if mark == "#" else "info"
+            usual = _REDIS_USUAL.match(message)
+            level = "warning" if mark == "#" and not usual else "info"
             return Happening(at, EventKind.LOG, level, source, printable(message))
     if found := _LIBRDKAFKA.match(text):
         syslog, name, message = found.groups()

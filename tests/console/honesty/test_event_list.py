@@ -70,6 +70,8 @@ def test_filters(wanted: EventFilter, numbers: list[int]) -> None:
         ("\x1b[33m2026-11-23T10:00:00Z WARN slow\x1b[0m", "warning", "slow"),
         ("[2026-11-23 10:00:00,123] INFO started (kafka.server)", "info", "started (kafka.server)"),
         ("2026-11-23 10:00:00 ERROR no leader", "error", "no leader"),
+        ("7:M 29 Nov 2026 13:06:57.001 # Server initialized", "info", "Server initialized"),
+        ("7:M 29 Nov 2026 13:06:57.001 # WARNING overcommit", "warning", "WARNING overcommit"),
         ("%3|1764000000.1|FAIL|rdkafka#producer-1| [thrd:a]: x", "error", "FAIL [thrd:a]: x"),
         (
             f'{POSTGRES} ERROR:  duplicate key value violates unique constraint "users_pkey"',
