@@ -42,8 +42,8 @@ NOW = datetime(2026, 8, 31, 12, tzinfo=UTC)
 STEP = timedelta(minutes=10)
 """Between two runs, as GRADE_INTERVAL has it."""
 LOAD_ROWS = 1_000_000
-OURS_FULL = "ours, full"
-OURS = "ours, incremental"
+FULL_RUN = "Jangteo, full run"
+INCREMENTAL = "Jangteo, incremental"
 
 _TOTALS = """
     INSERT INTO users (user_id, created_at, order_count, total_spent)
@@ -160,7 +160,7 @@ def limits(conn: Connection, at: datetime) -> list[GradingFigure]:
         figure(
             "limit: a look at all customers", timed(look)[0], note="what incremental begins with"
         ),
-        figure("limit: COPY of the orders", timed(copy)[0], note="as CSV, thrown away"),
+        figure("limit: COPY of the orders", timed(copy)[0], note="as CSV, discarded"),
     ]
 
 
@@ -193,7 +193,7 @@ def incremental(
         f"{last.examined:,} customers examined; median of {rounds}, {min(seconds):.2f} to "
         f"{max(seconds):.2f}; the last one's reading {last.read_s:.2f}, writing {last.write_s:.2f}"
     )
-    return figure(OURS, statistics.median(seconds), last.changed, note), at, digest(conn)
+    return figure(INCREMENTAL, statistics.median(seconds), last.changed, note), at, digest(conn)
 
 
 def full(conn: Connection, at: datetime, notes: list[str]) -> int:
@@ -211,7 +211,7 @@ def others(conn: Connection, at: datetime, want: str, work: Path) -> list[Gradin
     """Let everybody else grade the same shop, and hold them to the same grades."""
     notes: list[str] = []
     contestants: list[tuple[str, Callable[[], int], str]] = [
-        (OURS_FULL, lambda: full(conn, at, notes), ""),
+        (FULL_RUN, lambda: full(conn, at, notes), ""),
         ("one SQL statement", lambda: graders.by_sql(conn, at), "GROUP BY, UPDATE, history"),
         ("pandas", lambda: graders.by_pandas(conn, at), "COPY as CSV, groupby, UPDATE"),
         ("DuckDB", lambda: graders.by_duckdb(conn, at, work), "COPY to a file, SQL, UPDATE"),
@@ -234,7 +234,7 @@ def others(conn: Connection, at: datetime, want: str, work: Path) -> list[Gradin
 
 def show(figures: list[GradingFigure]) -> None:
     """Print the table, each against our full run."""
-    base = next(f.seconds for f in figures if f.name == OURS_FULL)
+    base = next(f.seconds for f in figures if f.name == FULL_RUN)
     table = Table(title="Grading")
     for column in ("contestant", "seconds", "of our full", "changed", "what it does"):
         left = column in ("contestant", "what it does")
@@ -248,11 +248,11 @@ def show(figures: list[GradingFigure]) -> None:
 def results(figures: list[GradingFigure]) -> list[common.Result]:
     """Return the figures for the report, with the goals of the grader."""
     seconds = {f.name: f.seconds for f in figures}
-    sql, full_run = seconds["one SQL statement"], seconds[OURS_FULL]
+    sql, full_run = seconds["one SQL statement"], seconds[FULL_RUN]
     made = []
     for f in figures:
-        base, of = (sql, "one SQL statement") if f.name == OURS_FULL else (full_run, OURS_FULL)
-        goal = {OURS_FULL: "<= 1", OURS: "<= 0.08"}.get(f.name, "")
+        base, of = (sql, "one SQL statement") if f.name == FULL_RUN else (full_run, FULL_RUN)
+        goal = {FULL_RUN: "<= 1", INCREMENTAL: "<= 0.08"}.get(f.name, "")
         chart = "Grading, seconds"
         ratio = f.seconds / base
         made.append(common.Result(f.name, f.seconds, "s", ratio, of, goal, chart, f.note))
@@ -270,7 +270,7 @@ def measure(args: argparse.Namespace, rig: common.Rig) -> list[GradingFigure]:
             flush=True,
         )
         seconds, changed = timed(lambda: ours(conn, NOW).changed)
-        first = figure("ours, the first run", seconds, changed, "everybody begins as BRONZE")
+        first = figure("Jangteo, first run", seconds, changed, "everybody begins as BRONZE")
         conn.execute("VACUUM users")  # as autovacuum would, after that many new row versions
         ours_now, at, want = incremental(conn, args.users, args.share, args.rounds)
         return [*limits(conn, at), first, ours_now, *others(conn, at, want, rig.directory)]

@@ -118,7 +118,7 @@ def measure(frame: pl.DataFrame, window_s: int) -> list[WindowsFigure]:
         folded = by_us(batches, window_s)
         passes.append(time.perf_counter() - started)
     seconds = statistics.median(passes)
-    figures = [WindowsFigure("ours, micro-batches", frame.height / seconds, seconds)]
+    figures = [WindowsFigure("Jangteo, micro-batches", frame.height / seconds, seconds)]
     expected = added_up(folded)
     columns = frame.select(pl.col("user_id").cast(pl.String), "ordered_at", "amount")
     # Bytewax takes no other UTC than `timezone.utc`; polars gives a ZoneInfo.

@@ -106,7 +106,7 @@ CLAIMS: Final = (
             "ko": "[전체 실행과 증분 실행](docs/grading.md#measured)",
         },
         {"en": "{ours} s instead of {full} s", "ko": "{full}초 대신 {ours}초"},
-        {"ours": "ours, incremental", "full": "ours, full"},
+        {"ours": "Jangteo, incremental", "full": "Jangteo, full run"},
     ),
     Claim(
         "cache",

@@ -87,7 +87,7 @@ async def test_rows_of_the_cache_tab_open(tmp_path: Path) -> None:
         opened.append(ref)
         return Detail(ref, (DetailRow("key", ref.key),))
 
-    app._look_up = look_up  # type: ignore[method-assign]
+    app._look_up = look_up  # type: ignore[method-assign]  # what a look-up finds is given
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("3")
         await settle(pilot)
