@@ -49,19 +49,24 @@ def record(path: Path) -> None:
     recorder.close()
 
 
+def app_of(player: Player, lang: str, colours: str, folder: Path) -> ConsoleApp:
+    """Return the console over a recording, stopped; what it writes goes into the folder."""
+    player.playing = False
+    return ConsoleApp(
+        player,
+        Operator(settings.load, refuse="this is a recording"),
+        RecordingToggle(folder),
+        options=DisplayOptions("ko" if lang == "ko" else "en"),
+        colours=colours,
+        folder=folder,
+    )
+
+
 async def picture(wanted: Picture, player: Player, into: Path) -> str:
     """Return the console as SVG, at the end of the recording."""
     _, key, size, lang, colours = wanted
-    player.playing = False
     player.position = 0
-    app = ConsoleApp(
-        player,
-        Operator(settings.load, refuse="this is a recording"),
-        RecordingToggle(into),
-        options=DisplayOptions("ko" if lang == "ko" else "en"),
-        colours=colours,
-        folder=into,
-    )
+    app = app_of(player, lang, colours, into)
     async with app.run_test(size=size) as pilot:
         for position in range(len(player.recording)):
             player.step(position - player.position)

@@ -10,13 +10,9 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from console.actions.operations import Operator
+from benchmarks.console_pictures import app_of
 from console.recording.player import Player, series_of
 from console.recording.recording import Recording, moment
-from console.recording.toggle import RecordingToggle
-from console.tui.app import ConsoleApp
-from console.tui.appearance import DisplayOptions
-from shop import settings
 
 Picture = tuple[str, str, tuple[int, int], str, str, str]
 """Name, keys, size, language, theme, and the time in Seoul; empty: the end."""
@@ -35,15 +31,7 @@ async def picture(wanted: Picture, path: Path, folder: Path) -> str:
     """Return the console as SVG, at a moment of the recording."""
     _, pressed, size, lang, colours, what = wanted
     player = Player(Recording(path), monotonic=lambda: 0.0)
-    player.playing = False
-    app = ConsoleApp(
-        player,
-        Operator(settings.load, refuse="this is a recording"),
-        RecordingToggle(folder),
-        options=DisplayOptions("ko" if lang == "ko" else "en"),
-        colours=colours,
-        folder=folder,
-    )
+    app = app_of(player, lang, colours, folder)
     history = series_of(path)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
