@@ -167,8 +167,18 @@ def tabs(view: PanelView, names: list[tuple[str, str]], active: str, keys: str) 
         used += width(text) + 1
     room = max(0, view.width - used)
     if width(keys) > room:
-        return content([[(cell(keys, view.width, view), appearance.DIM)], parts])
+        return content(
+            [[(cell(_whole(keys, view.width), view.width, view), appearance.DIM)], parts]
+        )
     return content([[*parts, (cell(keys, room, view, right=True), appearance.DIM)]])
+
+
+def _whole(keys: str, room: int) -> str:
+    """Leave out whole keys where not all fit; help and quit, the last two, stay."""
+    shown = keys.split("  ")
+    while width("  ".join(shown)) > room and len(shown) > 2:
+        del shown[-3]
+    return "  ".join(shown)
 
 
 def too_small(view: PanelView) -> Drawn:
