@@ -82,7 +82,8 @@ def test_the_table_is_of_benchmarks_of_the_plan() -> None:
 def test_a_benchmark_is_ended_at_its_limit_with_all_that_it_started(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     argv = script(
-        'child = \'import subprocess as s; print(s.Popen(("sleep", "600"), stdout=2).pid)\'\n'
+        "idle = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "child = f'import subprocess as s; print(s.Popen({idle!r}, stdout=2).pid)'\n"
         f"orphan = subprocess.check_output([sys.executable, '-c', child], text=True)\n"
         f"open({str(pids)!r}, 'w').write(orphan)\n"
         "time.sleep(600)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -159,6 +160,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A directory on a file system of 8 MB."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small file system")
+    if shutil.which("mount") is None:
+        pytest.skip("no `mount` is on the PATH")
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]

@@ -101,10 +101,12 @@ def stream(old: TextIO, number: int) -> TextIO:
         number, "wb" if number else "rb", buffering=0 if unbuffered else -1, closefd=False
     )
     (buffer if unbuffered else buffer.raw).name = old.name  # type: ignore[attr-defined]  # as the interpreter does
-    return io.TextIOWrapper(
+    made = io.TextIOWrapper(
         buffer, old.encoding, old.errors, "\n",
         line_buffering=old.line_buffering, write_through=unbuffered,
     )  # fmt: skip
+    made.mode = "w" if number else "r"
+    return made
 
 
 def become(request: dict[str, Any], descriptors: list[int]) -> str:

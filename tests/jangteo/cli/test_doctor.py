@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections import namedtuple
 from datetime import datetime
 from pathlib import Path
@@ -172,7 +173,7 @@ def test_a_full_disk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_processes_of_a_running_stack(tmp_path: Path) -> None:
-    sleeper = subprocess.Popen(["sleep", "1000"])
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
     try:
         started = boot_clock.process_started(sleeper.pid)
         common = {"restarts": 3, "up_since": None}
