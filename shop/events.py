@@ -2,7 +2,8 @@
 
 Everything else follows from the three classes below: the JSON form (field order and types), the
 validation of what arrives, the polars schema, the column order of COPY. A field is added here
-and in a migration, and nowhere else.
+and in a migration, and nowhere else. Events of optional topics are defined in `shop.optional`, and
+validated and encoded here like the three.
 
 JSON: one object a message, `"v": 1`, times in RFC 3339 with `Z`, money in integer KRW.
 """
@@ -20,7 +21,10 @@ import msgspec
 from msgspec import Meta, inspect
 
 from shop.clock import UTC
-from shop.ids import EPOCH, MAX_ID, time_of
+from shop.ids import EPOCH, time_of
+from shop.optional.fields import Id, Instant, Krw, Revision, Slug, Text
+from shop.optional.registry import OPTIONAL
+from shop.optional.topic import OptionalEvent
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,16 +38,9 @@ MAX_MESSAGE_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 100
 """Depth of nested objects and arrays; an event has 1. The JSON reader's own limit depends on the
 depth of the caller's stack, so not on the message alone."""
-MAX_KRW: Final = 1_000_000_000_000
 MAX_FUTURE: Final = timedelta(hours=24)
 """How far ahead of the clock an event may be dated (a wrong time zone is at most 14 h off), and
 how long before its customer's sign-up an order may be."""
-
-Id: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ID)]
-Krw: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_KRW)]
-Instant: TypeAlias = Annotated[datetime, Meta(tz=True)]
-Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
-Slug: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\Z")]
 
 Gender: TypeAlias = Literal["F", "M"]
 PaymentMethod: TypeAlias = Literal["SIMPLE_PAY", "CARD", "VIRTUAL_ACCOUNT", "TRANSFER", "PHONE"]
@@ -82,7 +79,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     brand: Text
     price: Krw
     created_at: Instant
-    rev: Annotated[int, Meta(ge=1, le=32_767)] = 1
+    rev: Revision = 1
     sale_status: SaleStatus = "LISTED"
     updated_at: Instant | None = None
 
@@ -96,7 +93,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     v: Literal[1]
     order_id: Id
-    rev: Annotated[int, Meta(ge=1, le=32_767)]
+    rev: Revision
     user_id: Id
     product_id: Id
     quantity: Annotated[int, Meta(ge=1, le=999)]
@@ -110,13 +107,20 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     updated_at: Instant
 
 
-Event: TypeAlias = User | Product | Order
+Event: TypeAlias = User | Product | Order | OptionalEvent
 
-TOPICS: Final[Mapping[str, type[Event]]] = {"users": User, "products": Product, "orders": Order}
-GROUPS: Final[Mapping[str, str]] = {topic: f"{topic}_group" for topic in TOPICS}
-ID_FIELD: Final[Mapping[str, str]] = {t: f"{t[:-1]}_id" for t in TOPICS}
+TOPICS: Final[dict[str, type[Event]]] = {"users": User, "products": Product, "orders": Order}
+"""The topics that every shop has."""
+CONTRACTS: Final[Mapping[str, type[Event]]] = TOPICS | {n: t.event for n, t in OPTIONAL.items()}
+"""All topics that a shop may have: `TOPICS` and the optional ones."""
+GROUPS: Final[Mapping[str, str]] = {topic: f"{topic}_group" for topic in CONTRACTS}
+ID_FIELD: Final[Mapping[str, str]] = {t: f"{t[:-1]}_id" for t in TOPICS} | {
+    name: topic.id_field for name, topic in OPTIONAL.items()
+}
 """The primary key column of each topic's table."""
-KEY_FIELD: Final[Mapping[str, str]] = {**ID_FIELD, "orders": "user_id"}
+KEY_FIELD: Final[Mapping[str, str]] = {
+    **ID_FIELD, "orders": "user_id", **{name: topic.key_field for name, topic in OPTIONAL.items()}
+}  # fmt: skip
 """The field whose decimal digits are the message key: a user's orders share a partition."""
 
 
@@ -210,7 +214,7 @@ def schema(event: type[Event]) -> dict[str, pl.DataType]:
 
 @cache
 def _schemas() -> Mapping[str, dict[str, pl.DataType]]:
-    return {topic: schema(event) for topic, event in TOPICS.items()}
+    return {topic: schema(event) for topic, event in CONTRACTS.items()}
 
 
 def __getattr__(name: str) -> Any:
@@ -244,7 +248,7 @@ def as_row(event: Event) -> dict[str, Any]:
     return row
 
 
-_decoders: Final = {topic: msgspec.json.Decoder(event) for topic, event in TOPICS.items()}
+_decoders: Final = {topic: msgspec.json.Decoder(event) for topic, event in CONTRACTS.items()}
 
 
 class _Version(msgspec.Struct):
@@ -258,7 +262,7 @@ def decode(topic: str, key: bytes | None, payload: bytes | None, *, now: datetim
     """Decode and validate one message exactly; times come back in UTC.
 
     Args:
-        topic: users, products or orders.
+        topic: a key of `CONTRACTS`.
         key: the Kafka message key.
         payload: the Kafka message value.
         now: the present time, to reject events dated in the future.

@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from shop.optional.registry import OPTIONAL
 from shop.postgres.text_copy import CopyData
 
+_WIDTHS: Final[Mapping[str, pl.DataType]] = {"smallint": pl.Int16(), "integer": pl.Int32()}
 NARROW: Final[Mapping[str, Mapping[str, pl.DataType]]] = {
     "orders": {"rev": pl.Int16(), "quantity": pl.Int32()},
     "user_spend_windows": {"orders": pl.Int32()},
@@ -25,6 +27,7 @@ NARROW: Final[Mapping[str, Mapping[str, pl.DataType]]] = {
     "products": {"rev": pl.Int16(), "order_count": pl.Int32()},
     "grade_history": {},
     "sales_by_product": {"orders": pl.Int32(), "units": pl.Int32()},
+    **{name: {c: _WIDTHS[w] for c, w in t.narrow.items()} for name, t in OPTIONAL.items()},
 }
 """Columns that are not bigint: in the binary format a number is as wide as its column."""
 _BYTES: Final = {"Int16": 2, "Int32": 4, "Int64": 8, "Datetime": 8}

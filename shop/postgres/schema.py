@@ -11,6 +11,7 @@ from typing import Final
 from psycopg import sql
 
 from shop.errors import JangteoError
+from shop.optional.registry import TABLES
 from shop.postgres import lookups, partitions
 from shop.postgres.connections import Connection, Cursor
 from shop.postgres.sqlstate import retried
@@ -18,9 +19,9 @@ from shop.postgres.sqlstate import retried
 BACKFILL_LOCK: Final = 0x6A616E68  # "janh": one backfill at a time per database
 _MIGRATION_LOCK: Final = 0x6A616E67  # "jang": one migration at a time per database
 SHOP_TABLES: Final = (
-    "user_spend_windows", "orders", "users", "products", "sales_by_product", "sales_by_category",
-    "sales_by_payment_method", "sales_by_hour", "sales_by_cohort", "sign_ups_by_day",
-    "grade_history", "grade_runs", "grade_moves_by_day",
+    "user_spend_windows", "orders", *TABLES, "users", "products", "sales_by_product",
+    "sales_by_category", "sales_by_payment_method", "sales_by_hour", "sales_by_cohort",
+    "sign_ups_by_day", "grade_history", "grade_runs", "grade_moves_by_day",
 )  # fmt: skip
 """The tables that --truncate empties. `ingest_offsets` is not one of them: the offsets stay
 applied, or the emptied shop would fill with the orders of customers that it no longer has.

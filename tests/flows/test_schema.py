@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flows.batch import RawBatch
-from shop.events import MAX_KRW
 from shop.ids import EPOCH, MAX_ID
+from shop.optional.fields import MAX_KRW
 from shop.postgres import Connection
 from tests.flows.ingesting import Ingesting
 from tests.support.event_samples import (

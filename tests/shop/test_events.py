@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from shop import events as shop_events
 from shop.clock import UTC
-from shop.events import MAX_KRW, Order, Product, Rejection, RejectReason, User, decode, encode
+from shop.events import Order, Product, Rejection, RejectReason, User, decode, encode
 from shop.ids import EPOCH, MAX_ID, make_id
+from shop.optional.fields import MAX_KRW
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
 

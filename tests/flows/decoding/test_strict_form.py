@@ -17,7 +17,6 @@ from shop import events
 from shop.clock import UTC
 from shop.events import (
     MAX_FUTURE,
-    MAX_KRW,
     ORDER_STATUSES,
     PAYMENT_METHODS,
     SCHEMAS,
@@ -26,6 +25,7 @@ from shop.events import (
     as_row,
 )
 from shop.ids import EPOCH, EPOCH_MS, MAX_ID, make_id
+from shop.optional.fields import MAX_KRW
 from tests.flows import nearly_valid_messages
 from tests.support.event_samples import NOW, Message, message, order, raw_batch
 
