@@ -221,7 +221,7 @@ def down(env: Mapping[str, str], seconds: float) -> dict[str, float]:
         memory = peak_memory_mb(console.process.pid)
         times = []
         for _ in range(10):
-            for key, text in (("2", b"committed"), ("4", b"Top spenders")):
+            for key, text in (("2", b"Groups"), ("4", b"Grades")):
                 console.tail = b""
                 console.press(key)
                 times.append(1000 * console.wait_for(text))
