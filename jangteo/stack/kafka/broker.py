@@ -42,7 +42,7 @@ RETENTION_CHECK_MS: Final = 30_000
 """Interval of the retention checks. In Kafka's default of 5 minutes a load test writes more than
 all partitions together may hold."""
 
-_OWN_SEGMENT_BYTES: Final = 8 << 20  # the least of the metadata, which grow by 12 MB a day
+_OWN_SEGMENT_BYTES: Final = 8 << 20  # the least that the metadata may have
 # An entry of 12 bytes for every 4 KiB of log (index.interval.bytes).
 _INDEX_BYTES: Final = SEGMENT_BYTES // 4_096 * 12
 
@@ -98,6 +98,9 @@ group.consumer.heartbeat.interval.ms=1000
 # whose heartbeats are late would lose its partitions to the others: 5 s.
 broker.session.timeout.ms={session_ms}
 broker.heartbeat.interval.ms={heartbeat_ms}
+# An idle controller writes a record that says so every 500 ms by default, and syncs it to the disk:
+# with three consumers a quarter of the CPU of an idle broker.
+metadata.max.idle.interval.ms=5000
 # Sized for a shop, not for a machine of its own: of the default, 128 MB alone are the buffer of
 # the cleaner of compacted topics.
 log.cleaner.dedupe.buffer.size=4194304
