@@ -37,7 +37,7 @@ def files() -> dict[str, str]:
     return {
         "commands.md": _commands(),
         "exit-codes.md": _exit_codes(),
-        **{f"schemas/{topic}.json": schema(topic) for topic in events.TOPICS},
+        **{f"schemas/{topic}.json": schema(topic) for topic in events.CONTRACTS},
     }
 
 
@@ -104,7 +104,7 @@ def _exit_codes() -> str:
 
 def schema(topic: str) -> str:
     """Return the JSON Schema (2020-12) of a topic's event."""
-    event = events.TOPICS[topic]
+    event = events.CONTRACTS[topic]
     ((_, body),) = msgspec.json.schema_components([event], ref_template="{name}")[1].items()
     body = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

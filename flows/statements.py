@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import polars as pl
 
 from flows import rollups
-from shop.events import ID_FIELD, SCHEMAS
+from shop.events import ID_FIELD, SCHEMAS, TOPICS
+from shop.optional.registry import OPTIONAL
 from shop.postgres.binary_copy import NARROW
 
-SESSION: Final = f"""
+_SESSION: Final = f"""
 CREATE TEMP TABLE IF NOT EXISTS stage_orders
     (LIKE orders INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS stage_users
@@ -21,6 +23,17 @@ CREATE TEMP TABLE IF NOT EXISTS stage_user_spend_windows
     (LIKE user_spend_windows INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;
 {rollups.SESSION};
 """
+
+
+def session(topic: str) -> str:
+    """Return what makes the staging tables of a session that stores a topic."""
+    if topic in TOPICS:
+        return _SESSION
+    return (
+        f"CREATE TEMP TABLE IF NOT EXISTS stage_{topic}"
+        f" (LIKE {topic} INCLUDING DEFAULTS INCLUDING CONSTRAINTS) ON COMMIT DELETE ROWS"
+    )
+
 
 _ORDER_COLUMNS: Final = ", ".join(SCHEMAS["orders"])
 LOCK_ORDERS: Final = (
@@ -40,7 +53,7 @@ RETURNING order_id
 """  # noqa: S608  (column names of the model, nothing from outside)
 
 
-def _merge_profiles(topic: str, when: str) -> str:
+def _merge(topic: str, when: str) -> str:
     columns = list(SCHEMAS[topic])
     id_field, *profile = columns
     return f"""
@@ -54,12 +67,16 @@ RETURNING {id_field}
 
 
 MERGE_PROFILES: Final = {
-    "users": _merge_profiles("users", "t.created_at IS NULL"),
-    "products": _merge_profiles("products", "t.created_at IS NULL OR t.rev < excluded.rev"),
+    "users": _merge("users", "t.created_at IS NULL"),
+    "products": _merge("products", "t.created_at IS NULL OR t.rev < excluded.rev"),
 }
 PROFILES: Final = {
     topic: f"SELECT {', '.join(SCHEMAS[topic])} FROM {topic} WHERE {ID_FIELD[topic]} = ANY(%s)"  # noqa: S608  (as above)
-    for topic in ("users", "products")
+    for topic in ("users", "products", *OPTIONAL)
+}
+MERGE_OPTIONAL: Final = {
+    name: _merge(name, "t.rev < excluded.rev" if topic.revised else "false")
+    for name, topic in OPTIONAL.items()
 }
 
 # In key order, as the frames are: two workers that touch the same rows then queue, not deadlock.
@@ -118,16 +135,18 @@ _TYPES: Final = {
 }
 
 
-def _columns() -> list[tuple[str, str, str]]:
-    """Return (table, column, type) of what is written in the binary format."""
+@cache
+def columns(topic: str) -> tuple[list[str], list[str], list[str]]:
+    """Return tables, columns and their types: what is written where a topic is stored."""
+    tables = (*TOPICS, "user_spend_windows") if topic in TOPICS else (topic,)
     found = []
-    for table in (*SCHEMAS, "user_spend_windows"):
-        columns = {**SCHEMAS.get(table, {}), **_COUNTED.get(table, {}), **NARROW[table]}
-        found += [(table, c, _TYPES[str(kind.base_type())]) for c, kind in columns.items()]
-    return found
+    for table in tables:
+        kinds = {**SCHEMAS.get(table, {}), **_COUNTED.get(table, {}), **NARROW[table]}
+        found += [(table, c, _TYPES[str(kind.base_type())]) for c, kind in kinds.items()]
+    names, fields, types = map(list, zip(*found, strict=True))
+    return names, fields, types
 
 
-COLUMNS: Final = tuple(map(list, zip(*_columns(), strict=True)))
 # The binary format has no types: 8 bytes of a bigint are a double precision, too, of another value.
 # Asked after the rows were written, which keeps others from changing a type until we commit.
 OTHER_TYPES: Final = """

@@ -22,9 +22,11 @@ import psycopg
 from flows import aggregates, counters, profiles, statements
 from flows.batch import INDEX, Batch, BatchEffects, Reject
 from flows.counters import RefusedError, all_written
+from flows.optional import store as optional
 from flows.rejects import put_aside
 from shop.errors import JangteoError
 from shop.events import SCHEMAS, RejectReason
+from shop.optional.registry import OPTIONAL
 from shop.postgres import (
     Connection,
     CopyData,
@@ -71,7 +73,7 @@ class Store:
     """Applies batches of one topic over one connection.
 
     Args:
-        topic: users, products or orders.
+        topic: users, products, orders, or an optional one.
         window_s: length of a spend window, seconds.
         max_rejects: rows that `rejected_messages` may hold; 0: any number.
     """
@@ -86,7 +88,7 @@ class Store:
         """Make the session's staging tables; claim the windows' length."""
         with conn.transaction(), conn.cursor() as cur:
             cur.execute("SET LOCAL client_min_messages = warning")
-            cur.execute(statements.SESSION)
+            cur.execute(statements.session(self.topic))
             if self.topic == "orders":
                 window_length.claim(cur, self._window_s)
 
@@ -148,7 +150,7 @@ class Store:
             # Step 5
             if counted:
                 counters.write(cur, counters.added(counted), fast=fast)
-            _refuse_other_types(cur)
+            _refuse_other_types(cur, self.topic)
         return outcomes
 
     # -- steps 2 and 4: the offsets ----------------------------------------------------------
@@ -216,7 +218,8 @@ class Store:
     def _store(self, cur: Cursor, rest: Rest) -> Stored:
         if self.topic == "orders":
             return self._store_orders(cur, rest)
-        places, others = profiles.store(cur, self.topic, rest.rows)
+        store = optional.store if self.topic in OPTIONAL else profiles.store
+        places, others = store(cur, self.topic, rest.rows)
         return places, others, None
 
     def _store_orders(self, cur: Cursor, rest: Rest) -> Stored:
@@ -315,9 +318,9 @@ class Store:
             all_written(cur, "rejected_messages", len(rest.rejects), there)
 
 
-def _refuse_other_types(cur: Cursor) -> None:
+def _refuse_other_types(cur: Cursor, topic: str) -> None:
     """Refuse to continue where a column would take our bytes for another value (0.2 ms)."""
-    cur.execute(statements.OTHER_TYPES, statements.COLUMNS)
+    cur.execute(statements.OTHER_TYPES, statements.columns(topic))
     if found := "; ".join(words for (words,) in cur.fetchall()):
         raise RefusedError(f"{found}: change the type back")
 

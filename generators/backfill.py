@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -39,12 +40,14 @@ from generators.history.targets.postgres import PostgresTarget
 from generators.options import invented
 from generators.publishing.order_lifecycle import PENDING, remember
 from generators.publishing.pending_products import PENDING_PRODUCTS
+from generators.topics.history import TopicHistories
 from shop import client_errors, command, kafka, node_lease, postgres
 from shop.clock import Clock, utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
 from shop.ids import EPOCH_MS, IDS_PER_MS, NODES, SEQUENCE_BITS
 from shop.log import get_logger
 from shop.node_lease import NodeLease
+from shop.optional.option import add_with
 from shop.postgres.sqlstate import Verdict, explain, judge
 from shop.redis import cache
 from shop.retry import first_line
@@ -129,6 +132,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--publish", action="store_true",
         help="publish its customers and products to the topics afterwards (with --to postgres)",
     )  # fmt: skip
+    add_with(parser, "also write optional topics")
     add("--truncate", action="store_true", help="empty the shop or the folder first")
     add("--discard", action="store_true", help="delete an unfinished history, then exit")
     invented(parser)
@@ -147,7 +151,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         orders_per_day=round(args.orders_per_day * (args.scale or 1)),
         seed=settings.seed if args.seed is None else args.seed,
         scenarios=not args.no_scenarios, window_s=settings.spend_window,
-        policy=settings.grade_policy.as_json(),
+        policy=settings.grade_policy.as_json(), topics=args.topics,
     )  # fmt: skip
     asked.check()
     stop = command.stop_on_signals()
@@ -198,7 +202,7 @@ def target_of(args: argparse.Namespace, settings: Settings, stop: threading.Even
     if where == "kafka" and not rest:
         return KafkaTarget(
             settings.kafka, settings.data_dir / STATE, speed=args.speed, truncate=args.truncate,
-            stop=stop,
+            stop=stop, topics=args.topics,
         )  # fmt: skip
     raise UsageError(f"--to {' '.join(args.to)}: it is postgres, parquet DIR, or kafka")
 
@@ -237,14 +241,15 @@ def fill(
     announce_size(asked)
     began = time.monotonic()
     policy = settings.grade_policy
+    topics = TopicHistories(asked.topics, asked.seed, end)
     source = SimulatedDays(
         asked.plan(end, policy), policy, end, keep_state=target.keeps_state,
-        profiles=target.profiles,
+        profiles=target.profiles or topics.profiles,
     )  # fmt: skip
     orders = 0
     with (
         contextlib.closing(source.days()) as days,
-        contextlib.closing(_written(target, _until(days, stop, held), begun)) as written,
+        contextlib.closing(_written(target, _until(days, stop, held), begun, topics)) as written,
     ):
         for one in progress(written, asked.days, skip=first):
             orders += len(one.orders) if one.number >= first else 0
@@ -277,7 +282,9 @@ def announce_size(asked: HistoryRequest) -> None:
         log.warning(reason)
 
 
-def _written(target: Target, days: Iterator[Day], begun: Begun) -> Generator[Day, None, None]:
+def _written(
+    target: Target, days: Iterator[Day], begun: Begun, topics: TopicHistories
+) -> Generator[Day, None, None]:
     """Write the days that are wanted; return each when it is there.
 
     To take a day from the simulation's process and to make its rows costs a third of what the
@@ -287,6 +294,8 @@ def _written(target: Target, days: Iterator[Day], begun: Begun) -> Generator[Day
 
     def prepare(day: Day) -> Callable[[], None] | None:
         nonlocal passed
+        if topics:
+            day = replace(day, topics=topics.of(day.block()))
         if day.number >= begun.next_day:
             return target.prepare(day)
         passed ^= fingerprint(day)

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from shop import kafka, postgres
 from shop.clock import utc_now
 from shop.errors import JangteoError
-from shop.events import GROUPS, TOPICS
+from shop.events import CONTRACTS, GROUPS
 from shop.kafka import Key, TopicInfo, groups
 from shop.kafka.committed_offsets import Committed, CommittedOffsets
 from shop.kafka.groups import ConsumerGroup
@@ -111,7 +111,7 @@ class ProgressReader:
             self._conn.close()
         self._conn = None
 
-    def look(self, names: Sequence[str] = tuple(TOPICS)) -> ProgressReport:
+    def look(self, names: Sequence[str] = tuple(CONTRACTS)) -> ProgressReport:
         """Return the progress of the ingest of those of the topics that exist.
 
         If PostgreSQL is away, the look reports it and leaves its columns unknown.

@@ -20,7 +20,7 @@ from shop.postgres import Connection
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-README, TABLES, EVENTS, WINDOWS, DEPENDENCIES = (
+README, TABLES, EVENTS, WINDOWS, DEPENDENCIES, OPTIONAL_TOPICS = (
     (ROOT / name).read_text(encoding="utf-8")
     for name in (
         "README.md",
@@ -28,6 +28,7 @@ README, TABLES, EVENTS, WINDOWS, DEPENDENCIES = (
         "docs/events.md",
         "docs/windows.md",
         "docs/dependencies.md",
+        "docs/optional-topics.md",
     )
 )
 
@@ -83,12 +84,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in inside if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("topic", events.TOPICS)
+@pytest.mark.parametrize("topic", events.CONTRACTS)
 def test_the_example_of_each_topic_is_an_event(topic: str) -> None:
-    (example,) = blocks(EVENTS, f"json {topic}")
+    page = EVENTS if topic in events.TOPICS else OPTIONAL_TOPICS
+    (example,) = blocks(page, f"json {topic}")
     ident = re.search(rf'"{events.KEY_FIELD[topic]}": (\d+)', example)
     assert ident
-    now = datetime(2026, 11, 23, 3, tzinfo=UTC)
+    now = datetime(2026, 11, 25, 3, tzinfo=UTC)
     event = events.decode(topic, ident[1].encode(), example.encode(), now=now)
     fields = re.findall(r'^  "(\w+)":', example, re.MULTILINE)
     assert fields == list(event.__struct_fields__)
@@ -124,7 +126,7 @@ def test_every_table_and_column_is_explained(pg: Connection) -> None:
 def test_the_questions_are_answered(pg: Connection) -> None:
     asked = [
         question
-        for page in (TABLES, EVENTS, WINDOWS)
+        for page in (TABLES, EVENTS, WINDOWS, OPTIONAL_TOPICS)
         for block in blocks(page, "sql")
         for question in block.split(";\n")
     ]

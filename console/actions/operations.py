@@ -24,7 +24,7 @@ from console.translations import Message, Text, word
 from shop import client_errors
 from shop.clock import Clock, utc_now
 from shop.errors import DeadlineError, ExitCode, JangteoError, UsageError
-from shop.events import TOPICS
+from shop.events import CONTRACTS
 from shop.log import redact
 from shop.process_status import read_snapshot
 from shop.redis import cache, control
@@ -144,11 +144,13 @@ def parse(words: Sequence[str]) -> ActionRequest:
     if not needed <= len(arguments) <= len(action.parameters):
         raise UsageError(msg.EXPECTED(usage=action.usage))
     if action.id.startswith("generator."):
-        _member(arguments[0], control.GENERATORS, "generator")
+        paced = action.id == "generator.rate"
+        known = control.GENERATORS if paced else control.PAUSABLE
+        _member(arguments[0], known, "generator")
     if action.id == "generator.rate":
         _factor(arguments[1])
     if action.id == "dlq.replay" and arguments:
-        _member(arguments[0], tuple(TOPICS), "topic")
+        _member(arguments[0], tuple(CONTRACTS), "topic")
     if action.id == "dlq.replay_one":
         _one_letter(action, arguments)
         return ActionRequest(action, arguments)

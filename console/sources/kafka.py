@@ -20,7 +20,7 @@ from console.snapshot.reading import Rate
 from console.sources import LONGEST_DEADLINE_S, CurrentSettings
 from console.translations import of_trouble
 from shop import kafka
-from shop.events import GROUPS, TOPICS
+from shop.events import CONTRACTS, GROUPS, TOPICS
 from shop.ingest_progress import ProgressReader
 from shop.kafka import Key
 from shop.kafka.progress import PartitionProgress, TopicProgress
@@ -77,7 +77,7 @@ class TopicsSource:
                 settings, "console", timeout=self.deadline, monotonic=self._monotonic
             )
         metadata = self._admin.list_topics(timeout=self.deadline)
-        look = self._progress.look(tuple(TOPICS))
+        look = self._progress.look(tuple(CONTRACTS))
         if self._reads % CONFIGS_EVERY == 0:
             self._min_in_sync = _min_in_sync(self._admin, look.topics, self.deadline)
         self._reads += 1
@@ -87,7 +87,7 @@ class TopicsSource:
         troubles = look.troubles()
         found = tuple(
             self._topic(name, look.topics.get(name), troubles.get(name, ()))
-            for name in sorted(TOPICS)
+            for name in sorted({*TOPICS, *look.topics})
         )
         return cluster(metadata, self._min_in_sync, found)
 

@@ -20,6 +20,7 @@ from console.sources import LONGEST_DEADLINE_S, CurrentSettings
 from console.sources.redis import clock_ahead
 from console.text import printable
 from shop.boot_clock import same_process
+from shop.optional.registry import OPTIONAL
 from shop.process_status import ProcessState, ProcessStatus, read_snapshot
 from shop.redis import cache, control
 from shop.redis.cache import Heartbeat
@@ -65,7 +66,8 @@ class ProcessSource:
             client = self._connection()
             shift = timedelta(seconds=clock_ahead(client))
             self._beats = {b.name: replace(b, at=b.at + shift) for b in cache.heartbeats(client)}
-            settings = {name: control.read(client, name) for name in control.GENERATORS}
+            names = (*control.GENERATORS, *(name for name in OPTIONAL if name in self._beats))
+            settings = {name: control.read(client, name) for name in names}
             scenarios = read_scenarios(client, redis_time(client))
         except redis.RedisError:
             self.reset()

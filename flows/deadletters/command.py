@@ -32,7 +32,7 @@ from flows.deadletters.replay import (
 from shop import client_errors, command, kafka, postgres
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UsageError
-from shop.events import TOPICS, RejectReason
+from shop.events import CONTRACTS, RejectReason
 from shop.messages import fault_location
 from shop.output import escape, say
 from shop.postgres import Connection, dead_letters
@@ -106,8 +106,8 @@ def _add_filters(action: command.Parser) -> None:
     add = action.add_argument_group("filters").add_argument
     add("--reason", action="append", default=[], choices=_REASONS, metavar="REASON",
         help="take only those with this reason (see `reasons`); may be repeated")  # fmt: skip
-    add("--topic", action="append", default=[], choices=tuple(TOPICS), metavar="TOPIC",
-        help=f"take only those of this topic ({', '.join(TOPICS)}); may be repeated")  # fmt: skip
+    add("--topic", action="append", default=[], choices=tuple(CONTRACTS), metavar="TOPIC",
+        help=f"take only those of this topic ({', '.join(CONTRACTS)}); repeatable")  # fmt: skip
     add("--since", metavar="TIME",
         help="take only those rejected since TIME: 2026-03-04T05:06:07Z, or 2h (ago)")  # fmt: skip
     add("--until", metavar="TIME", help="take only those rejected before TIME")

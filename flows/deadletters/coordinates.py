@@ -9,11 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from shop.errors import UsageError
-from shop.events import TOPICS
+from shop.events import CONTRACTS
 from shop.output import escape
 
 _PLACE: Final = re.compile(
-    rf"(?P<topic>{'|'.join(TOPICS)})(?:\[(?P<p>\d{{1,10}})\]@|[ /](?P<p2>\d{{1,10}})[ /])"
+    rf"(?P<topic>{'|'.join(CONTRACTS)})(?:\[(?P<p>\d{{1,10}})\]@|[ /](?P<p2>\d{{1,10}})[ /])"
     r"(?P<offset>\d{1,19})(?: +log +(?P<log_id>\S+))?"
 )
 

@@ -31,7 +31,16 @@ from msgspec import inspect
 from flows.batch import INDEX, Batch, RawBatch, Reject
 from flows.decoding.strict_form import FORMS, LONGEST
 from shop.clock import Clock, utc_now
-from shop.events import KEY_FIELD, MAX_FUTURE, SCHEMAS, TOPICS, VERSION, Event, Rejection, decode
+from shop.events import (
+    CONTRACTS,
+    KEY_FIELD,
+    MAX_FUTURE,
+    SCHEMAS,
+    VERSION,
+    Event,
+    Rejection,
+    decode,
+)
 from shop.ids import EPOCH, EPOCH_MS, IDS_PER_MS
 
 Value = TypeVar("Value")
@@ -138,8 +147,8 @@ def _wire_schema(topic: str) -> dict[str, pl.DataType]:
     }
 
 
-_WIRE: Final = {topic: _wire_schema(topic) for topic in TOPICS}
-_decoders: Final = {topic: msgspec.json.Decoder(event) for topic, event in TOPICS.items()}
+_WIRE: Final = {topic: _wire_schema(topic) for topic in CONTRACTS}
+_decoders: Final = {topic: msgspec.json.Decoder(event) for topic, event in CONTRACTS.items()}
 
 
 def _columnar(raw: RawBatch, places: Sequence[int]) -> pl.DataFrame | None:
@@ -239,7 +248,7 @@ def _field_check(name: str, type_: inspect.Type) -> pl.Expr:
 
 
 def _model_check(topic: str) -> pl.Expr:
-    info = inspect.type_info(TOPICS[topic])
+    info = inspect.type_info(CONTRACTS[topic])
     fields = cast("inspect.StructType", info).fields
     key = pl.col(KEY_FIELD[topic]).cast(pl.String).cast(pl.Binary) == pl.col(_KEY)
     check = pl.col(_SAME) & key & (pl.col("v") == VERSION)
@@ -254,7 +263,7 @@ def _model_check(topic: str) -> pl.Expr:
     return check
 
 
-_CHECKS: Final = {topic: _model_check(topic) for topic in TOPICS}
+_CHECKS: Final = {topic: _model_check(topic) for topic in CONTRACTS}
 
 
 def _valid(topic: str, now: datetime) -> pl.Expr:

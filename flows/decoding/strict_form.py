@@ -27,7 +27,7 @@ from msgspec import inspect
 from flows.batch import INDEX, RawBatch
 from flows.decoding.byte_cursor import FURTHEST, INTEGER_DIGITS, ByteCursor, KnownTexts, Numbers
 from shop.clock import UTC
-from shop.events import KEY_FIELD, MAX_FUTURE, SCHEMAS, TOPICS
+from shop.events import CONTRACTS, KEY_FIELD, MAX_FUTURE, SCHEMAS
 from shop.ids import EPOCH_MS, IDS_PER_MS, MAX_ID
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -194,7 +194,7 @@ class StrictForm:
 
 def _form(topic: str) -> StrictForm | None:
     """Generate the form of a topic; None if the model has a field that `_field` does not know."""
-    info = cast("inspect.StructType", inspect.type_info(TOPICS[topic]))
+    info = cast("inspect.StructType", inspect.type_info(CONTRACTS[topic]))
     fields, literal = [], b"{"
     for f in info.fields:
         literal += f'"{f.encode_name}":'.encode()
@@ -212,9 +212,10 @@ def _form(topic: str) -> StrictForm | None:
 
 
 FORMS: Final[Mapping[str, StrictForm]] = {
-    topic: form for topic in TOPICS if (form := _form(topic)) is not None
+    topic: form for topic in CONTRACTS if (form := _form(topic)) is not None
 }
-"""Of the topics whose events have a form: orders. Names of customers and products are any text."""
+"""Of the topics whose events have a form: orders, and optional ones of numbers, enumerations, times
+and null or a `Slug`. Names of customers and products are any text."""
 
 
 def _joined(payloads: Sequence[bytes | None], beyond: bytes) -> tuple[bytes, Numbers, Numbers]:

@@ -123,18 +123,29 @@ def times_of(ids: Ints) -> Ints:
     return result
 
 
-def traits(u: Floats, ids: Ints) -> tuple[npt.NDArray[np.bool_], Ints, npt.NDArray[np.bool_]]:
-    """Return of customers whether they are women, years of birth, and whether they live in METRO.
+def traits(
+    u: Floats, ids: Ints
+) -> tuple[npt.NDArray[np.bool_], Ints, npt.NDArray[np.bool_], npt.NDArray[np.int8]]:
+    """Return of customers whether they are women, years of birth, and where they live.
+
+    The latter are whether it is METRO, and the place of the province in `korean_people.CITIES`.
 
     See `users`.
     """
     birth_year = _birth_years(u[:, 1], times_of(ids))
-    return u[:, 0] < FEMALE_SHARE, birth_year, _in_metro()[pick(u[:, 4], _cities().shares)]
+    city = pick(u[:, 4], _cities().shares)
+    return u[:, 0] < FEMALE_SHARE, birth_year, _in_metro()[city], _province()[city]
 
 
 @cache
 def _in_metro() -> npt.NDArray[np.bool_]:
     return np.array([city.startswith(METRO) for city in _cities().words], np.bool_)
+
+
+@cache
+def _province() -> npt.NDArray[np.int8]:
+    places = {name: place for place, name in enumerate(korean_people.CITIES)}
+    return np.array([places[city.split()[0]] for city in _cities().words], np.int8)
 
 
 def sign_ups(ids: Ints) -> pl.DataFrame:
@@ -149,7 +160,7 @@ def users(u: Floats, ids: Ints) -> pl.DataFrame:
         u: shape (n, USER_DRAWS), uniform in [0, 1).
         ids: shape (n,), user ids; they carry the times of sign-up.
     """
-    female, birth_year, _ = traits(u, ids)
+    female, birth_year, _, _ = traits(u, ids)
     decade = np.clip(birth_year // 10, _DECADES[0] // 10, _DECADES[-1] // 10) - _DECADES[0] // 10
     given = pick(decade * 2 + ~female + u[:, 2], _given_names().shares)
     surname = pick(u[:, 3], _surnames().shares)

@@ -1,4 +1,4 @@
-"""What the simulation knows of each customer: columns that grow, 54 bytes a customer in all."""
+"""What the simulation knows of each customer: columns that grow, 55 bytes a customer in all."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Column = npt.NDArray[Any]
 
 _KINDS: Final[dict[str, tuple[type[np.generic], Any]]] = {
     "ids": (np.int64, 0), "gender": (np.int8, 2), "birth_year": (np.int16, 0),
-    "metro": (np.bool_, False), "orders": (np.int32, 0), "last": (np.int64, 0),
-    "due": (np.int64, NEVER), "spent": (np.int64, 0), "grade": (np.int8, 0),
+    "metro": (np.bool_, False), "province": (np.int8, 0), "orders": (np.int32, 0),
+    "last": (np.int64, 0), "due": (np.int64, NEVER), "spent": (np.int64, 0), "grade": (np.int8, 0),
     "soured": (np.bool_, False), "next_delay": (np.int64, 0), "score": (np.float32, 0),
 }  # fmt: skip
 """Column -> its type, and what it is for a new customer."""
@@ -35,6 +35,7 @@ class HistoryCustomers:
         gender: 0 women, 1 men.
         birth_year: a year.
         metro: whether they live in the capital's region.
+        province: place of their province in `korean_people.CITIES`.
         orders: orders so far.
         last: id of the last order, which carries its time; 0 if there is none.
         due: from when they buy, see `customer_model`.
@@ -49,6 +50,7 @@ class HistoryCustomers:
     gender: Column
     birth_year: Column
     metro: npt.NDArray[np.bool_]
+    province: npt.NDArray[np.int8]
     orders: Column
     last: Ints
     due: Ints
@@ -89,10 +91,10 @@ class HistoryCustomers:
         for name, (_, new) in _KINDS.items():
             self._room[name][before : self._count] = new
         self._show()
-        female, birth_year, metro = population.traits(draws, ids)
+        female, birth_year, metro, province = population.traits(draws, ids)
         self.ids[before:], self.due[before:] = ids, due
         self.gender[before:], self.birth_year[before:] = ~female, birth_year
-        self.metro[before:] = metro
+        self.metro[before:], self.province[before:] = metro, province
 
     def take(self, places: Ints) -> order_events.Customers:
         """Return customers for the choice of goods."""

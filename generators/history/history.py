@@ -138,7 +138,8 @@ class HistorySimulation:
             self._make_room()
             users = day.users.filter(before)
             products = day.products.filter(pl.col("updated_at") < self._end)
-            orders = self._as_it_stands(day.orders.filter(pl.col("ordered_at") < self._end))
+            orders = day.orders.filter(pl.col("ordered_at") < self._end)
+            orders, pending = self._as_it_stands(orders)
             self._add_up(orders)
             self._counts.append(self._simulation.sign_ups[-1] - (len(day.users) - len(users)))
             self._products.append(products)
@@ -149,7 +150,10 @@ class HistorySimulation:
                 )
                 self._totals["grade"][who] = ranks.to_numpy()
             end = min(day.end, self._end)
-            yield replace(day, end=end, users=users, products=products, orders=orders)
+            yield replace(
+                day, end=end, users=users, products=products, orders=orders, pending=pending,
+                province=day.province[: len(orders)],  # what is cut off are the last ones
+            )  # fmt: skip
 
     def _simulated(self) -> Iterator[Day]:
         yield from self._simulation.days(self._last_day)
@@ -158,13 +162,13 @@ class HistorySimulation:
         self._simulation.keeps_morning = self._keep_state
         yield from self._simulation.days(self._last_day + 1)
 
-    def _as_it_stands(self, orders: pl.DataFrame) -> pl.DataFrame:
+    def _as_it_stands(self, orders: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:
         later = (pl.col("rev") > 1) & (pl.col("updated_at") >= self._end)
         pending = orders.filter(later)
         if pending.is_empty():
-            return orders
+            return orders, None
         self._pending.append(pending)
-        return first_revisions(orders, later)
+        return first_revisions(orders, later), pending
 
     def _add_up(self, orders: pl.DataFrame) -> None:
         # What is cut off lies behind the end, so it is the last ones.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from generators.behaviour import customer_model, propensity
 from generators.behaviour.customer_model import CustomerModel
+from generators.topics.history import TopicDay
+from generators.topics.interface import HistoryBlock
 from shop.node_lease import HISTORY_NODE
 
 DAY_S: Final = 86_400.0
@@ -99,6 +103,10 @@ class Day:
             end of the history. At that moment those are still revision 1, PAID.
         grades: None, or `GRADE_CHANGES`: every customer whose grade changes at `start`.
         customers: how many there are at `start`: those a grading looks at.
+        province: of the customer of each order, a place in `korean_people.CITIES`.
+        pending: the orders that are revision 2 only after the end of the history, as they finally
+            stand; among `orders` they are as they stand at its end.
+        topics: what the day adds to optional topics, by name.
     """
 
     number: int
@@ -109,3 +117,19 @@ class Day:
     orders: pl.DataFrame
     grades: pl.DataFrame | None
     customers: int
+    province: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
+    pending: pl.DataFrame | None = None
+    topics: Mapping[str, TopicDay] = field(default_factory=dict)
+
+    def block(self) -> HistoryBlock:
+        """Return it for the histories of optional topics, with orders as they finally stand."""
+        orders = self.orders
+        if self.pending is not None:
+            final = self.pending.select("order_id", "rev", "status", "updated_at")
+            orders = orders.join(
+                final, on="order_id", how="left", maintain_order="left", suffix="_"
+            ).select(
+                pl.coalesce(f"{c}_", c).alias(c) if c in final.columns[1:] else c
+                for c in orders.columns
+            )
+        return HistoryBlock(self.start, self.end, self.users, self.products, orders, self.province)

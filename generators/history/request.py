@@ -43,6 +43,7 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
         policy: grades, as `GradePolicy.as_json` writes it.
         node: of its ids.
         model: which version of the behaviour; see `MODEL`.
+        topics: names of the optional topics that it has.
     """
 
     days: int = DAYS
@@ -54,6 +55,7 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
     policy: str = ""
     node: int = HISTORY_NODE
     model: int = MODEL
+    topics: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse what cannot be simulated.

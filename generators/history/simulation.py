@@ -193,6 +193,7 @@ class Simulation:
         return Day(
             day, began, began + timedelta(days=1), users, self._listings.events(since, end),
             orders, self._changes(began) if day % 7 == 0 else None, customers,
+            self.who.province[self.buyers],
         )  # fmt: skip
 
     def _users(self, new: SignUpsOfDay) -> pl.DataFrame:

@@ -27,6 +27,7 @@ GENERATE: Final[Mapping[str, Command]] = {
     ),
     "continue": Command("generators.continuation", "resume a finished backfill in real time"),
     "cache": Command("generators.cache.worker", "refresh the Redis cache from PostgreSQL"),
+    "optional": Command("generators.optional", "publish optional topics, such as shipments"),
     "profiles": Command(
         "generators.profiles", "publish the customers and products that the topics lack"
     ),

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from shop import kafka
-from shop.events import TOPICS
+from shop.events import CONTRACTS, TOPICS
+from shop.optional.registry import OPTIONAL
 from shop.postgres import Connection
 from shop.settings import KafkaSettings
 
@@ -91,8 +92,10 @@ def account(
         logs: every log that existed since the baseline. What a deleted log held beyond its
             ledger can no longer be known, and counts as never published.
     """
+    logs = tuple(logs)
+    topics = (*TOPICS, *(t for t in OPTIONAL if any(t == log[0] for log in logs)))
     sums: dict[str, dict[str, int]] = {
-        name: dict.fromkeys(TOPICS, 0)
+        name: dict.fromkeys(topics, 0)
         for name in ("published", "stored", "rejected", "ignored", "taken", "lag")
     }
     for log in logs:
@@ -140,7 +143,7 @@ class OffsetAccounting:
     @property
     def unread(self) -> dict[str, int]:
         """How many messages were unread at the baseline, by topic."""
-        found = dict.fromkeys(TOPICS, 0)
+        found = dict.fromkeys((*TOPICS, *(log[0] for log in self._start_ends)), 0)
         for log, partitions in self._start_ends.items():
             taken = self._start_ledger.get(log, {})
             for partition, end in partitions.items():
@@ -163,7 +166,7 @@ class OffsetAccounting:
         Raises:
             KafkaException: if Kafka does not answer.
         """
-        described = kafka.describe_topics(self._admin)
+        described = kafka.describe_topics(self._admin, CONTRACTS)
         ends = kafka.ends_of(self._admin, {n: t.partitions for n, t in described.items()})
         return {(name, topic.log_id): ends[name] for name, topic in described.items()}
 
@@ -220,8 +223,8 @@ class AccountingEvidence:
 
     rows: Mapping[str, int]
     """Number of rows by table, without stubs."""
-    revisions: int
-    """Sum of `orders.rev`: at most this many messages can have changed an order."""
+    revisions: Mapping[str, int]
+    """By table, for how many messages its rows are at most: the sum of their revisions."""
 
 
 def read_evidence(conn: Connection) -> AccountingEvidence:
@@ -231,9 +234,13 @@ def read_evidence(conn: Connection) -> AccountingEvidence:
         " count(*), coalesce(sum(rev), 0) FROM orders"
     ).fetchone()
     users, products, orders, revisions = row or (0, 0, 0, 0)
-    return AccountingEvidence(
-        {"users": users, "products": products, "orders": orders}, int(revisions)
-    )
+    rows = {"users": users, "products": products, "orders": orders}
+    counted = {"orders": int(revisions)}
+    for name, topic in OPTIONAL.items():
+        most = "coalesce(sum(rev), 0)" if topic.revised else "count(*)"
+        row = conn.execute(f"SELECT count(*), {most} FROM {name}".encode()).fetchone()  # noqa: S608  (names of our tables)
+        rows[name], counted[name] = map(int, row or (0, 0))
+    return AccountingEvidence(rows, counted)
 
 
 def cross_check(
@@ -241,11 +248,11 @@ def cross_check(
 ) -> list[str]:
     """Compare the counts with the tables; return what does not match, a line each.
 
-    Every new row took at least one stored message; every stored message of an order inserted it
-    or raised its revision.
+    Every new row took at least one stored message; every stored message of an order or of an
+    optional topic inserted its row or raised its revision.
 
-    >>> none = AccountingEvidence({"users": 0, "products": 0, "orders": 0}, 0)
-    >>> some = AccountingEvidence({"users": 0, "products": 0, "orders": 5}, 5)
+    >>> none = AccountingEvidence({"users": 0, "products": 0, "orders": 0}, {"orders": 0})
+    >>> some = AccountingEvidence({"users": 0, "products": 0, "orders": 5}, {"orders": 5})
     >>> cross_check(none, some, {"users": 0, "products": 0, "orders": 4})
     ['orders: 5 new rows, but 4 messages stored']
     """
@@ -254,7 +261,7 @@ def cross_check(
         new = after.rows[topic] - before.rows[topic]
         if new > count:
             found.append(f"{topic}: {new} new rows, but {count} messages stored")
-    raised = after.revisions - before.revisions
-    if stored.get("orders", 0) > raised:
-        found.append(f"orders: {stored['orders']} messages stored, but rows for {raised} at most")
+        raised = after.revisions.get(topic, count) - before.revisions.get(topic, 0)
+        if count > raised:
+            found.append(f"{topic}: {count} messages stored, but rows for {raised} at most")
     return found

@@ -10,13 +10,14 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from jangteo.stack.spawn import end, spawn, tail
 from shop.clock import seconds_of
 from shop.errors import JangteoError, UsageError
+from shop.optional.registry import switches_of
 from shop.postgres import BACKFILL_LOCK, Connection
 
 OFFERED_DAYS: Final = 90
@@ -97,7 +98,7 @@ class FirstStart:
             return True
         if wanted is None and self._offered():
             wanted = self._ask()
-        return self._write(["--days", str(wanted)]) if wanted else True
+        return self._write(["--days", str(wanted), *_with(self._args.topics)]) if wanted else True
 
     def resumes(self, conn: Connection, speed: float) -> bool:
         """Return whether the shop resumes a finished history; say so, or why it does not.
@@ -164,6 +165,7 @@ class FirstStart:
         words += ["--orders-per-day", str(request["orders_per_day"])]
         words += ["--end", request["end"]] if request["end"] else []
         words += [] if request["scenarios"] else ["--no-scenarios"]
+        words += _with(request.get("topics", ()))
         return self._write(words)
 
     def _write(self, words: list[str]) -> bool:
@@ -239,6 +241,10 @@ class _Copy:
             self._read += len(whole) + 1
             for line in whole.decode(errors="replace").splitlines():
                 self._say(_DATED.sub("", line))
+
+
+def _with(topics: Sequence[str]) -> list[str]:
+    return ["--with", switches_of(topics)] if topics else []
 
 
 def terminal_of(*, plain: bool) -> str | None:

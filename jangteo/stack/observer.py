@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -169,7 +169,8 @@ class Observer(threading.Thread):
         began = time.monotonic()
         if began < self._count_due:
             return seen
-        rows, grades = count(self._connection())
+        topics = tuple(seen.account.published) if seen.account else tuple(TOPICS)
+        rows, grades = count(self._connection(), topics)
         took = time.monotonic() - began
         self._count_due = time.monotonic() + _REST * took
         return replace(seen, rows=rows, grades=grades)
@@ -200,11 +201,13 @@ class Observer(threading.Thread):
         return self._conn
 
 
-def count(conn: Connection) -> tuple[dict[str, int], dict[str, int]]:
+def count(
+    conn: Connection, topics: Sequence[str] = tuple(TOPICS)
+) -> tuple[dict[str, int], dict[str, int]]:
     """Return exact rows per table and customers per grade."""
     rows = {}
-    for topic in TOPICS:
-        row = conn.execute(f"SELECT count(*) FROM {topic}".encode()).fetchone()  # noqa: S608  (topic: one of our three)
+    for topic in topics:
+        row = conn.execute(f"SELECT count(*) FROM {topic}".encode()).fetchone()  # noqa: S608  (topic: one of ours)
         rows[topic] = int(row[0]) if row else 0
     grades = conn.execute("SELECT grade, count(*) FROM users GROUP BY grade ORDER BY 2 DESC, 1")
     return rows, {str(grade): int(number) for grade, number in grades.fetchall()}

@@ -15,6 +15,7 @@ from jangteo.stack import first_start
 from jangteo.stack.ports import CONVENTIONAL
 from shop import command
 from shop.errors import UsageError
+from shop.optional.option import add_with
 from shop.settings import EMBEDDED_PORTS, Settings, announce
 from shop.settings.stack_file import DEFAULT_NAME
 
@@ -60,6 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--yes-production", action="store_true",
         help="allow made-up data with DB_TYPE=production (as ALLOW_INVENTED_DATA=yes)",
     )  # fmt: skip
+    add_with(parser, "also publish and store optional topics, now and at later starts")
     add("--plain", action="store_true", help="print plain lines, even on a terminal")
     server = parser.add_argument_group("servers to use instead of embedded ones")
     server.add_argument(

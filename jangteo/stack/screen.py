@@ -249,7 +249,7 @@ def flow(sample: ShopSample) -> Table:
     for column in ("published", "stored", "rejected", "lag", "rows in table"):
         table.add_column(column, justify="right")
     account = sample.account
-    for topic in TOPICS:
+    for topic in account.published if account else TOPICS:
         counts = (
             [account.published, account.stored, account.rejected, account.lag]
             if account

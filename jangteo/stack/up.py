@@ -28,7 +28,7 @@ from jangteo.stack.accounting import (
     read_evidence,
 )
 from jangteo.stack.first_start import FirstStart, terminal_of
-from jangteo.stack.kafka import fallback
+from jangteo.stack.kafka import fallback, optional_topics
 from jangteo.stack.kafka.broker import Broker
 from jangteo.stack.observer import Observer, ShopSample
 from jangteo.stack.server import Server
@@ -40,6 +40,7 @@ from shop import settings as shop_settings
 from shop.best_effort import BestEffort
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UsageError
+from shop.events import TOPICS
 from shop.output import say
 from shop.postgres import window_length
 from shop.process_status import ProcessState
@@ -95,6 +96,7 @@ class Up:
         self._say = view.say
         self._stop = command.stop_on_signals()
         signal.signal(signal.SIGHUP, lambda *_: self._stop.set())  # the terminal was closed
+        self._environ = environ
         self._stack = Stack(data_dir, environ, self._say, broker=broker, unwanted=self._stop.is_set)
         self._supervisor = Supervisor(data_dir)
         self._first = FirstStart(
@@ -200,8 +202,12 @@ class Up:
             alone = self._stack.embeds_postgres
             if rebuilt := window_length.fit(conn, settings.spend_window, alone=alone):
                 self._say(window_length.describe(rebuilt))
-        if created := kafka.create_topics(settings.kafka):
+        if created := kafka.create_topics(settings.kafka, (*TOPICS, *self._args.topics)):
             self._say(f"topics: created {', '.join(created)}")
+        if topics := optional_topics.switched_on(settings.kafka, self._environ):
+            self._say(f"optional topics: {', '.join(topics)}")
+            self._commands |= optional_topics.commands(topics)
+            self._generators += (optional_topics.PROCESS,)
         if changed := retention.keep_profiles(settings.kafka):
             self._say(f"topics: changed {'; '.join(changed)}")
         self._published = self._publishing.attempt(self._stack.publish)

@@ -18,6 +18,15 @@ SWITCHES: Final[tuple[str, ...]] = tuple(dict.fromkeys(topic.switch for topic in
 """The words of ``--with``."""
 
 
+def switches_of(topics: Iterable[str]) -> str:
+    """Return the value of ``--with`` that brings topics.
+
+    >>> switches_of(["shipments"])
+    'shipments'
+    """
+    return ",".join(dict.fromkeys(OPTIONAL[name].switch for name in topics))
+
+
 def topics_of(switches: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the topics that words of ``--with`` bring, in the order of `OPTIONAL`.
 

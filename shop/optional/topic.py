@@ -36,6 +36,7 @@ class OptionalTopic:
         purpose: what it says, in one line for people.
         narrow: columns of whole numbers that are not bigint.
         derived: further tables that the ingest fills from it.
+        time_field: when it happened: the event is published then.
     """
 
     name: str
@@ -47,3 +48,4 @@ class OptionalTopic:
     purpose: str
     narrow: Mapping[str, Column] = field(default_factory=dict)
     derived: tuple[str, ...] = ()
+    time_field: str = "updated_at"

@@ -1,9 +1,9 @@
 """The operator's settings: `control:*` in Redis, read by every process at least twice a second.
 
-`control:NAME` is a hash per process (users, products, orders, cache, grader): `paused`, `rate`,
-and `run`, a counter that asks for one run now. `control:restart` is a hash, process -> counter,
-read by the supervisor. Settings survive restarts and stay until they are changed; each process
-reports in its heartbeat which ones it applies.
+`control:NAME` is a hash per process or topic (users, products, orders, optional topics, cache,
+grader): `paused`, `rate`, and `run`, a counter that asks for one run now. `control:restart` is a
+hash, process -> counter, read by the supervisor. Settings survive restarts and stay until they are
+changed; each process reports in its heartbeat which ones it applies.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from shop.errors import UsageError
+from shop.optional.registry import OPTIONAL
 from shop.redis import cache
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 CONTROL: Final = "control:"
 RESTART: Final = "control:restart"
 GENERATORS: Final = ("users", "products", "orders")
+PAUSABLE: Final = (*GENERATORS, *OPTIONAL)
+"""The topics whose publishing can be paused."""
 RUNNABLE: Final = ("cache", "grader")
 """Processes that do a round of work every so often, and can be asked to do one now."""
 MAX_RATE: Final = 1_000.0
@@ -62,7 +65,7 @@ def set_paused(r: redis.Redis, name: str, *, paused: bool) -> None:
     Raises:
         UsageError: if there is no such generator.
     """
-    _check(name, GENERATORS, "pause")
+    _check(name, PAUSABLE, "pause")
     _set(r, CONTROL + name, {"paused": "true" if paused else "false"})
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, cast
 
 from shop.clock import seconds_of
 from shop.errors import UsageError
-from shop.events import TOPICS
+from shop.events import CONTRACTS, TOPICS
 from shop.settings import notify
 from shop.settings.variable import Kind, Reader, Variable, number, one_of
 
@@ -21,7 +21,7 @@ _YEAR_S: Final = 366 * 86_400  # a longer interval is a typing error, and thread
 
 def _topics(text: str) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys(t.strip() for t in text.split(",") if t.strip()))
-    if not set(wanted) <= set(TOPICS):
+    if not set(wanted) <= set(CONTRACTS):
         raise ValueError(text)
     return wanted or tuple(TOPICS)
 
@@ -148,7 +148,7 @@ SHOP_ARRIVALS: Final = Variable(
     ("generator",),
 )  # fmt: skip
 INGEST_TOPICS: Final = Variable(
-    "INGEST_TOPICS", Kind(f"some of {', '.join(TOPICS)}, separated by commas", _topics),
+    "INGEST_TOPICS", Kind(f"some of {', '.join(CONTRACTS)}, separated by commas", _topics),
     ",".join(TOPICS), "Topics that this process reads.", ("ingest",),
 )  # fmt: skip
 INGEST_BATCH_SIZE: Final = Variable(

@@ -49,7 +49,7 @@ def test_the_layout_is_taken_and_the_ingest_is_planned_on_it(pg: Connection) -> 
     pg.execute(STAND_IN)
     for statement in layout_of_the_guide():
         pg.execute(statement.encode())
-    pg.execute(statements.SESSION.encode())
+    pg.execute(statements.session("orders").encode())
     merged = statements.MERGE_ORDERS
     assert "ON CONFLICT (order_id)" in merged
     with pytest.raises(psycopg.errors.InvalidColumnReference):

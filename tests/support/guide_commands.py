@@ -37,6 +37,7 @@ GUIDES: Final = tuple(
         "docs/kubernetes.md",
         "docs/load-test.md",
         "docs/managed-services.md",
+        "docs/optional-topics.md",
         "docs/own-consumer.md",
         "docs/scaling.md",
         "docs/security.md",

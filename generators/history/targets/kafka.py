@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from generators.publishing.event_producer import EventProducer
 from shop import kafka
 from shop.errors import JangteoError, UnreachableError, UsageError
 from shop.events import SCHEMAS
+from shop.optional.registry import OPTIONAL
 from shop.settings import KafkaSettings
 
 AT_ONCE: Final = 5_000
@@ -43,6 +44,7 @@ class KafkaTarget:
         speed: seconds of the history per second; None: as fast as Kafka takes it.
         truncate: publish another history although one was published.
         stop: ends waiting.
+        topics: optional topics that the history has.
     """
 
     live = True
@@ -59,6 +61,7 @@ class KafkaTarget:
         speed: float | None,
         truncate: bool,
         stop: threading.Event,
+        topics: Sequence[str] = (),
     ) -> None:
         self._where = settings.where
         self._file = StateFile(state)
@@ -69,8 +72,9 @@ class KafkaTarget:
         self._later = pl.DataFrame(schema=SCHEMAS["orders"])
         self._producers = {
             topic: EventProducer(topic, lambda **o: kafka.producer(settings, "backfill", **o))
-            for topic in ("users", "products", "orders")
+            for topic in ("users", "products", "orders", *topics)
         }
+        self._to_come = {topic: pl.DataFrame(schema=SCHEMAS[topic]) for topic in topics}
 
     @property
     def _found(self) -> RunState | None:
@@ -107,6 +111,7 @@ class KafkaTarget:
     def _add(self, day: Day) -> None:
         changed = pl.col("rev") > 1
         self._later = pl.concat([self._later, day.orders.filter(changed)])
+        topics = {name: self._due(day, name) for name in self._to_come}
         due = pl.col("updated_at") < day.end
         now, self._later = self._later.filter(due), self._later.filter(~due)
         state = self._file.state
@@ -119,9 +124,19 @@ class KafkaTarget:
             "updated_at", maintain_order=True
         )
         self._post("orders", orders)
+        self._settle()  # and an order before what follows from it
+        for topic, events in topics.items():
+            self._post(topic, events)
         self._settle()
         if not self._stop.is_set():
             self._file.add(day)
+
+    def _due(self, day: Day, topic: str) -> pl.DataFrame:
+        """Return what is to be published of a topic with a day; keep what happens later."""
+        events = pl.concat([self._to_come[topic], day.topics[topic].events])
+        due = pl.col(OPTIONAL[topic].time_field) < day.end
+        self._to_come[topic] = events.filter(~due)
+        return events.filter(due).sort(OPTIONAL[topic].time_field, maintain_order=True)
 
     def _post(self, topic: str, events: pl.DataFrame) -> None:
         producer = self._producers[topic]

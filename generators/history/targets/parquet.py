@@ -23,6 +23,7 @@ from generators.history.targets.begin import RunState, StateFile
 from generators.history.targets.postgres import fold
 from shop.clock import KST
 from shop.errors import UsageError
+from shop.optional.registry import TABLES as OPTIONAL_TABLES
 from shop.private_files import make_folder
 
 TABLES: Final = ("orders", "user_spend_windows", "grade_history", "users", "products")
@@ -60,7 +61,7 @@ class ParquetTarget:
                 raise UsageError(f"{self._folder} holds another history; --truncate removes it")
         if not state and self._folder.exists() and any(self._folder.iterdir()):
             raise UsageError(f"{self._folder} is not empty but holds no history")
-        for table in TABLES:
+        for table in (*TABLES, *OPTIONAL_TABLES):
             shutil.rmtree(self._folder / table, ignore_errors=True)
         make_folder(self._folder)
         return self._file.start(RunState(request=request, ends_at=end, fingerprint=0))
@@ -80,6 +81,9 @@ class ParquetTarget:
         self._write(fold(day.orders, self._window_s), "user_spend_windows", date)
         if day.grades is not None:
             self._write(day.grades, "grade_history", date)
+        for topic in day.topics.values():
+            for table, rows in topic.tables().items():
+                self._write(rows, table, date)
         self._file.add(day)
 
     def finish(self, ending: Ending) -> None:

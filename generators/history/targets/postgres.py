@@ -30,13 +30,14 @@ from generators.history.targets.begin import RunState
 from shop import postgres
 from shop.errors import JangteoError, UsageError
 from shop.grading_policy import GradePolicy
+from shop.optional.registry import TABLES
 from shop.postgres import Connection, Cursor, lookups, partitions, window_length
 from shop.postgres.binary_copy import binary
 from shop.postgres.sqlstate import retried
 from shop.settings import PostgresSettings
 from shop.spend_windows import fits_business_days, window_start
 
-GUARDED: Final = ("user_spend_windows", "orders", "users", "products")
+GUARDED: Final = ("user_spend_windows", "orders", *TABLES, "users", "products")
 """In the order in which every writer locks them (`postgres.SHOP_TABLES`)."""
 _LOCKED: Final = (
     "simulation.clock",
@@ -159,6 +160,8 @@ class PostgresTarget:
             rows["user_spend_windows"] = binary(folded, "user_spend_windows")
         if day.grades is not None:
             rows["grade_history"] = binary(day.grades, "grade_history")
+        for topic in day.topics.values():
+            rows |= {table: postgres.copy_data(f) for table, f in topic.tables().items()}
         return partial(self._write, day, rows, fingerprint(day))
 
     def _write(self, day: Day, rows: Mapping[str, postgres.CopyData], bits: int) -> None:

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 from jangteo.cli.topics import loss, produce, tail
 from shop import command, kafka
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
-from shop.events import GROUPS, TOPICS
+from shop.events import CONTRACTS, GROUPS, TOPICS
 from shop.kafka.progress import PartitionProgress, ProgressReport, TopicProgress
 from shop.log import get_logger
 from shop.output import say
@@ -39,9 +39,10 @@ def configure(parser: command.Parser) -> None:
         "show messages that Kafka removed before they were read; --yes lets the ingest skip them",
     )
     for action in (list_, create, describe, accept):
+        there = f" of {', '.join(TOPICS)}" if action is create else " that there are"
         action.add_argument(
             "topics", nargs="*", metavar="TOPIC",
-            help=f"take only these topics: {', '.join(TOPICS)} (default: all)",
+            help=f"take only these topics: {', '.join(CONTRACTS)} (default: all{there})",
         )  # fmt: skip
     for action in (list_, describe):
         action.add_argument("--json", action="store_true", help="print one JSON array")
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.action == "create":
         from jangteo.cli.init import init_topics  # noqa: PLC0415  (psycopg: 0.1 s of CPU)
 
-        say(init_topics(brokers, names))
+        say(init_topics(brokers, names or tuple(TOPICS)))
         return ExitCode.OK
     kafka.wait_until_up(brokers)
     try:
@@ -75,21 +76,21 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _checked(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
-        if name not in TOPICS:
-            close = difflib.get_close_matches(name, TOPICS, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(TOPICS)}"
+        if name not in CONTRACTS:
+            close = difflib.get_close_matches(name, CONTRACTS, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(CONTRACTS)}"
             raise UsageError(f"no topic {name!r}; {hint}")
-    return tuple(dict.fromkeys(names)) or tuple(TOPICS)
+    return tuple(dict.fromkeys(names))
 
 
 def _list(settings: KafkaSettings, names: Sequence[str], *, as_json: bool) -> int:
-    found = kafka.describe_topics(kafka.admin(settings), names)
+    found = kafka.describe_topics(kafka.admin(settings), names or tuple(CONTRACTS))
     if as_json:
         say(msgspec.json.encode(list(found.values())).decode())
     else:
         rows = [[n, str(t.partitions), str(t.replication), t.log_id] for n, t in found.items()]
         say(table(["topic", "partitions", "replication", "log id"], rows))
-    return _missing([n for n in names if n not in found])
+    return _missing([n for n in names or TOPICS if n not in found])
 
 
 def _describe(settings: Settings, names: Sequence[str], *, as_json: bool) -> int:
@@ -101,7 +102,7 @@ def _describe(settings: Settings, names: Sequence[str], *, as_json: bool) -> int
         say(msgspec.json.encode(described).decode())
     else:
         say("\n\n".join(format_topic(t, look) for t in look.topics.values()))
-    return _missing([n for n in names if n not in look.topics])
+    return _missing([n for n in names or TOPICS if n not in look.topics])
 
 
 def _accept_loss(settings: Settings, names: Sequence[str], *, yes: bool) -> int:
@@ -136,8 +137,8 @@ def _missing(names: Sequence[str]) -> int:
     return ExitCode.FAILED if names else ExitCode.OK
 
 
-def describe(settings: Settings, names: Sequence[str] = tuple(TOPICS)) -> ProgressReport:
-    """Look at those of the topics that exist.
+def describe(settings: Settings, names: Sequence[str] = ()) -> ProgressReport:
+    """Look at those of the topics that exist, of all if none are named.
 
     Raises:
         KafkaException: if the cluster does not answer.
@@ -147,7 +148,7 @@ def describe(settings: Settings, names: Sequence[str] = tuple(TOPICS)) -> Progre
 
     progress = ProgressReader(settings, "topics")
     try:
-        return progress.look(names)
+        return progress.look(names or tuple(CONTRACTS))
     finally:
         progress.close()
 

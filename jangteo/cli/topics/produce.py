@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from shop import command, kafka
 from shop.clock import utc_now
 from shop.errors import ExitCode, JangteoError, UnreachableError, UsageError
-from shop.events import KEY_FIELD, TOPICS, Rejection, decode
+from shop.events import CONTRACTS, KEY_FIELD, Rejection, decode
 from shop.output import escape, say
 from shop.settings import Settings, announce
 
@@ -59,7 +59,7 @@ def configure(parser: command.Parser) -> None:
         example="jangteo topics produce orders orders.ndjson",
     )  # fmt: skip
     add = produce.add_argument
-    add("topic", metavar="TOPIC", help=f"topic to publish to: {', '.join(TOPICS)}")
+    add("topic", metavar="TOPIC", help=f"topic to publish to: {', '.join(CONTRACTS)}")
     add("source", nargs="?", default="-", metavar="FILE", help="file to read (default: stdin)")
     add("--key", metavar="KEY", help="key of every message (default: the payload's id)")
     add("--anyway", action="store_true", help="publish invalid lines too, unchanged")

@@ -25,7 +25,7 @@ NEED_A_SHOP = (
     *("grade --once", "grade", "explain 1", "scenario status"),
     *("scenario start flash_sale", "scenario stop flash_sale", "generate users"),
     *("generate products", "generate orders", "generate continue", "generate cache"),
-    *("generate profiles", "topics tail orders"),
+    *("generate profiles", "generate optional", "topics tail orders"),
     *("generate cache --once", "do cache.refresh", "do grading.run", "do generator.pause orders"),
     *(
         "do scenario.start flash_sale",
@@ -43,7 +43,13 @@ WRONG = (
     *("monitor --lang fr", "topics nothing", "topics describe nothing", "env --format xml"),
     *("env x", "seed --users x", "seed --users -1", "backfill --days x", "backfill --to nowhere"),
     *("generate nothing", "generate orders --rate x", "generate users --faults 2"),
-    *("generate cache --speed 0", "generate continue --until x", "scenario nothing"),
+    *(
+        "generate cache --speed 0",
+        "generate optional --with x",
+        "backfill --with x",
+        "generate continue --until x",
+        "scenario nothing",
+    ),
     *(
         "scenario start",
         "scenario start nothing",
@@ -55,7 +61,7 @@ WRONG = (
     ),
     *("dlq show x", "dlq list --limit x", "dlq list --fix x:y", "windows nothing"),
     *("grade --full", "grade --once --x", "init x", "doctor x", "reset x"),
-    *("uninstall --what --yes", "up --history 36h"),
+    *("uninstall --what --yes", "up --history 36h", "up --with nothing"),
 )
 WRITING = (
     *("init", "seed --users 5 --products 5", "backfill --days 8 --orders-per-day 20"),

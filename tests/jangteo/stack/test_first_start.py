@@ -23,7 +23,7 @@ class Start:
         self.said: list[str] = []
         self.stopped = False
         args = argparse.Namespace(
-            history=history, users=None, products=None, seconds=None, resume=None
+            history=history, users=None, products=None, seconds=None, resume=None, topics=()
         )
         self.first = FirstStart(
             args, lambda: env, lambda name: folder / f"{name}.log", self._wait, self.said.append,

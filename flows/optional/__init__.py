@@ -1,0 +1,1 @@
+"""Storing the optional topics: the tables of the same names, and what follows from them."""

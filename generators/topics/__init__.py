@@ -1,0 +1,1 @@
+"""What publishes the optional topics, live and along a history: one module for each."""

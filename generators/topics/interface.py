@@ -1,0 +1,127 @@
+"""What an optional topic must have to be published: a live source, and a history.
+
+How a topic is added, with shipments as the example:
+
+1. **The contract**, `shop/optional/shipments.py`: the class of its event and an `OptionalTopic`,
+   which is added to `shop.optional.registry`. From it follow the topic, the consumer group, the
+   decoder, the SQL of the ingest, dead letters, replay, metrics, and the word of ``--with``.
+2. **The table**, a migration `deploy/sql/NNNN_shipments.sql` with the columns of the event in their
+   order, `ingested_at` and `changed_at`; and the rights of the roles in `deploy/sql/roles.sql`.
+   Derived tables, if any, are filled by the ingest, in the same transaction.
+3. **The behaviour**, `generators/behaviour/shipments.py`: a pure function of the seed and of what
+   is in the shop. It draws with `hashed(ids, f"{seed}/...")` and never from a stream of another
+   topic, so that nothing else changes where the topic is switched on; and it decides the same for
+   an order live and in a history.
+4. **The sources**, `generators/topics/shipments.py`: a `LiveTopic`, which returns what is due, and
+   a `TopicHistory`, which returns what a block of orders, customers and products causes. Both are
+   added to `generators.topics.registry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import redis
+
+from shop.postgres import Connection
+
+
+@dataclass(frozen=True)
+class RunningShop:
+    """What a live source may look at.
+
+    Attributes:
+        seed: of the shop.
+        speed: of the shop; delays are divided by it.
+        connect: opens a connection to PostgreSQL, in autocommit; the caller closes it.
+        redis: the shop's Redis.
+    """
+
+    seed: int
+    speed: float
+    connect: Callable[[], Connection]
+    redis: redis.Redis
+
+
+class LiveTopic(Protocol):
+    """Says what is due of one topic.
+
+    Its process may be ended anywhere: an event that is published twice must be an exact copy, which
+    the ingest ignores.
+    """
+
+    def due(self, now: datetime) -> pl.DataFrame:
+        """Return events that are to be published now, `SCHEMAS[topic]`; empty if there are none.
+
+        Called five times a second, and again at once after an answer that is not empty. It looks
+        into PostgreSQL or Redis no more often than it must.
+
+        Raises:
+            psycopg.Error, redis.RedisError: if they do not answer; it is called again later.
+        """
+        ...
+
+    def status(self) -> Mapping[str, str | float]:
+        """Return the topic's own fields of the heartbeat."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open."""
+        ...
+
+
+def is_history_unfinished(conn: Connection) -> bool:
+    """Return whether a history is being written: what the shop holds may be taken back."""
+    found = conn.execute("SELECT FROM backfill_runs WHERE finished_at IS NULL").fetchone()
+    return found is not None
+
+
+@dataclass(frozen=True)
+class HistoryBlock:
+    """What a stretch of a history added to the shop, usually a business day.
+
+    Attributes:
+        start: first moment, UTC.
+        end: first moment after it, UTC.
+        users: who signed up, `SCHEMAS["users"]`; without names and addresses unless a topic of the
+            history asks for them (`TopicHistory.profiles`).
+        products: what was listed or changed, `SCHEMAS["products"]`.
+        orders: `SCHEMAS["orders"]`, in the order of `ordered_at`, as they finally stand: revision 2
+            with the `updated_at` of the cancellation or refund, even where that is after `end`.
+        province: of the customer of each order, a place in `korean_people.CITIES`.
+    """
+
+    start: datetime
+    end: datetime
+    users: pl.DataFrame
+    products: pl.DataFrame
+    orders: pl.DataFrame
+    province: npt.NDArray[np.int8]
+
+
+class TopicHistory(Protocol):
+    """Says what a history contains of one topic.
+
+    Blocks come in order, each once; after a restart from the first one again.
+    """
+
+    profiles: bool
+    """Whether it needs names and addresses of customers."""
+
+    def events(self, block: HistoryBlock) -> pl.DataFrame:
+        """Return all events that a block causes, `SCHEMAS[topic]`, at whatever time they happen.
+
+        All revisions of an id come from one block. What happens at the end of the history or later
+        is left out by the caller.
+        """
+        ...
+
+    def derived(self, stored: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
+        """Return the rows of derived tables that follow from events of a block, by table."""
+        ...

@@ -1,0 +1,13 @@
+"""The live source and the history of each optional topic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from generators.topics.interface import LiveTopic, RunningShop, TopicHistory
+from generators.topics.shipments import LiveShipments, ShipmentHistory
+
+LIVE: Final[Mapping[str, Callable[[RunningShop], LiveTopic]]] = {"shipments": LiveShipments}
+HISTORY: Final[Mapping[str, Callable[[int], TopicHistory]]] = {"shipments": ShipmentHistory}
+"""Made with the seed of the shop."""

@@ -1,0 +1,1 @@
+"""Tests of how the optional topics are stored."""
