@@ -55,7 +55,7 @@ DEAD = {
 }
 GOALS: Mapping[str, float] = {
     "live: CPU, % of a core": 10.0,
-    "live: KiB/s to the terminal": 80.0,
+    "live: written to the terminal, KiB/s": 80.0,
     "live: memory, MB": 80.0,
     "live: loop lag p95, ms": 30.0,
     "live: loop lag p99, ms": 100.0,
@@ -204,10 +204,10 @@ def live(env: Mapping[str, str], seconds: float) -> dict[str, float]:
         "live: first paint while the shop itself still starts, s": paint,
         **started,
         "live: CPU, % of a core": cpu,
-        "live: KiB/s to the terminal": written,
+        "live: written to the terminal, KiB/s": written,
         "live: memory, MB": memory,
         "frozen: CPU, % of a core": frozen,
-        "frozen: KiB/s to the terminal": frozen_written,
+        "frozen: written to the terminal, KiB/s": frozen_written,
     }
 
 
@@ -232,7 +232,7 @@ def down(env: Mapping[str, str], seconds: float) -> dict[str, float]:
         **starts({**env, **DEAD}, "down"),
         "down: memory, MB": memory,
         "down: CPU, % of a core": cpu,
-        "down: KiB/s to the terminal": written,
+        "down: written to the terminal, KiB/s": written,
         "down: key to paint, ms": statistics.median(times),
         "down: key to paint, worst of 20, ms": max(times),
     }
@@ -280,7 +280,7 @@ def others(env: Mapping[str, str], paths: Mapping[str, str | None], seconds: flo
             figures |= {
                 "memory, MB": peak_memory_mb(console.process.pid),
                 "CPU, % of a core": cpu,
-                "KiB/s to the terminal": written,
+                "written to the terminal, KiB/s": written,
             }
         except (RuntimeError, OSError, psutil.Error) as e:  # it ended: what was seen until then
             print(f"{name}: {e}", file=sys.stderr)

@@ -54,8 +54,8 @@ CLAIMS: Final = (
     Claim(
         "kafka",
         {
-            "en": "an outage of PostgreSQL loses no order, and an order is a row at once",
-            "ko": "PostgreSQL이 멈춰도 주문을 잃지 않고, 주문은 곧바로 행이 됩니다",
+            "en": "an outage of PostgreSQL loses no order, and an order is a row within a second",
+            "ko": "PostgreSQL이 멈춰도 주문을 잃지 않고, 주문은 1초 안에 행이 됩니다",
         },
         {
             "en": "[the same orders with Kafka and without]"
@@ -100,13 +100,22 @@ CLAIMS: Final = (
     ),
     Claim(
         "grading",
-        {"en": "grading costs what changed", "ko": "등급 산정 비용은 변경분에 비례합니다"},
+        {
+            "en": "all customers are graded faster than by one SQL statement",
+            "ko": "SQL 문 하나보다 빠르게 모든 고객의 등급을 매깁니다",
+        },
         {
             "en": "[full and incremental runs](docs/grading.md#measured)",
             "ko": "[전체 실행과 증분 실행](docs/grading.md#measured)",
         },
-        {"en": "{ours} s instead of {full} s", "ko": "{full}초 대신 {ours}초"},
-        {"ours": "Jangteo, incremental", "full": "Jangteo, full run"},
+        {
+            "en": "{full} s instead of {sql} s; {ours} s for what changed",
+            "ko": "{sql}초 대신 {full}초, 변경분만이면 {ours}초",
+        },
+        {
+            "ours": "Jangteo, incremental", "full": "Jangteo, full run",
+            "sql": "one SQL statement",
+        },
     ),
     Claim(
         "cache",

@@ -65,14 +65,14 @@ class Entry:
     before_at: str = ""
 
     def find(self, name: str) -> Result:
-        """Return the result of a name that begins so.
+        """Return the result of this name; if there is none, the first whose name begins so.
 
         Raises:
             KeyError: if there is none.
         """
-        for result in self.results:
-            if result.name.startswith(name):
-                return result
+        matching = [result for result in self.results if result.name.startswith(name)]
+        for result in sorted(matching, key=lambda result: result.name != name):
+            return result
         raise KeyError(f"no result {name!r} in {self.title!r}")
 
 
