@@ -7,28 +7,31 @@ import threading
 import time
 from typing import Final
 
+import psycopg
 from confluent_kafka import KafkaException
 
 from generators import options
 from generators.behaviour.arrivals import Law, Pacer, Poisson, law_for
+from generators.cache import reading
 from generators.faults.injector import FaultOptions, injecting
 from generators.live.publisher import LivePublisher, LiveSource, PublishingReport
-from generators.live.registrations import RegistrationSource
+from generators.live.registrations import RegistrationSource, ShopSize
 from generators.profiles import originals
 from generators.publishing.event_producer import EventProducer
 from generators.publishing.loop import SILENT_S, TopicOutput
 from generators.random_streams import stream
-from shop import command, kafka
-from shop.errors import ExitCode
+from shop import command, kafka, postgres
+from shop.errors import ExitCode, JangteoError
 from shop.log import get_logger
 from shop.node_lease import NodeLease
 from shop.redis import cache
 from shop.redis.control import ControlReader
 from shop.redis.heartbeat import HeartbeatSender
-from shop.retry import Outage
+from shop.retry import Outage, first_line
 from shop.server_clock import ClockWatch
 from shop.settings import Settings, announce
 
+_SIZE: Final = "SELECT sign_ups, orders_per_day FROM simulation.clock"
 SHORT_PERCENT: Final = 2.0
 """A rate that is missed by more is logged as missed."""
 
@@ -53,6 +56,7 @@ def registrations(args: argparse.Namespace, settings: Settings, topic: str, natu
         source = RegistrationSource(
             topic, rng, held.ids, clock=held.clock,
             r=cache.optional_client(settings) if natural_rate else None,
+            size=size_at_start(settings) if natural_rate else None,
             curved=natural_rate and options.arrivals_of(args, settings) == "poisson",
         )  # fmt: skip
         made = 0
@@ -140,6 +144,23 @@ def log_rate(report: PublishingReport, target: float, *, chance: bool = False) -
     log = get_logger().warning if short > allowed else get_logger().info
     said = "the rate was met" if short <= allowed else "the rate was not met"
     log(said, target=target, sustained=round(report.rate), short_percent=max(0.0, short))
+
+
+def size_at_start(settings: Settings) -> ShopSize | None:
+    """Return the size of the shop by PostgreSQL; None if it is not known, or not to be had.
+
+    The cache worker describes the shop in Redis, but some seconds after a start: until then a shop
+    with a history would list products 300 times as often.
+    """
+    try:
+        with postgres.connect(settings.postgres, "generator") as conn:
+            row = conn.execute(_SIZE).fetchone()
+            if row is None:
+                return None
+            return ShopSize(int(row[0]), int(row[1]), reading.has_history(conn))
+    except (psycopg.Error, JangteoError) as e:
+        get_logger().debug("size of the shop not known", error=first_line(e))
+        return None
 
 
 def already_published(

@@ -42,6 +42,20 @@ POPULATIONS: Final[Mapping[str, Population]] = {
 }
 
 
+class ShopSize(NamedTuple):
+    """What the rates of sign-ups and listings depend on.
+
+    Attributes:
+        sign_ups: customers so far.
+        orders_per_day: of a mean day; 0: not known.
+        has_history: whether the shop began with a history.
+    """
+
+    sign_ups: int
+    orders_per_day: int
+    has_history: bool
+
+
 class RegistrationSource(LiveSource):
     """Makes customers who sign up now, or products that are listed now.
 
@@ -51,6 +65,7 @@ class RegistrationSource(LiveSource):
         ids: their ids, which carry the time of registration.
         r: Redis, where the cache is, and what the cache worker says of the shop; None: the rate
             does not depend on it, and listed products do not change.
+        size: of the shop at the start, until the cache worker has described it; None: not known.
         curved: whether the hours and weekdays of a shop change the pace.
         clock: UTC.
         monotonic: seconds of a clock that never steps.
@@ -63,6 +78,7 @@ class RegistrationSource(LiveSource):
         ids: IdGenerator,
         *,
         r: redis.Redis | None = None,
+        size: ShopSize | None = None,
         curved: bool = False,
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
@@ -77,6 +93,7 @@ class RegistrationSource(LiveSource):
         self._monotonic = monotonic
         self._next_look = float("-inf")
         self._refreshed: datetime | None = None
+        self._known = size
         self._size = 1.0
         self._changes = (
             PendingProducts(r, monotonic) if r is not None and topic == "products" else None
@@ -93,26 +110,31 @@ class RegistrationSource(LiveSource):
         if self._redis is None or now < self._next_look:
             return None
         self._next_look = now + LOOK_EVERY_S
+        known, self._known = self._known, None
         try:
             meta = cache.read_meta(self._redis)
         except redis.RedisError:
-            return None  # its own count continues from the last one
-        if not meta.sign_ups or meta.refreshed_at == self._refreshed:
-            return None
-        self._refreshed = meta.refreshed_at
+            meta = cache.CacheMeta()  # the last count continues
+        if meta.sign_ups and meta.refreshed_at != self._refreshed:
+            self._refreshed = meta.refreshed_at
+            known = ShopSize(meta.sign_ups, meta.orders_per_day, meta.has_history)
+        return None if known is None else self._take(known)
+
+    def _take(self, shop: ShopSize) -> int | None:
+        """Set the size of the shop; return the number that decides the rate, None: its own."""
+        per_day = shop.orders_per_day or ORDERS_PER_DAY
         if self.topic == "products":
-            if not meta.has_history:
+            if not shop.has_history:
                 self._size = 1.0
                 return None
-            per_day = catalogue.LISTED_PER_DAY * (meta.orders_per_day or ORDERS_PER_DAY)
-            self._size = per_day / ORDERS_PER_DAY / _DAY_S * _GAP_S
+            listed_per_day = catalogue.LISTED_PER_DAY * per_day / ORDERS_PER_DAY
+            self._size = listed_per_day / _DAY_S * _GAP_S
             return 0
-        rates = [
-            float(sign_up_rate(meta.sign_ups, per_day or ORDERS_PER_DAY)[0])
-            for per_day in (meta.orders_per_day, ORDERS_PER_DAY)
-        ]
-        self._size = rates[0] / rates[1]
-        return meta.sign_ups
+        now, of_the_seed = (
+            float(sign_up_rate(shop.sign_ups, size)[0]) for size in (per_day, ORDERS_PER_DAY)
+        )
+        self._size = now / of_the_seed
+        return shop.sign_ups
 
     def pace(self) -> float:
         """Return the factor of the shop's size, and of the hour where the pace is curved."""

@@ -11,7 +11,7 @@ import redis
 from generators.behaviour.arrivals import Listings
 from generators.history.listings import AT_OPENING, HistoryListings
 from generators.history.plan import Plan
-from generators.live.registrations import LOOK_EVERY_S, RegistrationSource
+from generators.live.registrations import LOOK_EVERY_S, RegistrationSource, ShopSize
 from generators.random_streams import stream
 from shop.clock import KST, utc_now
 from shop.ids import IdGenerator
@@ -64,3 +64,19 @@ def test_a_shop_without_a_history_lists_at_the_rate_of_the_seed(redis_client: re
     refreshed(redis_client, orders_per_day=5_400, has_history=True)
     clock.now += LOOK_EVERY_S
     assert live_per_day(source) == pytest.approx(20, rel=0.01)
+
+
+def test_the_rate_is_that_of_the_shop_before_the_cache_worker_has_described_it(
+    redis_client: redis.Redis,
+) -> None:
+    size = ShopSize(sign_ups=90_000, orders_per_day=5_400, has_history=True)
+    clock = ManualClock()
+    source = RegistrationSource(
+        "products", stream(1, "x"), IdGenerator(), r=redis_client, size=size, monotonic=clock
+    )
+    assert live_per_day(source) == pytest.approx(20, rel=0.01)
+    clock.now += LOOK_EVERY_S
+    assert source.counted() is None  # it stays
+    assert source.pace() < 0.01
+    users = RegistrationSource("users", stream(1, "x"), IdGenerator(), r=redis_client, size=size)
+    assert users.counted() == 90_000
