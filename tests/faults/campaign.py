@@ -7,7 +7,8 @@ Ingest processes work under load while they are killed, paused, stopped and join
 restarted, killed and locked, the way to it cut, stalled and slowed down, hosts vanish in the midst
 of transactions, disks are full, wall clocks step, and brokers are killed, one or all of them, and
 Redis, too. A grader, a cache worker and a generator of sign-ups work all the time and must survive
-it; an ingest of products is killed every few seconds. At the end every message that Kafka
+it; an ingest of products is killed every few seconds, and one of the optional topics that `--with`
+names. At the end every message that Kafka
 acknowledged must be accounted for. Exit code 1 if anything is not as promised.
 """
 
@@ -31,11 +32,13 @@ from jangteo.stack.kafka.cluster import Cluster
 from shop import kafka, log, postgres
 from shop import settings as shop_settings
 from shop.errors import ExitCode, JangteoError, UsageError
+from shop.optional.option import add_with
 from shop.settings import Settings
 from tests.faults.bystanders import Bystanders, SmallDisk, small_disk
 from tests.faults.catalogue import Catalogue
 from tests.faults.clocks import can_be_moved
 from tests.faults.kinds import Campaign
+from tests.faults.optional_load import OptionalLoad
 from tests.support.fault_stage import Stage
 from tests.support.network_proxy import Proxy
 from tests.support.waiting import wait_until
@@ -57,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1, help="of faults and load (default 1)")
     made.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="of Kafka (default 1)")
     made.add_argument("--members", type=int, default=3, help="ingest processes (default 3)")
+    add_with(made, "also publish optional topics, and kill their ingest")
     made.add_argument("--partitioned", action="store_true", help="in the layout by month")
     made.add_argument(
         "--directory", type=Path, help="keep data and logs there (default: removed at the end)"
@@ -126,6 +130,11 @@ def main() -> int:
             load = stage.load(args.seed, rate=args.rate)
             side_env = {**env, "POSTGRES_PORT": str(side.port)}
             catalogue = held.enter_context(Catalogue(side_env, settings, directory, seed=args.seed))
+            optional = None
+            if args.topics:
+                optional = held.enter_context(
+                    OptionalLoad(side_env, settings, directory, topics=args.topics, seed=args.seed)
+                )
             campaign = Campaign(
                 stage,
                 database,
@@ -148,11 +157,13 @@ def main() -> int:
             wait_until(stage.caught_up, "everything applied", 180)
             found = bystanders.violations() if bystanders else []
             found += catalogue.violations()
+            found += optional.violations() if optional else []
             found += stage.violations()
         except (AssertionError, JangteoError) as e:
             print(f"campaign: {e}", file=sys.stderr)
             return ExitCode.USAGE if isinstance(e, UsageError) else ExitCode.FAILED
     messages = len(load.acknowledged) + catalogue.messages
+    messages += optional.messages if optional else 0
     _show(args, campaign, messages, found, time.monotonic() - began)
     return ExitCode.FAILED if found else ExitCode.OK
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from shop.optional.registry import OPTIONAL
 from shop.settings import Settings
 from tests.faults.catalogue import Catalogue
 from tests.faults.kinds import Campaign
+from tests.faults.optional_load import OptionalLoad
 from tests.support.fault_stage import Stage
 from tests.support.layouts import both_layouts
 from tests.support.waiting import wait_until
@@ -43,3 +45,15 @@ def test_revisions_of_products_while_their_ingest_is_killed(
         assert catalogue.violations() == []
     assert len(catalogue.newest) > 50
     assert max(p.rev for p in catalogue.newest.values()) > 4
+
+
+def test_optional_topics_while_their_ingest_is_killed(
+    topics: object, env: dict[str, str], settings: Settings, tmp_path: Path
+) -> None:
+    with OptionalLoad(
+        env, settings, tmp_path, topics=tuple(OPTIONAL), seed=24, kill_every_s=1.5
+    ) as load:
+        wait_until(lambda: load.kills >= 4 and load.messages > 800, "kills under load", 90)
+        assert load.violations() == []
+    assert all(load.poison[topic] for topic in OPTIONAL)
+    assert all(len(newest) > 50 for newest in load.newest.values())
