@@ -30,6 +30,7 @@ from confluent_kafka import KafkaException
 from benchmarks import common
 from benchmarks.realism.observed import Observed, statistics
 from benchmarks.targets import LIVE, Statistic
+from generators.behaviour.catalogue import LISTED_PER_DAY
 from generators.behaviour.customer_model import ORDERS_PER_DAY, sign_up_rate
 from shop import kafka, postgres
 from shop import settings as shop_settings
@@ -43,8 +44,6 @@ COMPARED = timedelta(days=3)
 """The end of the history with which a live window is compared."""
 VALUED: Final = timedelta(days=14)
 """The end of the history with whose order values those of the same scenario are compared."""
-PRODUCT_EVERY_S = 7.0
-"""One product in 6 to 8 s of the shop's time, whatever its size."""
 STARTING_S = 180.0
 TAKES_DAYS = ("sent back", "customers' share of log-variance")
 """What some hours cannot show: refunds come after days, few customers order twice."""
@@ -64,7 +63,7 @@ class LiveWindow:
     Attributes:
         shop: what the topics hold of the window.
         before: user_id, ordered_at and payment_method of all orders before it.
-        product_events: messages of the topic of products in the window.
+        listed: products that were listed in the window.
         users_before: customers at its beginning.
         orders_per_day: size of the shop.
         values: scenario, mean and median amount of the orders in the last two weeks before it.
@@ -72,7 +71,7 @@ class LiveWindow:
 
     shop: Observed
     before: pl.DataFrame
-    product_events: int
+    listed: int
     users_before: int
     orders_per_day: int
     values: pl.DataFrame
@@ -202,7 +201,7 @@ def _read(settings: Settings, begin: datetime, end: datetime, speed: float) -> L
             sum(int(beat.get("fallback_orders", 0)) for beat in beats),
         ),
         before,
-        products.filter(pl.col("created_at").is_between(begin, end)).height,
+        products.filter(pl.col("created_at").is_between(begin, end))["product_id"].n_unique(),
         int(users_before),
         cache.read_meta(r).orders_per_day or ORDERS_PER_DAY,
         values,
@@ -219,9 +218,9 @@ def live_statistics(window: LiveWindow) -> list[Statistic]:
     found = {
         "orders an hour, of the law": shop.orders.height / hours / (ORDERS_PER_DAY / 24 * size),
         "sign-ups an hour, of the law": shop.users.height / hours / law,
-        "product events an hour, of the law": window.product_events
+        "listings an hour, of the history's law": window.listed
         / hours
-        / (3_600 / PRODUCT_EVERY_S),
+        / (LISTED_PER_DAY / 24 * size),
         "gaps between arrivals, CV": float(gaps.std() / gaps.mean()),
         "orders of customers who were not due": shop.fallback / shop.orders.height,
     }
