@@ -16,7 +16,7 @@ from generators.live.publisher import LivePublisher, LiveSource, PublishingRepor
 from generators.live.registrations import RegistrationSource
 from generators.profiles import originals
 from generators.publishing.event_producer import EventProducer
-from generators.publishing.loop import SILENT_S, TopicOutput
+from generators.publishing.loop import TopicOutput
 from generators.random_streams import stream
 from shop import command, kafka
 from shop.errors import ExitCode
@@ -57,8 +57,7 @@ def registrations(args: argparse.Namespace, settings: Settings, topic: str, natu
         )  # fmt: skip
         made = 0
         if args.rate is None:
-            patience = SILENT_S if args.seconds is None and args.limit is not None else args.seconds
-            made = already_published(settings, topic, stop, patience=patience)
+            made = already_published(settings, topic, stop, patience=options.patience(args))
         return publish(args, settings, source, natural, held, stop=stop, made=made)
 
 
