@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from generators.faults.kinds import DEFAULT_RATE
+from generators.publishing import loop
 from shop import command, node_lease
 from shop.node_lease import LIVE_NODES, NodeLease
 from shop.redis import cache
@@ -89,13 +90,24 @@ def seed_of(args: argparse.Namespace, settings: Settings) -> int:
     return settings.seed if args.seed is None else int(args.seed)
 
 
+def patience(args: argparse.Namespace) -> float | None:
+    """Return the seconds to wait for a server before the first event; None without an end.
+
+    That is the time of `--for`. A run that only `--limit` ends waits for `SILENT_S`, as it does for
+    Kafka later: a shell that asks for N events must learn that none come.
+    """
+    if args.seconds is None and args.limit is not None:
+        return loop.SILENT_S
+    return None if args.seconds is None else float(args.seconds)
+
+
 @contextmanager
 def leased(
     args: argparse.Namespace, settings: Settings, topic: str, stop: threading.Event
 ) -> Iterator[NodeLease | None]:
     """Hold the node number of a generator's ids; None if stopped before it was granted.
 
-    `--for` bounds this wait too.
+    PostgreSQL is waited for as long as `patience` says.
 
     Its `name`, that of the heartbeat and the streams, is the topic; of a second generator of the
     same kind, or of one with a `--node`, the number follows: ``orders-2``.
@@ -107,7 +119,7 @@ def leased(
         node_lease.server(settings),
         topic,
         stop,
-        patience=args.seconds,
+        patience=patience(args),
         exact=args.node,
         named=True,
     ) as held:

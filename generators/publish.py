@@ -18,7 +18,7 @@ from generators.live.publisher import LivePublisher, LiveSource, PublishingRepor
 from generators.live.registrations import RegistrationSource, ShopSize
 from generators.profiles import originals
 from generators.publishing.event_producer import EventProducer
-from generators.publishing.loop import SILENT_S, TopicOutput
+from generators.publishing.loop import TopicOutput
 from generators.random_streams import stream
 from shop import command, kafka, postgres
 from shop.errors import ExitCode, JangteoError
@@ -61,8 +61,7 @@ def registrations(args: argparse.Namespace, settings: Settings, topic: str, natu
         )  # fmt: skip
         made = 0
         if args.rate is None:
-            patience = SILENT_S if args.seconds is None and args.limit is not None else args.seconds
-            made = already_published(settings, topic, stop, patience=patience)
+            made = already_published(settings, topic, stop, patience=options.patience(args))
         return publish(args, settings, source, natural, held, stop=stop, made=made)
 
 

@@ -351,6 +351,26 @@ def test_a_run_that_has_an_end_gives_up_without_kafka(  # noqa: PLR0917  (fixtur
     assert told[1] == told[2] != "0"
 
 
+@pytest.mark.parametrize("end", ["--for 1", "--limit 20"])
+@pytest.mark.parametrize("topic", ["users", "products", "orders"])
+def test_a_run_that_has_an_end_gives_up_without_postgresql(  # noqa: PLR0917  (fixtures)
+    env: dict[str, str], redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], topic: str, end: str,
+):  # fmt: skip
+    monkeypatch.setattr(loop, "SILENT_S", 0.5)
+    monkeypatch.setattr(command, "stop_on_signals", threading.Event)
+    fill_cache(redis_client)
+    for name, value in {**env, "POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    module = importlib.import_module(f"generators.{topic}")
+    argv = ["--rate", "100", *end.split()]
+    assert command.main(module.configure, module.run, prog=topic, description="", argv=argv) == 3
+    log = capsys.readouterr().err
+    assert "waiting for server" in log
+    assert "a node lease, without which no id may be made" in log
+    assert "cannot reach PostgreSQL at 127.0.0.1:1" in log.splitlines()[-1]
+
+
 @pytest.mark.usefixtures("topics")
 def test_an_event_that_kafka_refuses_is_counted_and_the_next_one_goes_on(settings: Settings):
     box = EventProducer("users", lambda **o: kafka.producer(settings.kafka, "test", **o))
