@@ -65,7 +65,9 @@ class IngestMetrics:
         registry = self.registry
         self._messages = Counter(
             f"{PREFIX}_messages",
-            "Messages of committed batches, by result (trimmed: applied before)",
+            "Messages of committed batches: stored (a row was made or changed; an order and its "
+            "cancellation in one batch are two), ignored (duplicates and older revisions), "
+            "rejected (dead letters), trimmed (applied by the partition's process before this one)",
             ("topic", "outcome"), registry=registry,
         )  # fmt: skip
         self._rejects = Counter(
@@ -73,16 +75,19 @@ class IngestMetrics:
             ("topic", "reason"), registry=registry,
         )  # fmt: skip
         self._sizes = Histogram(
-            f"{PREFIX}_batch_messages", "Messages of a committed batch; its count is the batches",
+            f"{PREFIX}_batch_messages",
+            "Messages of a committed batch; its count is the number of batches",
             ("topic",), buckets=_SIZES, registry=registry,
         )  # fmt: skip
         self._seconds = Histogram(
             f"{PREFIX}_transaction_seconds",
-            "Seconds from BEGIN to the answer to COMMIT, an equal part for each batch in it",
+            "Seconds from BEGIN to the answer to COMMIT; several batches in one transaction take "
+            "an equal part each; its count is the number of batches",
             ("topic",), buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._retries = Counter(
-            f"{PREFIX}_retries", "Attempts that failed because a server was away or busy",
+            f"{PREFIX}_retries",
+            "Attempts that failed because postgresql or kafka was away or busy",
             ("server",), registry=registry,
         )  # fmt: skip
         for server in self._away:
@@ -204,28 +209,35 @@ class IngestMetrics:
             }
         yield GaugeMetricFamily(f"{PREFIX}_up", "1 while the process runs", 1)
         lag = GaugeMetricFamily(
-            f"{PREFIX}_lag_messages", "Messages in the log not yet applied to PostgreSQL",
+            f"{PREFIX}_lag_messages",
+            "Offsets in the log that PostgreSQL has not applied, of the partitions that this "
+            "process has and of those that no ingest has",
             labels=("topic", "partition"),
         )  # fmt: skip
         waits = GaugeMetricFamily(
             f"{PREFIX}_waits_seconds",
-            "Seconds for which a partition with messages has not advanced",
+            "Seconds for which a partition with a lag has not advanced",
             labels=("topic", "partition"),
         )
         troubles = GaugeMetricFamily(
-            f"{PREFIX}_troubles", "What keeps a topic from advancing; 0 while all is well",
+            f"{PREFIX}_troubles",
+            "Number of things that keep a topic from advancing, which /healthz names; 0 while all "
+            "is well",
             labels=("topic",),
         )  # fmt: skip
         age = GaugeMetricFamily(
-            f"{PREFIX}_last_commit_age_seconds", "Seconds since a batch was committed",
+            f"{PREFIX}_last_commit_age_seconds",
+            "Seconds since a batch was committed; grows on a quiet topic too, so compare it with "
+            "the lag",
             labels=("topic",),
         )  # fmt: skip
         outage = CounterMetricFamily(
-            f"{PREFIX}_outage_seconds", "Seconds in which a server was waited for",
+            f"{PREFIX}_outage_seconds",
+            "Seconds in which postgresql or kafka was waited for, the running outage included",
             labels=("server",),
         )  # fmt: skip
         answers = GaugeMetricFamily(
-            f"{PREFIX}_server_answers", "1 unless the server is being waited for",
+            f"{PREFIX}_server_answers", "0 while postgresql or kafka is waited for, 1 otherwise",
             labels=("server",),
         )  # fmt: skip
         for (topic, partition), (messages, seconds) in sorted(_lags(look, readers).items()):

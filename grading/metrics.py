@@ -18,11 +18,12 @@ class GraderMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._changed = Counter(
-            f"{_PREFIX}_changed", "Customers whose grade a run changed", ("direction",),
+            f"{_PREFIX}_changed", "Customers whose grade a run changed, up or down",
+            ("direction",),
             registry=self.registry,
         )  # fmt: skip
         self._seconds = Histogram(
-            f"{_PREFIX}_run_seconds", "Seconds of a run; its count is the runs",
+            f"{_PREFIX}_run_seconds", "Seconds of a run; its count is the number of runs",
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self._customers = Gauge(

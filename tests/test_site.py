@@ -37,6 +37,19 @@ def test_the_generated_pages_are_those_of_the_code(monkeypatch: pytest.MonkeyPat
     assert differs == [], "run `python docs/reference_pages.py`"
 
 
+def test_the_page_of_metrics_has_every_process_that_counts() -> None:
+    listed = runpy.run_path(str(DOCS / "reference_pages.py"))["METRICS"].values()
+    rooms = ("console", "flows", "generators", "grading", "jangteo", "shop")
+    counting = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for room in rooms
+        for path in (ROOT / room).rglob("*.py")
+        if re.search(r"prometheus_client import .*(?:Counter|Gauge|Histogram|Summary)",
+                     path.read_text(encoding="utf-8"))
+    }  # fmt: skip
+    assert counting == {metrics.__module__ for metrics in listed}
+
+
 def _schema(topic: str) -> Any:
     return json.loads((DOCS / "schemas" / f"{topic}.json").read_text(encoding="utf-8"))
 

@@ -31,12 +31,14 @@ class CacheMetrics:
         self._turned_at = monotonic()
         self._version = 0
         self._entries = Gauge(
-            f"{_PREFIX}_entries", "Entries that the last refresh wrote", ("side",),
-            registry=self.registry,
+            f"{_PREFIX}_entries", "Entries that the last refresh wrote: users, products",
+            ("side",), registry=self.registry,
         )  # fmt: skip
         self._due = Gauge(
-            f"{_PREFIX}_due", "Customers in the cache who are due to buy", ("side",),
-            registry=self.registry,
+            f"{_PREFIX}_due",
+            "Customers in the cache who are due to buy, again (purchasers) or for the first time "
+            "(others)",
+            ("side",), registry=self.registry,
         )  # fmt: skip
         self._clock = Gauge(
             f"{_PREFIX}_clock_orders", "Orders counted: the clock by which customers are due",
@@ -51,7 +53,8 @@ class CacheMetrics:
             registry=self.registry,
         )  # fmt: skip
         self._seconds = Histogram(
-            f"{_PREFIX}_refresh_seconds", "Seconds of a refresh; its count is the refreshes",
+            f"{_PREFIX}_refresh_seconds",
+            "Seconds of a refresh; its count is the number of refreshes",
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self._refreshed = Gauge(
@@ -60,7 +63,9 @@ class CacheMetrics:
         )  # fmt: skip
 
         self._lookups = Gauge(
-            f"{_PREFIX}_lookups", "Look-ups of customers and products since Redis was emptied",
+            f"{_PREFIX}_lookups",
+            "Look-ups of customers and products since Redis was emptied, by all processes, as of "
+            "the last refresh: hit (found any), miss (none)",
             ("result",), registry=self.registry,
         )  # fmt: skip
 
