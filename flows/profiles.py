@@ -12,6 +12,7 @@ import psycopg
 from flows import aggregates, rollups, statements
 from flows.batch import INDEX, Reject
 from flows.counters import all_written
+from flows.optional import product_prices
 from flows.rejects import differing
 from shop.events import SCHEMAS
 from shop.postgres import CopyData, Cursor, copy_data, copy_into
@@ -53,6 +54,7 @@ def _store_products(cur: Cursor, rows: pl.DataFrame) -> tuple[Places, list[Rejec
         raise psycopg.errors.SerializationFailure("a product appeared meanwhile")
     rollups.move_categories(cur, won, had)
     stored, others = aggregates.one_by_one(rows, before, "product_id")
+    product_prices.keep(cur, rows, before)
     return stored[INDEX].to_numpy(), others
 
 
@@ -71,7 +73,8 @@ def _store_users(cur: Cursor, rows: pl.DataFrame) -> tuple[Places, list[Reject]]
     before = pl.DataFrame(cur.fetchall(), schema=SCHEMAS["users"], orient="row")
     all_written(cur, "users", len(known), len(before))
     again = rows.join(stored, on=INDEX, how="anti")
-    kept = pl.concat([stored.drop(INDEX), before])
+    # An erased profile (customer_changes) says no more what the sign-up said: that one is a copy.
+    kept = pl.concat([stored.drop(INDEX), before.filter(pl.col("name").is_not_null())])
     return stored[INDEX].to_numpy(), differing(again, kept, ("user_id",))
 
 

@@ -207,7 +207,7 @@ class Profiles:
 def _select(topic: str) -> sql.Composed:
     """Return the query of the rows that are no stubs, with the columns of their event."""
     columns = sql.SQL(", ").join(map(sql.Identifier, SCHEMAS[topic]))
-    return sql.SQL("SELECT {} FROM {} WHERE created_at IS NOT NULL ORDER BY {}").format(
+    return sql.SQL("SELECT {} FROM {} WHERE name IS NOT NULL ORDER BY {}").format(
         columns, sql.Identifier(topic), sql.Identifier(ID_FIELD[topic])
     )
 

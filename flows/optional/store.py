@@ -41,7 +41,7 @@ def store(cur: Cursor, topic: str, rows: pl.DataFrame) -> tuple[Places, list[Rej
         if revised:
             stored, others = aggregates.one_by_one(rows, before, id_field)
         else:
-            stored, others = _first(rows, before, id_field)
+            stored, others = _first(rows, before, id_field, OPTIONAL[topic].erased)
     if (follow := FOLLOWS.get(topic)) is not None and stored.height:
         follow(cur, stored, before)
     return stored[INDEX].to_numpy(), others
@@ -78,7 +78,7 @@ def _merge(cur: Cursor, topic: str, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _first(
-    rows: pl.DataFrame, before: pl.DataFrame, id_field: str
+    rows: pl.DataFrame, before: pl.DataFrame, id_field: str, erased: str | None = None
 ) -> tuple[pl.DataFrame, list[Reject]]:
     """Return the events that are the first of their ids; and those with other content."""
     new = rows.unique(id_field, keep="first", maintain_order=True).filter(
@@ -87,4 +87,7 @@ def _first(
     again = rows.join(new, on=INDEX, how="anti")
     if again.is_empty():
         return new, []
-    return new, differing(again, pl.concat([new.drop(INDEX), before]), (id_field,))
+    kept = pl.concat([new.drop(INDEX), before])
+    if erased is not None:  # what an erasure left of an event says no more what it said
+        kept = kept.filter(pl.col(erased).is_not_null())
+    return new, differing(again, kept, (id_field,))

@@ -108,6 +108,22 @@ def _cities() -> _Choices:
     return _choices(names, weights, names)
 
 
+def weighted_cities() -> tuple[pl.Series, Floats]:
+    """Return every ``province city``, and the share of the people who live there."""
+    known = _cities()
+    return known.words, np.diff(known.shares, prepend=0.0)
+
+
+def given_names(women: npt.NDArray[np.bool_], birth_year: Ints, u: Floats) -> pl.Series:
+    """Return a given name for each customer, of those that are usual for the year of birth."""
+    return _given_names().words.gather(_given_name(women, birth_year, u))
+
+
+def _given_name(women: npt.NDArray[np.bool_], birth_year: Ints, u: Floats) -> Ints:
+    decade = np.clip(birth_year // 10, _DECADES[0] // 10, _DECADES[-1] // 10) - _DECADES[0] // 10
+    return pick(decade * 2 + ~women + u, _given_names().shares)
+
+
 def cities() -> frozenset[str]:
     """Return every ``province city`` that a customer may live in."""
     return frozenset(_cities().words)
@@ -161,8 +177,7 @@ def users(u: Floats, ids: Ints) -> pl.DataFrame:
         ids: shape (n,), user ids; they carry the times of sign-up.
     """
     female, birth_year, _, _ = traits(u, ids)
-    decade = np.clip(birth_year // 10, _DECADES[0] // 10, _DECADES[-1] // 10) - _DECADES[0] // 10
-    given = pick(decade * 2 + ~female + u[:, 2], _given_names().shares)
+    given = _given_name(female, birth_year, u[:, 2])
     surname = pick(u[:, 3], _surnames().shares)
     domain = (u[:, 5] * len(MAIL_DOMAINS)).astype(np.int64)
     return pl.select(

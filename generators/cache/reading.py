@@ -19,7 +19,7 @@ from shop.redis.cache import CachedProduct, CachedUser
 _USERS: Final = sql.SQL(
     "SELECT u.user_id, u.last_ordered_at IS NOT NULL AS purchaser, u.gender, u.birth_year, u.city,"
     " u.grade, u.created_at, u.last_ordered_at, u.order_count, u.total_spent, {due_in} AS due_in"
-    " FROM {tables} WHERE u.created_at IS NOT NULL AND {rows} LIMIT %(limit)s"
+    " FROM {tables} WHERE u.name IS NOT NULL AND {rows} LIMIT %(limit)s"
 )
 _STATE_FIRST: Final = sql.SQL("simulation.customers AS c JOIN users AS u ON u.user_id = c.user_id")
 _USERS_FIRST: Final = sql.SQL(
@@ -110,7 +110,7 @@ _UNCOUNTED: Final = _query(_LATER, _USERS_FIRST, _PURCHASERS)
 
 
 def read_users(conn: Connection, size: int, clock: ShopClock) -> list[CachedUser]:
-    """Return the customers to cache: purchasers, then others; stubs are left out.
+    """Return the customers to cache: purchasers, then others; no stubs and no closed accounts.
 
     On each side those who are due come first: the least recent purchasers, and the others whose
     wish to buy is newest. The places that they leave are filled by the rule of the seed, the least

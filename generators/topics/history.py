@@ -8,7 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
-from generators.topics.interface import HistoryBlock, TopicHistory
+from generators.topics.interface import HistoryBlock
 from generators.topics.registry import HISTORY
 from shop.optional.registry import OPTIONAL
 
@@ -20,19 +20,19 @@ class TopicDay:
     Attributes:
         topic: its name.
         events: `SCHEMAS[topic]`, in the order of their times, all before the end of the history.
-        history: where they come from.
+        derived: rows of the derived tables that the day adds, by table.
     """
 
     topic: str
     events: pl.DataFrame
-    history: TopicHistory
+    derived: Mapping[str, pl.DataFrame]
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return the rows of the topic's tables as they stand at the end of the history."""
         topic, rows = OPTIONAL[self.topic], self.events
         if topic.revised:
             rows = rows.sort(topic.id_field, "rev").unique(topic.id_field, keep="last")
-        return {self.topic: rows.sort(topic.id_field), **self.history.derived(self.events)}
+        return {self.topic: rows.sort(topic.id_field), **self.derived}
 
 
 class TopicHistories:
@@ -62,5 +62,6 @@ class TopicHistories:
         for topic, history in self._histories.items():
             time = OPTIONAL[topic].time_field
             events = history.events(block).filter(pl.col(time) < self._end)
-            days[topic] = TopicDay(topic, events.sort(time, maintain_order=True), history)
+            events = events.sort(time, maintain_order=True)
+            days[topic] = TopicDay(topic, events, history.derived(block, events))
         return days

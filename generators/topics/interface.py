@@ -122,6 +122,11 @@ class TopicHistory(Protocol):
         """
         ...
 
-    def derived(self, stored: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
-        """Return the rows of derived tables that follow from events of a block, by table."""
+    def derived(self, block: HistoryBlock, stored: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
+        """Return the rows of derived tables that a block adds, by table.
+
+        Args:
+            block: as for `events`.
+            stored: the events of it that happen before the end of the history.
+        """
         ...

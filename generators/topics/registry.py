@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from generators.topics.customer_changes import CustomerChangesHistory, LiveCustomerChanges
 from generators.topics.interface import LiveTopic, RunningShop, TopicHistory
 from generators.topics.shipments import LiveShipments, ShipmentHistory
 
-LIVE: Final[Mapping[str, Callable[[RunningShop], LiveTopic]]] = {"shipments": LiveShipments}
-HISTORY: Final[Mapping[str, Callable[[int], TopicHistory]]] = {"shipments": ShipmentHistory}
+LIVE: Final[Mapping[str, Callable[[RunningShop], LiveTopic]]] = {
+    "shipments": LiveShipments,
+    "customer_changes": LiveCustomerChanges,
+}
+HISTORY: Final[Mapping[str, Callable[[int], TopicHistory]]] = {
+    "shipments": ShipmentHistory,
+    "customer_changes": CustomerChangesHistory,
+}
 """Made with the seed of the shop."""

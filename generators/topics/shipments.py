@@ -233,6 +233,10 @@ class ShipmentHistory:
             )
         )  # fmt: skip
 
-    def derived(self, stored: pl.DataFrame) -> Mapping[str, pl.DataFrame]:  # noqa: ARG002  (as `TopicHistory`)
+    def derived(
+        self,
+        block: HistoryBlock,  # noqa: ARG002  (as `TopicHistory`)
+        stored: pl.DataFrame,  # noqa: ARG002
+    ) -> Mapping[str, pl.DataFrame]:
         """Return nothing: there are no derived tables."""
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,6 +66,13 @@ def describe_topics(
     return found
 
 
+def _kept(name: str) -> Mapping[str, str]:
+    """Return how long a topic keeps its events; empty: as the brokers are configured."""
+    if name in OPTIONAL:
+        return OPTIONAL[name].config
+    return FOR_EVER if name in KEPT else {}
+
+
 def create_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS)) -> list[str]:
     """Create the topics that are missing; return their names.
 
@@ -90,7 +97,7 @@ def create_topics(settings: KafkaSettings, names: Iterable[str] = tuple(TOPICS))
                 n,
                 settings.partitions,
                 replication,
-                config={**safety, **(FOR_EVER if n in KEPT else {})},
+                config={**safety, **_kept(n)},
             )
             for n in missing
         ],

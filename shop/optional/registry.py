@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from shop.optional.customer_changes import CUSTOMER_CHANGES
 from shop.optional.shipments import SHIPMENTS
 from shop.optional.topic import OptionalTopic
 
-_ALL: Final = (SHIPMENTS,)
+_ALL: Final = (SHIPMENTS, CUSTOMER_CHANGES)
 
 OPTIONAL: Final[Mapping[str, OptionalTopic]] = {topic.name: topic for topic in _ALL}
 """The optional topics by name, in the order in which the shop shows, locks and empties them."""

@@ -37,6 +37,9 @@ class OptionalTopic:
         narrow: columns of whole numbers that are not bigint.
         derived: further tables that the ingest fills from it.
         time_field: when it happened: the event is published then.
+        erased: a column that is null in rows whose content was erased; an event of such an id is a
+            copy, whatever it says.
+        config: settings of the topic in Kafka, for when it is created.
     """
 
     name: str
@@ -49,3 +52,5 @@ class OptionalTopic:
     narrow: Mapping[str, Column] = field(default_factory=dict)
     derived: tuple[str, ...] = ()
     time_field: str = "updated_at"
+    erased: str | None = None
+    config: Mapping[str, str] = field(default_factory=dict)

@@ -50,6 +50,12 @@ it. The cache worker locks its clock before anything else."""
 CHUNK: Final = 250_000
 
 
+_ERASE: Final = (
+    "SELECT erase_customers(array_agg(user_id)) FROM users_history WHERE kind = 'CLOSED'"
+    " HAVING count(*) > 0"
+)
+
+
 class PostgresTarget:
     """Writes a history into the shop's tables.
 
@@ -239,6 +245,7 @@ class PostgresTarget:
             with contextlib.closing(ahead(ending.users, _user_rows)) as parts:
                 for _, rows in parts:
                     postgres.copy_into(cur, "users", rows)
+            cur.execute(_ERASE)
             postgres.copy_frame(cur, "products", ending.products)
             # The guards keep an ingest from going further than the first of these, with no lock
             # but on that one: it releases it, and all of them can be locked in order.
