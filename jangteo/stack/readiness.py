@@ -17,6 +17,9 @@ _FIRST_WORK: Final[Mapping[str, str]] = {
 }
 """Heartbeat field that is present and not 0 once a process has worked; `published` otherwise."""
 
+_WHEN_DUE: Final = ("continuation", "optional")
+"""Processes that publish what is due, which may be nothing for hours."""
+
 
 def not_ready(
     names: Iterable[str], statuses: Iterable[ProcessStatus], beats: Mapping[str, Heartbeat]
@@ -46,6 +49,6 @@ def _is_of(name: str, beat: Heartbeat) -> bool:
 
 
 def _works(name: str, beat: Heartbeat) -> bool:
-    if beat.state == "paused" or (name == "continuation" and beat.state == "running"):
+    if beat.state == "paused" or (name in _WHEN_DUE and beat.state == "running"):
         return True  # nothing more will come, or nothing is due
     return beat.fields.get(_FIRST_WORK.get(name, "published"), "0") != "0"

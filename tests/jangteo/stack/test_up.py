@@ -91,6 +91,19 @@ def test_for_ends_by_itself_with_every_event_accounted_for(shop: UpProcess) -> N
 
 
 @pytest.mark.slow
+def test_an_optional_topic_stays_on_once_it_is_switched_on(shop: UpProcess) -> None:
+    wrong = shop.run("--with", "shipment")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    for words, least in ((("--for", "25", "--with", "shipments"), 100), (("--for", "1"), 0)):
+        done = shop.run("--speed", "3000", "--json", *words)
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert (result["wrong"], result["lag"], result["rejected"]) == ([], 0, 0)
+        assert result["stored"]["shipments"] >= least
+        assert {"optional", "orders", "ingest"} <= set(shop.statuses())
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("topics")
 def test_given_servers_are_used_instead_of_embedded_ones(
     shop: UpProcess, settings: shop_settings.Settings
