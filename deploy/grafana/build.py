@@ -219,7 +219,14 @@ PROCESSES: Final = Dashboard("processes", "Jangteo: processes (Prometheus)", "no
           stacked=True, legend="{{grade}}"),
 )))  # fmt: skip
 
-DASHBOARDS: Final = (SHOP, CUSTOMERS, OPERATIONS, PROCESSES)
+OPTIONAL: Final = Dashboard("optional", "Jangteo: optional topics", "now-30d", "1m", (
+    Panel("Shipments", "shipments", "stat", 24, 4, units={"median delivery time": "s",
+          "in time, per cent": "percent"}, warn=(95, 90), warn_of="in time, per cent"),
+    Panel("Shipments by day of dispatch", "shipments-by-day", "bars", stacked=True),
+    Panel("Delivery time by region", "shipments-by-region", "barchart", unit="s"),
+), annotations=("scenarios", "actions"))  # fmt: skip
+
+DASHBOARDS: Final = (SHOP, CUSTOMERS, OPERATIONS, PROCESSES, OPTIONAL)
 
 
 def query(dashboard: Dashboard, panel: Panel) -> tuple[str, str]:

@@ -19,6 +19,9 @@ CREATE TABLE shipments (
     ingested_at   timestamptz NOT NULL DEFAULT now(),
     changed_at    timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70);  -- a parcel has three or four states; its updates stay in the page (HOT)
+-- As of orders: parcels leave nearly in the order of their ids.
+CREATE INDEX shipments_dispatched_at ON shipments USING brin (dispatched_at)
+    WITH (autosummarize = on);
 
 COMMENT ON TABLE shipments IS 'parcels of paid orders, one for each; optional topic shipments';
 COMMENT ON COLUMN shipments.shipment_id IS 'the order_id: an order has one parcel';

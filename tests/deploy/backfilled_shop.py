@@ -18,6 +18,7 @@ from shop import postgres
 from shop import settings as shop_settings
 from shop.clock import utc_now
 from shop.ids import EPOCH, make_id
+from shop.optional.registry import SWITCHES
 from shop.postgres import Connection
 from tests.support import python_process
 from tests.support.event_samples import Message, changed, message, order, raw_batch
@@ -31,6 +32,7 @@ LIVE, REJECTED, REPLAYED = 24, 40, 8
 def fill(env: Mapping[str, str]) -> None:
     """Fill the empty database that `env` names with ninety days up to now and a few events more."""
     size = ["--days", str(DAYS), "--orders-per-day", str(ORDERS_PER_DAY)]
+    size += ["--with", ",".join(SWITCHES)]
     done = python_process.run(
         [sys.executable, "-m", "generators.backfill", *size],
         env=dict(env), capture_output=True, text=True, check=False, timeout=120,
