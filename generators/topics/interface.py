@@ -1,6 +1,6 @@
 """What an optional topic must have to be published: a live source, and a history.
 
-How a topic is added, with shipments as the example:
+How a topic is added, with shipments as the example (docs/add-a-topic.md says more):
 
 1. **The contract**, `shop/optional/shipments.py`: the class of its event and an `OptionalTopic`,
    which is added to `shop.optional.registry`. From it follow the topic, the consumer group, the

@@ -24,6 +24,7 @@ GUIDES: Final = tuple(
     ROOT / name
     for name in (
         "docs/add-a-field.md",
+        "docs/add-a-topic.md",
         "docs/break-it.md",
         "docs/connect.md",
         "docs/database.md",
