@@ -9,7 +9,7 @@ CREATE TABLE shipments (
     region        text,
     status        text NOT NULL
         CHECK (status IN ('DISPATCHED', 'IN_TRANSIT', 'DELIVERED', 'RETURNED', 'LOST')),
-    promised_at   timestamptz NOT NULL,
+    promised_days smallint NOT NULL,
     dispatched_at timestamptz NOT NULL,
     in_transit_at timestamptz,
     delivered_at  timestamptz,
@@ -31,7 +31,8 @@ COMMENT ON COLUMN shipments.user_id IS 'who ordered';
 COMMENT ON COLUMN shipments.carrier IS 'invented carrier';
 COMMENT ON COLUMN shipments.region IS 'province it goes to; null: the customer''s city is not known';
 COMMENT ON COLUMN shipments.status IS 'DISPATCHED, IN_TRANSIT, DELIVERED, RETURNED or LOST';
-COMMENT ON COLUMN shipments.promised_at IS 'end of the day by which delivery is promised';
+COMMENT ON COLUMN shipments.promised_days IS
+    'delivery is promised until the end of the day that many days after that of dispatch, in Seoul';
 COMMENT ON COLUMN shipments.dispatched_at IS 'when it left the warehouse';
 COMMENT ON COLUMN shipments.in_transit_at IS 'when it left the sorting centre; null: not yet';
 COMMENT ON COLUMN shipments.delivered_at IS 'when it was delivered; null: not, or not yet';

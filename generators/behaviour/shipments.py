@@ -86,8 +86,9 @@ class Parcels:
         user_id: who ordered.
         carrier: places in `CARRIERS`.
         region: places in `REGIONS`, or `UNKNOWN`.
-        promised: seconds since the Unix epoch, like all times; NaN where there is no such step.
-        dispatched: NaN where the order was cancelled before.
+        promised: days after the day of dispatch until whose end delivery is promised.
+        dispatched: seconds since the Unix epoch, like all times; NaN where there is no such step:
+            here, where the order was cancelled before.
         in_transit: leaves the sorting centre.
         delivered: is handed over.
         lost: the carrier declares it lost.
@@ -98,7 +99,7 @@ class Parcels:
     user_id: Ints
     carrier: Ints
     region: Ints
-    promised: Floats
+    promised: Ints
     dispatched: Floats
     in_transit: Floats
     delivered: Floats
@@ -158,7 +159,7 @@ def parcels(
 
 def _by_calendar(
     ordered: Floats, region: Ints, carrier: Ints, u: Draw
-) -> tuple[Floats, Floats, Floats, Floats]:
+) -> tuple[Ints, Floats, Floats, Floats]:
     local = ordered + _KST_S
     day = np.floor_divide(local, _DAY_S).astype(np.int64)
     late = local - day * _DAY_S >= CUT_OFF_H * _HOUR_S
@@ -177,7 +178,7 @@ def _by_calendar(
     island = (region == _JEJU).astype(np.int64)
     arrives = _delivery_days(out, days + island)
     hour = (u("arrives") + u("arrives, too")) / 2
-    promised = _at(_delivery_days(out, PROMISED + island), (24.0, 24.0), hour)
+    promised = _delivery_days(out, PROMISED + island) - out
     return promised, dispatched, in_transit, _at(arrives, ARRIVES_H, hour)
 
 
@@ -200,10 +201,10 @@ def _delivery_days(day: Ints, ahead: Ints) -> Ints:
     return day
 
 
-def _divided(ordered: Floats, speed: float, u: Draw) -> tuple[Floats, Floats, Floats, Floats]:
+def _divided(ordered: Floats, speed: float, u: Draw) -> tuple[Ints, Floats, Floats, Floats]:
     dispatched = ordered + _delay(_DISPATCH_S, u("leaves")) / speed
     transit = _delay(_TRANSIT_S, u("arrives")) / speed
-    promised = dispatched + PROMISED * _DAY_S / speed
+    promised = np.full(len(ordered), PROMISED, np.int64)
     return promised, dispatched, dispatched + 0.25 * transit, dispatched + transit
 
 
@@ -230,7 +231,6 @@ def _refunded(p: Parcels, ordered: Floats, refund: Floats, speed: float, u: Draw
     declared = refund - np.minimum(0.2 * gap, (2 + 22 * u("returned")) * _HOUR_S / speed)
     return replace(
         p,
-        promised=np.maximum(p.promised, dispatched),
         dispatched=dispatched,
         in_transit=in_transit,
         delivered=np.where(lost, np.nan, delivered),
@@ -304,7 +304,7 @@ def _step(
             "carrier": pl.Series(CARRIERS).gather(p.carrier[rows]),
             "region": pl.Series(REGIONS).gather(region.set(region == UNKNOWN, None)),
             "status": pl.repeat(status, len(rows), dtype=pl.String, eager=True),
-            "promised_at": _instants(p.promised[rows]),
+            "promised_days": p.promised[rows],
             "dispatched_at": _instants(seen["dispatched"]),
             "in_transit_at": _instants(seen["in_transit"]),
             "delivered_at": _instants(seen["delivered"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Annotated, Final, Literal, TypeAlias, get_args
+
+from msgspec import Meta
 
 from shop.optional.fields import Id, Instant, Revision
 from shop.optional.topic import OptionalEvent, OptionalTopic
@@ -24,6 +26,8 @@ class Shipment(OptionalEvent, frozen=True, kw_only=True, gc=False):
 
     An order has one shipment, so `shipment_id` is its `order_id`. `rev` counts the steps: 1 is
     DISPATCHED; the highest `rev` wins. `region` is null where the customer's city is not known.
+    Delivery is promised until the end of the day that many days after that of dispatch, in Seoul: a
+    number, as the times of an event may not lie more than 24 hours ahead.
     """
 
     v: Literal[1]
@@ -34,7 +38,7 @@ class Shipment(OptionalEvent, frozen=True, kw_only=True, gc=False):
     carrier: Carrier
     region: Region | None
     status: ShipmentStatus
-    promised_at: Instant
+    promised_days: Annotated[int, Meta(ge=0, le=99)]
     dispatched_at: Instant
     in_transit_at: Instant | None
     delivered_at: Instant | None
@@ -51,5 +55,5 @@ SHIPMENTS: Final = OptionalTopic(
     switch="shipments",
     revised=True,
     purpose="parcels of paid orders: dispatched, in transit, delivered, returned or lost",
-    narrow={"rev": "smallint"},
+    narrow={"rev": "smallint", "promised_days": "smallint"},
 )

@@ -25,7 +25,7 @@ def shipment(order_id: int, rev: int = 1, **changes: Any) -> Shipment:
         "v": 1, "shipment_id": order_id, "rev": rev, "order_id": order_id,
         "user_id": order_id // 3 + 1, "carrier": "NARAE",
         "region": "JEJU" if order_id % 2 else None,
-        "status": STATUSES[rev - 1], "promised_at": NOW, "dispatched_at": NOW - timedelta(days=8),
+        "status": STATUSES[rev - 1], "promised_days": 2, "dispatched_at": NOW - timedelta(days=8),
         "in_transit_at": None, "delivered_at": at if rev > 2 else None, "returned_at": None,
         "lost_at": None, "updated_at": at, **changes,
     })  # fmt: skip

@@ -19,6 +19,7 @@ from generators.history.request import HistoryRequest
 from generators.history.targets.kafka import KafkaTarget
 from generators.history.targets.parquet import ParquetTarget
 from generators.history.targets.postgres import PostgresTarget
+from generators.publishing.encoding import encode_columns
 from generators.topics.history import TopicHistories
 from shop import kafka
 from shop.clock import UTC
@@ -50,6 +51,14 @@ def expected() -> dict[str, pl.DataFrame]:
         for topic, part in day.topics.items():
             frames[topic].append(part.events)
     return {topic: pl.concat(parts) for topic, parts in frames.items()}
+
+
+def test_no_event_is_ahead_of_its_time(expected: dict[str, pl.DataFrame]) -> None:
+    """Each is valid at the moment at which it is published."""
+    for topic, events in expected.items():
+        times = events[OPTIONAL[topic].time_field]
+        for at, key, value in zip(times, *encode_columns(topic, events), strict=True):
+            decode(topic, key, value, now=at)
 
 
 def as_stored(topic: str, events: pl.DataFrame) -> pl.DataFrame:
