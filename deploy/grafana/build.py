@@ -224,6 +224,8 @@ OPTIONAL: Final = Dashboard("optional", "Jangteo: optional topics", "now-30d", "
           "in time, per cent": "percent"}, warn=(95, 90), warn_of="in time, per cent"),
     Panel("Shipments by day of dispatch", "shipments-by-day", "bars", stacked=True),
     Panel("Delivery time by region", "shipments-by-region", "barchart", unit="s"),
+    Panel("Changes of customers by day", "changes-by-day", "bars", stacked=True),
+    Panel("New prices and products taken off sale by day", "prices-by-day", "bars", stacked=True),
 ), annotations=("scenarios", "actions"))  # fmt: skip
 
 DASHBOARDS: Final = (SHOP, CUSTOMERS, OPERATIONS, PROCESSES, OPTIONAL)

@@ -29,7 +29,8 @@ COMMENT ON COLUMN product_prices.changed_at IS 'when the row was last changed; f
 -- Revisions are put where their time says, in whatever order they arrive. Who adds one holds the
 -- lock of its product, so no two do for one product at a time.
 CREATE FUNCTION link_product_prices() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     UPDATE product_prices AS p
     SET valid_to = v.next, current = v.next IS NULL, changed_at = now()

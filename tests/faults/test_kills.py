@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shop import postgres
 from shop.optional.registry import OPTIONAL
 from shop.settings import Settings
 from tests.faults.catalogue import Catalogue
@@ -16,6 +17,16 @@ from tests.support.layouts import both_layouts
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.fault
+
+UNLINKED = """
+SELECT count(*) FROM customer_changes AS c FULL JOIN (
+    SELECT *, lead(valid_from) OVER (
+        PARTITION BY user_id ORDER BY valid_from, rev, change_id) AS next
+    FROM users_history) AS h USING (change_id)
+WHERE c.change_id IS NULL OR h.change_id IS NULL OR h.valid_from <> c.updated_at
+   OR h.valid_to IS DISTINCT FROM h.next OR h.current <> (h.next IS NULL)
+"""
+"""Changes that are not in the history of customers exactly once, between their neighbours."""
 
 
 def test_members_killed_at_random_moments(stage: Stage, servers) -> None:
@@ -55,5 +66,7 @@ def test_optional_topics_while_their_ingest_is_killed(
     ) as load:
         wait_until(lambda: load.kills >= 4 and load.messages > 800, "kills under load", 90)
         assert load.violations() == []
+    with postgres.connect(settings.postgres, "verdict", autocommit=True) as conn:
+        assert conn.execute(UNLINKED).fetchone() == (0,)
     assert all(load.poison[topic] for topic in OPTIONAL)
     assert all(len(newest) > 50 for newest in load.newest.values())
