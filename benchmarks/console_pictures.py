@@ -22,6 +22,7 @@ from console.recording.toggle import RecordingToggle
 from console.sources import CurrentSettings
 from console.tui.app import ConsoleApp
 from console.tui.appearance import DisplayOptions
+from console.tui.output import widened
 from shop import settings
 
 WATCH_S = 30.0
@@ -75,7 +76,7 @@ async def picture(wanted: Picture, player: Player, into: Path) -> str:
         await pilot.pause()
         app.redraw()
         await pilot.pause()
-        return app.export_screenshot(title="jangteo console")
+        return widened(app.export_screenshot(title="jangteo console"))
 
 
 def main() -> None:
