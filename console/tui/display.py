@@ -21,7 +21,7 @@ from console.event_list import EventFilter
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
-from console.series import FIRST_SPAN, HistoryPoint, Mark, SnapshotSeries
+from console.series import FIRST_SPAN, SnapshotSeries
 from console.snapshot.model import Snapshot
 from console.tui import header_footer, keys, layout, theme
 from console.tui.appearance import DisplayOptions
@@ -133,9 +133,9 @@ class SnapshotApp(App[int]):
             name = "ansi-dark" if "ansi-dark" in self.available_themes else "textual-ansi"
         return name
 
-    def add_past(self, points: list[HistoryPoint], marks: list[Mark]) -> None:
+    def add_past(self, past: SnapshotSeries) -> None:
         """Take what was kept before this console began."""
-        self._history.add_past(points, marks)
+        self._history.put_before(past)
         self.redraw()
 
     def replace_history(self, history: SnapshotSeries) -> None:
