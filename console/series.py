@@ -19,7 +19,6 @@ from console import rules
 from console import translations as msg
 from console.mark_kinds import weight
 from console.snapshot.model import EventKind, Snapshot
-from console.snapshot.reading import Reading
 from console.tier import UNKNOWN, HistoryPoint, Tier, highest
 from console.translations import Text
 
@@ -33,6 +32,8 @@ MARKS_KEPT: Final = 1_000
 SPANS: Final = (60, 180, 900, 3600, 6 * 3600, 24 * 3600, 48 * 3600)
 """Seconds that charts can show."""
 FIRST_SPAN: Final = 180
+_DRAWN_KEPT: Final = 1_000
+"""Columns that are remembered: a screen has some hundred, a paused recording shows any time."""
 
 Series = tuple[float | None, ...]
 _Take = Callable[[Tier], "array[float] | None"]
@@ -101,6 +102,12 @@ SERIES: Final[Mapping[str, SeriesKind]] = {
 NAMES: Final = tuple(SERIES)
 
 
+def now_of(name: str, snapshot: Snapshot) -> float | None:
+    """Return the value that a series has in a snapshot; None: it is not known now."""
+    kind = SERIES[name]
+    return kind.take(snapshot) if getattr(snapshot, kind.reading).current else None
+
+
 @dataclass(frozen=True)
 class Mark:
     """Something that happened, on the time axis of every chart; `at` in seconds since 1970."""
@@ -129,6 +136,10 @@ class SnapshotSeries:
         self._last = -1.0
         self._last_event = 0
         self._drawn: dict[Any, Any] = {}
+        """What charts asked for since the last snapshot; several ask for the same."""
+        self._drawn_long: dict[Any, Any] = {}
+        """What charts of whole buckets asked for since the last bucket."""
+        self._marked = 0
 
     def push(self, snapshot: Snapshot) -> None:
         """Add a snapshot; one that is not newer than the last adds nothing."""
@@ -142,11 +153,13 @@ class SnapshotSeries:
         bucket = self._coarse.add(point)
         if not self._whole or self._whole[-1] is not bucket:
             self._whole.append(bucket)
+            self._drawn_long.clear()
         for e in snapshot.events:
             if e.n > self._last_event:
                 self._last_event = e.n
                 if e.kind is not EventKind.LOG:
                     said = msg.OF(name=e.source, error=e.text)
+                    self._marked += 1
                     self.marks.append(Mark(e.at.timestamp(), e.level, str(said), said))
 
     def add_past(self, points: list[HistoryPoint], marks: Iterable[Mark]) -> None:
@@ -162,7 +175,7 @@ class SnapshotSeries:
         known = self.marks[0].at if self.marks else math.inf
         older = [m for m in past.marks if m.at < known]
         self.marks = deque([*older, *self.marks], maxlen=MARKS_KEPT)
-        self._drawn.clear()
+        self._forget()
 
     def last_coarse(self) -> HistoryPoint | None:
         """Return the newest point of ten seconds that is complete."""
@@ -174,8 +187,12 @@ class SnapshotSeries:
             Tier(tier.step, tier.kept, len(NAMES)) for tier in (self._fine, self._coarse)
         )
         self._whole.clear()
-        self._drawn.clear()
+        self._forget()
         self._last = -1.0
+
+    def _forget(self) -> None:
+        self._drawn.clear()
+        self._drawn_long.clear()
 
     # ---- what charts ask for ----
 
@@ -197,11 +214,15 @@ class SnapshotSeries:
 
     def heat(self, end: datetime, span: float, cells: int) -> dict[str, Series]:
         """Return the lag of each partition of which any is known as one number a column."""
-        names = {
-            name: None
-            for tier, low, high in self._parts(end.timestamp() - span, end.timestamp(), span)
-            for name in tier.partitions_within(low, high)
-        }
+        until, drawn = self._axis(end, span)
+        key = ("partitions", until, span)
+        if key not in drawn:
+            drawn[key] = {
+                name: None
+                for tier, low, high in self._parts(until - span, until, span)
+                for name in tier.partitions_within(low, high)
+            }
+        names = drawn[key]
 
         def lags(name: str) -> _Take:
             return lambda tier: tier.lag(name)
@@ -210,7 +231,7 @@ class SnapshotSeries:
 
     def marks_in(self, end: datetime, span: float, cells: int) -> dict[int, Mark]:
         """Return the mark of each column that has one that matters most, by column."""
-        key = ("marks", end, span, cells, len(self.marks))
+        key = ("marks", end, span, cells, self._marked)
         if key in self._drawn:
             return self._drawn[key]  # type: ignore[no-any-return]  # kept by its key
         until = end.timestamp()
@@ -251,27 +272,32 @@ class SnapshotSeries:
                 low, high = coarse.between(start, end)
                 parts = [(coarse, low, bisect_left(coarse.times, first - COARSE_S + 1, low, high))]
             return [*parts, (fine, *fine.between(start, end))]
-        low, high = coarse.between(start, end)
-        if low < high and (last := coarse.times[high - 1]) + COARSE_S > end + FINE_S:
-            # What came later is not in the last bucket yet.
-            a, b = fine.between(last, end)
-            if a < b and fine.times[a] < last + COARSE_S:
-                return [(coarse, low, high - 1), (fine, a, b)]
-        return [(coarse, low, high)]
+        return [(coarse, *coarse.between(start, end - 1))]  # whole buckets alone
+
+    def _axis(self, end: datetime, span: float) -> tuple[float, dict[Any, Any]]:
+        """Return the end of a chart in seconds since 1970, and what was drawn up to it.
+
+        Of more than a quarter of an hour only whole buckets are drawn: the picture is another one
+        every ten seconds, and what came after a moment of the past is never in it.
+        """
+        until = end.timestamp()
+        if span <= FINE_S * FINE_KEPT:
+            return until, self._drawn
+        return until // COARSE_S * COARSE_S, self._drawn_long
 
     def _edges(
-        self, end: datetime, span: float, cells: int
+        self, end: float, span: float, cells: int, drawn: dict[Any, Any]
     ) -> tuple[list[tuple[Tier, list[int]]], list[bool], int]:
         """Return where each column begins in each tier, and which columns have points.
 
         The last number is for how many columns a point stands: as long as its bucket lasts.
         """
         key = ("edges", end, span, cells)
-        if key in self._drawn:
-            return self._drawn[key]  # type: ignore[no-any-return]  # kept by its key
-        start, step = end.timestamp() - span, span / cells
+        if key in drawn:
+            return drawn[key]  # type: ignore[no-any-return]  # kept by its key
+        start, step = end - span, span / cells
         edges, seen = [], [False] * cells
-        for tier, low, high in self._parts(start, end.timestamp(), span):
+        for tier, low, high in self._parts(start, end, span):
             cuts, at = [low], low
             for column in range(1, cells):
                 at = bisect_left(tier.times, start + column * step, at, high)
@@ -281,7 +307,7 @@ class SnapshotSeries:
             for column in range(cells):
                 seen[column] |= cuts[column] < cuts[column + 1]
         held = math.ceil((COARSE_S if span > FINE_S * FINE_KEPT else FINE_HELD_S) / step)
-        self._drawn[key] = edges, seen, held
+        drawn[key] = edges, seen, held
         return edges, seen, held
 
     def _columns(
@@ -289,10 +315,13 @@ class SnapshotSeries:
     ) -> Series:
         if cells <= 0:
             return ()
-        key = (*name, end, span, cells)
-        if key in self._drawn:
-            return self._drawn[key]  # type: ignore[no-any-return]  # kept by its key
-        edges, seen, held = self._edges(end, span, cells)
+        until, drawn = self._axis(end, span)
+        if len(drawn) > _DRAWN_KEPT:
+            drawn.clear()
+        key = (*name, until, span, cells)
+        if key in drawn:
+            return drawn[key]  # type: ignore[no-any-return]  # kept by its key
+        edges, seen, held = self._edges(until, span, cells, drawn)
         found: list[float | None] = [None] * cells
         for tier, cuts in edges:
             values = take(tier)
@@ -307,15 +336,13 @@ class SnapshotSeries:
             since = 0 if seen[column] else since + 1
             if 0 < since <= held:
                 found[column] = found[column - 1]
-        self._drawn[key] = tuple(found)
-        return self._drawn[key]  # type: ignore[no-any-return]  # kept by its key
+        drawn[key] = shown = tuple(found)
+        return shown
 
     def _point(self, s: Snapshot, at: int) -> HistoryPoint:
         values = array("d", (UNKNOWN for _ in NAMES))
-        for number, kind in enumerate(SERIES.values()):
-            reading: Reading[object] = getattr(s, kind.reading)
-            value = kind.take(s) if reading.current else None
-            if value is not None:
+        for number, name in enumerate(NAMES):
+            if (value := now_of(name, s)) is not None:
                 values[number] = value
         partitions, lags, names, counts = [], array("f"), [], array("f")
         for t in s.kafka.value.topics if s.kafka.value and s.kafka.current else ():

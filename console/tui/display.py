@@ -21,7 +21,7 @@ from console.event_list import EventFilter
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
-from console.series import FIRST_SPAN, SnapshotSeries
+from console.series import FIRST_SPAN, SPANS, SnapshotSeries
 from console.snapshot.model import Snapshot
 from console.tui import header_footer, keys, layout, theme
 from console.tui.appearance import DisplayOptions
@@ -33,6 +33,8 @@ from shop.clock import Clock, utc_now
 
 TICK_S: Final = 0.25
 """How often a new snapshot is looked for and the countdown moves."""
+_STEP: Final = 0.8
+"""A chart of which less than this share would be full shows less time."""
 
 
 class SnapshotReady(Message):
@@ -193,10 +195,25 @@ class SnapshotApp(App[int]):
             self._options,
             width=self.size.width,
             height=self.size.height,
-            span=self._span,
+            span=self._shown_span(),
             until=self._until,
             filter=self._filter,
         )
+
+    def _shown_span(self) -> float:
+        """Return the seconds that charts show: of what is known, so that none is half empty.
+
+        Of a running shop more is known every second: the time that is shown grows in steps.
+        """
+        span, first = float(self._span), self._history.first_at
+        if first is None:
+            return span
+        known = max(SPANS[0], (self._until or self._snapshot.at).timestamp() - first)
+        if isinstance(self._live, Player):
+            return min(span, known)
+        while span * _STEP >= known:
+            span *= _STEP
+        return span
 
     def redraw(self) -> None:
         """Draw what is seen."""
@@ -228,7 +245,6 @@ class SnapshotApp(App[int]):
             recording=self._toggle.path is not None,
             paused_s=None if self._frozen_at is None else time.monotonic() - self._frozen_at,
             read_only=bool(self._operator.refuse) and player is None,
-            span=self._span,
             until=self._until,
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
             past_s=(self._live.latest().at - self._snapshot.at).total_seconds()

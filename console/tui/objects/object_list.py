@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Final
 
+from textual.binding import Binding
 from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.widgets import DataTable
@@ -52,6 +53,13 @@ class Column:
     rank: int = 0
 
 
+LIST_KEYS: Final = (
+    Binding("j", "cursor_down", id="down", show=False),
+    Binding("k", "cursor_up", id="up", show=False),
+)
+"""Keys of every list, next to Textual's own; by these ids they can be given other keys."""
+
+
 class ObjectOpened(Message):
     """A row was opened."""
 
@@ -70,6 +78,8 @@ class ObjectList(DataTable[Any]):
         filtered: whether `rows` has applied the filter already.
         id: for the style sheet.
     """
+
+    BINDINGS: ClassVar = [*LIST_KEYS]
 
     def __init__(
         self,

@@ -124,8 +124,8 @@ async def test_the_time_axis_is_zoomed_and_moved_by_keys(tmp_path: Path) -> None
         await pilot.press("w", "left_curly_bracket")
         await settle(pilot)
         text = "\n".join(lines(app))
-        assert "charts until 11-23 12:09:55" in text
-        assert "12:09:55 KST" in text
+        assert "charts until 11-23 12:10:40" in text
+        assert "12:10:40 KST" in text
         await pilot.press("right_curly_bracket")
         await settle(pilot)
         assert "charts until" not in "\n".join(lines(app))

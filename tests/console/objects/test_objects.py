@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -194,3 +196,39 @@ async def test_a_detail_of_a_server_that_hangs_can_be_left(tmp_path: Path) -> No
         await settle(pilot)
         assert len(app.screen_stack) == 1
         release.set()
+
+
+async def test_an_answer_that_takes_long_is_awaited_and_the_others_are_shown(
+    tmp_path: Path,
+) -> None:
+    app, _ = made(tmp_path)
+    release, asked, left = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(stop: Callable[[], bool]) -> list[DetailRow]:
+        asked.set()
+        while not release.wait(0.01):
+            if stop():
+                left.set()
+                return []
+        return [DetailRow("score", "+1.2345"), DetailRow("due", "now")]
+
+    rows = (DetailRow("name", "Kim"), DetailRow("score", later=slow), DetailRow("order", "77"))
+    app._look_up = lambda ref: Detail(ref, rows)  # type: ignore[method-assign]  # no servers here
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("f", *"1", "enter")
+        await opened(pilot, "77")
+        text = "\n".join(lines(app))
+        assert "Kim" in text
+        assert "asking" in text, "a state, not a failure"
+        await pilot.press("j", "j")
+        release.set()
+        await opened(pilot, "+1.2345")
+        table = app.screen.query_one(DataTable)
+        assert "asking" not in "\n".join(lines(app))
+        assert table.cursor_row == 3, "the cursor is on its row, which has moved down"
+        release.clear()
+        asked.clear()
+        await pilot.press("r")
+        await asyncio.to_thread(asked.wait, 30)
+        await pilot.press("escape")
+        assert await asyncio.to_thread(left.wait, 30), "nobody waits for it any more"
