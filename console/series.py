@@ -253,8 +253,10 @@ class SnapshotSeries:
     @property
     def first_at(self) -> float | None:
         """The oldest time of which something is known, in seconds since 1970."""
-        starts = [tier.times[0] for tier in (self._fine, self._coarse) if tier]
-        return min(starts, default=None)
+        fine, coarse = self._fine, self._coarse
+        if fine and (not coarse or coarse.times[0] > fine.times[0] - COARSE_S):
+            return fine.times[0]
+        return coarse.times[0] if coarse else None
 
     def _parts(self, start: float, end: float, span: float) -> list[tuple[Tier, int, int]]:
         """Return what covers a time, oldest first: tiers, with the first point and the last's end.
@@ -287,16 +289,16 @@ class SnapshotSeries:
 
     def _edges(
         self, end: float, span: float, cells: int, drawn: dict[Any, Any]
-    ) -> tuple[list[tuple[Tier, list[int]]], list[bool], int]:
-        """Return where each column begins in each tier, and which columns have points.
+    ) -> tuple[list[tuple[Tier, list[int]]], list[int]]:
+        """Return where each column begins in each tier, and for how many columns its points stand.
 
-        The last number is for how many columns a point stands: as long as its bucket lasts.
+        A point stands as long as its bucket lasts; of a column without points the number is 0.
         """
         key = ("edges", end, span, cells)
         if key in drawn:
             return drawn[key]  # type: ignore[no-any-return]  # kept by its key
         start, step = end - span, span / cells
-        edges, seen = [], [False] * cells
+        edges, stands = [], [0] * cells
         for tier, low, high in self._parts(start, end, span):
             cuts, at = [low], low
             for column in range(1, cells):
@@ -304,11 +306,12 @@ class SnapshotSeries:
                 cuts.append(at)
             cuts.append(high)
             edges.append((tier, cuts))
+            columns = math.ceil((FINE_HELD_S if tier is self._fine else COARSE_S) / step)
             for column in range(cells):
-                seen[column] |= cuts[column] < cuts[column + 1]
-        held = math.ceil((COARSE_S if span > FINE_S * FINE_KEPT else FINE_HELD_S) / step)
-        drawn[key] = edges, seen, held
-        return edges, seen, held
+                if cuts[column] < cuts[column + 1]:
+                    stands[column] = columns
+        drawn[key] = edges, stands
+        return edges, stands
 
     def _columns(
         self, name: tuple[str, str], take: _Take, end: datetime, span: float, cells: int
@@ -321,7 +324,7 @@ class SnapshotSeries:
         key = (*name, until, span, cells)
         if key in drawn:
             return drawn[key]  # type: ignore[no-any-return]  # kept by its key
-        edges, seen, held = self._edges(until, span, cells, drawn)
+        edges, stands = self._edges(until, span, cells, drawn)
         found: list[float | None] = [None] * cells
         for tier, cuts in edges:
             values = take(tier)
@@ -331,10 +334,12 @@ class SnapshotSeries:
                 if value is not None:
                     before = found[column]
                     found[column] = value if before is None else max(before, value)
-        since = held + 1
-        for column in range(cells):
-            since = 0 if seen[column] else since + 1
-            if 0 < since <= held:
+        left = 0
+        for column, columns in enumerate(stands):
+            if columns:
+                left = columns
+            elif left:
+                left -= 1
                 found[column] = found[column - 1]
         drawn[key] = shown = tuple(found)
         return shown

@@ -55,6 +55,8 @@ _LEVELS: Final = {
     "TRACE": "debug", "DEBUG": "debug", "WARN": "warning", "WARNING": "warning",
     "ERROR": "error", "FATAL": "error", "CRITICAL": "critical",
 }  # fmt: skip
+_REDIS_SIGNAL: Final = re.compile(r"\d+:signal-handler \((\d+)\) (.*)")
+"""What Redis logs where a signal reaches it: the time in seconds since 1970."""
 _REDIS: Final = re.compile(r"\d+:[A-Z] (\d+ \w{3} \d{4} [\d:]+)\.\d+ ([.*#-]) (.*)")
 _REDIS_USUAL: Final = re.compile(
     r"oO0OoO0OoO0Oo |Redis version=|Configuration loaded|Server initialized|User requested shutdown"
@@ -225,6 +227,11 @@ def parse(line: str, source: str, now: datetime) -> Happening:  # noqa: PLR0911 
             usual = _REDIS_USUAL.match(message)
             level = "warning" if mark == "#" and not usual else "info"
             return Happening(at, EventKind.LOG, level, source, printable(message))
+    if found := _REDIS_SIGNAL.match(text):
+        seconds, message = found.groups()
+        with contextlib.suppress(ValueError, OverflowError, OSError):
+            at = datetime.fromtimestamp(int(seconds), UTC)
+            return Happening(at, EventKind.LOG, "info", source, printable(message))
     if found := _LIBRDKAFKA.match(text):
         syslog, name, message = found.groups()
         level = "error" if int(syslog) <= 3 else "warning" if int(syslog) == 4 else "info"

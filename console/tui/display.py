@@ -90,8 +90,11 @@ class SnapshotApp(App[int]):
         self._clock = clock
         self._history = SnapshotSeries()
         self._snapshot = feed.latest()
+        self._found = self._snapshot
+        """The snapshot that was found last; while the view is frozen, a later one than is shown."""
         self._frozen_at: float | None = None
         self._frozen_now: datetime | None = None
+        self._frozen_s = 0
         self._tab = keys.TABS[0][0]
         self._filter = EventFilter()
         self._span = FIRST_SPAN
@@ -160,10 +163,13 @@ class SnapshotApp(App[int]):
         if self._feed is not self._live:
             self._history.push(self._live.latest())
         snapshot = self._feed.latest()
-        if snapshot.sequence != self._snapshot.sequence:
+        if snapshot is not self._found and snapshot.sequence != self._snapshot.sequence:
+            self._found = snapshot
             self.post_message(SnapshotReady(snapshot, self._feed))
         elif self._frozen_at is not None:
-            self._draw_header_and_footer(self.view())
+            if (seconds := int(time.monotonic() - self._frozen_at)) != self._frozen_s:
+                self._frozen_s = seconds
+                self._draw_header_and_footer(self.view())
         else:
             self._draw_countdown()
 
@@ -205,15 +211,15 @@ class SnapshotApp(App[int]):
 
         Of a running shop more is known every second: the time that is shown grows in steps.
         """
-        span, first = float(self._span), self._history.first_at
+        span, first, live = float(self._span), self._history.first_at, self._live
         if first is None:
             return span
-        known = max(SPANS[0], (self._until or self._snapshot.at).timestamp() - first)
-        if isinstance(self._live, Player):
-            return min(span, known)
-        while span * _STEP >= known:
+        recorded = isinstance(live, Player)
+        last = live.recording.times[-1] if isinstance(live, Player) else live.latest().at
+        known = max(SPANS[0], last.timestamp() - first)
+        while not recorded and span * _STEP >= known:
             span *= _STEP
-        return span
+        return min(span, known) if recorded else span
 
     def redraw(self) -> None:
         """Draw what is seen."""

@@ -15,7 +15,7 @@ from textual.widgets.data_table import RowKey
 from console.lookups.details import Ref
 from console.text import to_ascii
 from console.tui import appearance
-from console.tui.cells import fit
+from console.tui.cells import fit, width
 from console.tui.view import PanelView, Part, content
 
 
@@ -178,6 +178,8 @@ class ObjectList(DataTable[Any]):
             name = view(self._columns[at].name)
             if at == self.sorted_by:
                 name += f" {glyphs.falling if self._reverse else glyphs.rising}"
+            if self._columns[at].right:  # above its numbers
+                name = " " * (self._width(at) - width(name)) + name
             self.add_column(name, width=self._width(at), key=str(at))
 
     def _fitting(self, wide: int) -> tuple[int, ...]:
