@@ -198,6 +198,9 @@ def parse(line: str, source: str, now: datetime) -> Happening:  # noqa: PLR0911 
     >>> line = 'duplicate key value violates unique constraint "orders_pkey"'
     >>> parse(f"2026-11-23 10:51:55.265 UTC [17] ERROR:  {line}", "postgres", now).level
     'info'
+    >>> h = parse("304:signal-handler (1795933145) Received SIGTERM", "redis", now)
+    >>> h.at.isoformat(), h.text
+    ('2026-11-29T06:19:05+00:00', 'Received SIGTERM')
     >>> parse("Segmentation fault", "ingest", now).at == now
     True
     """
