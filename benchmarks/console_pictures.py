@@ -90,7 +90,7 @@ PICTURES: tuple[Picture, ...] = (
 )
 
 
-class StillFeed:
+class ShownFeed:
     """Shows one snapshot.
 
     Args:
@@ -158,7 +158,7 @@ async def picture(
 ) -> str:
     """Return the console as SVG."""
     app = ConsoleApp(
-        StillFeed(snapshot),
+        ShownFeed(snapshot),
         Operator(lambda: found),
         RecordingToggle(folder),
         options=DisplayOptions(wanted.lang),
