@@ -176,7 +176,8 @@ class SnapshotApp(App[int]):
     def on_snapshot_ready(self, message: SnapshotReady) -> None:
         """Take a snapshot; while the view is frozen, only the history grows."""
         if message.feed is self._feed:  # not of the past, once now is shown again
-            self.take(message.snapshot)
+            if self._screen_stack:  # at the end screens are taken away
+                self.take(message.snapshot)
 
     def take(self, snapshot: Snapshot) -> None:
         """Add a snapshot to the history, and show it unless the view is frozen."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 from textual.binding import Binding
@@ -110,7 +111,7 @@ class ObjectList(DataTable[Any]):
         if not self.size.width:
             return
         self._lay_out(view)
-        rows = self._rows(view)
+        rows = _with_own_keys(self._rows(view))
         if not self._filtered:
             rows = [r for r in rows if _passes(r, view.filter.text)]
         if self.sorted_by is not None:
@@ -243,6 +244,20 @@ class ObjectList(DataTable[Any]):
     def _order(self, row: ListRow) -> tuple[bool, Any]:
         value = row.order[self.sorted_by or 0]
         return (value is None) is not self._reverse, 0 if value is None else value
+
+
+def _with_own_keys(rows: list[ListRow]) -> list[ListRow]:
+    """Return rows of which no two have one key, as two failed refreshes of one version have.
+
+    The table raises where a key comes twice, and that would end the console.
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        seen[row.key] += 1
+        again = seen[row.key] > 1
+        found.append(replace(row, key=f"{row.key} {seen[row.key]}") if again else row)
+    return found
 
 
 def _passes(row: ListRow, wanted: str) -> bool:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
@@ -232,3 +233,16 @@ async def test_an_answer_that_takes_long_is_awaited_and_the_others_are_shown(
         await asyncio.to_thread(asked.wait, 30)
         await pilot.press("escape")
         assert await asyncio.to_thread(left.wait, 30), "nobody waits for it any more"
+
+
+async def test_two_refreshes_of_one_version_are_two_rows(tmp_path: Path) -> None:
+    shown = samples.fine()
+    refresh = shown.redis.value.refreshes[-1]
+    failed = msgspec.structs.replace(refresh, error="PostgreSQL is away")
+    twice = msgspec.structs.replace(shown.redis.value, refreshes=(refresh, failed, failed))
+    snapshot = msgspec.structs.replace(shown, redis=samples.ok(twice))
+    app = app_of(StillFeed(snapshot), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await settle(pilot)
+        assert app.screen.query_one("#refresh-list", ObjectList).row_count == 3
