@@ -175,9 +175,9 @@ class SnapshotApp(App[int]):
 
     def on_snapshot_ready(self, message: SnapshotReady) -> None:
         """Take a snapshot; while the view is frozen, only the history grows."""
-        if message.feed is self._feed:  # not of the past, once now is shown again
-            if self._screen_stack:  # at the end screens are taken away
-                self.take(message.snapshot)
+        # Not one of the past, once now is shown again; and at the end screens are taken away.
+        if message.feed is self._feed and self._screen_stack:
+            self.take(message.snapshot)
 
     def take(self, snapshot: Snapshot) -> None:
         """Add a snapshot to the history, and show it unless the view is frozen."""
