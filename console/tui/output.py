@@ -73,7 +73,7 @@ def widened(picture: str) -> str:
         before, length, after, text = match.groups()
         shown = unescape(text)
         cells = cell_len(shown)
-        if cells == len(shown):
+        if cells <= len(shown):  # a line end has no cell
             return match[0]
         return f"{before}{float(length) / len(shown) * cells:g}{after}{text}"
 
