@@ -48,6 +48,7 @@ LABELS: Final[Mapping[str, str]] = {
     ),
     "nothing is recorded yet": "아직 기록 없음",
     "no other event": "다른 이벤트 없음",
+    "no more is known": "기록이 여기까지입니다",
     # states
     "all ok": "모두 정상",
     "ok": "정상",

@@ -1,26 +1,25 @@
 """The past as series of numbers: the one source of every chart, live or replayed. Pure.
 
 Two tiers: a point a second for a quarter of an hour, and one of ten seconds for 48 hours. A point
-is some 60 bytes and four for each partition: with 36 partitions 48 hours are 4 MB.
+is 80 bytes and four for each partition and grade: with 36 partitions 48 hours are 4 MB.
 """
 
 from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from console import rules
 from console import translations as msg
 from console.mark_kinds import weight
 from console.snapshot.model import EventKind, Snapshot
-from console.snapshot.reading import Reading
+from console.tier import UNKNOWN, HistoryPoint, Tier, highest
 from console.translations import Text
 
 FINE_S: Final = 1
@@ -33,9 +32,11 @@ MARKS_KEPT: Final = 1_000
 SPANS: Final = (60, 180, 900, 3600, 6 * 3600, 24 * 3600, 48 * 3600)
 """Seconds that charts can show."""
 FIRST_SPAN: Final = 180
+_DRAWN_KEPT: Final = 1_000
+"""Columns that are remembered: a screen has some hundred, a paused recording shows any time."""
 
 Series = tuple[float | None, ...]
-_UNKNOWN: Final = math.nan
+_Take = Callable[[Tier], "array[float] | None"]
 
 
 def _rate(side: str) -> Callable[[Snapshot], float | None]:
@@ -101,6 +102,12 @@ SERIES: Final[Mapping[str, SeriesKind]] = {
 NAMES: Final = tuple(SERIES)
 
 
+def now_of(name: str, snapshot: Snapshot) -> float | None:
+    """Return the value that a series has in a snapshot; None: it is not known now."""
+    kind = SERIES[name]
+    return kind.take(snapshot) if getattr(snapshot, kind.reading).current else None
+
+
 @dataclass(frozen=True)
 class Mark:
     """Something that happened, on the time axis of every chart; `at` in seconds since 1970."""
@@ -112,18 +119,6 @@ class Mark:
     """The same, to be shown in any language; empty for one that an earlier version kept."""
 
 
-@dataclass
-class HistoryPoint:
-    """One bucket of a tier: its start in seconds since 1970, the series, the partitions' lags."""
-
-    at: int
-    values: array[float]
-    lags: array[float]
-    partitions: tuple[str, ...]
-    grades: array[float]
-    grade_names: tuple[str, ...]
-
-
 class SnapshotSeries:
     """Collects the points and marks of snapshots.
 
@@ -133,12 +128,18 @@ class SnapshotSeries:
     """
 
     def __init__(self, *, fine: int = FINE_KEPT, coarse: int = COARSE_KEPT) -> None:
-        self._fine: deque[HistoryPoint] = deque(maxlen=fine)
-        self._coarse: deque[HistoryPoint] = deque(maxlen=coarse)
+        self._fine = Tier(FINE_S, fine, len(NAMES))
+        self._coarse = Tier(COARSE_S, coarse, len(NAMES))
+        self._whole: deque[HistoryPoint] = deque(maxlen=2)
         self.marks: deque[Mark] = deque(maxlen=MARKS_KEPT)
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._last = -1.0
         self._last_event = 0
+        self._drawn: dict[Any, Any] = {}
+        """What charts asked for since the last snapshot; several ask for the same."""
+        self._drawn_long: dict[Any, Any] = {}
+        """What charts of whole buckets asked for since the last bucket."""
+        self._marked = 0
 
     def push(self, snapshot: Snapshot) -> None:
         """Add a snapshot; one that is not newer than the last adds nothing."""
@@ -146,33 +147,52 @@ class SnapshotSeries:
         if at <= self._last:
             return
         self._last = at
+        self._drawn.clear()
         point = self._point(snapshot, int(at))
-        _merge(self._fine, point, FINE_S)
-        _merge(self._coarse, point, COARSE_S)
+        self._fine.add(point)
+        bucket = self._coarse.add(point)
+        if not self._whole or self._whole[-1] is not bucket:
+            self._whole.append(bucket)
+            self._drawn_long.clear()
         for e in snapshot.events:
             if e.n > self._last_event:
                 self._last_event = e.n
                 if e.kind is not EventKind.LOG:
                     said = msg.OF(name=e.source, error=e.text)
+                    self._marked += 1
                     self.marks.append(Mark(e.at.timestamp(), e.level, str(said), said))
 
-    def add_past(self, points: Iterable[HistoryPoint], marks: Iterable[Mark]) -> None:
+    def add_past(self, points: list[HistoryPoint], marks: Iterable[Mark]) -> None:
         """Put points of ten seconds, oldest first, before those that there are."""
-        first = self._coarse[0].at if self._coarse else math.inf
-        kept = [*(p for p in points if p.at < first), *self._coarse]
-        self._coarse = deque(kept, maxlen=COARSE_KEPT)
+        past = SnapshotSeries(fine=1)
+        past._coarse.extend(points)
+        past.marks.extend(marks)
+        self.put_before(past)
+
+    def put_before(self, past: SnapshotSeries) -> None:
+        """Put what others have before it: two days in the time of a key."""
+        self._coarse.put_before(past._coarse)
         known = self.marks[0].at if self.marks else math.inf
-        self.marks = deque([*(m for m in marks if m.at < known), *self.marks], maxlen=MARKS_KEPT)
+        older = [m for m in past.marks if m.at < known]
+        self.marks = deque([*older, *self.marks], maxlen=MARKS_KEPT)
+        self._forget()
 
     def last_coarse(self) -> HistoryPoint | None:
         """Return the newest point of ten seconds that is complete."""
-        return self._coarse[-2] if len(self._coarse) > 1 else None
+        return self._whole[0] if len(self._whole) > 1 else None
 
     def clear(self) -> None:
         """Forget all points; marks stay."""
-        self._fine.clear()
-        self._coarse.clear()
+        self._fine, self._coarse = (
+            Tier(tier.step, tier.kept, len(NAMES)) for tier in (self._fine, self._coarse)
+        )
+        self._whole.clear()
+        self._forget()
         self._last = -1.0
+
+    def _forget(self) -> None:
+        self._drawn.clear()
+        self._drawn_long.clear()
 
     # ---- what charts ask for ----
 
@@ -186,35 +206,34 @@ class SnapshotSeries:
             cells: the number of columns.
         """
         at = NAMES.index(name)
-        return self._columns(lambda p: p.values[at], end, span, cells)
+        return self._columns(("series", name), lambda tier: tier.series(at), end, span, cells)
 
     def grade_share(self, grade: str, end: datetime, span: float, cells: int) -> Series:
         """Return the share of customers who have a grade, from 0 to 1, one number a column."""
-
-        def take(p: HistoryPoint) -> float:
-            every = sum(p.grades)
-            if grade not in p.grade_names or not every:
-                return _UNKNOWN
-            return p.grades[p.grade_names.index(grade)] / every
-
-        return self._columns(take, end, span, cells)
+        return self._columns(("grade", grade), lambda tier: tier.share(grade), end, span, cells)
 
     def heat(self, end: datetime, span: float, cells: int) -> dict[str, Series]:
-        """Return the lag of each partition as one number a column."""
-        points = self._within(end, span)
-        names = points[-1].partitions if points else ()
-        found = {}
-        for number, name in enumerate(names):
+        """Return the lag of each partition of which any is known as one number a column."""
+        until, drawn = self._axis(end, span)
+        key = ("partitions", until, span)
+        if key not in drawn:
+            drawn[key] = {
+                name: None
+                for tier, low, high in self._parts(until - span, until, span)
+                for name in tier.partitions_within(low, high)
+            }
+        names = drawn[key]
 
-            def take(p: HistoryPoint, number: int = number, name: str = name) -> float:
-                same = number < len(p.partitions) and p.partitions[number] == name
-                return p.lags[number] if same else _UNKNOWN
+        def lags(name: str) -> _Take:
+            return lambda tier: tier.lag(name)
 
-            found[name] = self._columns(take, end, span, cells, points)
-        return found
+        return {n: self._columns(("lag", n), lags(n), end, span, cells) for n in names}
 
     def marks_in(self, end: datetime, span: float, cells: int) -> dict[int, Mark]:
         """Return the mark of each column that has one that matters most, by column."""
+        key = ("marks", end, span, cells, self._marked)
+        if key in self._drawn:
+            return self._drawn[key]  # type: ignore[no-any-return]  # kept by its key
         until = end.timestamp()
         start, step = until - span, span / max(1, cells)
         found: dict[int, Mark] = {}
@@ -223,92 +242,118 @@ class SnapshotSeries:
                 column = min(cells - 1, int((mark.at - start) / step))
                 if column not in found or weight(mark) <= weight(found[column]):
                     found[column] = mark
+        self._drawn[key] = found
         return found
 
     @property
     def grade_names(self) -> tuple[str, ...]:
         """The grades of the newest point that has any, the lowest first."""
-        return next((p.grade_names for p in reversed(self._fine) if p.grade_names), ()) or next(
-            (p.grade_names for p in reversed(self._coarse) if p.grade_names), ()
-        )
+        return self._fine.grade_names or self._coarse.grade_names
 
     @property
     def first_at(self) -> float | None:
         """The oldest time of which something is known, in seconds since 1970."""
-        starts = [tier[0].at for tier in (self._fine, self._coarse) if tier]
-        return min(starts, default=None)
+        fine, coarse = self._fine, self._coarse
+        if fine and (not coarse or coarse.times[0] > fine.times[0] - COARSE_S):
+            return fine.times[0]
+        return coarse.times[0] if coarse else None
 
-    def _within(self, end: datetime, span: float) -> list[HistoryPoint]:
+    def _parts(self, start: float, end: float, span: float) -> list[tuple[Tier, int, int]]:
+        """Return what covers a time, oldest first: tiers, with the first point and the last's end.
+
+        Args:
+            start: seconds since 1970.
+            end: seconds since 1970.
+            span: seconds that a chart shows; the fine points are for a quarter of an hour.
+        """
+        fine, coarse = self._fine, self._coarse
+        if span <= FINE_S * FINE_KEPT:
+            first = fine.times[0] if fine else math.inf
+            parts = []
+            if coarse and first > start:
+                low, high = coarse.between(start, end)
+                parts = [(coarse, low, bisect_left(coarse.times, first - COARSE_S + 1, low, high))]
+            return [*parts, (fine, *fine.between(start, end))]
+        return [(coarse, *coarse.between(start, end - 1))]  # whole buckets alone
+
+    def _axis(self, end: datetime, span: float) -> tuple[float, dict[Any, Any]]:
+        """Return the end of a chart in seconds since 1970, and what was drawn up to it.
+
+        Of more than a quarter of an hour only whole buckets are drawn: the picture is another one
+        every ten seconds, and what came after a moment of the past is never in it.
+        """
         until = end.timestamp()
-        fine = self._fine and self._fine[0].at <= until - span
-        tier = self._fine if span <= FINE_S * FINE_KEPT and (fine or not self._coarse) else None
-        if tier is None:
-            seconds = list(self._fine)
-            first = seconds[0].at if seconds else math.inf
-            short = span <= FINE_S * FINE_KEPT
-            tier_points = [p for p in self._coarse if not short or p.at + COARSE_S <= first]
-            points = [*tier_points, *seconds] if short else tier_points
-        else:
-            points = list(tier)
-        low = bisect_left(points, until - span, key=lambda p: p.at)
-        high = bisect_right(points, until, lo=low, key=lambda p: p.at)
-        kept = points[low:high]
-        if kept and tier is None and span > FINE_S * FINE_KEPT:
-            kept[-1] = self._up_to(kept[-1], until)
-        return kept
+        if span <= FINE_S * FINE_KEPT:
+            return until, self._drawn
+        return until // COARSE_S * COARSE_S, self._drawn_long
 
-    def _up_to(self, bucket: HistoryPoint, until: float) -> HistoryPoint:
-        """Return a bucket as it was at a time within it: what came later is not in it yet."""
-        if bucket.at + COARSE_S <= until + FINE_S:
-            return bucket
-        low = bisect_left(self._fine, bucket.at, key=lambda p: p.at)
-        inside = [p for p in islice(self._fine, low, low + COARSE_S) if p.at <= until]
-        if not inside or inside[0].at >= bucket.at + COARSE_S:
-            return bucket
-        found: deque[HistoryPoint] = deque(maxlen=1)
-        for point in inside:
-            _merge(found, point, COARSE_S)
-        return found[-1]
+    def _edges(
+        self, end: float, span: float, cells: int, drawn: dict[Any, Any]
+    ) -> tuple[list[tuple[Tier, list[int]]], list[int]]:
+        """Return where each column begins in each tier, and for how many columns its points stand.
+
+        A point stands as long as its bucket lasts; of a column without points the number is 0.
+        """
+        key = ("edges", end, span, cells)
+        if key in drawn:
+            return drawn[key]  # type: ignore[no-any-return]  # kept by its key
+        start, step = end - span, span / cells
+        edges, stands = [], [0] * cells
+        for tier, low, high in self._parts(start, end, span):
+            cuts, at = [low], low
+            for column in range(1, cells):
+                at = bisect_left(tier.times, start + column * step, at, high)
+                cuts.append(at)
+            cuts.append(high)
+            edges.append((tier, cuts))
+            columns = math.ceil((FINE_HELD_S if tier is self._fine else COARSE_S) / step)
+            for column in range(cells):
+                if cuts[column] < cuts[column + 1]:
+                    stands[column] = columns
+        drawn[key] = edges, stands
+        return edges, stands
 
     def _columns(
-        self,
-        take: Callable[[HistoryPoint], float],
-        end: datetime,
-        span: float,
-        cells: int,
-        points: list[HistoryPoint] | None = None,
+        self, name: tuple[str, str], take: _Take, end: datetime, span: float, cells: int
     ) -> Series:
         if cells <= 0:
             return ()
-        start, step = end.timestamp() - span, span / cells
+        until, drawn = self._axis(end, span)
+        if len(drawn) > _DRAWN_KEPT:
+            drawn.clear()
+        key = (*name, until, span, cells)
+        if key in drawn:
+            return drawn[key]  # type: ignore[no-any-return]  # kept by its key
+        edges, stands = self._edges(until, span, cells, drawn)
         found: list[float | None] = [None] * cells
-        seen: list[bool] = [False] * cells
-        for p in self._within(end, span) if points is None else points:
-            value = take(p)
-            column = min(cells - 1, max(0, int((p.at - start) / step)))
-            seen[column] = True
-            if not math.isnan(value):
-                before = found[column]
-                found[column] = value if before is None else max(before, value)
-        # A point stands for as long as its bucket: columns that are shorter are filled from it.
-        held = math.ceil((COARSE_S if span > FINE_S * FINE_KEPT else FINE_HELD_S) / step)
-        for column in range(1, cells):
-            if not seen[column] and any(seen[max(0, column - held) : column]):
+        for tier, cuts in edges:
+            values = take(tier)
+            if values is None or cuts[0] == cuts[-1]:
+                continue
+            for column, value in enumerate(highest(values, cuts)):
+                if value is not None:
+                    before = found[column]
+                    found[column] = value if before is None else max(before, value)
+        left = 0
+        for column, columns in enumerate(stands):
+            if columns:
+                left = columns
+            elif left:
+                left -= 1
                 found[column] = found[column - 1]
-        return tuple(found)
+        drawn[key] = shown = tuple(found)
+        return shown
 
     def _point(self, s: Snapshot, at: int) -> HistoryPoint:
-        values = array("d", (_UNKNOWN for _ in NAMES))
-        for number, kind in enumerate(SERIES.values()):
-            reading: Reading[object] = getattr(s, kind.reading)
-            value = kind.take(s) if reading.current else None
-            if value is not None:
+        values = array("d", (UNKNOWN for _ in NAMES))
+        for number, name in enumerate(NAMES):
+            if (value := now_of(name, s)) is not None:
                 values[number] = value
         partitions, lags, names, counts = [], array("f"), [], array("f")
         for t in s.kafka.value.topics if s.kafka.value and s.kafka.current else ():
             for p in t.partitions:
                 partitions.append(f"{t.name}-{p.partition}")
-                lags.append(_UNKNOWN if p.lag is None else p.lag)
+                lags.append(UNKNOWN if p.lag is None else p.lag)
         for g in s.grades.value.counts if s.grades.value and s.grades.current else ():
             names.append(g.grade)
             counts.append(g.customers)
@@ -318,30 +363,3 @@ class SnapshotSeries:
         """Return the one tuple of these names: every point of a shop has the same."""
         key = tuple(names)
         return self._names.setdefault(key, key)
-
-
-def _merge(tier: deque[HistoryPoint], point: HistoryPoint, step: int) -> None:
-    """Add a point to the last bucket of a tier, or begin the next one."""
-    start = point.at - point.at % step
-    if not tier or tier[-1].at != start:
-        tier.append(
-            HistoryPoint(
-                start, array("d", point.values), array("f", point.lags), point.partitions,
-                array("f", point.grades), point.grade_names,
-            )
-        )  # fmt: skip
-        return
-    last = tier[-1]
-    _highest(last.values, point.values)
-    if last.partitions == point.partitions:
-        _highest(last.lags, point.lags)
-    elif point.partitions:
-        last.lags, last.partitions = array("f", point.lags), point.partitions
-    if point.grade_names:
-        last.grades, last.grade_names = array("f", point.grades), point.grade_names
-
-
-def _highest(kept: array[float], new: array[float]) -> None:
-    for number, value in enumerate(new):
-        if math.isnan(kept[number]) or value > kept[number]:
-            kept[number] = value

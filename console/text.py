@@ -198,9 +198,11 @@ def duration(seconds: float | None, unknown: str = "-") -> str:
 
 
 def percent(value: float | None, unknown: str = "-") -> str:
-    """Write a share from 0 to 1.
+    """Write a share from 0 to 1; a small one with a digit of its own: it is not nothing.
 
-    >>> percent(0.9871), percent(1.0), percent(None)
-    ('98.7%', '100.0%', '-')
+    >>> percent(0.9871), percent(1.0), percent(0.000264), percent(None)
+    ('98.7%', '100.0%', '0.03%', '-')
     """
-    return unknown if value is None else f"{100 * value:.1f}%"
+    if value is None:
+        return unknown
+    return f"{100 * value:.1g}%" if 1e-5 < value < 0.0005 else f"{100 * value:.1f}%"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from decimal import Decimal
@@ -117,6 +118,21 @@ def test_every_page_is_in_the_sites_navigation() -> None:
     assert there <= named
 
 
+def search_of_a_file(site: Path, page: str) -> str | None:
+    """Return the title that a browser finds first on a page without a server; None: no browser."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not browser:
+        return None
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000",
+         "--dump-dom", f"file://{site}/{page}"],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    results = done.stdout.partition('class="md-search-result__list"')[2]
+    found = re.search(r"<h1>(.*?)</h1>", results, re.DOTALL)
+    return re.sub(r"<[^>]+>", "", found[1]) if found else "nothing"
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
     """Strictly: every link and anchor leads somewhere."""
@@ -134,6 +150,8 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -
         text = page.read_text(encoding="utf-8")
         assert [f for f in fetched.findall(text) if 'rel="canonical"' not in f] == [], page
         assert "<pre" in text or page.name in ("404.html", "search.html") or "<p" in text
+    assert search_of_a_file(tmp_path, "index.html?q=dead%20letter") in (None, "Dead letters")
+    assert search_of_a_file(tmp_path, "ko/index.html?q=%EB%B0%B1%ED%95%84") in (None, "이력")
     index = json.loads((tmp_path / "search" / "search_index.json").read_text(encoding="utf-8"))
     found = " ".join(entry["text"] for entry in index["docs"])
     assert "exactly once" in found

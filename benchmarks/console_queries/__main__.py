@@ -44,6 +44,10 @@ class _Watched(ShopRows):
         self.asked.append((query, values))
         return super()._rows(query, values)
 
+    def _row(self, query: str, number: int) -> dict[str, Any] | None:
+        self.asked.append((query, (number,)))
+        return super()._row(query, number)
+
 
 def details(conn: Connection) -> dict[str, Callable[[ShopRows], object]]:
     """Return what is opened: customers and products with the most rows, and one of each kind."""

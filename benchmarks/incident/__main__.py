@@ -1,24 +1,25 @@
 """Record an incident: a sale, a broker killed, a burst, an ingest and a database killed.
 
-    python -m benchmarks.incident docs/recordings/incident.rec [--history 3d]
+    python -m benchmarks.incident docs/recordings/incident.rec [--history 30d] [--data-dir DIR]
 
-Of a shop of its own; it takes about eight minutes. docs/console.md walks through what it records.
+It takes about eight minutes, and the start of a shop of its own, if none that runs is named.
+docs/console.md walks through what it records.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.console import environment
+from benchmarks.console.terminal import environment
 from benchmarks.incident.thinning import thin
 from console import poller
 from console.actions.operations import Operator, parse
@@ -107,49 +108,65 @@ def happen(shop: Incident) -> None:
     time.sleep(20)
 
 
-def main() -> None:
-    """Run the shop, and record it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recording", type=Path)
-    parser.add_argument("--history", default="3d", help="history that the shop begins with")
-    args = parser.parse_args()
-    folder = Path(tempfile.gettempdir()) / "jangteo-incident"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+def record(data_dir: Path, raw: Path) -> None:
+    """Record the incident in a running shop."""
+
+    def load() -> Settings:
+        return settings.load(data_dir=data_dir)
+
+    source = poller.make(CurrentSettings(load(), data_dir))
+    recorder = Recorder(raw)
+    source.start()
+    shop = Incident(source, load)
+    shop.wait(_caught_up, 300)
+    source.listen(recorder.write)
+    happen(shop)
+    source.stop()
+    recorder.close()
+
+
+@contextlib.contextmanager
+def running(folder: Path, history: str) -> Iterator[Path]:
+    """Run a shop; yield its data directory."""
     env = environment(folder)
-    log = (folder / "up.log").open("wb")
-    words = ["--plain", "--speed", str(SPEED), "--history", args.history]
-    up = subprocess.Popen(
-        [sys.executable, "-m", "jangteo", "up", *words],
-        env={**env, "JANGTEO_KAFKA_PORT": "0", "JANGTEO_POSTGRES_PORT": "0",
-             "JANGTEO_REDIS_PORT": "0"},
-        stdout=log, stderr=log,
-    )  # fmt: skip
+    ports = {f"JANGTEO_{name}_PORT": "0" for name in ("KAFKA", "POSTGRES", "REDIS")}
+    words = ["--plain", "--speed", str(SPEED), "--history", history]
+    path = folder / "up.log"
+    with path.open("wb") as log:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "jangteo", "up", *words],
+            env={**env, **ports},
+            stdout=log,
+            stderr=log,
+        )
     try:
-        while b"the shop is open" not in (folder / "up.log").read_bytes():
+        while b"the shop is open" not in path.read_bytes():
             if up.poll() is not None:
-                sys.exit((folder / "up.log").read_text())
+                sys.exit(path.read_text())
             time.sleep(0.2)
         time.sleep(SETTLED_S)
-
-        def load() -> Settings:
-            return settings.load(data_dir=folder / "data")
-
-        source = poller.make(CurrentSettings(load(), folder / "data"))
-        raw = folder / "whole.rec"
-        recorder = Recorder(raw)
-        source.start()
-        shop = Incident(source, load)
-        shop.wait(_caught_up, 300)
-        source.listen(recorder.write)
-        happen(shop)
-        source.stop()
-        recorder.close()
+        yield folder / "data"
     finally:
         up.send_signal(signal.SIGINT)
         up.wait(60)
-    args.recording.parent.mkdir(parents=True, exist_ok=True)
-    thin(raw, args.recording, EVERY_S)
+
+
+def main() -> None:
+    """Record it, in a shop of its own or in one that runs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recording", type=Path)
+    parser.add_argument("--history", default="30d", help="history that the shop begins with")
+    parser.add_argument("--data-dir", type=Path, help="of a running shop, in place of its own")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="jangteo-incident-") as name:
+        raw = Path(name) / "whole.rec"
+        if args.data_dir:
+            record(args.data_dir, raw)
+        else:
+            with running(Path(name), args.history) as data_dir:
+                record(data_dir, raw)
+        args.recording.parent.mkdir(parents=True, exist_ok=True)
+        thin(raw, args.recording, EVERY_S)
     print(f"{args.recording}: {args.recording.stat().st_size / 1000:.0f} kB")
 
 

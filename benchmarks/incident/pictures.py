@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.console_pictures import app_of
 from console.recording.player import Player, series_of
 from console.recording.recording import Recording, moment
+from console.tui.output import widened
 
 Picture = tuple[str, str, tuple[int, int], str, str, str]
 """Name, keys, size, language, theme, and the time in Seoul; empty: the end."""
@@ -43,7 +44,7 @@ async def picture(wanted: Picture, path: Path, folder: Path) -> str:
             await pilot.pause()
         app.redraw()
         await pilot.pause()
-        return app.export_screenshot(title="jangteo console")
+        return widened(app.export_screenshot(title="jangteo console"))
 
 
 def main() -> None:

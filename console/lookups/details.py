@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,6 +60,8 @@ class DetailRow:
         ref: what it leads to.
         wrong: whether it shows a fault.
         marks: the characters at fault, each from the first to the one after the last.
+        later: reads the rows that take the place of this one; for a thread of its own. It is passed
+            a function that returns whether nobody waits any more.
     """
 
     label: str
@@ -66,6 +69,7 @@ class DetailRow:
     ref: Ref | None = None
     wrong: bool = False
     marks: tuple[tuple[int, int], ...] = ()
+    later: Callable[[Callable[[], bool]], Sequence[DetailRow]] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Every source is asked on its own: where one does not answer, its rows say so, an
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,6 +16,7 @@ from confluent_kafka import KafkaException, Message
 
 from console import translations as msg
 from console.actions import commands
+from console.actions.commands import Stop
 from console.lookups import cache_rows, messages
 from console.lookups.browse import MessagePage, MessageQuery, browse
 from console.lookups.details import Detail, DetailRow, Ref
@@ -63,17 +63,9 @@ def pages(
         yield printable(redact(explain(e)))
 
 
-def _aside(work: Callable[[], list[DetailRow]]) -> Callable[[], list[DetailRow]]:
-    """Begin some work in a thread of its own; return a function that waits for its result."""
-    found: list[DetailRow] = []
-    thread = threading.Thread(target=lambda: found.extend(work()), name="aside", daemon=True)
-    thread.start()
-
-    def result() -> list[DetailRow]:
-        thread.join()
-        return found
-
-    return result
+def _later(label: str, read: Callable[[], Iterator[DetailRow]]) -> DetailRow:
+    """Return a row that stands for what is still to be read."""
+    return DetailRow(label, later=lambda _stop: [*read()])
 
 
 class Lookup:
@@ -175,26 +167,33 @@ class Lookup:
             found = {"customer": shop.customer, "order": shop.order, "product": shop.product}
             yield from found[ref.kind](number)
 
-        score = None
-        if ref.kind == "customer":
-            score = _aside(lambda: list(self._score(ref)))
-        yield from self._shop(rows)
-        yield from self._cache(ref)
+        # Each source has a thread of its own: one that is slow delays no other.
+        yield _later(_TOPIC_OF[ref.kind], lambda: self._shop(rows))
+        yield _later("cache", lambda: self._cache(ref))
         yield DetailRow("messages")
-        yield from self._kafka(lambda r: self._messages_of(r, ref, number))
-        refusals = list(self._shop(lambda s: s.letters_about(ref.key)))
-        if refusals:
-            yield DetailRow("dead letters")
-            yield from refusals
-        if score is not None:
+        messages_of = lambda r: self._messages_of(r, ref, number)  # noqa: E731  (passed on as it is)
+        yield _later(_TOPIC_OF[ref.kind], lambda: self._kafka(messages_of))
+        yield _later("dead letters", lambda: self._refusals(ref.key))
+        if ref.kind == "customer":
             yield DetailRow("why this customer buys")
-            yield from score()
+            yield from self._score(ref)
         yield from self._events(ref.key)
 
+    def _refusals(self, text: str) -> Iterator[DetailRow]:
+        """Yield the dead letters that contain a text, if there are any."""
+        found = list(self._shop(lambda s: s.letters_about(text)))
+        if found:
+            yield DetailRow("dead letters")
+            yield from found
+
     def _score(self, ref: Ref) -> Iterator[DetailRow]:
-        """Yield the score of a customer, term by term."""
+        """Yield the score of a customer, term by term, which another program computes."""
+        user_id = int(ref.key)
+        yield DetailRow("score", later=lambda stop: [*self._terms(user_id, stop)])
+
+    def _terms(self, user_id: int, stop: Stop) -> Iterator[DetailRow]:
         try:
-            found = commands.score(self._settings.data_dir, int(ref.key))
+            found = commands.score(self._settings.data_dir, user_id, stop)
         except JangteoError as e:
             yield DetailRow("score", printable(redact(str(e))), wrong=True)
             return
@@ -329,10 +328,19 @@ class Lookup:
 
     def _scenario(self, ref: Ref) -> Iterator[DetailRow]:
         """Yield what a scenario does now: its factor, the rate of orders, and what it sold."""
+        yield DetailRow("scenario", later=lambda stop: [*self._effect(ref.key, stop)])
+        kafka = self._snapshot.kafka.value
+        for t in kafka.topics if kafka else ():
+            if t.name == "orders" and t.published.per_s is not None:
+                yield DetailRow("rate of orders", f"{t.published.per_s:.1f}/s")
+        yield DetailRow("orders by hour")
+        yield from self._shop(lambda s: s.sales_of(ref.key))
+
+    def _effect(self, name: str, stop: Stop) -> Iterator[DetailRow]:
         data_dir = self._settings.data_dir
         try:
-            row = next((s for s in commands.scenarios(data_dir) if s.scenario == ref.key), None)
-            runs = [s for s in commands.running_scenarios(data_dir) if s.scenario == ref.key]
+            row = next((s for s in commands.scenarios(data_dir, stop) if s.scenario == name), None)
+            runs = [s for s in commands.running_scenarios(data_dir, stop) if s.scenario == name]
         except JangteoError as e:
             yield DetailRow("scenario", printable(redact(str(e))), wrong=True)
             row, runs = None, []
@@ -343,12 +351,6 @@ class Lookup:
         yield DetailRow("runs now", word("yes" if runs else "no"))
         for run in runs:
             yield DetailRow("until", f"{run.until}  {run.by}  x{run.rate:g}")
-        kafka = self._snapshot.kafka.value
-        for t in kafka.topics if kafka else ():
-            if t.name == "orders" and t.published.per_s is not None:
-                yield DetailRow("rate of orders", f"{t.published.per_s:.1f}/s")
-        yield DetailRow("orders by hour")
-        yield from self._shop(lambda s: s.sales_of(ref.key))
 
     def _event(self, ref: Ref) -> Iterator[DetailRow]:
         for e in self._snapshot.events:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from psycopg.rows import dict_row
+
 from console import translations as msg
 from console.lookups.details import DetailRow, Ref, as_text, in_hex, place
 from console.text import printable
@@ -21,9 +23,9 @@ STATEMENT_MS: Final = 3_000
 MOST_ROWS: Final = 50
 _TABLES: Final = (("customer", "users", "user_id"), ("order", "orders", "order_id"),
                   ("product", "products", "product_id"))  # fmt: skip
-_CUSTOMER: Final = "SELECT to_jsonb(u) FROM users u WHERE user_id = %s LIMIT 1"
-_PRODUCT: Final = "SELECT to_jsonb(p) FROM products p WHERE product_id = %s LIMIT 1"
-_ORDER: Final = "SELECT to_jsonb(o) FROM orders o WHERE order_id = %s LIMIT 1"
+_CUSTOMER: Final = "SELECT * FROM users WHERE user_id = %s LIMIT 1"
+_PRODUCT: Final = "SELECT * FROM products WHERE product_id = %s LIMIT 1"
+_ORDER: Final = "SELECT * FROM orders WHERE order_id = %s LIMIT 1"
 _HISTORY: Final = """
     SELECT as_of, from_grade, to_grade, cumulative_spend FROM grade_history
     WHERE user_id = %s ORDER BY as_of DESC LIMIT %s
@@ -98,6 +100,11 @@ class ShopRows:
     def _rows(self, query: str, values: Any) -> list[tuple[Any, ...]]:
         return self._conn.execute(query.encode(), values).fetchall()
 
+    def _row(self, query: str, number: int) -> dict[str, Any] | None:
+        """Return the row of an id with the names of its columns, in their order."""
+        cursor = self._conn.cursor(row_factory=dict_row)
+        return cursor.execute(query.encode(), (number,)).fetchone()
+
     def kinds_of(self, number: int) -> list[Ref]:
         """Return the customer, order and product that have this id."""
         return [
@@ -108,11 +115,10 @@ class ShopRows:
 
     def customer(self, user_id: int) -> Iterator[DetailRow]:
         """Yield profile, orders, grade history and windows of a customer."""
-        found = self._rows(_CUSTOMER, (user_id,))
-        if not found:
+        profile = self._row(_CUSTOMER, user_id)
+        if profile is None:
             yield DetailRow("users", "none", wrong=True)
             return
-        profile = found[0][0]
         yield from _fields(profile, {"grade": "grade"})
         windows = self._rows(_WINDOWS, (user_id, MOST_ROWS))
         yield DetailRow("orders")
@@ -132,19 +138,19 @@ class ShopRows:
 
     def order(self, order_id: int) -> Iterator[DetailRow]:
         """Yield the row of an order."""
-        found = self._rows(_ORDER, (order_id,))
-        if not found:
+        order = self._row(_ORDER, order_id)
+        if order is None:
             yield DetailRow("orders", "none", wrong=True)
             return
-        yield from _fields(found[0][0], {"user_id": "customer", "product_id": "product"})
+        yield from _fields(order, {"user_id": "customer", "product_id": "product"})
 
     def product(self, product_id: int) -> Iterator[DetailRow]:
         """Yield a product and its orders of the last day."""
-        found = self._rows(_PRODUCT, (product_id,))
-        if not found:
+        product = self._row(_PRODUCT, product_id)
+        if product is None:
             yield DetailRow("products", "none", wrong=True)
             return
-        yield from _fields(found[0][0], {})
+        yield from _fields(product, {})
         yield DetailRow("orders of the last day")
         for order, rev, status, amount, user, at in self._rows(_SOLD, (product_id, MOST_ROWS)):
             text = f"{_time(at)}  {amount:,}  {status}  rev {rev}  customer {user}"
@@ -231,6 +237,8 @@ def made_at(number: int) -> datetime | None:
 def _fields(row: dict[str, Any], refs: dict[str, str]) -> Iterator[DetailRow]:
     for name, value in row.items():
         text = f"{value:,}" if isinstance(value, int) and name in _AMOUNTS else str(value)
+        if isinstance(value, datetime):
+            text = _time(value)
         ref = Ref(refs[name], str(value)) if name in refs and value is not None else None
         yield DetailRow(name, "-" if value is None else printable(text), ref)
 

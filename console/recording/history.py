@@ -17,7 +17,8 @@ from typing import Final
 
 import msgspec
 
-from console.series import COARSE_KEPT, COARSE_S, MARKS_KEPT, NAMES, HistoryPoint, Mark
+from console.series import COARSE_KEPT, COARSE_S, MARKS_KEPT, NAMES, Mark
+from console.tier import HistoryPoint
 from console.translations import Message, from_json
 from shop.best_effort import BestEffort
 from shop.clock import utc_now

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from console.event_list import level_rank
-from console.series import HistoryPoint, Mark, SnapshotSeries
+from console.series import SnapshotSeries
 from console.snapshot.model import EventKind, Snapshot
 from shop.errors import UsageError
 from shop.log import get_logger
@@ -132,15 +132,16 @@ class HistoryKeeper:
         self._lock = lock
         return True
 
-    def load(self) -> tuple[list[HistoryPoint], list[Mark]]:
-        """Return what is kept, oldest first; for a thread of its own."""
-        if not self._path.is_file():
-            return [], []
-        file = self._open()
-        try:
-            return file.load()
-        finally:
-            file.close()
+    def load(self) -> SnapshotSeries:
+        """Return what is kept; for a thread of its own."""
+        found = SnapshotSeries(fine=1)
+        if self._path.is_file():
+            file = self._open()
+            try:
+                found.add_past(*file.load())
+            finally:
+                file.close()
+        return found
 
     def _open(self) -> HistoryFile:
         from console.recording.history import HistoryFile  # noqa: PLC0415  (SQLite, after the first picture)

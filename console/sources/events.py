@@ -55,6 +55,8 @@ _LEVELS: Final = {
     "TRACE": "debug", "DEBUG": "debug", "WARN": "warning", "WARNING": "warning",
     "ERROR": "error", "FATAL": "error", "CRITICAL": "critical",
 }  # fmt: skip
+_REDIS_SIGNAL: Final = re.compile(r"\d+:signal-handler \((\d+)\) (.*)")
+"""What Redis logs where a signal reaches it: the time in seconds since 1970."""
 _REDIS: Final = re.compile(r"\d+:[A-Z] (\d+ \w{3} \d{4} [\d:]+)\.\d+ ([.*#-]) (.*)")
 _REDIS_USUAL: Final = re.compile(
     r"oO0OoO0OoO0Oo |Redis version=|Configuration loaded|Server initialized|User requested shutdown"
@@ -196,6 +198,9 @@ def parse(line: str, source: str, now: datetime) -> Happening:  # noqa: PLR0911 
     >>> line = 'duplicate key value violates unique constraint "orders_pkey"'
     >>> parse(f"2026-11-23 10:51:55.265 UTC [17] ERROR:  {line}", "postgres", now).level
     'info'
+    >>> h = parse("304:signal-handler (1795933145) Received SIGTERM", "redis", now)
+    >>> h.at.isoformat(), h.text
+    ('2026-11-29T06:19:05+00:00', 'Received SIGTERM')
     >>> parse("Segmentation fault", "ingest", now).at == now
     True
     """
@@ -225,6 +230,11 @@ def parse(line: str, source: str, now: datetime) -> Happening:  # noqa: PLR0911 
             usual = _REDIS_USUAL.match(message)
             level = "warning" if mark == "#" and not usual else "info"
             return Happening(at, EventKind.LOG, level, source, printable(message))
+    if found := _REDIS_SIGNAL.match(text):
+        seconds, message = found.groups()
+        with contextlib.suppress(ValueError, OverflowError, OSError):
+            at = datetime.fromtimestamp(int(seconds), UTC)
+            return Happening(at, EventKind.LOG, "info", source, printable(message))
     if found := _LIBRDKAFKA.match(text):
         syslog, name, message = found.groups()
         level = "error" if int(syslog) <= 3 else "warning" if int(syslog) == 4 else "info"

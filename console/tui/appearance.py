@@ -29,14 +29,12 @@ class Glyphs:
     rule: str
     dash: str
     more: str
-    spark: str
-    """From nothing to full."""
     rising: str
     falling: str
 
 
-FINE: Final = Glyphs("█", "·", "─", "—", "…", " ▁▂▃▄▅▆▇█", "▲", "▼")
-ASCII: Final = Glyphs("#", ".", "-", "-", ".", " .:-=+*#@", "^", "v")
+FINE: Final = Glyphs("━", "·", "─", "—", "…", "▲", "▼")
+ASCII: Final = Glyphs("#", ".", "-", "-", ".", "^", "v")
 
 
 @dataclass(frozen=True)
@@ -110,43 +108,39 @@ def braille(
     return ["".join(chr(0x2800 + bits) if bits else " " for bits in row) for row in grid]
 
 
-def spark(
-    points: Sequence[float | None],
-    cells: int,
-    rows: int,
-    glyphs: Glyphs,
-    high: float = 0.0,
-    *,
-    low: float = 0.0,
+_HEIGHTS: Final = " .:-=+*#@"
+"""From nothing to full, in ASCII."""
+
+
+def columns(
+    points: Sequence[float | None], cells: int, rows: int, high: float = 0.0, low: float = 0.0
 ) -> list[str]:
-    """Draw a series as columns that stand on zero; what is unknown is left out.
+    """Draw a series as columns of ASCII that stand on zero; what is unknown is left out.
 
     Args:
         points: oldest first; the newest is drawn to the right.
         cells: width.
         rows: height.
-        glyphs: to draw with.
         high: what the top stands for; the highest point where it is less.
         low: what the bottom stands for.
 
     Returns:
         The lines, from the top.
 
-    >>> spark([0, 1, 2, 4, None], 6, 1, ASCII)
+    >>> columns([0, 1, 2, 4, None], 6, 1)
     ['  :=@ ']
-    >>> spark([4, 8], 2, 2, ASCII)
+    >>> columns([4, 8], 2, 2)
     [' @', '@@']
     """
     shown = list(points[-cells:]) if cells > 0 else []
     highest = max([high, *(p for p in shown if p is not None)]) - low
-    steps = len(glyphs.spark) - 1
+    steps = len(_HEIGHTS) - 1
     lines = []
     for row in range(rows - 1, -1, -1):
         line = " " * (cells - len(shown))
         for point in shown:
             level = (point - low) / highest * rows * steps if point and highest > 0 else 0.0
-            here = min(steps, max(0, math.ceil(level) - row * steps))
-            line += glyphs.spark[here]
+            line += _HEIGHTS[min(steps, max(0, math.ceil(level) - row * steps))]
         lines.append(line)
     return lines
 

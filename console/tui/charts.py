@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 
+from console import rules
 from console import translations as msg
 from console.mark_kinds import kind_of
-from console.series import SERIES, Mark, Series
+from console.series import SERIES, Mark, Series, now_of
+from console.snapshot.model import Snapshot
 from console.text import duration, krw, number, percent, size
 from console.tui import appearance
 from console.tui.cells import width
-from console.tui.view import Drawn, Line, PanelView, Part, cell, content, limited, trouble
+from console.tui.view import Drawn, Line, PanelView, Part, cell, content, count, limited, trouble
 from shop.clock import KST, UTC
 
 _LABEL = 12
@@ -83,10 +84,10 @@ def points(name: str, cells: int, view: PanelView) -> Series:
 
 def lines_of(name: str, cells: int, rows: int, view: PanelView) -> tuple[list[str], float]:
     """Draw a series as a line that stands on zero; return its lines and its highest value."""
-    if view.options.ascii or rows < 2:
+    if view.options.ascii:
         found = points(name, cells, view)
         high = _high(name, found)
-        return appearance.spark(found, cells, rows, view.options.glyphs, high), high
+        return appearance.columns(found, cells, rows, high), high
     found = points(name, 2 * cells, view)
     high = _high(name, found)
     return appearance.braille(found, cells, rows, high), high
@@ -98,17 +99,18 @@ def marked(lines: Sequence[str], view: PanelView) -> list[list[Part]]:
     The moment that is shown, where the chart goes on after it, is a rule too.
     """
     cells = len(lines[0]) if lines else 0
-    rules = {c: mark_style(m) for c, m in view.history.marks_in(view.end, view.span, cells).items()}
+    found = view.history.marks_in(view.end, view.span, cells)
+    ruled = {column: mark_style(mark) for column, mark in found.items()}
     here = _moment_column(cells, view)
     if here is not None:
-        rules[here] = f"{appearance.ACCENT} bold"
-    if not rules:
+        ruled[here] = f"{appearance.ACCENT} bold"
+    if not ruled:
         return [[(line, appearance.BAR)] for line in lines]
     blank, rule, moment = (" ", "|", "!") if view.options.ascii else (" \u2800", "┊", "┃")
     return [
         joined(
-            (moment if column == here else rule, rules[column])
-            if column in rules and (column == here or char in blank)
+            (moment if column == here else rule, ruled[column])
+            if column in ruled and (column == here or char in blank)
             else (char, appearance.BAR)
             for column, char in enumerate(line)
         )
@@ -120,21 +122,6 @@ def _moment_column(cells: int, view: PanelView) -> int | None:
     """Return the column of the moment that is shown; None: it is the end of the chart."""
     left = (view.end - view.snapshot.at).total_seconds()
     return int(cells * (1 - left / view.span)) if 0 < left < view.span else None
-
-
-def _newest(
-    found: Series, at_moment: Callable[[datetime, float], Series], view: PanelView
-) -> float | None:
-    """Return the last known value of a series; where it goes on after the moment, that of it.
-
-    Args:
-        found: the series that is drawn.
-        at_moment: returns it as one column, of an end and its seconds.
-        view: for the moment.
-    """
-    if _moment_column(len(found), view) is not None:
-        found = at_moment(view.snapshot.at, max(2.5, view.span / len(found)))
-    return next((p for p in reversed(found) if p is not None), None)
 
 
 def joined(parts: Iterable[tuple[str, str]]) -> list[Part]:
@@ -188,9 +175,7 @@ def _block(name: str, wide: int, cells: int, rows: int, view: PanelView) -> list
     if name == _GRADES:
         return _shares(wide, cells, rows, view)
     drawn, high = lines_of(name, cells, rows, view)
-    newest = _newest(
-        points(name, cells, view), lambda end, s: view.history.columns(name, end, s, 1), view
-    )
+    newest = now_of(name, view.snapshot)
     title: list[Part] = [
         (cell(view(name), wide - 24, view), appearance.DIM),
         (cell(shown(name, newest, view), 24, view, right=True), appearance.BOLD),
@@ -211,15 +196,19 @@ def _shares(wide: int, cells: int, rows: int, view: PanelView) -> list[list[Part
     names = view.history.grade_names[-rows:][::-1]
     title = f"{view(_GRADES)} ({view('each in its band')})"
     lines: list[list[Part]] = [[(cell(title, wide, view), appearance.DIM)]]
+    now = view.snapshot.grades
+    found = now.value if now.current else None
+    held = (
+        {g.grade: rules.share(g.customers, found.customers) for g in found.counts} if found else {}
+    )
     for name in names:
         twice = view.history.grade_share(name, view.end, view.span, 2 * cells)
         known = [p for p in twice if p is not None]
         low, high = (min(known), max(known)) if known else (0.0, 0.0)
-        share = _newest(twice, partial(_share, name, view), view)
-        newest = percent(share, view.options.glyphs.dash)
+        newest = percent(held.get(name), view.options.glyphs.dash)
         if view.options.ascii:
             once = view.history.grade_share(name, view.end, view.span, cells)
-            drawn = appearance.spark(once, cells, 1, view.options.glyphs, high, low=low)[0]
+            drawn = appearance.columns(once, cells, 1, high, low)[0]
         else:
             drawn = appearance.braille(twice, cells, 1, high, low)[0]
         line = marked([drawn], view)[0]
@@ -229,8 +218,12 @@ def _shares(wide: int, cells: int, rows: int, view: PanelView) -> list[list[Part
     return lines
 
 
-def _share(name: str, view: PanelView, end: datetime, span: float) -> Series:
-    return view.history.grade_share(name, end, span, 1)
+def _shares_now(s: Snapshot) -> dict[str, float | None]:
+    """Return the share of each grade now; empty while it is not known."""
+    found = s.grades.value if s.grades.current else None
+    return (
+        {g.grade: rules.share(g.customers, found.customers) for g in found.counts} if found else {}
+    )
 
 
 def _high(name: str, found: Sequence[float | None]) -> float:
@@ -262,15 +255,14 @@ def heat(view: PanelView) -> Drawn:
     if not found:
         return content([*lines, [(view("none yet"), appearance.DIM)]])
     highest = max((p for row in found.values() for p in row if p is not None), default=0.0)
-    now = view.history.heat(view.snapshot.at, max(2.5, view.span / cells), 1)
+    now = _lags(view.snapshot)
     levels = _ASCII_LEVELS if view.options.ascii else _LEVELS
     rows: list[Line] = []
     for name, row in found.items():
-        newest = _newest(row, partial(_row_of, now, name), view)
         rows.append(
             [
                 (cell(name, 12, view), ""),
-                (cell(number(newest, view.options.glyphs.dash), 6, view, right=True), "bold"),
+                (cell(count(now.get(name), view), 6, view, right=True), appearance.BOLD),
                 " ",
                 *joined(_shade(p, highest, levels) for p in row),
             ]
@@ -283,8 +275,10 @@ def heat(view: PanelView) -> Drawn:
     return content([*lines, *kept, *foot])
 
 
-def _row_of(rows: Mapping[str, Series], name: str, _end: datetime, _span: float) -> Series:
-    return rows.get(name, ())
+def _lags(s: Snapshot) -> dict[str, float | None]:
+    """Return the lag of each partition now; empty while it is not known."""
+    topics = s.kafka.value.topics if s.kafka.value and s.kafka.current else ()
+    return {f"{t.name}-{p.partition}": p.lag for t in topics for p in t.partitions}
 
 
 def _shade(value: float | None, highest: float, levels: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from console.event_list import EventFilter
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
-from console.series import FIRST_SPAN, HistoryPoint, Mark, SnapshotSeries
+from console.series import FIRST_SPAN, SPANS, SnapshotSeries
 from console.snapshot.model import Snapshot
 from console.tui import header_footer, keys, layout, theme
 from console.tui.appearance import DisplayOptions
@@ -33,6 +33,8 @@ from shop.clock import Clock, utc_now
 
 TICK_S: Final = 0.25
 """How often a new snapshot is looked for and the countdown moves."""
+_STEP: Final = 0.8
+"""A chart of which less than this share would be full shows less time."""
 
 
 class SnapshotReady(Message):
@@ -88,8 +90,11 @@ class SnapshotApp(App[int]):
         self._clock = clock
         self._history = SnapshotSeries()
         self._snapshot = feed.latest()
+        self._found = self._snapshot
+        """The snapshot that was found last; while the view is frozen, a later one than is shown."""
         self._frozen_at: float | None = None
         self._frozen_now: datetime | None = None
+        self._frozen_s = 0
         self._tab = keys.TABS[0][0]
         self._filter = EventFilter()
         self._span = FIRST_SPAN
@@ -133,9 +138,9 @@ class SnapshotApp(App[int]):
             name = "ansi-dark" if "ansi-dark" in self.available_themes else "textual-ansi"
         return name
 
-    def add_past(self, points: list[HistoryPoint], marks: list[Mark]) -> None:
+    def add_past(self, past: SnapshotSeries) -> None:
         """Take what was kept before this console began."""
-        self._history.add_past(points, marks)
+        self._history.put_before(past)
         self.redraw()
 
     def replace_history(self, history: SnapshotSeries) -> None:
@@ -158,16 +163,20 @@ class SnapshotApp(App[int]):
         if self._feed is not self._live:
             self._history.push(self._live.latest())
         snapshot = self._feed.latest()
-        if snapshot.sequence != self._snapshot.sequence:
+        if snapshot is not self._found and snapshot.sequence != self._snapshot.sequence:
+            self._found = snapshot
             self.post_message(SnapshotReady(snapshot, self._feed))
         elif self._frozen_at is not None:
-            self._draw_header_and_footer(self.view())
+            if (seconds := int(time.monotonic() - self._frozen_at)) != self._frozen_s:
+                self._frozen_s = seconds
+                self._draw_header_and_footer(self.view())
         else:
             self._draw_countdown()
 
     def on_snapshot_ready(self, message: SnapshotReady) -> None:
         """Take a snapshot; while the view is frozen, only the history grows."""
-        if message.feed is self._feed:  # not of the past, once now is shown again
+        # Not one of the past, once now is shown again; and at the end screens are taken away.
+        if message.feed is self._feed and self._screen_stack:
             self.take(message.snapshot)
 
     def take(self, snapshot: Snapshot) -> None:
@@ -193,10 +202,25 @@ class SnapshotApp(App[int]):
             self._options,
             width=self.size.width,
             height=self.size.height,
-            span=self._span,
+            span=self._shown_span(),
             until=self._until,
             filter=self._filter,
         )
+
+    def _shown_span(self) -> float:
+        """Return the seconds that charts show: of what is known, so that none is half empty.
+
+        Of a running shop more is known every second: the time that is shown grows in steps.
+        """
+        span, first, live = float(self._span), self._history.first_at, self._live
+        if first is None:
+            return span
+        recorded = isinstance(live, Player)
+        last = live.recording.times[-1] if isinstance(live, Player) else live.latest().at
+        known = max(SPANS[0], last.timestamp() - first)
+        while not recorded and span * _STEP >= known:
+            span *= _STEP
+        return min(span, known) if recorded else span
 
     def redraw(self) -> None:
         """Draw what is seen."""
@@ -228,7 +252,6 @@ class SnapshotApp(App[int]):
             recording=self._toggle.path is not None,
             paused_s=None if self._frozen_at is None else time.monotonic() - self._frozen_at,
             read_only=bool(self._operator.refuse) and player is None,
-            span=self._span,
             until=self._until,
             replay=(player.position + 1, len(player.recording), player.playing) if player else None,
             past_s=(self._live.latest().at - self._snapshot.at).total_seconds()

@@ -10,7 +10,6 @@ from textual.events import Click
 
 from console import rules
 from console import translations as msg
-from console.series import FIRST_SPAN
 from console.snapshot.model import SERVERS
 from console.text import duration, krw
 from console.tui import appearance
@@ -29,7 +28,6 @@ class ConsoleStatus:
         recording: whether a file is written.
         paused_s: since the view was frozen; None: it is not.
         read_only: whether actions are refused.
-        span: seconds that charts show.
         until: the end of that time; None: now.
         replay: position, number of snapshots, playing; None: this is live.
         past_s: how long ago what is shown was, in a running shop; None: it is now, or a recording.
@@ -40,7 +38,6 @@ class ConsoleStatus:
     paused_s: float | None = None
     read_only: bool = False
     replay: tuple[int, int, bool] | None = None
-    span: int = FIRST_SPAN
     until: datetime | None = None
     past_s: float | None = None
 

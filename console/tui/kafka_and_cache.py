@@ -208,7 +208,7 @@ def countdown(view: PanelView) -> Drawn:
             ]
         )
     below: Line = [(cell(tail, view.width, view), appearance.DIM)]
-    if view.height < 4:
+    if view.height < 4 or not times:
         return content([[*_bar(done, view.width - width(text) - 4, view), *said], below])
     return content([*_large(times, said[-1], done, style, view), below])
 

@@ -6,9 +6,14 @@ import base64
 import csv
 import io
 import os
+import re
 import sys
 import traceback
+from html import unescape
 from pathlib import Path
+from typing import Final
+
+from rich.cells import cell_len
 
 from console import plain
 from console.snapshot.model import Snapshot, encode_in_english
@@ -18,6 +23,8 @@ from shop.errors import ExitCode
 from shop.log import redact
 from shop.output import UNFIT, say
 from shop.private_files import write_private
+
+_WIDTH: Final = re.compile(r'(<text [^>]*textLength=")([\d.]+)("[^>]*>)([^<]*)')
 
 
 def osc52(text: str, *, tmux: bool) -> str:
@@ -42,7 +49,7 @@ def export(folder: Path, picture: str, snapshot: Snapshot) -> Path:
         OSError: if a file cannot be written.
     """
     base = folder / f"console-{utc_now():%Y%m%d-%H%M%S}"
-    write_private(base.with_suffix(".svg"), _without_controls(picture))
+    write_private(base.with_suffix(".svg"), _without_controls(widened(picture)))
     write_private(base.with_suffix(".json"), encode_in_english(snapshot).decode() + "\n")
     figures = io.StringIO(newline="")
     csv.writer(figures).writerows(
@@ -50,6 +57,27 @@ def export(folder: Path, picture: str, snapshot: Snapshot) -> Path:
     )
     write_private(base.with_suffix(".csv"), figures.getvalue())
     return base.with_suffix(".svg")
+
+
+def widened(picture: str) -> str:
+    """Return an SVG of Rich's in which Korean is as wide as on the screen.
+
+    Rich gives each piece of text a length of one cell per character, and so squeezes characters of
+    two cells into one.
+
+    >>> widened('<text x="1" textLength="30">주문&#160;</text>')
+    '<text x="1" textLength="50">주문&#160;</text>'
+    """
+
+    def wide(match: re.Match[str]) -> str:
+        before, length, after, text = match.groups()
+        shown = unescape(text)
+        cells = cell_len(shown)
+        if cells <= len(shown):  # a line end has no cell
+            return match[0]
+        return f"{before}{float(length) / len(shown) * cells:g}{after}{text}"
+
+    return _WIDTH.sub(wide, picture)
 
 
 def _without_controls(text: str) -> str:

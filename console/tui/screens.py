@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -18,6 +19,7 @@ from console.text import to_ascii
 from console.tui import keys
 from console.tui.appearance import DisplayOptions
 from console.tui.cells import fit
+from console.tui.objects.object_list import LIST_KEYS
 
 
 class Help(ModalScreen[None]):
@@ -58,6 +60,17 @@ class Help(ModalScreen[None]):
         return f"  {fit(key.shown, 5)} {key.ko if self._options.lang == 'ko' else key.en}"
 
 
+class Choices(OptionList):
+    """The list of a dialog."""
+
+    BINDINGS: ClassVar = [*LIST_KEYS]
+
+    @staticmethod
+    def of(lines: Iterable[str]) -> list[Option]:
+        """Return lines as what is chosen from; nothing in them is markup."""
+        return [Option(Content(line)) for line in lines]
+
+
 class Choose(ModalScreen[int | None]):
     """A list to choose from; ends with the number of the choice.
 
@@ -66,12 +79,8 @@ class Choose(ModalScreen[int | None]):
         items: a line each.
     """
 
-    AUTO_FOCUS = "OptionList"
-    BINDINGS = [  # noqa: RUF012  (Textual's name and type; it is only read)
-        Binding("escape,q", "dismiss(None)", show=False),
-        Binding("j", "down", show=False),
-        Binding("k", "up", show=False),
-    ]
+    AUTO_FOCUS = "Choices"
+    BINDINGS = [Binding("escape,q", "dismiss(None)", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
     def __init__(self, title: str, items: Sequence[str]) -> None:
         super().__init__()
@@ -82,15 +91,7 @@ class Choose(ModalScreen[int | None]):
         """Make the list."""
         with Vertical(classes="dialog", id="choose") as box:
             box.border_title = self._title
-            yield OptionList(*(Option(Content(item)) for item in self._items))
-
-    def action_down(self) -> None:
-        """Move down."""
-        self.query_one(OptionList).action_cursor_down()
-
-    def action_up(self) -> None:
-        """Move up."""
-        self.query_one(OptionList).action_cursor_up()
+            yield Choices(*Choices.of(self._items))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Take the choice."""

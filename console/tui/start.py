@@ -56,7 +56,7 @@ def run(feed: Feed, args: argparse.Namespace, settings: Settings, toggle: Record
         if isinstance(feed, Player):
             app.call_from_thread(app.replace_history, series_of(args.replay))
         else:
-            app.call_from_thread(app.add_past, *keeper.load())
+            app.call_from_thread(app.add_past, keeper.load())
 
     def shown() -> None:
         gc.freeze()  # what was made until now stays: it need not be looked through ever again

@@ -43,7 +43,7 @@ class PanelView:
     options: DisplayOptions
     width: int = 80
     height: int = 24
-    span: int = FIRST_SPAN
+    span: float = FIRST_SPAN
     until: datetime | None = None
     filter: EventFilter = field(default_factory=EventFilter)
 

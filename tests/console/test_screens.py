@@ -220,6 +220,10 @@ async def test_frozen_means_frozen(tmp_path: Path) -> None:
         await settle(pilot)
         assert "PAUSED 00:0" in lines(app)[0]
         assert "orders_group: warn" in lines(app)[0]
+        app._frozen_at -= 65  # type: ignore[operator]  # it is frozen, and has been for long
+        app._tick()
+        await settle(pilot)
+        assert "PAUSED 01:0" in lines(app)[0], "the time goes on although something newer was read"
         await pilot.press("p")
         await settle(pilot)
         assert "all ok" in lines(app)[0]

@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
+from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Static
 
 from console.lookups.details import Detail, DetailRow, Ref
-from console.text import to_ascii
+from console.text import duration, to_ascii
 from console.tui import appearance
 from console.tui.appearance import DisplayOptions
 from console.tui.cells import composed, folded, width
-from console.tui.objects.object_list import ObjectOpened
+from console.tui.objects.object_list import LIST_KEYS, ObjectOpened
 from console.tui.view import Drawn, Line, Part, content
 
-_MOST_LABEL = 20
+_MOST_LABEL = 24
 _FRAME = 10
 """Cells of a line that are no text: border, padding of the box and of two cells, scroll bar."""
 _FAULT = f"{appearance.BAD} reverse underline"
 
 
-class DetailReady(Message):
-    """A detail was read."""
+class RowsReady(Message):
+    """The rows that take the place of one that waited were read."""
 
-    def __init__(self, detail: Detail) -> None:
+    def __init__(self, waited: DetailRow, rows: Sequence[DetailRow]) -> None:
         super().__init__()
-        self.detail = detail
+        self.waited = waited
+        self.rows = rows
 
 
 class RowActions(Message):
@@ -42,6 +45,12 @@ class RowActions(Message):
     def __init__(self, ref: Ref) -> None:
         super().__init__()
         self.ref = ref
+
+
+class _Rows(DataTable[Any]):
+    """The rows of a detail."""
+
+    BINDINGS: ClassVar = [*LIST_KEYS]
 
 
 class DetailScreen(ModalScreen[None]):
@@ -53,11 +62,9 @@ class DetailScreen(ModalScreen[None]):
         options: language and glyphs.
     """
 
-    AUTO_FOCUS = "DataTable"
+    AUTO_FOCUS = "_Rows"
     BINDINGS = [  # noqa: RUF012  (Textual's name and type; it is only read)
         Binding("escape,q,backspace", "dismiss", show=False),
-        Binding("j", "down", show=False),
-        Binding("k", "up", show=False),
         Binding("r", "read", show=False),
         Binding("a,A", "act", show=False),
         Binding("f,slash", "follow", show=False),
@@ -68,59 +75,109 @@ class DetailScreen(ModalScreen[None]):
         self.ref = ref
         self._read = read
         self._options = options
-        self._lines: list[Ref | None] = []
+        self._rows: list[DetailRow] = []
+        self._waiting: dict[DetailRow, float] = {}
+        """The rows that are read, and since when, on a clock that never steps."""
+        self._waiting_at: dict[int, DetailRow] = {}
+        self._lines: list[DetailRow] = []
+        """The row of each line."""
         self._text = ""
 
     def compose(self) -> ComposeResult:
         """Make the table."""
         with Vertical(classes="dialog", id="detail") as box:
             box.border_title = content([[f"{self._label(self.ref.kind)} {self.ref.key}"]])[0]
-            yield DataTable(cursor_type="row", show_header=False, id="detail-rows")
+            yield _Rows(cursor_type="row", show_header=False, id="detail-rows")
             keys = "Enter: open   a: act   f: follow   r: read again   Esc: back"
             yield Static(content([[(self._options(keys), appearance.DIM)]])[0])
 
     def on_mount(self) -> None:
         """Begin to read."""
         self.action_read()
+        self.set_interval(1.0, self._count)
+
+    def on_unmount(self) -> None:
+        """Stop what is still being read."""
+        self._waiting.clear()
+
+    def on_resize(self) -> None:
+        """Lay the rows out for the new size."""
+        self.call_after_refresh(self._show)
 
     def action_read(self) -> None:
         """Read it, in a thread."""
-        self._show([DetailRow("", self._options("asking") + self._options.glyphs.more)])
+        self._waiting.clear()
+        self._take([DetailRow("", later=lambda _stop: self._read(self.ref).rows)])
 
-        def work() -> None:
-            detail = self._read(self.ref)
-            if self.is_attached:
-                self.post_message(DetailReady(detail))
+    def _take(self, rows: Sequence[DetailRow]) -> None:
+        """Show rows, and read those that come later, each in a thread."""
+        self._rows = [*rows]
+        for row in rows:
+            if row.later is not None and row not in self._waiting:
+                self._waiting[row] = time.monotonic()
+                threading.Thread(
+                    target=self._wait, args=(row, row.later), name="lookup", daemon=True
+                ).start()
+        self._show()
 
-        threading.Thread(target=work, name="lookup", daemon=True).start()
+    def _wait(self, row: DetailRow, read: Callable[[Callable[[], bool]], Any]) -> None:
+        rows = read(lambda: row not in self._waiting)
+        if self.is_attached:
+            self.post_message(RowsReady(row, rows))
 
-    def on_detail_ready(self, message: DetailReady) -> None:
-        """Show what was read."""
+    def on_rows_ready(self, message: RowsReady) -> None:
+        """Show what was read in the place of the row that waited, unless it is read again."""
         message.stop()
-        self._show(message.detail.rows)
+        if self._waiting.pop(message.waited, None) is not None:
+            at = self._rows.index(message.waited)
+            self._take([*self._rows[:at], *message.rows, *self._rows[at + 1 :]])
 
-    def _show(self, rows: Any) -> None:
+    def _count(self) -> None:
+        """Show for how long an answer has been awaited."""
         table = self.query_one(DataTable)
+        for at, row in self._waiting_at.items():
+            table.update_cell_at(Coordinate(at, 1), content([[self._asking(row)]])[0])
+
+    def _asking(self, row: DetailRow) -> Part:
+        now = time.monotonic()
+        waited = int(now - self._waiting.get(row, now))
+        text = self._options("asking") + self._options.glyphs.more
+        return (f"{text} {duration(waited)}" if waited > 0 else text), appearance.DIM
+
+    def _show(self) -> None:
+        """Lay the rows out; the cursor stays on its row."""
+        table = self.query_one(DataTable)
+        cursor, top = table.cursor_row, table.scroll_offset.y
+        under = self._lines[cursor] if 0 < cursor < len(self._lines) else None
         table.clear(columns=True)
-        shown = [(self._in_ascii(r), self._label(r.label)) for r in rows]
+        shown = [(self._in_ascii(r), self._label(r.label)) for r in self._rows]
         label = min(_MOST_LABEL, max((width(text) for _, text in shown), default=1))
         room = max(10, self.size.width - label - _FRAME)
         table.add_column("", width=label)
         table.add_column("", width=room)
         self._lines = []
+        self._waiting_at = {}
         glyphs = self._options.glyphs
-        for row, name in shown:
+        for whole, (row, name) in zip(self._rows, shown, strict=True):
+            if row.later is not None:
+                self._waiting_at[len(self._lines)] = whole
+                table.add_row(*content([[(name, appearance.DIM)], [self._asking(whole)]]))
+                self._lines.append(whole)
+                continue
             if not row.text:  # a heading
                 line = content([[(glyphs.rule * min(20, room), appearance.DIM)]])[0]
                 table.add_row(content([[(name, "bold")]])[0], line)
-                self._lines.append(row.ref)
+                self._lines.append(whole)
                 continue
             style = appearance.BAD if row.wrong else "$primary" if row.ref else ""
             for at, line in enumerate(self._folded(row, style, room)):
                 label_cell = content([[(name if at == 0 else "", appearance.DIM)]])[0]
                 table.add_row(label_cell, line)
-                self._lines.append(row.ref)
+                self._lines.append(whole)
         self._text = "\n".join(f"{name}\t{self._shown(row)}" for row, name in shown)
+        same = (n for n, row in enumerate(self._lines) if row is under)
+        table.move_cursor(row=next(same, 0), scroll=False)
+        table.scroll_to(y=top, animate=False)
 
     def _in_ascii(self, row: DetailRow) -> DetailRow:
         """Return a row in ASCII, with its marks where they then are."""
@@ -171,16 +228,8 @@ class DetailScreen(ModalScreen[None]):
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Open what the row leads to."""
         event.stop()
-        if (ref := self._lines[event.cursor_row]) is not None:
+        if (ref := self._lines[event.cursor_row].ref) is not None:
             self.post_message(ObjectOpened(ref))
-
-    def action_down(self) -> None:
-        """Move down."""
-        self.query_one(DataTable).action_cursor_down()
-
-    def action_up(self) -> None:
-        """Move up."""
-        self.query_one(DataTable).action_cursor_up()
 
     def action_act(self) -> None:
         """Offer what can be done with it."""

@@ -60,8 +60,6 @@ class MessageBrowser(ModalScreen[None]):
     AUTO_FOCUS = "ObjectList"
     BINDINGS = [  # noqa: RUF012  (Textual's name and type; it is only read)
         Binding("escape,q", "leave", show=False),
-        Binding("j", "down", show=False),
-        Binding("k", "up", show=False),
         Binding("r", "read", show=False),
         Binding("t", "follow", show=False),
         Binding("s", "sort", show=False),
@@ -219,14 +217,6 @@ class MessageBrowser(ModalScreen[None]):
         event.stop()
         self.query_one(ObjectList).focus()
         self.action_read()
-
-    def action_down(self) -> None:
-        """Move down."""
-        self.query_one(ObjectList).action_cursor_down()
-
-    def action_up(self) -> None:
-        """Move up."""
-        self.query_one(ObjectList).action_cursor_up()
 
     def action_sort(self) -> None:
         """Sort by the next column."""

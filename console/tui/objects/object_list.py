@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final
 
+from textual.binding import Binding
 from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.widgets import DataTable
@@ -14,7 +16,7 @@ from textual.widgets.data_table import RowKey
 from console.lookups.details import Ref
 from console.text import to_ascii
 from console.tui import appearance
-from console.tui.cells import fit
+from console.tui.cells import fit, width
 from console.tui.view import PanelView, Part, content
 
 
@@ -52,6 +54,13 @@ class Column:
     rank: int = 0
 
 
+LIST_KEYS: Final = (
+    Binding("j", "cursor_down", id="down", show=False),
+    Binding("k", "cursor_up", id="up", show=False),
+)
+"""Keys of every list, next to Textual's own; by these ids they can be given other keys."""
+
+
 class ObjectOpened(Message):
     """A row was opened."""
 
@@ -70,6 +79,8 @@ class ObjectList(DataTable[Any]):
         filtered: whether `rows` has applied the filter already.
         id: for the style sheet.
     """
+
+    BINDINGS: ClassVar = [*LIST_KEYS]
 
     def __init__(
         self,
@@ -100,7 +111,7 @@ class ObjectList(DataTable[Any]):
         if not self.size.width:
             return
         self._lay_out(view)
-        rows = self._rows(view)
+        rows = _with_own_keys(self._rows(view))
         if not self._filtered:
             rows = [r for r in rows if _passes(r, view.filter.text)]
         if self.sorted_by is not None:
@@ -168,6 +179,8 @@ class ObjectList(DataTable[Any]):
             name = view(self._columns[at].name)
             if at == self.sorted_by:
                 name += f" {glyphs.falling if self._reverse else glyphs.rising}"
+            if self._columns[at].right:  # above its numbers
+                name = " " * (self._width(at) - width(name)) + name
             self.add_column(name, width=self._width(at), key=str(at))
 
     def _fitting(self, wide: int) -> tuple[int, ...]:
@@ -231,6 +244,20 @@ class ObjectList(DataTable[Any]):
     def _order(self, row: ListRow) -> tuple[bool, Any]:
         value = row.order[self.sorted_by or 0]
         return (value is None) is not self._reverse, 0 if value is None else value
+
+
+def _with_own_keys(rows: list[ListRow]) -> list[ListRow]:
+    """Return rows of which no two have one key, as two failed refreshes of one version have.
+
+    The table raises where a key comes twice, and that would end the console.
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        seen[row.key] += 1
+        again = seen[row.key] > 1
+        found.append(replace(row, key=f"{row.key} {seen[row.key]}") if again else row)
+    return found
 
 
 def _passes(row: ListRow, wanted: str) -> bool:

@@ -8,14 +8,13 @@ from typing import Final
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
-from textual.widgets.option_list import Option
 
 from console.mark_kinds import kind_of
 from console.series import Mark
 from console.tui import charts
+from console.tui.screens import Choices
 from console.tui.view import PanelView, content
 
 _WIDE: Final = 70
@@ -30,11 +29,9 @@ class EventScreen(ModalScreen[Mark | None]):
         view: language, and the moment at which the list begins.
     """
 
-    AUTO_FOCUS = "OptionList"
+    AUTO_FOCUS = "Choices"
     BINDINGS = [  # noqa: RUF012  (Textual's name and type; it is only read)
         Binding("escape,q,E", "dismiss(None)", show=False),
-        Binding("j", "down", show=False),
-        Binding("k", "up", show=False),
         Binding("slash", "filter", show=False),
     ]
 
@@ -49,21 +46,21 @@ class EventScreen(ModalScreen[Mark | None]):
         with Vertical(classes="dialog", id="happened") as box:
             box.border_title = self._view("What happened")
             yield Input(placeholder=f"/ {self._view('filter')}", id="happened-filter")
-            yield OptionList()
+            yield Choices()
 
     def on_mount(self) -> None:
         """Begin at the moment that is shown."""
         self._fill()
         moment = self._view.snapshot.at.timestamp()
         at = next((n for n, m in enumerate(self._shown) if m.at <= moment), 0)
-        self.query_one(OptionList).highlighted = at if self._shown else None
+        self.query_one(Choices).highlighted = at if self._shown else None
 
     def _fill(self) -> None:
-        found = self.query_one(OptionList)
+        found = self.query_one(Choices)
         found.clear_options()
         lines = content(charts.mark_line(mark, self._view) for mark in self._shown)
         # Without colours: the letter says what it is, and the cursor's line stays legible.
-        found.add_options(Option(Content(line.plain)) for line in lines)
+        found.add_options(Choices.of(line.plain for line in lines))
 
     def action_filter(self) -> None:
         """Go to the field."""
@@ -79,17 +76,9 @@ class EventScreen(ModalScreen[Mark | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Go to the list."""
         event.stop()
-        found = self.query_one(OptionList)
+        found = self.query_one(Choices)
         found.focus()
         found.highlighted = 0 if self._shown else None
-
-    def action_down(self) -> None:
-        """Move down."""
-        self.query_one(OptionList).action_cursor_down()
-
-    def action_up(self) -> None:
-        """Move up."""
-        self.query_one(OptionList).action_cursor_up()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Go there."""

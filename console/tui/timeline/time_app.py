@@ -42,11 +42,15 @@ class TimeApp(OpeningApp):
         at = min(max(SPANS.index(self._span) + step, 0), len(SPANS) - 1)
         self._span = SPANS[at]
         self.redraw()
-        self.notify(f"{self._options('charts')}: {duration(self._span)}", timeout=2, markup=False)
+        shown = self._shown_span()
+        text = f"{self._options('charts')}: {duration(shown)}"
+        if shown < self._span:
+            text += f" ({self._options('no more is known')})"
+        self.notify(text, timeout=2, markup=False)
 
     def action_scrub(self, step: int) -> None:
         """Move by a quarter of what charts show; where nothing is recorded, move charts alone."""
-        by = timedelta(seconds=step * self._span / 4)
+        by = timedelta(seconds=step * self._shown_span() / 4)
         if self._player(quiet=True) is not None:
             self._go(self._snapshot.at + by)
             return
@@ -187,7 +191,7 @@ class TimeApp(OpeningApp):
             at: the time.
             keep_window: whether the time that charts show stays where it is, if it holds `at`.
         """
-        end = self.view().end
+        end, span = self.view().end, self._shown_span()
         player = self._player()
         if player is None:
             return
@@ -196,14 +200,15 @@ class TimeApp(OpeningApp):
             self.action_now()
             return
         player.seek(at)
-        inside = end - timedelta(seconds=self._span) <= at <= end
+        inside = end - timedelta(seconds=span) <= at <= end
         self._until = end if keep_window and inside else None
         self._show(player)
 
     def _look_around(self, at: datetime) -> None:
         """Have charts show what came after a moment, too, as far as it is known."""
-        after = at + timedelta(seconds=self._span * _AFTER)
-        self._until = min(after, self._known().end)
+        after, known = at + timedelta(seconds=self._span * _AFTER), self._known()
+        full = known.start + timedelta(seconds=self._span)
+        self._until = min(max(after, full), known.end)
 
     def _show(self, player: Player) -> None:
         snapshot = player.latest()

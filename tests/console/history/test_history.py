@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
+from array import array
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -18,8 +20,10 @@ from console.recording.toggle import RecordingToggle
 from console.series import COARSE_KEPT, NAMES, SPANS, SnapshotSeries
 from console.snapshot.model import Event, EventKind, Snapshot
 from console.snapshot.reading import ReadingState
+from console.tier import HistoryPoint
 from console.translations import render
 from console.tui.appearance import DisplayOptions
+from shop.clock import KST, UTC
 from tests.console import console_samples as samples
 from tests.console.console_samples import StillFeed
 from tests.console.driving import RecordingOperator, app_of, lines, settle
@@ -106,7 +110,7 @@ def test_a_file_that_is_no_history_costs_the_charts_alone(tmp_path: Path) -> Non
     keeper = HistoryKeeper(tmp_path)
     for s in hour(40):
         keeper.write(s)
-    assert keeper.load() == ([], [])
+    assert keeper.load().first_at is None
 
 
 async def test_the_time_axis_is_zoomed_and_moved_by_keys(tmp_path: Path) -> None:
@@ -124,8 +128,8 @@ async def test_the_time_axis_is_zoomed_and_moved_by_keys(tmp_path: Path) -> None
         await pilot.press("w", "left_curly_bracket")
         await settle(pilot)
         text = "\n".join(lines(app))
-        assert "charts until 11-23 12:09:55" in text
-        assert "12:09:55 KST" in text
+        assert "charts until 11-23 12:10:40" in text
+        assert "12:10:40 KST" in text
         await pilot.press("right_curly_bracket")
         await settle(pilot)
         assert "charts until" not in "\n".join(lines(app))
@@ -235,3 +239,63 @@ def test_changes_are_marked_scenarios_gradings_ends_and_new_versions() -> None:
         after, redis=samples.failing(after.redis, ReadingState.STALE, "away", since=1)
     )
     assert not [s for _, s, _ in changes(before, away) if s == "scenario"], "not known, not over"
+
+
+def test_each_column_has_the_highest_of_its_points_and_a_gap_has_none() -> None:
+    rng = random.Random(5)
+    times = [rng.random() < 0.9 for _ in range(2_000)]
+    lags = {10 * n: float(rng.randrange(90)) for n, there in enumerate(times) if there}
+    points = [
+        HistoryPoint(
+            at, array("d", [lag] * len(NAMES)), array("f", [lag]), ("orders-0",),
+            array("f", [3, 1]), ("A", "B"),
+        )
+        for at, lag in lags.items()
+    ]  # fmt: skip
+    past, series = SnapshotSeries(), SnapshotSeries()
+    past.add_past(points, [])
+    series.put_before(past)
+    end = datetime.fromtimestamp(20_000, UTC)
+    for cells in (20, 70, 400):
+        span = 20_000
+        wanted: list[float | None] = [None] * cells
+        for at, lag in lags.items():
+            column = at * cells // span
+            wanted[column] = max(lag, wanted[column] or 0.0)
+        found = series.columns("lag", end, span, cells)
+        assert found == series.heat(end, span, cells)["orders-0"]
+        assert [f for f, w in zip(found, wanted, strict=True) if w is not None] == [
+            w for w in wanted if w is not None
+        ]
+        assert series.grade_share("B", end, span, cells)[-1] == 0.25
+    assert None in series.columns("lag", end, 2_000, 200), "what is not there is no number"
+
+
+def test_points_of_ten_seconds_are_a_line_where_finer_ones_begin_later() -> None:
+    series, past = SnapshotSeries(), SnapshotSeries()
+    for s in hour(100, step=10):
+        past.push(s)
+    for s in [*hour(140)][100:]:
+        series.push(s)
+    series.put_before(past)
+    end = samples.NOW + timedelta(seconds=139)
+    assert None not in series.columns("lag", end, 120, 120), "no dashes"
+
+
+async def test_charts_show_no_more_time_than_is_known(tmp_path: Path) -> None:
+    toggle = RecordingToggle(tmp_path)
+    path = toggle.start(tmp_path / "a.rec")
+    for s in hour(200):
+        toggle.write(s)
+    toggle.stop()
+    player = Player(Recording(path), monotonic=lambda: 0.0)
+    app = app_of(player, tmp_path, operator=RecordingOperator("this is a recording"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.replace_history(series_of(path))
+        await pilot.press("8", "0", "w", "w", "w")
+        await settle(pilot)
+        first, last = player.recording.times[0], player.recording.times[-1]
+        view = app.view()
+        assert view.span == (last - first).total_seconds()
+        assert f"{first.astimezone(KST):%H:%M:%S}" in "\n".join(lines(app))
+        assert view.history.columns("in", view.end, view.span, 50)[0] is not None

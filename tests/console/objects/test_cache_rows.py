@@ -18,6 +18,7 @@ from shop.settings import Settings
 from tests.console import console_samples as samples
 from tests.console.console_samples import StillFeed
 from tests.console.driving import app_of, settle
+from tests.console.objects.reading import whole
 
 USER = CachedUser(
     user_id=5, purchaser=True, gender="F", birth_year=1990, city="Seoul", grade="GOLD",
@@ -30,7 +31,7 @@ PRODUCT = CachedProduct(
 
 
 def rows(settings: Settings, kind: str, key: str) -> dict[str, DetailRow]:
-    found = Lookup(settings, samples.fine()).open(Ref(kind, key)).rows
+    found = whole(Lookup(settings, samples.fine()), kind, key)
     return {r.label: r for r in found}
 
 

@@ -15,6 +15,7 @@ from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import Settings, load
 from tests.console import console_samples as samples
+from tests.console.objects.reading import whole
 from tests.support.layouts import by_month_in_the_long_suite
 
 
@@ -29,7 +30,7 @@ def lookup(settings: Settings) -> Lookup:
 
 
 def rows(lookup: Lookup, kind: str, key: str) -> dict[str, DetailRow]:
-    return {r.label: r for r in lookup.open(Ref(kind, key)).rows}
+    return {r.label: r for r in whole(lookup, kind, key)}
 
 
 @by_month_in_the_long_suite
@@ -56,11 +57,11 @@ def test_an_order_is_followed_from_its_message_to_its_row(
     (message,) = [r.ref for r in found.values() if r.ref and r.ref.kind == "message"]
     assert message.place[:2] == ("orders", 0)
 
-    whole = rows(lookup, "message", message.key)
-    assert whole["key"].text == "5"
-    assert whole["header trace"].text == "\N{REPLACEMENT CHARACTER}"
-    assert whole["order_id"].ref == Ref("order", str(order_id))
-    assert whole["0000"].text.startswith("7b22 7622")  # type: ignore[union-attr]  # not a message of the console
+    opened = rows(lookup, "message", message.key)
+    assert opened["key"].text == "5"
+    assert opened["header trace"].text == "\N{REPLACEMENT CHARACTER}"
+    assert opened["order_id"].ref == Ref("order", str(order_id))
+    assert opened["0000"].text.startswith("7b22 7622")  # type: ignore[union-attr]  # not a message of the console
 
 
 @by_month_in_the_long_suite
@@ -75,7 +76,7 @@ def test_a_customer_is_found_everywhere(
         " detail) VALUES ('orders', 3, 17, 'x', '5', '{', 'bad_json', 'ends (byte 1)')"
     )
     redis_client.hset(cache.USERS, "5", '{"user_id": 5}')
-    found = lookup.open(Ref("customer", "5")).rows
+    found = whole(lookup, "customer", "5")
     texts = {r.label: r.text for r in found}
     assert texts["name"] == "김민지"
     assert texts[cache.USERS] == '{"user_id": 5}'
@@ -97,7 +98,7 @@ def test_a_server_that_is_away_is_one_row_and_the_others_stay(
         use_stack=False,
     )
     pg.execute("INSERT INTO users (user_id, name) VALUES (5, 'Kim')")
-    found = Lookup(away, samples.fine()).open(Ref("customer", "5")).rows
+    found = whole(Lookup(away, samples.fine()), "customer", "5")
     assert {r.label for r in found if r.wrong} >= {"Kafka", "Redis"}
     assert "Kim" in [r.text for r in found]
 

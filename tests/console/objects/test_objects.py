@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
@@ -194,3 +197,52 @@ async def test_a_detail_of_a_server_that_hangs_can_be_left(tmp_path: Path) -> No
         await settle(pilot)
         assert len(app.screen_stack) == 1
         release.set()
+
+
+async def test_an_answer_that_takes_long_is_awaited_and_the_others_are_shown(
+    tmp_path: Path,
+) -> None:
+    app, _ = made(tmp_path)
+    release, asked, left = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(stop: Callable[[], bool]) -> list[DetailRow]:
+        asked.set()
+        while not release.wait(0.01):
+            if stop():
+                left.set()
+                return []
+        return [DetailRow("score", "+1.2345"), DetailRow("due", "now")]
+
+    rows = (DetailRow("name", "Kim"), DetailRow("score", later=slow), DetailRow("order", "77"))
+    app._look_up = lambda ref: Detail(ref, rows)  # type: ignore[method-assign]  # no servers here
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("f", *"1", "enter")
+        await opened(pilot, "77")
+        text = "\n".join(lines(app))
+        assert "Kim" in text
+        assert "asking" in text, "a state, not a failure"
+        await pilot.press("j", "j")
+        release.set()
+        await opened(pilot, "+1.2345")
+        table = app.screen.query_one(DataTable)
+        assert "asking" not in "\n".join(lines(app))
+        assert table.cursor_row == 3, "the cursor is on its row, which has moved down"
+        release.clear()
+        asked.clear()
+        await pilot.press("r")
+        await asyncio.to_thread(asked.wait, 30)
+        await pilot.press("escape")
+        assert await asyncio.to_thread(left.wait, 30), "nobody waits for it any more"
+
+
+async def test_two_refreshes_of_one_version_are_two_rows(tmp_path: Path) -> None:
+    shown = samples.fine()
+    refresh = shown.redis.value.refreshes[-1]
+    failed = msgspec.structs.replace(refresh, error="PostgreSQL is away")
+    twice = msgspec.structs.replace(shown.redis.value, refreshes=(refresh, failed, failed))
+    snapshot = msgspec.structs.replace(shown, redis=samples.ok(twice))
+    app = app_of(StillFeed(snapshot), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await settle(pilot)
+        assert app.screen.query_one("#refresh-list", ObjectList).row_count == 3

@@ -34,6 +34,9 @@ def test_a_shop_with_a_history_continues_it_is_toured_and_reset(shop: UpProcess)
     shop.start("--history", "2d")
     shop.wait_for(lambda: "first order stored" in shop.out.read_text())
     said = shop.out.read_text()
+    assert all(
+        f"step={step}" in said for step in ('"customers and products"', "indexes", "rollups")
+    )
     assert "history written" in said
     assert "resuming the finished history" in said
 
