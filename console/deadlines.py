@@ -11,6 +11,8 @@ DOWN_AFTER_MISSES: Final = 3
 DOWN_AFTER_S: Final = 5.0
 PATIENCE: Final = 3.0
 """A server may take this many times as long as it lately took before it counts as silent."""
+FIRST_READ: Final = 4
+"""Deadlines that a first read may take: it connects, and asks one thing after the other."""
 FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 15.0
 
@@ -20,16 +22,20 @@ def backoff(failures: int) -> float:
     return retry.backoff(failures, first=FIRST_BACKOFF_S, longest=LONGEST_BACKOFF_S, spread=0.2)
 
 
-def limit_s(usual_s: float | None) -> float:
-    """Return the seconds after which a server that does not answer counts as silent.
+def limit_s(usual_s: float | None, first_s: float) -> float:
+    """Return the seconds after which a read that has not ended counts as failed.
+
+    A server of which nothing is known may be far away: each of its requests has a deadline, and a
+    first read may take several of them. One that is silent fails at the first deadline.
 
     Args:
-        usual_s: what it lately took; None: it never answered.
+        usual_s: what a read lately took; None: there was none.
+        first_s: the deadline of a request to a server of which nothing is known.
 
-    >>> limit_s(0.01), limit_s(4.0), limit_s(None)
-    (5.0, 12.0, 15.0)
+    >>> limit_s(0.01, 15.0), limit_s(4.0, 15.0), limit_s(None, 15.0)
+    (5.0, 12.0, 60.0)
     """
-    return 15.0 if usual_s is None else max(DOWN_AFTER_S, PATIENCE * usual_s)
+    return FIRST_READ * first_s if usual_s is None else max(DOWN_AFTER_S, PATIENCE * usual_s)
 
 
 def deadline_s(usual_s: float | None, timeouts: int, *, least: float, most: float) -> float:

@@ -100,9 +100,7 @@ class _Slot:
         """Return what it amounts to; an answer awaited for too long counts as a failure."""
         failures, since, error = self.failures, self.failing_since, self.error
         waited = (now - self.reading_since).total_seconds() if self.reading_since else 0.0
-        usual = self.usual_s
-        limit = self.first_limit if usual is None else deadlines.limit_s(usual)
-        if waited > limit:
+        if waited > deadlines.limit_s(self.usual_s, self.first_limit):
             failures += 1
             since = since or self.reading_since
             error = error or msg.NO_ANSWER_FOR(seconds=f"{waited:.0f}")

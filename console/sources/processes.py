@@ -20,11 +20,11 @@ from console.sources import LONGEST_DEADLINE_S, CurrentSettings
 from console.sources.redis import clock_ahead
 from console.text import printable
 from shop.boot_clock import same_process
+from shop.clock import utc_now
 from shop.optional.registry import OPTIONAL
 from shop.process_status import ProcessState, ProcessStatus, read_snapshot
 from shop.redis import cache, control
 from shop.redis.cache import Heartbeat
-from shop.server_clock import redis_time
 
 SCENARIOS: Final = control.CONTROL + "scenarios"
 SERVERS: Final = ("postgres", "redis", "kafka")
@@ -67,8 +67,8 @@ class ProcessSource:
             shift = timedelta(seconds=clock_ahead(client))
             self._beats = {b.name: replace(b, at=b.at + shift) for b in cache.heartbeats(client)}
             names = (*control.GENERATORS, *(name for name in OPTIONAL if name in self._beats))
-            settings = {name: control.read(client, name) for name in names}
-            scenarios = read_scenarios(client, redis_time(client))
+            settings = control.read_each(client, names)
+            scenarios = read_scenarios(client, utc_now() - shift)
         except redis.RedisError:
             self.reset()
             if not statuses:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +36,8 @@ class RedisSource:
         self._client: redis.Redis | None = None
         self._counted: tuple[int, int] | None = None
         self._refreshes: deque[Refresh] = deque(maxlen=KEPT)
+        self._last: tuple[int, datetime | None, str] | None = None
+        self._good: tuple[int, datetime | None] | None = None
 
     def read(self) -> Redis:
         """Return the state of Redis.
@@ -52,8 +54,9 @@ class RedisSource:
         pipe.hlen(cache.PRODUCTS)
         info, users, products = _replies(pipe.execute(raise_on_error=False))
         ahead = clock_ahead(client)
-        meta = ours(cache.read_meta(client), ahead)
-        self._remember(meta)
+        theirs = cache.read_meta(client)
+        meta = ours(theirs, ahead)
+        self._remember(meta, (theirs.version, theirs.refreshed_at))
         hits, misses = cache.read_lookups(client)
         before, self._counted = self._counted, (hits, misses)
         rate = None
@@ -84,17 +87,21 @@ class RedisSource:
             self._client.close()
         self._client = self._counted = None
 
-    def _remember(self, meta: CacheMeta) -> None:
+    def _remember(self, meta: CacheMeta, which: tuple[int, datetime | None]) -> None:
+        """Keep a refresh once.
+
+        Args:
+            meta: by this machine's clock, which may differ from Redis's by more at each look.
+            which: version and time by Redis's clock, which stay the same.
+        """
         if meta.refreshed_at is None:
             return
-        last = self._refreshes[-1] if self._refreshes else None
         failed = meta.error if meta.phase == rules.Phase.FAILED.value else ""
-        if last and (last.version, last.at, last.error) == (
-            meta.version,
-            meta.refreshed_at,
-            failed,
-        ):
-            return
+        before, self._last = self._last, (*which, failed)
+        if before == self._last or (not failed and which == self._good):
+            return  # the next attempt after a failed one is of the same version, too
+        if not failed:
+            self._good = which
         self._refreshes.append(
             Refresh(
                 version=meta.version,

@@ -113,6 +113,7 @@ class ConsoleApp(TimeApp):
         else:
             self._frozen_at = self._frozen_now = None
             self._snapshot = self._feed.latest()
+        self.set_pace()
         self.redraw()
 
     def action_refresh_now(self) -> None:

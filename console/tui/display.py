@@ -285,12 +285,12 @@ class SnapshotApp(App[int]):
         """Draw for the new size, once the layout is known."""
         self.call_after_refresh(self.redraw)
 
-    def on_app_blur(self) -> None:
-        """Read half as often while nobody looks."""
-        if isinstance(self._live, Poller):
-            self._live.pace = 2.0
+    def watch_app_focus(self) -> None:
+        """Read less often while nobody looks."""
+        self.set_pace()
 
-    def on_app_focus(self) -> None:
-        """Read as often as usual."""
+    def set_pace(self) -> None:
+        """Read half as often while the view is frozen or the terminal is in the background."""
         if isinstance(self._live, Poller):
-            self._live.pace = 1.0
+            watched = self.app_focus and self._frozen_at is None
+            self._live.pace = 1.0 if watched else 2.0

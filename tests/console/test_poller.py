@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from console import deadlines
-from console.poller import Poller
+from console.poller import Poller, _Slot
 from console.snapshot.model import EventKind, Happening
 from console.snapshot.reading import ReadingState
 from console.sources import CurrentSettings
@@ -74,7 +75,7 @@ def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:
     hanging = Fake("kafka", lambda: release.wait(60) and samples.kafka())
     good = Fake("redis", samples.redis)
     p = poller(hanging, good)
-    p._slots["kafka"].first_limit = 0.1
+    p._slots["kafka"].first_limit = 0.02
     p.start()
     try:
         wait_until(
@@ -92,6 +93,13 @@ def test_a_hanging_source_holds_nobody_up_and_is_called_down() -> None:
     finally:
         release.set()
         p.stop()
+
+
+@pytest.mark.parametrize(("waited", "state"), [(50, ReadingState.LOADING), (61, ReadingState.DOWN)])
+def test_a_first_read_may_take_several_requests(waited: float, state: ReadingState) -> None:
+    now = utc_now()
+    slot = _Slot(reading_since=now - timedelta(seconds=waited), first_limit=15.0)
+    assert slot.reading(now).state is state
 
 
 @pytest.mark.usefixtures("quick")

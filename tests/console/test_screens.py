@@ -8,22 +8,27 @@ from typing import Any
 
 import msgspec
 import pytest
+from textual.events import AppBlur, AppFocus
 from textual.filter import Monochrome
 from textual.widgets import Input
 
+from console.poller import Poller
 from console.recording.player import Player
 from console.recording.recording import Recording
 from console.recording.toggle import RecordingToggle
 from console.snapshot.model import Snapshot
+from console.sources import CurrentSettings
 from console.tui import keys
 from console.tui.appearance import DisplayOptions
 from console.tui.cells import width
 from console.tui.objects.object_list import ObjectList
 from console.tui.panel import Panel
+from shop.settings import load
 from tests.console import console_samples as samples
 from tests.console.console_samples import StillFeed
 from tests.console.driving import RecordingOperator, app_of, lines, settle
 from tests.console.pictures import check
+from tests.console.test_poller import NoEvents
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 STATES: dict[str, Callable[[], Snapshot]] = {
@@ -227,6 +232,24 @@ async def test_frozen_means_frozen(tmp_path: Path) -> None:
         await pilot.press("p")
         await settle(pilot)
         assert "all ok" in lines(app)[0]
+
+
+async def test_less_is_read_while_nobody_looks(tmp_path: Path) -> None:
+    settings = CurrentSettings(load({}, use_stack=False), follow=False)
+    feed = Poller([], NoEvents(), settings)
+    app = app_of(feed, tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert feed.pace == 1
+        await pilot.press("p")
+        assert feed.pace == 2
+        await pilot.press("p")
+        assert feed.pace == 1
+        app.post_message(AppBlur())
+        await settle(pilot)
+        assert feed.pace == 2
+        app.post_message(AppFocus())
+        await settle(pilot)
+        assert feed.pace == 1
 
 
 async def test_the_filter_keeps_and_drops(tmp_path: Path) -> None:

@@ -112,6 +112,18 @@ def test_redis_rates_and_refreshes(settings: Settings, redis_client: redis.Redis
     assert found.version
 
 
+def test_attempts_after_a_failed_refresh_are_not_refreshes(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    source = RedisSource(CurrentSettings(settings, follow=False))
+    cache.swap(redis_client, [], [], lambda v, n: CacheMeta(version=v, refreshed_at=utc_now()))
+    for phase, error in (("waiting", ""), ("failed", "no"), ("refreshing", ""), ("failed", "no")):
+        cache.update_meta(redis_client, phase=phase, error=error)
+        found = source.read()
+    source.reset()
+    assert [r.error for r in found.refreshes] == ["", "no", "no"]
+
+
 @by_month_in_the_long_suite
 def test_the_shop_the_grades_and_the_letters(settings: Settings, pg: Connection) -> None:
     now = utc_now()

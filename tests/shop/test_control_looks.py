@@ -22,6 +22,7 @@ def test_looks_at_what_nobody_set_are_no_misses(redis_client: redis.Redis) -> No
     def look() -> None:
         for name in (*control.GENERATORS, *control.RUNNABLE):
             assert control.read(r, name) == control.Control()
+        assert control.read_each(r, ("users", "cache"))["cache"] == control.Control()
         assert control.restarts(r) == {}
         assert scenarios_control.started(r, now) == {}
 
@@ -41,6 +42,8 @@ def test_what_is_set_is_read_whether_somebody_looked_before_or_not(
     assert control.read(r, "orders") == control.Control()
     control.set_paused(r, "orders", paused=True)
     assert control.read(r, "orders").paused
+    each = control.read_each(r, control.GENERATORS)
+    assert each == {name: control.read(r, name) for name in control.GENERATORS}
     control.restarts(r)
     assert control.request_restart(r, "orders") == 1
     assert control.restarts(r) == {"orders": 1}

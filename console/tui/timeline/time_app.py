@@ -169,6 +169,7 @@ class TimeApp(OpeningApp):
             return None
         player.step(len(player.recording))
         self._frozen_at = self._frozen_now = None
+        self.set_pace()
         self._feed = player
         self._refused, self._operator.refuse = self._operator.refuse, msg.THE_PAST()
         return player
