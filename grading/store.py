@@ -96,6 +96,19 @@ _HISTORY: Final = """
     ON CONFLICT (user_id, as_of) DO UPDATE
     SET to_grade = excluded.to_grade, cumulative_spend = excluded.cumulative_spend
 """
+_AGAIN: Final = """
+    SELECT EXISTS (
+        SELECT FROM grade_changes JOIN grade_history USING (user_id) WHERE as_of = %s)
+"""
+# What `count_grade_moves` would find, without reading the day: 0.4 s once a million customers were
+# graded on it.
+_ADD_MOVES: Final = """
+    INSERT INTO grade_moves_by_day (day, from_grade, to_grade, customers)
+    SELECT (%s AT TIME ZONE 'Asia/Seoul')::date, from_grade, to_grade, count(*)
+    FROM grade_changes GROUP BY from_grade, to_grade
+    ON CONFLICT (day, from_grade, to_grade) DO UPDATE
+    SET customers = grade_moves_by_day.customers + excluded.customers, changed_at = now()
+"""
 _RUN: Final = """
     INSERT INTO grade_runs
         (as_of, mode, users, changed, upgraded, downgraded, started_at, finished_at,
@@ -315,5 +328,7 @@ def _write_changes(cur: Cursor, changed: pl.DataFrame, as_of: datetime) -> None:
         copy_frame(cur, "grade_changes", changed)
         cur.execute(_LOCK)
         cur.execute(_UPDATE)
+        again = cur.execute(_AGAIN, (as_of,)).fetchone()
         cur.execute(_HISTORY, (as_of,))
-        cur.execute("SELECT count_grade_moves(%s)", (as_of,))
+        count = "SELECT count_grade_moves(%s)" if again and again[0] else _ADD_MOVES
+        cur.execute(count, (as_of,))

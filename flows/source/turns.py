@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import ClassVar, Final
 from weakref import WeakSet
@@ -33,8 +34,15 @@ class Turns:
         self._all.add(self)
 
     def again(self, seconds: float) -> None:
-        """Poll again after some time; 0: at once, as there is more."""
-        self._at = time.monotonic() + seconds if seconds else 0.0
+        """Poll again after some time; 0: at once, as there is more.
+
+        Quiet topics are due at the same moments, so that one wake-up serves all of them.
+        """
+        now = time.monotonic()
+        if seconds == IDLE:
+            self._at = (math.floor(now / IDLE) + 1) * IDLE
+        else:
+            self._at = now + seconds if seconds else 0.0
 
     def due(self) -> bool:
         """Wait a moment; return whether it is time to poll again.

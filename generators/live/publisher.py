@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from generators.behaviour.arrivals import Pacer
-from generators.publishing.loop import MOST_AT_ONCE, POLL_S, PublishingLoop, TopicOutput
+from generators.publishing.loop import MOST_AT_ONCE, PublishingLoop, TopicOutput
 from generators.publishing.reliable_producer import Done
 from generators.random_streams import Floats
 from shop.events import Event
@@ -164,7 +164,7 @@ class LivePublisher(PublishingLoop):
 
     def _step(self, stop: threading.Event, began: float) -> None:
         if self._output.control.paused:
-            stop.wait(min(POLL_S, max(0.0, self._ends - time.monotonic())))
+            stop.wait(min(self._poll_s, max(0.0, self._ends - time.monotonic())))
             return
         room = min(MOST_AT_ONCE, self._producer.room)
         self._make(room if self._limit is None else min(room, self._limit - self._made))
@@ -193,7 +193,7 @@ class LivePublisher(PublishingLoop):
     def _rest(self, stop: threading.Event, began: float) -> None:
         """Wait for the next event, at least until the tick is over; not at all while behind."""
         now = time.monotonic()
-        pause = min(max(self._pacer.wait(), began + TICK_S - now), POLL_S, self._ends - now)
+        pause = min(max(self._pacer.wait(), began + TICK_S - now), self._poll_s, self._ends - now)
         if self._producer.full:
             self._producer.poll(max(0.0, min(TICK_S, self._ends - now)))
         elif pause > 0:

@@ -22,6 +22,8 @@ from shop.redis.heartbeat import HeartbeatSender
 
 POLL_S: Final = 0.2
 """Delivery reports are taken, and the reason to wait is checked again, at least this often."""
+QUIET_POLL_S: Final = 0.4
+"""The same while no report is due: as often as the operator's settings are read."""
 AGAIN_S: Final = 60.0
 """How often a process that still waits logs again what it waits for."""
 FLUSH_S: Final = 4.0
@@ -178,6 +180,11 @@ class PublishingLoop(ABC):
     @property
     def _pending(self) -> bool:
         return any(output.producer.pending for output in self._outputs)
+
+    @property
+    def _poll_s(self) -> float:
+        """Longest pause until `_poll`, seconds."""
+        return POLL_S if self._pending or self.waiting_for else QUIET_POLL_S
 
     def _poll(self, timeout: float = 0.0) -> None:
         for output in self._outputs:

@@ -27,8 +27,11 @@ from shop.settings import Settings
 EVERY_S: Final = 1.0
 LOG_EVERY_S: Final = 2.0
 """Asking Kafka for the ends of all logs takes half a second and 25 ms of CPU."""
-QUIET_LOG_EVERY_S: Final = 6.0
-"""The same while nothing is published or stored: then it was a third of what an idle shop cost."""
+QUIET_EVERY_S: Final = 6.0
+"""Between two looks at Kafka and PostgreSQL while nothing is published or stored. What is stored
+shows in the ingest's heartbeat, which is read every second, and ends the quiet."""
+_WRITERS: Final = ("ingest", "grader")
+"""What the names of processes begin with that write what is counted."""
 _REST: Final = 20
 """Counting rows takes at most one twentieth of the time, however large the tables."""
 
@@ -109,6 +112,9 @@ class Observer(threading.Thread):
         self._conn: Connection | None = None
         self._count_due = float("-inf")
         self._log_due = float("-inf")
+        self._logged_at = float("-inf")
+        self._quiet = False
+        self._reported: dict[str, tuple[int, Mapping[str, str]]] = {}
         self._every = EVERY_S
         self._log_every = LOG_EVERY_S
         self._wake = threading.Event()
@@ -117,9 +123,13 @@ class Observer(threading.Thread):
     def run(self) -> None:
         """Sample until `stop`."""
         while not self._ended.is_set():
-            self._sample()
+            self.sample()
             self._wake.wait(self._every)
             self._wake.clear()
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
         if self._conn:
             self._conn.close()
         self._progress.close()
@@ -137,7 +147,8 @@ class Observer(threading.Thread):
         self._wake.set()
         self.join(timeout)
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Take one sample, of what is due."""
         seen = replace(self.latest, away=())
         looks = (
             self._look_at_cache, self._look_at_progress, self._look_at_orders, self._look_at_tables,
@@ -159,15 +170,33 @@ class Observer(threading.Thread):
     def _look_at_cache(self, seen: ShopSample) -> ShopSample:
         line = cache_line.read(self._redis, redis_time(self._redis), self._settings.lang)
         beats = {beat.name: beat for beat in cache.heartbeats(self._redis)}
+        self._notice(beats)
         return replace(seen, monitor=line, restarts=control.restarts(self._redis), beats=beats)
 
+    def _notice(self, beats: Mapping[str, cache.Heartbeat]) -> None:
+        """End the quiet if a process that writes rows reports other counts than the last time."""
+        reported = {
+            name: (beat.pid, beat.fields)
+            for name, beat in beats.items()
+            if name.startswith(_WRITERS)
+        }
+        if reported != self._reported:
+            self._reported, self._quiet = reported, False
+            self._log_due = min(self._log_due, self._logged_at + self._log_every)
+
+    def _rests(self) -> bool:
+        """Return whether a look at the rows would show what the last one showed."""
+        return self._quiet and time.monotonic() < self._log_due
+
     def _look_at_orders(self, seen: ShopSample) -> ShopSample:
+        if self._rests():
+            return seen
         rows = self._connection().execute(_RECENT).fetchall()
         return replace(seen, orders=tuple(RecentOrder(*row) for row in rows))
 
     def _look_at_tables(self, seen: ShopSample) -> ShopSample:
         began = time.monotonic()
-        if began < self._count_due:
+        if began < self._count_due or self._rests():
             return seen
         topics = tuple(seen.account.published) if seen.account else tuple(TOPICS)
         rows, grades = count(self._connection(), topics)
@@ -180,8 +209,9 @@ class Observer(threading.Thread):
         if began < self._log_due:
             return seen
         account = self._accounting.account(self._connection())
-        quiet = account == seen.account and not seen.stalls and self._log_every
-        self._log_due = began + (QUIET_LOG_EVERY_S if quiet else self._log_every)
+        self._quiet = account == seen.account and not seen.stalls and self._log_every > 0
+        self._logged_at = began
+        self._log_due = began + (QUIET_EVERY_S if self._quiet else self._log_every)
         return replace(seen, account=account, counted=began)
 
     def _look_at_progress(self, seen: ShopSample) -> ShopSample:

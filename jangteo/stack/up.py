@@ -63,7 +63,7 @@ CONTINUATION: Final = {"continuation": ("generators.continuation",)}
 INGEST_GRACE_S: Final = 15.0  # it promises to end within 10 s
 DRAIN_AFTER_STOP_S: Final = 20.0
 DRAIN_AFTER_FOR_S: Final = 60.0
-TICK_S: Final = 0.1
+TICK_S: Final = 0.25  # ten looks a second were a third of the CPU of an idle `up`
 
 configure = options.configure
 

@@ -1,6 +1,7 @@
 """Kafka: clients, topics, their identity and their ends."""
 
 from shop.kafka.clients import (
+    FETCH_WAIT_MS,
     REQUEST_TIMEOUT_S,
     admin,
     client_config,
@@ -14,6 +15,7 @@ from shop.kafka.offsets import Key, end_offsets, ends_of, list_offsets, read
 from shop.kafka.topics import FOR_EVER, KEPT, TopicInfo, create_topics, describe_topics
 
 __all__ = [
+    "FETCH_WAIT_MS",
     "FOR_EVER",
     "KEPT",
     "REQUEST_TIMEOUT_S",

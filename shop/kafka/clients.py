@@ -15,6 +15,8 @@ from shop.settings import KafkaSettings
 REQUEST_TIMEOUT_S: Final = 10.0
 REFUSED_S: Final = 2.0
 """If every broker refuses the connection for this many seconds, a command gives up."""
+FETCH_WAIT_MS: Final = 150
+"""Longest time that a fetch of an ingest waits at the broker for a message."""
 _ORDER_BYTES: Final = 75
 """Size of an order in the log, measured: 14,000 compressed ones in a fetch of 1 MiB."""
 
@@ -76,7 +78,12 @@ def producer(settings: KafkaSettings, name: str, **overrides: Any) -> Producer:
 
 
 def consumer_config(
-    settings: KafkaSettings, name: str, group: str, *, batch_size: int = 50_000
+    settings: KafkaSettings,
+    name: str,
+    group: str,
+    *,
+    batch_size: int = 50_000,
+    fetch_wait_ms: int = FETCH_WAIT_MS,
 ) -> dict[str, Any]:
     """Return the configuration of an ingest consumer.
 
@@ -103,6 +110,7 @@ def consumer_config(
         name: name of the client in the brokers' lists.
         group: consumer group that it joins.
         batch_size: maximum number of messages taken at once.
+        fetch_wait_ms: longest time that a fetch waits at the broker for a message.
     """
     return {
         **client_config(settings, name),
@@ -121,7 +129,7 @@ def consumer_config(
         "max.poll.interval.ms": 300_000,
         # Partitions that are added to the topic are read from then on (default: after 5 minutes).
         "topic.metadata.refresh.interval.ms": 10_000,
-        "fetch.wait.max.ms": 150,
+        "fetch.wait.max.ms": fetch_wait_ms,
         "fetch.max.bytes": 8 << 20,
         "fetch.message.max.bytes": min(1 << 20, batch_size * _ORDER_BYTES),
         "fetch.queue.backoff.ms": 5,

@@ -210,3 +210,31 @@ def test_counters_may_change_between_reading_and_writing(
     assert shop.pg.execute("SELECT grade, order_count, total_spent FROM users").fetchall() == [
         ("SILVER", 7, 9)
     ]
+
+
+def test_the_moves_of_a_day_are_those_of_its_history(
+    pg: Connection, shop: Any, now: datetime, grade: Callable[..., GradeRun]
+) -> None:
+    at = now + timedelta(minutes=10)
+    for user_id in range(1, 5):
+        shop.user(user_id)
+    shop.order(1, 100_000)
+    shop.order(2, 100_000)
+    grade()
+    assert moves(pg) == {("BRONZE", "SILVER"): 2}
+    shop.order(3, 100_000)
+    shop.order(1, 5_000_000)
+    grade(at)
+    assert moves(pg) == {("BRONZE", "SILVER"): 3, ("SILVER", "VVIP"): 1}
+    shop.order(4, 100_000)
+    shop.order(3, 5_000_000)
+    grade(at)  # a clock that stepped back: 3 moved at this instant before
+    assert moves(pg) == {("BRONZE", "SILVER"): 3, ("SILVER", "VVIP"): 1, ("BRONZE", "VVIP"): 1}
+    of_history = pg.execute("SELECT * FROM grade_moves_by_day_of_history()").fetchall()
+    assert {(before, after): number for _, before, after, number in of_history} == moves(pg)
+
+
+def moves(pg: Connection) -> dict[tuple[str, str], int]:
+    """Return how many customers moved from one grade to another, on all days."""
+    rows = pg.execute("SELECT from_grade, to_grade, customers FROM grade_moves_by_day").fetchall()
+    return {(before, after): number for before, after, number in rows}
