@@ -41,7 +41,7 @@ GRANT INSERT (user_id, name, email, gender, birth_year, city, created_at, last_o
 GRANT INSERT, UPDATE ON products, orders, user_spend_windows, ingest_offsets, sales_by_hour,
     sales_by_product, sales_by_category, sales_by_payment_method, sales_by_cohort, sign_ups_by_day
     TO jangteo_ingest;
-GRANT INSERT, UPDATE ON shipments, customer_changes TO jangteo_ingest;
+GRANT INSERT, UPDATE ON shipments, customer_changes, page_views, baskets TO jangteo_ingest;
 GRANT INSERT ON product_prices TO jangteo_ingest;
 -- users_history, its erasures and the links of product_prices are written by functions of the owner.
 GRANT INSERT ON rejected_messages, spend_window_length TO jangteo_ingest;
@@ -52,7 +52,7 @@ GRANT EXECUTE ON FUNCTION make_months_ahead(integer) TO jangteo_ingest;
 GRANT SELECT ON users, products, orders, user_spend_windows, spend_window_length, schema_migrations,
     backfill_runs, backfill_state, node_leases, sales_by_product
     TO jangteo_generator;
-GRANT SELECT ON shipments, customer_changes, users_history TO jangteo_generator;
+GRANT SELECT ON shipments, customer_changes, users_history, page_views, baskets TO jangteo_generator;
 -- Every maker of ids takes, renews and releases a node number; the rows are there for good.
 GRANT UPDATE (ceiling_ms, holder, name, host, hostname, pid, pid_started, acquired_at, expires_at)
     ON node_leases TO jangteo_generator;

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from shop.optional.baskets import BASKETS
 from shop.optional.customer_changes import CUSTOMER_CHANGES
+from shop.optional.page_views import PAGE_VIEWS
 from shop.optional.shipments import SHIPMENTS
 from shop.optional.topic import OptionalTopic
 
-_ALL: Final = (SHIPMENTS, CUSTOMER_CHANGES)
+_ALL: Final = (SHIPMENTS, CUSTOMER_CHANGES, PAGE_VIEWS, BASKETS)
 
 OPTIONAL: Final[Mapping[str, OptionalTopic]] = {topic.name: topic for topic in _ALL}
 """The optional topics by name, in the order in which the shop shows, locks and empties them."""

@@ -10,7 +10,7 @@ from msgspec import inspect
 
 from shop.clock import UTC
 from shop.events import CONTRACTS
-from shop.ids import make_id
+from shop.ids import MAX_ID, make_id
 from shop.optional.registry import OPTIONAL
 from shop.optional.topic import OptionalEvent
 
@@ -40,6 +40,8 @@ def _value(kind: inspect.Type, rng: random.Random) -> Any:
         return BEGAN + timedelta(milliseconds=rng.randrange(10**9))
     if isinstance(kind, inspect.IntType):
         least, most = int(kind.ge or 0), int(kind.le or 1_000)
-        return rng.randrange(least, most + 1) if most < 10**6 else make_id(rng.randrange(10**9), 1)
+        if most == MAX_ID:
+            return make_id(rng.randrange(10**9), 1)
+        return rng.randrange(least, most + 1)
     assert isinstance(kind, inspect.StrType), kind
     return rng.choice(["a", "naver", "7.b_c-d"]) if kind.pattern else rng.choice(["가나", 'a "b"'])

@@ -1,0 +1,1 @@
+"""Visits and baskets: what customers look at, and which orders belong together."""
