@@ -110,7 +110,7 @@ class LiveScreen(Screen):
             return
         self._due = time.monotonic() + 1 / _LIVE_PER_S
         with contextlib.suppress(OSError):
-            self._live.update(render(view()), refresh=True)
+            self._live.update(fitted(view(), self._console), refresh=True)
 
 
 @contextlib.contextmanager
@@ -165,8 +165,30 @@ def plain_line(view: StatusView) -> str:
     return escape(" | ".join(parts))
 
 
-def render(view: StatusView) -> RenderableType:
-    """Return the live status."""
+def fitted(view: StatusView, console: Console) -> RenderableType:
+    """Return the status as it fits the terminal: what does not fit is cut, at the end.
+
+    There is the line about what to type next. With little room (24 rows, say) the processes that
+    run take one line, then fewer orders are shown.
+    """
+    whole = render(view)
+    for most in (None, 5, 3, 1):
+        shown = whole if most is None else render(view, brief=True, most_orders=most)
+        if len(console.render_lines(shown, pad=False)) <= console.height:
+            return shown
+    return shown
+
+
+def render(
+    view: StatusView, *, brief: bool = False, most_orders: int | None = None
+) -> RenderableType:
+    """Return the live status.
+
+    Args:
+        view: what is shown.
+        brief: whether to list only the processes that do not run.
+        most_orders: number of orders to show; None shows all.
+    """
     sample = view.sample
     head = f"Jangteo  up {_span(view.since)}  speed {view.speed:g}"
     if view.ends_in is not None:
@@ -174,8 +196,8 @@ def render(view: StatusView) -> RenderableType:
     lines: list[RenderableType] = [
         Text(head, style="bold"),
         Text(escape("   ".join(view.servers)), style="dim"),
-        *orders(sample, view.lang),
-        processes(view.statuses),
+        *orders(sample, view.lang)[:most_orders],
+        *(brief_processes(view.statuses) if brief else [processes(view.statuses)]),
         flow(sample),
         Text(escape(f"grades  {pairs(sample.grades)}")),
         Text(escape(sample.monitor) or "cache: waiting for its first refresh", style="cyan"),
@@ -240,6 +262,13 @@ def processes(statuses: Sequence[ProcessStatus]) -> Table:
             Text(escape(status.last_exit or "")),
         )
     return table
+
+
+def brief_processes(statuses: Sequence[ProcessStatus]) -> list[RenderableType]:
+    """Return the number of processes that run, and the table of the others."""
+    others = [s for s in statuses if s.state != ProcessState.RUNNING.value]
+    count = Text(f"processes  {len(statuses) - len(others)} of {len(statuses)} running")
+    return [count, processes(others)] if others else [count]
 
 
 def flow(sample: ShopSample) -> Table:

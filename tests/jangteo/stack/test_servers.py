@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ from jangteo.stack import screen
 from jangteo.stack.accounting import Account
 from jangteo.stack.kafka.broker import Broker
 from jangteo.stack.kafka.fallback import InMemoryBroker
-from jangteo.stack.observer import ShopSample
+from jangteo.stack.observer import RecentOrder, ShopSample
 from jangteo.stack.server import Server
 from jangteo.stack.servers import Stack, held
 from shop import kafka
@@ -154,6 +155,29 @@ def test_the_live_status_fits_a_terminal_and_shows_what_is_known(known: bool) ->
         assert words in text
     for words in ("1,234", "BRONZE=7", "[line]", "Redis: gone", "ends in 12 s"):
         assert (words in text) == known
+
+
+@pytest.mark.parametrize(("rows", "shown"), [(24, 5), (18, 3), (40, 5)])
+def test_a_small_terminal_shows_orders_and_what_to_type_next(rows: int, shown: int) -> None:
+    known = view(known=True)
+    order = RecentOrder(7, "김서연", 9, "산뜻한 면 셔츠", 1, 74_800, "PAID", utc_now())
+    statuses = [
+        ProcessStatus(f"process-{n}", 4711, 0.0, "running", 0, utc_now(), None) for n in range(10)
+    ]
+    full = replace(
+        known,
+        statuses=[*statuses, known.statuses[1]],
+        sample=replace(known.sample, orders=(order,) * 5),
+    )
+    console = Console(file=io.StringIO(), width=80, height=rows, force_terminal=False)
+    console.print(screen.fitted(full, console))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) <= rows
+    assert sum("bought" in line for line in lines) == shown
+    assert "jangteo doctor" in " ".join(lines)
+    assert any("backoff" in line for line in lines), "what does not run is named"
+    assert any("10 of 11 running" in line for line in lines) == (rows < 40)
 
 
 def test_the_plain_line_begins_with_the_monitor_line() -> None:
