@@ -142,7 +142,7 @@ def as_text(data: bytes, fault: Fault | None = None, most: int = MOST_CHARACTERS
     """Return bytes as a row of text with the fault marked.
 
     >>> as_text("김".encode() + b"{", Fault(3, 4, "x"))
-    DetailRow(label='text', text='김{', ref=None, wrong=False, marks=((1, 2),))
+    DetailRow(label='text', text='김{', ref=None, wrong=False, marks=((1, 2),), later=None)
     """
     text = data.decode(errors="replace")
     if fault is None:

@@ -1,6 +1,7 @@
 SELECT
     user_id,
     created_at IS NULL AS is_stub,
+    created_at IS NOT NULL AND name IS NULL AS is_erased,
     gender,
     birth_year,
     city,
