@@ -96,7 +96,7 @@ def lines_of(name: str, cells: int, rows: int, view: PanelView) -> tuple[list[st
 def marked(lines: Sequence[str], view: PanelView) -> list[list[Part]]:
     """Return the lines of a chart with what happened: a rule in each cell that they leave empty.
 
-    The moment that is shown, where the chart goes on after it, is a rule too.
+    The moment that is shown is a rule too, where the chart continues after it.
     """
     cells = len(lines[0]) if lines else 0
     found = view.history.marks_in(view.end, view.span, cells)

@@ -12,7 +12,13 @@ import polars as pl
 
 from generators.behaviour.visits import baskets
 from generators.random_streams import Ints
-from generators.topics.interface import HistoryBlock, RunningShop, is_history_unfinished
+from generators.topics.interface import (
+    HistoryBlock,
+    LiveTopic,
+    RunningShop,
+    TopicHistory,
+    is_history_unfinished,
+)
 from generators.topics.lately_stored import PAGE, LatelyStored
 from shop.events import SCHEMAS
 from shop.postgres import Connection
@@ -28,7 +34,7 @@ SELECT order_id, user_id, quantity, unit_price, discount, ordered_at FROM orders
 WHERE order_id > %s
   AND NOT EXISTS (SELECT FROM baskets AS b WHERE b.order_id = o.order_id)
 ORDER BY order_id LIMIT {PAGE}
-"""  # noqa: S608  (a number of ours)
+"""  # noqa: S608  (the number is a constant of this project)
 _FIRST: Final = """
 SELECT user_id, min(order_id) FROM orders
 WHERE user_id = ANY(%s) AND order_id >= %s AND order_id < %s GROUP BY user_id
@@ -39,18 +45,11 @@ _COLUMNS: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-class LiveBaskets:
-    """Returns the basket lines of orders that are stored and have none.
-
-    Args:
-        shop: what to look at.
-        monotonic: seconds of a clock that never steps.
-    """
+class LiveBaskets(LiveTopic):
+    """Returns the basket lines of orders that are stored and have none."""
 
     def __init__(self, shop: RunningShop, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._shop = shop
-        self._monotonic = monotonic
-        self._conn: Connection | None = None
+        super().__init__(shop, monotonic)
         self._next = float("-inf")
         self._orders = LatelyStored(_NEW, shop.speed)
         self._has_begun = False
@@ -61,9 +60,7 @@ class LiveBaskets:
         none = pl.DataFrame(schema=SCHEMAS[TOPIC])
         if moment < self._next:
             return none
-        if self._conn is None or self._conn.closed:
-            self._conn = self._shop.connect()
-        conn = self._conn
+        conn = self._connection()
         if not self._has_begun:
             if is_history_unfinished(conn):
                 self._next = moment + LOOK_S
@@ -85,12 +82,6 @@ class LiveBaskets:
         """Return how many published lines are not stored yet."""
         return {"unstored": self._orders.unstored}
 
-    def close(self) -> None:
-        """Close the connection."""
-        if self._conn is not None:
-            self._conn.close()
-        self._conn = None
-
     def _first(self, conn: Connection, orders: pl.DataFrame) -> Ints:
         """Return the first order of each one's customer and day."""
         speed = self._shop.speed
@@ -106,14 +97,12 @@ class LiveBaskets:
         return first
 
 
-class BasketHistory:
+class BasketHistory(TopicHistory):
     """The basket lines of a history.
 
     Args:
         seed: of the shop.
     """
-
-    profiles = False
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -125,11 +114,3 @@ class BasketHistory:
         )
         first = orders.select(pl.col("order_id").min().over("user_id", "day")).to_series()
         return baskets.lines(self._seed, orders, first.to_numpy())
-
-    def derived(
-        self,
-        block: HistoryBlock,  # noqa: ARG002  (as `TopicHistory`)
-        stored: pl.DataFrame,  # noqa: ARG002
-    ) -> Mapping[str, pl.DataFrame]:
-        """Return nothing: there are no derived tables."""
-        return {}

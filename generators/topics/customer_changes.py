@@ -14,10 +14,15 @@ from generators.behaviour import customer_changes, customer_model, population
 from generators.behaviour.customer_changes import TOPIC
 from generators.behaviour.customer_model import NEVER
 from generators.random_streams import Ints
-from generators.topics.interface import HistoryBlock, RunningShop, is_history_unfinished
+from generators.topics.interface import (
+    HistoryBlock,
+    LiveTopic,
+    RunningShop,
+    TopicHistory,
+    is_history_unfinished,
+)
 from shop.events import SCHEMAS
 from shop.ids import EPOCH, IDS_PER_MS
-from shop.postgres import Connection
 
 NEW_S: Final = 5.0
 """How often it is looked for customers who have signed up."""
@@ -46,22 +51,16 @@ _COLUMNS: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-class LiveCustomerChanges:
+class LiveCustomerChanges(LiveTopic):
     """Looks through the customers, page by page, and says which changes are due.
 
     All changes follow from the profile of the sign-up and the state of the customer model, so that
     nothing is remembered: what PostgreSQL has of a customer says which ones are still to come. Each
     is dated by when it was due, so that one that is published twice is an exact copy.
-
-    Args:
-        shop: what to look at.
-        monotonic: seconds of a clock that never steps.
     """
 
     def __init__(self, shop: RunningShop, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._shop = shop
-        self._monotonic = monotonic
-        self._conn: Connection | None = None
+        super().__init__(shop, monotonic)
         self._next_new = self._next_page = self._next_sweep = float("-inf")
         self._after: int | None = None
         self._waiting = pl.DataFrame(schema=SCHEMAS[TOPIC])
@@ -86,12 +85,6 @@ class LiveCustomerChanges:
         """Return how many changes are known that are to be published within the next minutes."""
         return {"waiting": len(self._waiting)}
 
-    def close(self) -> None:
-        """Close the connection."""
-        if self._conn is not None:
-            self._conn.close()
-        self._conn = None
-
     def _look(self, now: datetime) -> None:
         """Read the newest customers, or the next page of all, if it is time for that.
 
@@ -103,9 +96,7 @@ class LiveCustomerChanges:
         is_page = moment >= (self._next_sweep if self._after is None else self._next_page)
         if not (is_new or is_page):
             return
-        if self._conn is None or self._conn.closed:
-            self._conn = self._shop.connect()
-        if is_history_unfinished(self._conn):
+        if is_history_unfinished(self._connection()):
             self._next_new = moment + NEW_S
             return
         if is_new:
@@ -122,8 +113,7 @@ class LiveCustomerChanges:
 
     def _read(self, after: int, now: datetime) -> int | None:
         """Add what is due of a page to what waits; return where the next one begins."""
-        assert self._conn is not None  # noqa: S101  (opened by the caller)
-        rows = self._conn.execute(_CUSTOMERS, (after, PAGE)).fetchall()
+        rows = self._connection().execute(_CUSTOMERS, (after, PAGE)).fetchall()
         page = pl.DataFrame(rows, schema=_COLUMNS, orient="row")
         until = now + timedelta(seconds=2 * SWEEP_S)
         had = page.select("user_id", "had")
@@ -192,7 +182,7 @@ def with_closings(
     return pl.concat([found.drop("end"), closed])
 
 
-class CustomerChangesHistory:
+class CustomerChangesHistory(TopicHistory):
     """The changes of the customers of a history. It holds each customer: some 100 bytes.
 
     Args:
@@ -253,11 +243,7 @@ class CustomerChangesHistory:
         ends = pl.DataFrame({"user_id": ids, "orders": orders, "at": at})
         self._ends = pl.concat([self._ends, ends.filter(pl.col("at") < NEVER)])
 
-    def derived(
-        self,
-        block: HistoryBlock,
-        stored: pl.DataFrame,  # noqa: ARG002  (as `TopicHistory`)
-    ) -> Mapping[str, pl.DataFrame]:
+    def derived_rows(self, block: HistoryBlock) -> Mapping[str, pl.DataFrame]:
         """Return the revisions of products; PostgreSQL puts changes into `users_history` itself."""
         prices = block.products.select(
             "product_id", "rev", "price", "sale_status",

@@ -63,5 +63,5 @@ class TopicHistories:
             time = OPTIONAL[topic].time_field
             events = history.events(block).filter(pl.col(time) < self._end)
             events = events.sort(time, maintain_order=True)
-            days[topic] = TopicDay(topic, events, history.derived(block, events))
+            days[topic] = TopicDay(topic, events, history.derived_rows(block))
         return days

@@ -19,10 +19,11 @@ How a topic is added, with shipments as the example (docs/add-a-topic.md says mo
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -49,13 +50,23 @@ class RunningShop:
     redis: redis.Redis
 
 
-class LiveTopic(Protocol):
+class LiveTopic(ABC):
     """Says what is due of one topic.
 
     Its process may be ended anywhere: an event that is published twice must be an exact copy, which
     the ingest ignores.
+
+    Args:
+        shop: what to look at.
+        monotonic: seconds of a clock that never steps.
     """
 
+    def __init__(self, shop: RunningShop, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._shop = shop
+        self._monotonic = monotonic
+        self._conn: Connection | None = None
+
+    @abstractmethod
     def due(self, now: datetime) -> pl.DataFrame:
         """Return events that are to be published now, `SCHEMAS[topic]`; empty if there are none.
 
@@ -65,15 +76,22 @@ class LiveTopic(Protocol):
         Raises:
             psycopg.Error, redis.RedisError: if they do not answer; it is called again later.
         """
-        ...
 
+    @abstractmethod
     def status(self) -> Mapping[str, str | float]:
         """Return the topic's own fields of the heartbeat."""
-        ...
 
     def close(self) -> None:
-        """Close what is open."""
-        ...
+        """Close the connection."""
+        if self._conn is not None:
+            self._conn.close()
+        self._conn = None
+
+    def _connection(self) -> Connection:
+        """Return the connection, opened again where it was lost."""
+        if self._conn is None or self._conn.closed:
+            self._conn = self._shop.connect()
+        return self._conn
 
 
 def is_history_unfinished(conn: Connection) -> bool:
@@ -105,28 +123,25 @@ class HistoryBlock:
     province: npt.NDArray[np.int8]
 
 
-class TopicHistory(Protocol):
+class TopicHistory(ABC):
     """Says what a history contains of one topic.
 
     Blocks come in order, each once; after a restart from the first one again.
+
+    Attributes:
+        profiles: whether it needs names and addresses of customers.
     """
 
-    profiles: bool
-    """Whether it needs names and addresses of customers."""
+    profiles = False
 
+    @abstractmethod
     def events(self, block: HistoryBlock) -> pl.DataFrame:
         """Return all events that a block causes, `SCHEMAS[topic]`, at whatever time they happen.
 
         All revisions of an id come from one block. What happens at the end of the history or later
         is left out by the caller.
         """
-        ...
 
-    def derived(self, block: HistoryBlock, stored: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
-        """Return the rows of derived tables that a block adds, by table.
-
-        Args:
-            block: as for `events`.
-            stored: the events of it that happen before the end of the history.
-        """
-        ...
+    def derived_rows(self, block: HistoryBlock) -> Mapping[str, pl.DataFrame]:  # noqa: ARG002  (most topics derive nothing)
+        """Return the rows of derived tables that a block adds, by table; most topics have none."""
+        return {}

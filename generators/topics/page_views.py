@@ -24,7 +24,13 @@ from generators.behaviour.visits.view_ids import (
     settled_before,
 )
 from generators.random_streams import Ints
-from generators.topics.interface import HistoryBlock, RunningShop, is_history_unfinished
+from generators.topics.interface import (
+    HistoryBlock,
+    LiveTopic,
+    RunningShop,
+    TopicHistory,
+    is_history_unfinished,
+)
 from generators.topics.lately_stored import LATE, PAGE, LatelyStored, id_at
 from shop.events import SCHEMAS
 from shop.ids import EPOCH
@@ -54,7 +60,7 @@ SELECT order_id, user_id, ordered_at, product_id FROM orders AS o
 WHERE order_id > %s AND order_id & 255 < 4
   AND NOT EXISTS (SELECT FROM page_views WHERE view_id = {_VIEW.format(id="o.order_id", slot=0)})
 ORDER BY order_id LIMIT {PAGE}
-"""  # noqa: S608  (our own names and numbers)
+"""  # noqa: S608  (names and numbers are constants of this project)
 _NEW_USERS: Final = f"""
 SELECT user_id, user_id, created_at, 0 FROM users AS u
 WHERE user_id > %s AND created_at IS NOT NULL AND user_id & 255 < 4
@@ -84,23 +90,17 @@ _ANCHORS: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-class LivePageViews:
+class LivePageViews(LiveTopic):
     """Makes the views of visits whose time has come, and those that led to orders just stored.
 
     A visit that ends with an order or a sign-up is known when that is stored: its views arrive
     together and are dated before it, by minutes. All others are published when they happen. Where a
     process begins follows from what is stored; what it publishes again are exact copies.
-
-    Args:
-        shop: what to look at.
-        monotonic: seconds of a clock that never steps.
     """
 
     def __init__(self, shop: RunningShop, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._shop = shop
-        self._monotonic = monotonic
+        super().__init__(shop, monotonic)
         self._views = PageViews(shop.seed, shop.speed)
-        self._conn: Connection | None = None
         self._next = float("-inf")
         self._until = EPOCH
         self._orders = LatelyStored(_NEW_ORDERS, shop.speed)
@@ -134,17 +134,6 @@ class LivePageViews:
     def status(self) -> Mapping[str, str | float]:
         """Return how many views wait for their time."""
         return {"waiting_views": len(self._waiting)}
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._conn is not None:
-            self._conn.close()
-        self._conn = None
-
-    def _connection(self) -> Connection:
-        if self._conn is None or self._conn.closed:
-            self._conn = self._shop.connect()
-        return self._conn
 
     def _scaled(self, seconds: float) -> timedelta:
         return timedelta(seconds=seconds / self._shop.speed)
@@ -209,14 +198,12 @@ class LivePageViews:
         return Pool(orders, np.array([found[o] for o in orders.tolist()], np.int64))
 
 
-class PageViewHistory:
+class PageViewHistory(TopicHistory):
     """The page views of a history.
 
     Args:
         seed: of the shop.
     """
-
-    profiles = False
 
     def __init__(self, seed: int) -> None:
         self._views = PageViews(seed)
@@ -244,14 +231,6 @@ class PageViewHistory:
                 self._views.after(users, pool, sign_ups=True),
             ]
         )
-
-    def derived(
-        self,
-        block: HistoryBlock,  # noqa: ARG002  (as `TopicHistory`)
-        stored: pl.DataFrame,  # noqa: ARG002
-    ) -> Mapping[str, pl.DataFrame]:
-        """Return nothing: there are no derived tables."""
-        return {}
 
 
 def _anchors(frame: pl.DataFrame) -> Anchors:

@@ -15,10 +15,15 @@ from generators.behaviour import shipments
 from generators.behaviour.shipments import CANCELLED, PAID, REFUNDED
 from generators.publishing.order_lifecycle import PENDING
 from generators.random_streams import Floats, Ints
-from generators.topics.interface import HistoryBlock, RunningShop, is_history_unfinished
+from generators.topics.interface import (
+    HistoryBlock,
+    LiveTopic,
+    RunningShop,
+    TopicHistory,
+    is_history_unfinished,
+)
 from shop.events import SCHEMAS, Order
 from shop.ids import EPOCH, IDS_PER_MS
-from shop.postgres import Connection
 
 TOPIC: Final = "shipments"
 SWEEP_S: Final = 120.0
@@ -66,22 +71,16 @@ _COLUMNS: Final[dict[str, Any]] = {
 _decoder: Final = msgspec.json.Decoder(Order)
 
 
-class LiveShipments:
+class LiveShipments(LiveTopic):
     """Looks through the orders whose parcels have a step to come, and says which steps are due.
 
     Orders are read from PostgreSQL, so none is shipped that is not stored; what becomes of them,
     from PostgreSQL and from what waits in Redis (`order_lifecycle`). Each step is dated by when it
     was due, so that one that is published twice is an exact copy.
-
-    Args:
-        shop: what to look at.
-        monotonic: seconds of a clock that never steps.
     """
 
     def __init__(self, shop: RunningShop, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._shop = shop
-        self._monotonic = monotonic
-        self._conn: Connection | None = None
+        super().__init__(shop, monotonic)
         self._every = self._pause = max(LEAST_SWEEP_S, SWEEP_S / shop.speed)
         self._next = self._deep = float("-inf")
         self._first_open = 0
@@ -106,12 +105,6 @@ class LiveShipments:
         """Return how many orders have a parcel on its way or not sent yet, at the last look."""
         return {"open": self._open}
 
-    def close(self) -> None:
-        """Close the connection."""
-        if self._conn is not None:
-            self._conn.close()
-        self._conn = None
-
     def _sweep(self, now: datetime) -> None:
         """Find the steps that are due until the next look but one.
 
@@ -119,9 +112,7 @@ class LiveShipments:
             psycopg.Error, redis.RedisError: if a server does not answer; nothing has changed.
         """
         fates = self._read_fates()
-        if self._conn is None or self._conn.closed:
-            self._conn = self._shop.connect()
-        if is_history_unfinished(self._conn):
+        if is_history_unfinished(self._connection()):
             return
         began = self._monotonic()
         until = now + timedelta(seconds=2 * self._pause)
@@ -147,11 +138,10 @@ class LiveShipments:
 
     def _pages(self, after: int, returning: Sequence[int]) -> Iterator[pl.DataFrame]:
         """Yield the orders whose parcels have a step to come."""
-        assert self._conn is not None  # noqa: S101  (opened by the caller)
-        rows = self._conn.execute(_SENT_BACK, (list(returning),)).fetchall()
+        rows = self._connection().execute(_SENT_BACK, (list(returning),)).fetchall()
         yield pl.DataFrame(rows, schema=_COLUMNS, orient="row")
         while True:
-            rows = self._conn.execute(_OPEN, (after, PAGE)).fetchall()
+            rows = self._connection().execute(_OPEN, (after, PAGE)).fetchall()
             yield pl.DataFrame(rows, schema=_COLUMNS, orient="row")
             if len(rows) < PAGE:
                 return
@@ -212,14 +202,12 @@ def _seconds(times: pl.Series) -> Floats:
     return seconds
 
 
-class ShipmentHistory:
+class ShipmentHistory(TopicHistory):
     """The shipments of a history.
 
     Args:
         seed: of the shop.
     """
-
-    profiles = False
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -234,11 +222,3 @@ class ShipmentHistory:
                 fate_s=_seconds(orders["updated_at"]),
             )
         )  # fmt: skip
-
-    def derived(
-        self,
-        block: HistoryBlock,  # noqa: ARG002  (as `TopicHistory`)
-        stored: pl.DataFrame,  # noqa: ARG002
-    ) -> Mapping[str, pl.DataFrame]:
-        """Return nothing: there are no derived tables."""
-        return {}

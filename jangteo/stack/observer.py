@@ -237,7 +237,7 @@ def count(
     """Return exact rows per table and customers per grade."""
     rows = {}
     for topic in topics:
-        row = conn.execute(f"SELECT count(*) FROM {topic}".encode()).fetchone()  # noqa: S608  (topic: one of ours)
+        row = conn.execute(f"SELECT count(*) FROM {topic}".encode()).fetchone()  # noqa: S608  (topic: a contract's name)
         rows[topic] = int(row[0]) if row else 0
     grades = conn.execute("SELECT grade, count(*) FROM users GROUP BY grade ORDER BY 2 DESC, 1")
     return rows, {str(grade): int(number) for grade, number in grades.fetchall()}

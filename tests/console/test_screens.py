@@ -228,7 +228,7 @@ async def test_frozen_means_frozen(tmp_path: Path) -> None:
         app._frozen_at -= 65  # type: ignore[operator]  # it is frozen, and has been for long
         app._tick()
         await settle(pilot)
-        assert "PAUSED 01:0" in lines(app)[0], "the time goes on although something newer was read"
+        assert "PAUSED 01:0" in lines(app)[0], "the clock runs although something newer was read"
         await pilot.press("p")
         await settle(pilot)
         assert "all ok" in lines(app)[0]

@@ -35,10 +35,9 @@ from shop.errors import ExitCode, JangteoError, UsageError
 from shop.optional.option import add_with
 from shop.settings import Settings
 from tests.faults.bystanders import Bystanders, SmallDisk, small_disk
-from tests.faults.catalogue import Catalogue
 from tests.faults.clocks import can_be_moved
 from tests.faults.kinds import Campaign
-from tests.faults.optional_load import OptionalLoad
+from tests.faults.revision_load import Catalogue, OptionalLoad
 from tests.support.fault_stage import Stage
 from tests.support.network_proxy import Proxy
 from tests.support.waiting import wait_until

@@ -22,6 +22,7 @@ from console.snapshot.model import Event, EventKind, Snapshot
 from console.snapshot.reading import ReadingState
 from console.tier import HistoryPoint
 from console.translations import render
+from console.tui.app import ConsoleApp
 from console.tui.appearance import DisplayOptions
 from shop.clock import KST, UTC
 from tests.console import console_samples as samples
@@ -135,14 +136,19 @@ async def test_the_time_axis_is_zoomed_and_moved_by_keys(tmp_path: Path) -> None
         assert "charts until" not in "\n".join(lines(app))
 
 
-async def test_a_replay_has_full_charts_at_any_time(tmp_path: Path) -> None:
-    toggle = RecordingToggle(tmp_path)
-    path = toggle.start(tmp_path / "a.rec")
+def replayed(folder: Path) -> tuple[Player, ConsoleApp, Path]:
+    """Return a recording of 200 pictures, its player, and an app that shows it."""
+    toggle = RecordingToggle(folder)
+    path = toggle.start(folder / "a.rec")
     for s in hour(200):
         toggle.write(s)
     toggle.stop()
     player = Player(Recording(path), monotonic=lambda: 0.0)
-    app = app_of(player, tmp_path, operator=RecordingOperator("this is a recording"))
+    return player, app_of(player, folder, operator=RecordingOperator("this is a recording")), path
+
+
+async def test_a_replay_has_full_charts_at_any_time(tmp_path: Path) -> None:
+    player, app, path = replayed(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         app.replace_history(series_of(path))
         player.step(150)
@@ -283,13 +289,7 @@ def test_points_of_ten_seconds_are_a_line_where_finer_ones_begin_later() -> None
 
 
 async def test_charts_show_no_more_time_than_is_known(tmp_path: Path) -> None:
-    toggle = RecordingToggle(tmp_path)
-    path = toggle.start(tmp_path / "a.rec")
-    for s in hour(200):
-        toggle.write(s)
-    toggle.stop()
-    player = Player(Recording(path), monotonic=lambda: 0.0)
-    app = app_of(player, tmp_path, operator=RecordingOperator("this is a recording"))
+    player, app, path = replayed(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         app.replace_history(series_of(path))
         await pilot.press("8", "0", "w", "w", "w")

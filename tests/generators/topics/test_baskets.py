@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import cast
 
 import polars as pl
@@ -86,7 +87,7 @@ def test_live_lines_are_those_of_the_history(settings: Settings, pg: Connection)
 
     def source() -> LiveBaskets:
         nobody = cast("redis.Redis", None)
-        connect = lambda: postgres.connect(settings.postgres, "test", autocommit=True)  # noqa: E731
+        connect = partial(postgres.connect, settings.postgres, "test", autocommit=True)
         return LiveBaskets(RunningShop(SEED, 1.0, connect, nobody), now)
 
     live, since = source(), EPOCH

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
+from typing import cast
 
 import numpy as np
 import polars as pl
 import pytest
+import redis
 
 from generators.behaviour.visits.page_views import PageViews
 from generators.behaviour.visits.view_ids import (
@@ -192,11 +195,9 @@ class LiveVisits:
         self.live = self.source()
 
     def source(self) -> LivePageViews:
-        shop = RunningShop(
-            SEED, self.speed, lambda: postgres.connect(self.settings.postgres, "views",
-                                                       autocommit=True), None,  # type: ignore[arg-type]
-        )  # fmt: skip
-        return LivePageViews(shop, self.monotonic)
+        connect = partial(postgres.connect, self.settings.postgres, "views", autocommit=True)
+        nobody = cast("redis.Redis", None)
+        return LivePageViews(RunningShop(SEED, self.speed, connect, nobody), self.monotonic)
 
     def advance(self, until: datetime) -> pl.DataFrame:
         for block in blocks(3, 150):
