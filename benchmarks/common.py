@@ -7,11 +7,13 @@ import itertools
 import json
 import os
 import platform
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from jangteo.stack.kafka import jars
 from shop import kafka, postgres
 from shop import settings as shop_settings
 from shop.events import TOPICS
-from shop.settings import Settings
+from shop.settings import EMBEDDED_PORTS, Settings
 
 
 def machine() -> str:
@@ -236,3 +238,33 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} is not JSON: {value!r}")
+
+
+@contextmanager
+def open_shop(
+    env: Mapping[str, str], folder: Path, *options: str, name: str = "up"
+) -> Iterator[None]:
+    """Run `jangteo up` on any free ports, from the moment when the shop is open.
+
+    Args:
+        env: of the process; names its data directory.
+        folder: for its output.
+        options: of `jangteo up`.
+        name: of the output's file.
+    """
+    path = folder / f"{name}.log"
+    ports = dict.fromkeys(EMBEDDED_PORTS.values(), "0")
+    with path.open("wb") as log:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "jangteo.stack.up", "--plain", *options],
+            env={**env, **ports}, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        while b"the shop is open" not in path.read_bytes():
+            if up.poll() is not None:
+                sys.exit(path.read_text(encoding="utf-8"))
+            time.sleep(0.2)
+        yield
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.wait(60)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from typing import TypeAlias
 
 import psutil
 
-from benchmarks.common import Result, cpu_s, machine, peak_memory_mb, save
+from benchmarks.common import Result, cpu_s, machine, open_shop, peak_memory_mb, save
 from benchmarks.console.terminal import SIZE, Pty, environment
 from console import poller
 from console.actions.operations import Operator
@@ -257,24 +256,9 @@ def ratios(figures: Figures) -> list[str]:
 @contextmanager
 def running(env: Mapping[str, str], folder: Path, speed: float) -> Iterator[None]:
     """Run a shop, from the moment when it is open."""
-    path = folder / f"up-{speed:g}.log"
-    with path.open("wb") as log:
-        up = subprocess.Popen(
-            [sys.executable, "-m", "jangteo.stack.up", "--plain", "--speed", f"{speed:g}"],
-            env=env,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        while b"the shop is open" not in path.read_bytes():
-            if up.poll() is not None:
-                sys.exit(path.read_text())
-            time.sleep(0.2)
+    with open_shop(env, folder, "--speed", f"{speed:g}", name=f"up-{speed:g}"):
         assert stack_file.read_stack(folder / "data")
         yield
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.wait(60)
 
 
 def main() -> None:

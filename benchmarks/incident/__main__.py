@@ -12,13 +12,13 @@ import argparse
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.common import open_shop
 from benchmarks.console.terminal import environment
 from benchmarks.incident.thinning import thin
 from console import poller
@@ -128,27 +128,10 @@ def record(data_dir: Path, raw: Path) -> None:
 @contextlib.contextmanager
 def running(folder: Path, history: str) -> Iterator[Path]:
     """Run a shop; yield its data directory."""
-    env = environment(folder)
-    ports = {f"JANGTEO_{name}_PORT": "0" for name in ("KAFKA", "POSTGRES", "REDIS")}
-    words = ["--plain", "--speed", str(SPEED), "--history", history]
-    path = folder / "up.log"
-    with path.open("wb") as log:
-        up = subprocess.Popen(
-            [sys.executable, "-m", "jangteo", "up", *words],
-            env={**env, **ports},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        while b"the shop is open" not in path.read_bytes():
-            if up.poll() is not None:
-                sys.exit(path.read_text())
-            time.sleep(0.2)
+    words = ("--speed", str(SPEED), "--history", history)
+    with open_shop(environment(folder), folder, *words):
         time.sleep(SETTLED_S)
         yield folder / "data"
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.wait(60)
 
 
 def main() -> None:
