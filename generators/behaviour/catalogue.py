@@ -71,7 +71,7 @@ SEASONS: Final = {
     "n": (2.2, 1.2, 1.2, 0.6, 0.5, 0.5, 0.5, 0.7, 0.8, 0.8, 1.0, 2.0),
 }
 """Letter -> factor on the demand for an item in the middle of each month, January to December,
-mean 1: summer, winter, spring and autumn, camping, the turn of the year; ours."""
+mean 1: summer, winter, spring and autumn, camping, the turn of the year; our estimate."""
 
 CATEGORIES: Final = (
     Category(
@@ -163,7 +163,7 @@ COLOURS: Final = _words(
 """As Korean shops write them: English, in capitals."""
 
 LISTED_PER_DAY: Final = 80
-"""New products a day at the seed's rate of orders, in a shop with a history; ours. One product in
+"""New products a day at the seed's rate of orders, in a shop with a history; our estimate. One product in
 7 s, were each a new one, would be 4.5 million a year, of which a shelf of 300 would show each for
 half an hour."""
 CHEAPEST: Final = 1_000
@@ -180,7 +180,7 @@ MORE_THAN_ONE: Final = {
     "fashion": 0.55, "beauty": 1.2, "food": 2.1, "living": 1.3, "electronics": 0.3,
     "kids": 1.3, "sports": 0.5, "health": 1.0, "stationery": 1.9, "pets": 1.7,
 }  # fmt: skip
-"""Category key -> factor on the odds that an order is of more than one unit; ours."""
+"""Category key -> factor on the odds that an order is of more than one unit; our estimate."""
 
 AFFINITY: Final = {
     "fashion": (0.20, -0.25, 0.20, 0.10, -0.05, -0.10, -0.20),
@@ -198,7 +198,7 @@ AFFINITY: Final = {
 twenties, thirties, forties, fifties and above; ours, within +-.3 each."""
 
 CANCELLED: Final = 0.035
-"""Share of orders that are cancelled before they are sent; ours."""
+"""Share of orders that are cancelled before they are sent; our estimate."""
 REFUNDED: Final = {
     "fashion": 0.18, "beauty": 0.03, "food": 0.015, "living": 0.06, "electronics": 0.05,
     "kids": 0.07, "sports": 0.10, "health": 0.03, "stationery": 0.03, "pets": 0.03,

@@ -32,17 +32,17 @@ RENAMES: Final = 0.0025
 """New given names a year and customer: more than 100,000 petitions a year in a country of 51
 million, by newspapers."""
 CONSENT_CHANGES: Final = 0.1
-"""Changes of the consent a year and customer; ours."""
+"""Changes of the consent a year and customer; our estimate."""
 CONSENTED: Final = 0.45
-"""Share of the customers who consent to marketing when they sign up; ours."""
+"""Share of the customers who consent to marketing when they sign up; our estimate."""
 CLOSES: Final = 0.12
 """Share of the customers who buy no more that close their account, unless a win-back of the next
-years brings them back; ours."""
+years brings them back; our estimate."""
 LEAST_DAYS: Final = 60
 """Days after the last order, or the sign-up, before which nobody closes an account: what becomes of
 the order is known by then."""
 MEAN_DAYS: Final = 240
-"""Mean days from then to the closing; ours."""
+"""Mean days from then to the closing; our estimate."""
 NO_MORE_YEARS: Final = 10
 """For how long after the closing no scheduled win-back may bring the customer back."""
 

@@ -41,7 +41,7 @@ QUANTITIES: Final = (
 DEAR: Final = 30_000.0
 """KRW; the odds of more than one unit fall with the square root of the price above or below it."""
 DISCOUNTS: Final = ((0, 0.78), (5, 0.08), (10, 0.08), (15, 0.03), (20, 0.02), (30, 0.01))
-"""(Percent off, share); ours."""
+"""(Percent off, share); our estimate."""
 DISCOUNT_STEP: Final = 10
 """Discounts are rounded down to this, KRW."""
 LEVELS: Final = (-1.40, -0.53, 0.0, 0.53, 1.40)

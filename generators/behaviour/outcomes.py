@@ -24,12 +24,12 @@ OUTCOME_DRAWS: Final = 3
 """Uniform numbers that decide what becomes of an order."""
 HABITS: Final = ((0.45, 0.65), (1.3, 0.25), (3.5, 0.10))
 """(Factor on the odds that an order is sent back, share of customers): most keep what they buy, one
-in ten sends back more than three times as much; ours."""
+in ten sends back more than three times as much; our estimate."""
 REDUCED: Final = 0.02
 """A percent of discount raises the odds of a refund by this; ours: what is bought on impulse."""
 CANCEL_AFTER_S: Final = (2_400.0, 1.1)
 REFUND_AFTER_S: Final = (5.5 * 86_400.0, 0.45)
-"""Median and log-sd of the delay: cancelled within hours, sent back within days; ours."""
+"""Median and log-sd of the delay: cancelled within hours, sent back within days; our estimate."""
 OFFICE: Final = (9, 18)
 """Hours of a working day in Seoul at which refunds are processed."""
 OTHER_REFUNDS: Final = 0.07

@@ -13,7 +13,7 @@ _DEAR: Final = 100_000
 _ENDINGS: Final = cumulative([share for _, share in catalogue.ENDINGS])
 _LAST: Final = np.array([-1 if e is None else e for e, _ in catalogue.ENDINGS], dtype=np.int64)
 _DEAR_SHARES: Final = cumulative([0.40, 0.35, 0.25])
-"""Of 9,000, 9,900 and 0,000 won; ours."""
+"""Of 9,000, 9,900 and 0,000 won; our estimate."""
 
 
 def with_ending(price: Floats, u: Floats) -> Ints:

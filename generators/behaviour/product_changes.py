@@ -22,12 +22,12 @@ LISTED: Final = "LISTED"
 DELISTED: Final = "DELISTED"
 MEAN_GAP_DAYS: Final = 26.0
 """Mean days between two changes of a product. Online prices last between one and two months on
-average (Cavallo, "Are Online and Offline Prices Similar?", 2017); with sales, less; ours."""
+average (Cavallo, "Are Online and Offline Prices Similar?", 2017); with sales, less; our estimate."""
 LEAST_GAP_DAYS: Final = 1.0
 OFF_SALE: Final = 0.04
-"""Share of the changes that take the product off sale: after two years on average; ours."""
+"""Share of the changes that take the product off sale: after two years on average; our estimate."""
 SPREAD: Final = 0.16
-"""Standard deviation of the logarithm of a price change: most are within 20 %; ours."""
+"""Standard deviation of the logarithm of a price change: most are within 20 %; our estimate."""
 _DAY_US: Final = 86_400_000_000
 _SEOUL_US: Final = 9 * 3_600_000_000  # Seoul is 9 h ahead of UTC, without a summer time since 1988
 

@@ -29,28 +29,28 @@ REGION_OF: Final[Mapping[str, str]] = dict(zip(korean_people.CITIES, REGIONS, st
 UNKNOWN: Final = -1
 """Of a customer whose city is not known."""
 CUT_OFF_H: Final = 14.0
-"""Orders of a working day before this hour in Seoul leave on the same day; ours."""
+"""Orders of a working day before this hour in Seoul leave on the same day; our estimate."""
 LEAVES_H: Final = (16.0, 20.5)
-"""Hours at which carriers fetch the parcels of a day; ours."""
+"""Hours at which carriers fetch the parcels of a day; our estimate."""
 SORTED_H: Final = (3.0, 9.0)
-"""Hours from dispatch until a parcel leaves the sorting centre; ours."""
+"""Hours from dispatch until a parcel leaves the sorting centre; our estimate."""
 ARRIVES_H: Final = (10.0, 21.0)
-"""Hours of the day at which parcels are delivered, most of them in the middle; ours."""
+"""Hours of the day at which parcels are delivered, most of them in the middle; our estimate."""
 SLOWER: Final[Mapping[str, float]] = {"metro": 0.08, "other": 0.18}
-"""Share of parcels that take a day more than the next delivery day; ours."""
+"""Share of parcels that take a day more than the next delivery day; our estimate."""
 SLOW_CARRIER: Final = 0.08
-"""As much more with the third carrier; ours."""
+"""As much more with the third carrier; our estimate."""
 BACKLOG: Final = 0.12
-"""As much more where the warehouse was closed for two days or more before; ours."""
+"""As much more where the warehouse was closed for two days or more before; our estimate."""
 STUCK: Final = 0.015
-"""Share of parcels that take two to five delivery days more; ours."""
+"""Share of parcels that take two to five delivery days more; our estimate."""
 PROMISED: Final = 2
 """Delivery days from dispatch that are promised; one more to Jeju, which takes one more."""
 CARRIER_SHARES: Final = (0.5, 0.3, 0.2)
 LOST_FROM_S: Final = 10 * 86_400.0
 """Refunds that take longer than this from the order may be of lost parcels..."""
 LOST: Final = 0.2
-"""...and this share of them is: two in a thousand parcels; ours."""
+"""...and this share of them is: two in a thousand parcels; our estimate."""
 URGENT_S: Final = 86_400.0
 """A refund less than this after the usual dispatch: the parcel went by courier, at once."""
 

@@ -25,7 +25,7 @@ from shop.ids import EPOCH_MS, ids_at
 AT_OPENING: Final = 1_000
 """Products of a shop that opens, however large: as many as its shelf shows, so that each sells."""
 BEFORE_OPENING_S: Final = 365 * DAY_S
-"""They were listed within this time before, seconds; ours."""
+"""They were listed within this time before, seconds; our estimate."""
 _CATEGORIES: Final = {c.label: i for i, c in enumerate(catalogue.CATEGORIES)}
 
 

@@ -20,7 +20,7 @@ from shop.ids import EPOCH_MS, ids_at
 AT_OPENING: Final = 10_000
 """Customers of a shop that opens, at the seed's rate: those of `jangteo seed`."""
 BEFORE_OPENING_S: Final = 30 * DAY_S
-"""They signed up within this time before the opening, seconds; ours."""
+"""They signed up within this time before the opening, seconds; our estimate."""
 _STEPS: Final = 12
 """Steps of the demand after which the rate is taken again: about an hour."""
 _AT_ONCE: Final = 50_000

@@ -17,11 +17,11 @@ from shop.events import SCHEMAS
 from shop.ids import EPOCH_MS, IDS_PER_MS
 
 WITH_COUPON: Final = 0.6
-"""Share of the baskets whose discounts a coupon explains; ours."""
+"""Share of the baskets whose discounts a coupon explains; our estimate."""
 COUPONS: Final = (
     ("member", 0.35), ("app-only", 0.25), ("newsletter", 0.20), ("weekend", 0.12), ("sorry", 0.08),
 )  # fmt: skip
-"""(Code, share of the coupons); ours."""
+"""(Code, share of the coupons); our estimate."""
 COUPON_PERCENT: Final = 10
 """A coupon takes off at most this; what an order was reduced by beyond it is the sale's."""
 STEP: Final = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 TRACKED: Final = 0.95
-"""Share of the orders whose visit is known: others block or refuse tracking; ours."""
+"""Share of the orders whose visit is known: others block or refuse tracking; our estimate."""
 BUYING: Final = (0.36, 0.30, 0.06, 0.16, 0.12)
 LOOKING: Final = (0.28, 0.27, 0.14, 0.11, 0.20)
 SIGNING_UP: Final = (0.13, 0.28, 0.20, 0.05, 0.34)
@@ -32,9 +32,9 @@ LANDING: Final = {
     "EMAIL": (("PRODUCT", 0.50), ("CATEGORY", 0.30), ("HOME", 0.20)),
     "AD": (("PRODUCT", 0.75), ("CATEGORY", 0.25)),
 }
-"""The first page of a visit, by channel; ours."""
+"""The first page of a visit, by channel; our estimate."""
 BROWSING: Final = (("PRODUCT", 0.52), ("CATEGORY", 0.25), ("SEARCH", 0.17), ("ORDERS", 0.06))
-"""The pages between the first one and the end; ours."""
+"""The pages between the first one and the end; our estimate."""
 BOUNCES: Final = 0.54
 """Share of the looking visits with one view; 47.6 % of all visits in Screen Pages (Q2 2016)."""
 TO_BASKET: Final = 0.22
@@ -48,9 +48,9 @@ RETURNS: Final = ((0.60, 0.3), (0.80, 0.4), (0.95, 0.3))
 NEW_RETURNS: Final = 0.5
 """Chance of each of the four visits after a sign-up."""
 OWN_PRODUCT: Final = 0.2
-"""Share of product pages that show what the customer bought before; ours."""
+"""Share of product pages that show what the customer bought before; our estimate."""
 DWELL_S: Final = (24.0, 1.0)
-"""Median and log-sd of the seconds on a page; ours."""
+"""Median and log-sd of the seconds on a page; our estimate."""
 SHORTEST_S: Final = 2.0
 LONGEST_S: Final = 600.0
 """Of a page: a visit has no gap of 30 minutes, by which analysts separate visits."""
