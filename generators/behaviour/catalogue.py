@@ -163,9 +163,9 @@ COLOURS: Final = _words(
 """As Korean shops write them: English, in capitals."""
 
 LISTED_PER_DAY: Final = 80
-"""New products a day at the seed's rate of orders, in a shop with a history; our estimate. One product in
-7 s, were each a new one, would be 4.5 million a year, of which a shelf of 300 would show each for
-half an hour."""
+"""New products a day at the seed's rate of orders, in a shop with a history; our estimate. One
+product in 7 s, were each a new one, would be 4.5 million a year, of which a shelf of 300 would show
+each for half an hour."""
 CHEAPEST: Final = 1_000
 DEAREST: Final = 5_000_000
 """Prices are kept between these, KRW."""
@@ -195,7 +195,7 @@ AFFINITY: Final = {
     "pets": (0.10, -0.10, 0.15, 0.10, 0.00, -0.05, -0.15),
 }
 """Category key -> logarithm of the factor on its weight for women, men, and customers in their
-twenties, thirties, forties, fifties and above; ours, within +-.3 each."""
+twenties, thirties, forties, fifties and above; our estimate, within +-.3 each."""
 
 CANCELLED: Final = 0.035
 """Share of orders that are cancelled before they are sent; our estimate."""

@@ -26,7 +26,7 @@ HABITS: Final = ((0.45, 0.65), (1.3, 0.25), (3.5, 0.10))
 """(Factor on the odds that an order is sent back, share of customers): most keep what they buy, one
 in ten sends back more than three times as much; our estimate."""
 REDUCED: Final = 0.02
-"""A percent of discount raises the odds of a refund by this; ours: what is bought on impulse."""
+"""A percent of discount raises the odds of a refund by this: our estimate of impulse buying."""
 CANCEL_AFTER_S: Final = (2_400.0, 1.1)
 REFUND_AFTER_S: Final = (5.5 * 86_400.0, 0.45)
 """Median and log-sd of the delay: cancelled within hours, sent back within days; our estimate."""

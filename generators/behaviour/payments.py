@@ -23,7 +23,7 @@ BY_AGE: Final = {
     "PHONE": (2.00, 0.95, 0.70, 0.50, 0.35, 1.0),
 }
 """Method -> factor for customers in their twenties, thirties, forties, fifties, above, and of
-unknown age; ours: simple pay is the habit of the young, transfers that of the old."""
+unknown age; our estimate: simple pay is the habit of the young, transfers that of the old."""
 HABIT: Final = 0.78
 """Share of a customer's orders that are paid with the usual method whatever else might be; the
 same method as the time before then pays 75 % of orders."""

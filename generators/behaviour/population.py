@@ -44,7 +44,7 @@ The decades have the shares of sales by age in Korean online malls (2013): .20, 
 TOP_NAMES_SHARE: Final = 0.55
 """Of the people of a decade, how many have one of its 16 most frequent names; our estimate."""
 NAME_RANK_OFFSET: Final = 6
-"""The k-th most frequent name has weight 1 / (k + 6): rank 1 is three times rank 16; our estimate."""
+"""The k-th most frequent name has weight 1 / (k + 6), rank 1 three times rank 16; our estimate."""
 METRO: Final = ("서울", "인천", "경기")
 """Provinces of the capital area, as cities begin."""
 MAIL_DOMAINS: Final = ("example.com", "example.net", "example.org")

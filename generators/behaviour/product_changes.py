@@ -22,7 +22,8 @@ LISTED: Final = "LISTED"
 DELISTED: Final = "DELISTED"
 MEAN_GAP_DAYS: Final = 26.0
 """Mean days between two changes of a product. Online prices last between one and two months on
-average (Cavallo, "Are Online and Offline Prices Similar?", 2017); with sales, less; our estimate."""
+average (Cavallo, "Are Online and Offline Prices Similar?", 2017); with sales, less: our estimate.
+"""
 LEAST_GAP_DAYS: Final = 1.0
 OFF_SALE: Final = 0.04
 """Share of the changes that take the product off sale: after two years on average; our estimate."""

@@ -27,7 +27,7 @@ _WEEK_S: Final = 604_800.0
 
 @dataclass(frozen=True)
 class Multipliers:
-    """What changes a customer's inclination, as logarithms of multipliers; ours.
+    """What changes a customer's inclination, as logarithms of multipliers; our estimate.
 
     Attributes:
         grade: better grades buy more often.
