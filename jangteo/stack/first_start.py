@@ -8,6 +8,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -70,6 +71,7 @@ class FirstStart:
         self._await = await_
         self._say = say
         self._terminal = terminal
+        self._profiles: subprocess.Popen[bytes] | None = None
         self._awaited = False
 
     def history(self, conn: Connection) -> bool:
@@ -203,6 +205,27 @@ class FirstStart:
         if not self._await(answered) or time.monotonic() >= gives_up:
             return 0
         return OFFERED_DAYS if sys.stdin.readline().strip().lower() in {"y", "yes", "네"} else 0
+
+    def publish_profiles(self) -> None:
+        """Publish in the background the customers and products that the topics may lack."""
+        argv = [sys.executable, "-m", "generators.profiles"]
+        self._profiles = spawn(argv, log=self._log_of("profiles"), env=self._env())
+
+    def poll(self) -> None:
+        """Notice the end of that publishing, and say so if it failed."""
+        code = self._profiles.poll() if self._profiles else None
+        if code is not None:
+            self._profiles = None
+            if code:
+                self._say(
+                    f"publishing customers and products ended with {code} "
+                    f"({self._log_of('profiles')}); the next start resumes it"
+                )
+
+    def end_profiles(self) -> None:
+        """End that publishing; the next start resumes it."""
+        if self._profiles:
+            end(self._profiles, signal.SIGTERM, 5.0)
 
     def _child(self, module: str, words: list[str], log: Path, grace: float) -> int | None:
         """Run a command to its end; return its exit code, None if a signal came meanwhile."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -33,7 +32,6 @@ from jangteo.stack.kafka.broker import Broker
 from jangteo.stack.observer import Observer, ShopSample
 from jangteo.stack.server import Server
 from jangteo.stack.servers import Stack, end_leftovers, held
-from jangteo.stack.spawn import end, spawn
 from jangteo.stack.supervisor import ProcessSpec, Supervisor
 from shop import command, kafka, postgres
 from shop import settings as shop_settings
@@ -111,7 +109,6 @@ class Up:
         self._ends_at: float | None = None
         self._observer: Observer | None = None
         self._evidence: AccountingEvidence | None = None
-        self._profiles: subprocess.Popen[bytes] | None = None
         self._refreshes = 0
         self._sold = False
         self._restarts: dict[str, int] = {}
@@ -128,7 +125,7 @@ class Up:
                 return ExitCode.OK
             return self._run(self._stack.settings)
         finally:
-            self._end_profiles()
+            self._first.end_profiles()
             self._supervisor.kill()
             self._stack.stop()
             self._supervisor.write_snapshot(self._stack.statuses(), force=True)
@@ -240,9 +237,7 @@ class Up:
             if conn.execute("SELECT 1 FROM users LIMIT 1").fetchone():
                 if may_lack_profiles(conn, accounting.logs):
                     self._say("publishing customers and products that the topics may lack")
-                    argv = [sys.executable, "-m", "generators.profiles"]
-                    log = self._supervisor.log_of("profiles")
-                    self._profiles = spawn(argv, log=log, env=self._stack.env)
+                    self._first.publish_profiles()
                 return True
         return self._first.population()
 
@@ -253,6 +248,7 @@ class Up:
                 return True
             self._stack.poll()
             self._obey()
+            self._first.poll()
             for text in self._supervisor.poll():
                 self._say(text)
             self._supervisor.write_snapshot(self._stack.statuses())
@@ -313,7 +309,7 @@ class Up:
         """
         self._stop.clear()
         self._say("stopping the generators")
-        self._end_profiles()
+        self._first.end_profiles()
         self._supervisor.stop(self._generators)
         patient = self._loop(lambda: self._supervisor.stopped(self._generators))
         if patient and self._observer:
@@ -324,11 +320,6 @@ class Up:
         self._say("stopping the other processes")
         self._supervisor.stop(self._supervisor.names)
         self._loop(self._supervisor.stopped)
-
-    def _end_profiles(self) -> None:
-        """End the background publishing; the next start resumes it."""
-        if self._profiles:
-            end(self._profiles, signal.SIGTERM, 5.0)
 
     def _drain(self, observer: Observer, deadline: float) -> bool:
         """Wait until the ingest has taken everything published; False if a signal came."""

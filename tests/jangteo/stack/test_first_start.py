@@ -14,6 +14,7 @@ from jangteo.stack.first_start import FirstStart, days
 from shop.errors import JangteoError, UsageError
 from shop.postgres import BACKFILL_LOCK, Connection
 from shop.settings import Settings
+from tests.support.waiting import wait_until
 
 
 class Start:
@@ -100,6 +101,25 @@ def test_a_signal_ends_the_history_for_the_next_start(
     start.stopped = True
     assert not start.first.history(pg)
     assert start.said == ["the history is not finished; the next start completes it"]
+
+
+def test_publishing_in_the_background_that_fails_is_reported_once(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    start = Start(env, tmp_path)  # without Kafka
+    start.first.publish_profiles()
+
+    def reported() -> bool:
+        start.first.poll()
+        return bool(start.said)
+
+    wait_until(reported, "nothing was reported")
+    start.first.poll()
+    assert [line.partition(" (")[0] for line in start.said] == [
+        "publishing customers and products ended with 3"
+    ]
+    assert "profiles.log" in start.said[0]
+    start.first.end_profiles()
 
 
 @pytest.mark.parametrize("text", ["36h", "1.5d", "week", "-1d"])
