@@ -20,6 +20,8 @@ from generators.random_streams import Floats, stream
 FITTED = 100_000
 """Customers that are fitted to: of the 23,570 of CDNOW's cohort, alpha comes back within 9 %."""
 
+_DATE = pl.col("ordered_at").dt.convert_time_zone("Asia/Seoul").dt.date().alias("date")
+
 Numbers = npt.NDArray[np.float64]
 
 
@@ -142,8 +144,7 @@ def _by_day(orders: pl.DataFrame) -> tuple[pl.DataFrame, float]:
 
 def _same_day(orders: pl.DataFrame) -> float:
     """Return the share of orders that follow another one of the customer on the same day."""
-    local = pl.col("ordered_at").dt.convert_time_zone("Asia/Seoul").dt.date()
-    return 1 - int(orders.select(pl.struct("user_id", local).n_unique()).item()) / orders.height
+    return 1 - int(orders.select(pl.struct("user_id", _DATE).n_unique()).item()) / orders.height
 
 
 def _first_delays(orders: pl.DataFrame, users: pl.DataFrame) -> list[Statistic]:
@@ -163,8 +164,10 @@ def first_cohort(orders: pl.DataFrame) -> Cohort:
     """Return the first cohort of a shop that opens when the orders begin.
 
     A year: those who first bought within 12 weeks, watched for 39; a quarter: 5 weeks and 9.
+    What a customer orders on one day counts once, as in CDNOW's data and in `lifetimes`: a second
+    order an hour later is no sign of a high rate, and brought alpha down by 15 %.
     """
-    placed, days = _by_day(orders)
+    placed, days = _by_day(orders.sort("ordered_at").unique(["user_id", _DATE], keep="first"))
     join, watched, ahead = (84, 273, 90) if days > 300 else (35, 63, 27)
     first = placed.group_by("user_id", maintain_order=True).agg(
         pl.col("day").first().alias("since"),
