@@ -79,6 +79,8 @@ def _processes(before: Snapshot, after: Snapshot) -> Iterator[Change]:
     for process in after.processes.value.processes if after.processes.value else ():
         was = old.get(process.name)
         if was is not None and process.restarts > was.restarts:
+            if process.last_exit and was.state != "backoff":  # it was back before the next reading
+                yield "error", process.name, msg.ENDED(how=process.last_exit)
             how = msg.RESTARTED_AFTER if process.last_exit else msg.RESTARTED
             yield "warning", process.name, how(how=process.last_exit, pid=process.pid)
         elif was is not None and process.state == "backoff" and was.state != "backoff":

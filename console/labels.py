@@ -300,7 +300,7 @@ LABELS: Final[Mapping[str, str]] = {
     "level: error": "수준: 오류만",
     "changes and actions only": "변화와 동작만",
     "all events": "모든 이벤트",
-    "Search for commands…": "명령 검색…",
+    "Search for commands": "명령 검색",
     # scenarios
     "Payday": "급여일",
     "Squeeze before payday": "급여일 전 소비 위축",

@@ -91,10 +91,11 @@ def refresh_rows(found: Redis | None, key: str) -> Iterator[DetailRow]:
         if refresh_key(r) == key:
             yield DetailRow("version", f"#{r.version}")
             yield DetailRow("time", f"{r.at.astimezone(KST):%Y-%m-%d %H:%M:%S} KST")
-            yield DetailRow("duration", f"{r.duration:.3f} s")
-            yield DetailRow("replaced", f"{r.replaced:,}")
             if r.error:
                 yield DetailRow("error", printable(r.error), wrong=True)
+            else:
+                yield DetailRow("duration", f"{r.duration:.3f} s")
+                yield DetailRow("replaced", f"{r.replaced:,}")
             yield DetailRow("users", f"{r.users:,}", Ref("key", cache.USERS))
             yield DetailRow("products", f"{r.products:,}", Ref("key", cache.PRODUCTS))
             yield DetailRow("process", "cache", Ref("process", "cache"))

@@ -64,7 +64,7 @@ def pages(
 
 
 def _later(label: str, read: Callable[[], Iterator[DetailRow]]) -> DetailRow:
-    """Return a row that stands for what is still to be read."""
+    """Return a row in the place of those that are still to be read."""
     return DetailRow(label, later=lambda _stop: [*read()])
 
 
@@ -155,7 +155,7 @@ class Lookup:
             yield DetailRow("events")
         for e in reversed(found):
             at = f"{e.at.astimezone(KST):%H:%M:%S} KST"
-            yield DetailRow(at, f"{e.source}: {e.text}", Ref("event", str(e.n)))
+            yield DetailRow(at, msg.OF(name=e.source, error=e.text), Ref("event", str(e.n)))
 
     # ---- what is opened ----
 
@@ -357,8 +357,16 @@ class Lookup:
             if str(e.n) == ref.key:
                 yield DetailRow("time", f"{e.at.astimezone(KST):%Y-%m-%d %H:%M:%S} KST")
                 yield DetailRow("level", e.level)
-                yield DetailRow("source", e.source, Ref("process", e.source))
-                yield DetailRow("text", str(e.text))
+                yield DetailRow("source", e.source, self._source(e.source))
+                yield DetailRow("text", e.text)
+
+    def _source(self, name: str) -> Ref | None:
+        """Return what the source of an event leads to: a process, or a group's topic."""
+        processes, kafka = self._snapshot.processes.value, self._snapshot.kafka.value
+        if any(p.name == name for p in (processes.processes if processes else ())):
+            return Ref("process", name)
+        topics = kafka.topics if kafka else ()
+        return next((Ref("topic", t.name) for t in topics if t.group == name), None)
 
     def _follow(self, ref: Ref) -> Iterator[DetailRow]:
         """Yield where an id or a word is found anywhere."""

@@ -132,7 +132,17 @@ class Kafka(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refresh(msgspec.Struct, frozen=True, kw_only=True):
-    """One refresh of the cache that the console saw."""
+    """One refresh of the cache that the console saw.
+
+    Attributes:
+        version: of the cache; of a refresh that failed, the last good one's, like all figures.
+        at: when it ended; of one that failed, when the console saw it.
+        duration: seconds.
+        users: customers in the cache.
+        products: products in the cache.
+        replaced: entries that are new.
+        error: why it failed; empty: it did not.
+    """
 
     version: int
     at: datetime
@@ -156,7 +166,7 @@ class Redis(msgspec.Struct, frozen=True, kw_only=True):
         ops: commands per second, Redis's own figure.
         hits: since the start of Redis.
         misses: since the start of Redis.
-        hit_rate: since the last reading, from 0 to 1; None if nothing was asked for.
+        hit_rate: of the look-ups of the last minute, from 0 to 1; None if there were none.
         evicted: keys since the start.
         clients: connections.
         version: of Redis.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,10 +14,13 @@ import redis
 from console import rules
 from console.snapshot.model import Redis, Refresh
 from console.sources import LONGEST_DEADLINE_S, CurrentSettings
+from shop.clock import Clock, utc_now
 from shop.redis import cache
 from shop.redis.cache import CacheMeta
 from shop.server_clock import ServerClock, redis_time
 
+RATE_S: Final = 60.0
+"""The generators look the cache up once every refresh, which is every 50 s, or more often."""
 KEPT: Final = 20
 """Refreshes that are remembered."""
 
@@ -24,17 +29,29 @@ class RedisSource:
     """Reads INFO and the cache's meta data in one round trip and a half.
 
     Args:
-        current: Redis is.
+        current: where Redis is.
+        interval: seconds between two readings.
+        clock: UTC; dates a refresh that failed.
+        monotonic: seconds of a clock that never steps.
     """
 
     name = "redis"
 
-    def __init__(self, current: CurrentSettings, *, interval: float = 1.0) -> None:
+    def __init__(
+        self,
+        current: CurrentSettings,
+        *,
+        interval: float = 1.0,
+        clock: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._monotonic = monotonic
         self.interval = interval
         self.deadline = LONGEST_DEADLINE_S
         self._current = current
         self._client: redis.Redis | None = None
-        self._counted: tuple[int, int] | None = None
+        self._counted: deque[tuple[float, int, int]] = deque()
         self._refreshes: deque[Refresh] = deque(maxlen=KEPT)
         self._last: tuple[int, datetime | None, str] | None = None
         self._good: tuple[int, datetime | None] | None = None
@@ -55,14 +72,9 @@ class RedisSource:
         info, users, products = _replies(pipe.execute(raise_on_error=False))
         ahead = clock_ahead(client)
         theirs = cache.read_meta(client)
-        meta = ours(theirs, ahead)
+        meta = by_our_clock(theirs, ahead)
         self._remember(meta, (theirs.version, theirs.refreshed_at))
         hits, misses = cache.read_lookups(client)
-        before, self._counted = self._counted, (hits, misses)
-        rate = None
-        if before is not None:
-            hit, missed = hits - before[0], misses - before[1]
-            rate = rules.share(hit, hit + missed)
         return Redis(
             meta=meta,
             users=users,
@@ -73,7 +85,7 @@ class RedisSource:
             ops=int(info.get("instantaneous_ops_per_sec", 0)),
             hits=hits,
             misses=misses,
-            hit_rate=rate,
+            hit_rate=self._hit_rate(hits, misses),
             evicted=int(info.get("evicted_keys", 0)),
             clients=int(info.get("connected_clients", 0)),
             version=str(info.get("redis_version", "?")),
@@ -85,7 +97,21 @@ class RedisSource:
         """Close the connection."""
         if self._client is not None:
             self._client.close()
-        self._client = self._counted = None
+        self._client = None
+        self._counted.clear()
+
+    def _hit_rate(self, hits: int, misses: int) -> float | None:
+        """Return the share of hits in the last minute; None where nothing was looked up."""
+        now = self._monotonic()
+        seen = self._counted
+        if seen and (hits < seen[-1][1] or misses < seen[-1][2]):
+            seen.clear()  # the counters were reset
+        seen.append((now, hits, misses))
+        while len(seen) > 2 and seen[1][0] <= now - RATE_S:
+            seen.popleft()
+        _, hits_then, misses_then = seen[0]
+        hit, missed = hits - hits_then, misses - misses_then
+        return rules.share(hit, hit + missed)
 
     def _remember(self, meta: CacheMeta, which: tuple[int, datetime | None]) -> None:
         """Keep a refresh once.
@@ -105,7 +131,8 @@ class RedisSource:
         self._refreshes.append(
             Refresh(
                 version=meta.version,
-                at=meta.refreshed_at,
+                # The worker reports the last good one's time and figures with the error.
+                at=self._clock() if failed else meta.refreshed_at,
                 duration=meta.duration,
                 users=meta.users,
                 products=meta.products,
@@ -135,7 +162,7 @@ def clock_ahead(client: redis.Redis) -> float:
     return round(clock.apart, 1) if abs(clock.apart) > 1.0 else 0.0
 
 
-def ours(meta: CacheMeta, ahead: float) -> CacheMeta:
+def by_our_clock(meta: CacheMeta, ahead: float) -> CacheMeta:
     """Return the state of the cache, with its times by this machine's clock."""
     shift = timedelta(seconds=ahead)
     return msgspec.structs.replace(

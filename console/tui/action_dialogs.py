@@ -202,7 +202,7 @@ class ActionDialogs:
         """Look something up in a thread, then continue with it, unless a dialog is open by then."""
 
         def proceed(found: Found) -> None:
-            if len(self._app.screen_stack) > 1:  # what is typed there must not answer ours
+            if len(self._app.screen_stack) > 1:  # what is typed there must not answer this question
                 text = f"{what}: {self._options('something else is open; A again')}"
                 self._app.notify(text, severity="warning", markup=False)
             else:

@@ -299,7 +299,7 @@ class ConsoleApp(TimeApp):
     def action_command_palette(self) -> None:
         """Find a command."""
         if not isinstance(self.screen, CommandPalette):
-            words = self._options("Search for commands…")
+            words = self._options("Search for commands") + self._options.glyphs.more
             self.push_screen(CommandPalette(placeholder=words, id="--command-palette"))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002  (the signature is Textual's)

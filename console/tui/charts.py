@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from console import rules
@@ -14,7 +14,18 @@ from console.snapshot.model import Snapshot
 from console.text import duration, krw, number, percent, size
 from console.tui import appearance
 from console.tui.cells import width
-from console.tui.view import Drawn, Line, PanelView, Part, cell, content, count, limited, trouble
+from console.tui.view import (
+    Drawn,
+    Line,
+    PanelView,
+    Part,
+    cell,
+    content,
+    count,
+    limited,
+    more,
+    trouble,
+)
 from shop.clock import KST, UTC
 
 _LABEL = 12
@@ -27,18 +38,29 @@ _ORDER = (
 )  # fmt: skip
 _LEAST_HIGH = {"misses": 0.05}
 """A chart that ends here at least: five misses in a hundred are no mountain."""
+_MOST_HIGH = 12
+"""Lines of a chart at the most."""
 _GAP = 2
 """Cells between two columns of charts."""
 
 
 def charts(view: PanelView) -> Drawn:
     """Draw as many series as fit, the marks, and the time axis."""
+    return _charts(_ORDER, view)
+
+
+def charts_of(*names: str) -> Callable[[PanelView], Drawn]:
+    """Return what draws some series, the marks, and the time axis."""
+    return lambda view: _charts(names, view)
+
+
+def _charts(wanted: Sequence[str], view: PanelView) -> Drawn:
     columns, wide, cells = _layout(view.width)
     foot = [_marks(view, cells), axis(view, cells)]
     room = view.height - len(foot)
-    rows = max(2, min(6, room // math.ceil(len(_ORDER) / columns) - 1))
+    rows = max(2, min(_MOST_HIGH, room // math.ceil(len(wanted) / columns) - 1))
     fit_ = max(1, room // (rows + 1)) * columns
-    names = _ORDER if view.history.grade_names else [n for n in _ORDER if n != _GRADES]
+    names = wanted if view.history.grade_names else [n for n in wanted if n != _GRADES]
     blocks = [_block(name, wide, cells, rows, view) for name in names[:fit_]]
     lines: list[Line] = []
     for at in range(0, len(blocks), columns):
@@ -63,7 +85,7 @@ def _layout(wide: int) -> tuple[int, int, int]:
 
 
 def column_at(x: int, wide: int) -> tuple[int, int] | None:
-    """Return the column of a chart at a cell of the panel, and their number; None beside it."""
+    """Return the column of a chart at a cell of the panel, and their number; None outside it."""
     _, each, cells = _layout(wide)
     at = x % (each + _GAP) - _LABEL - 1
     return (at, cells) if 0 <= at < cells else None
@@ -83,7 +105,7 @@ def points(name: str, cells: int, view: PanelView) -> Series:
 
 
 def lines_of(name: str, cells: int, rows: int, view: PanelView) -> tuple[list[str], float]:
-    """Draw a series as a line that stands on zero; return its lines and its highest value."""
+    """Draw a series as a line above zero; return its lines and its highest value."""
     if view.options.ascii:
         found = points(name, cells, view)
         high = _high(name, found)
@@ -157,8 +179,14 @@ def shown(name: str, value: float | None, view: PanelView) -> str:
     return number(value) + unit
 
 
-def axis(view: PanelView, cells: int) -> Line:
-    """Draw the time axis: its ends, its middle, and the zone."""
+def axis(view: PanelView, cells: int, label: int = _LABEL + 1) -> Line:
+    """Draw the time axis: its ends, its middle, and the zone.
+
+    Args:
+        view: for the time.
+        cells: of the chart above it.
+        label: cells to its left.
+    """
     end = view.end.timestamp()
     form = "%H:%M:%S" if view.span <= 3600 else "%m-%d %H:%M"
     times = [
@@ -168,7 +196,7 @@ def axis(view: PanelView, cells: int) -> Line:
     gap = cells - sum(map(len, times)) - 4
     left = max(1, gap // 2)
     text = times[0] + " " * left + times[1] + " " * max(1, gap - left) + times[2] + " KST"
-    return [(cell(f"{'':{_LABEL}} {text}", _LABEL + 1 + cells, view), appearance.DIM)]
+    return [(cell(" " * label + text, label + cells, view), appearance.DIM)]
 
 
 def _block(name: str, wide: int, cells: int, rows: int, view: PanelView) -> list[list[Part]]:
@@ -244,17 +272,22 @@ def _marks(view: PanelView, cells: int) -> Line:
 _LEVELS = "·⣀⣤⣶⣿"
 """Nothing, then more and more, by height: seen without colours, and never a solid block."""
 _ASCII_LEVELS = ".-+*#"
+_LEAST_LAG = 100.0
+"""The map's scale ends here at least: three messages on their way are no red field."""
+_HEAT_LABEL = 20
+"""Cells of a partition's name and lag, left of its row."""
 _HEAT_STYLES = (appearance.DIM, appearance.BAR, appearance.BAR, appearance.WARN, appearance.BAD)
 
 
 def heat(view: PanelView) -> Drawn:
     """Draw the lag of each partition over time: the higher, the more; logarithmic."""
     lines = trouble(view.snapshot.kafka, view)
-    cells = max(8, view.width - 20)
+    cells = max(8, view.width - _HEAT_LABEL)
     found = view.history.heat(view.end, view.span, cells)
     if not found:
         return content([*lines, [(view("none yet"), appearance.DIM)]])
-    highest = max((p for row in found.values() for p in row if p is not None), default=0.0)
+    known = (p for row in found.values() for p in row if p is not None)
+    highest = max(_LEAST_LAG, *known)
     now = _lags(view.snapshot)
     levels = _ASCII_LEVELS if view.options.ascii else _LEVELS
     rows: list[Line] = []
@@ -270,9 +303,30 @@ def heat(view: PanelView) -> Drawn:
     scale = view.options.render(
         msg.HEAT_SCALE(none=levels[0], shades=levels[1:], highest=number(highest))
     )
-    foot: list[Line] = [[*axis(view, cells + 9)], [(scale, appearance.DIM)]]
-    kept = limited(rows, view.sized(view.width, max(1, view.height - len(lines) - len(foot))))
-    return content([*lines, *kept, *foot])
+    foot: list[Line] = [[*axis(view, cells, _HEAT_LABEL)], [(scale, appearance.DIM)]]
+    room = max(1, view.height - len(lines) - len(foot))
+    if len(rows) > room:
+        worst = _most_behind(found, now, room - 1)
+        hidden = len(rows) - len(worst)
+        rows = [*(row for at, row in enumerate(rows) if at in worst), more(hidden, view)]
+    return content([*lines, *rows, *foot])
+
+
+def _most_behind(
+    found: Mapping[str, Sequence[float | None]], now: Mapping[str, float | None], most: int
+) -> set[int]:
+    """Return the positions of the partitions that were furthest behind in the time shown.
+
+    Args:
+        found: the lags of each partition, as far as they are known.
+        now: their lags now.
+        most: partitions for which there is room.
+    """
+    behind = [
+        (-max((p for p in row if p is not None), default=0.0), -(now.get(name) or 0.0), at)
+        for at, (name, row) in enumerate(found.items())
+    ]
+    return {at for _, _, at in sorted(behind)[:most]}
 
 
 def _lags(s: Snapshot) -> dict[str, float | None]:

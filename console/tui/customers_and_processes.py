@@ -51,22 +51,24 @@ def grades(view: PanelView) -> Drawn:
 
 
 def _grades_in_a_line(found: Grades, view: PanelView) -> Line:
-    """Return the share of each grade; with its change in the last run where all of them fit."""
+    """Return the share of each grade with its change in the last run, or the change's direction."""
+    glyphs = view.options.glyphs
 
-    def line(*, changes: bool) -> list[Part]:
+    def line(*, numbers: bool) -> list[Part]:
         parts: list[Part] = [(f"{view('Grades').upper()} ", appearance.DIM)]
         for g in found.counts:
             share = percent(rules.share(g.customers, found.customers))
             parts += [f"{g.grade} ", (share, appearance.BOLD)]
-            if changes and g.change:
-                style = appearance.OK if g.change > 0 else appearance.DIM
-                parts.append((f" {'+' if g.change > 0 else '-'}{number(abs(g.change))}", style))
+            if g.change:
+                sign, arrow = ("+", glyphs.rising) if g.change > 0 else ("-", glyphs.falling)
+                change = f" {sign}{number(abs(g.change))}" if numbers else arrow
+                parts.append((change, appearance.OK if g.change > 0 else appearance.DIM))
             parts.append("  ")
         return parts[:-1]
 
-    long = line(changes=True)
+    long = line(numbers=True)
     taken = sum(width(p if isinstance(p, str) else p[0]) for p in long)
-    return long if taken <= view.width else line(changes=False)
+    return long if taken <= view.width else line(numbers=False)
 
 
 def _run(run: GradeRunRow, view: PanelView) -> str:
@@ -117,6 +119,8 @@ def grade_run(view: PanelView) -> Drawn:
     if reading.value is not None and (run := reading.value.run) is not None:
         rows = [_run(run, view), *_run_details(run, view)]
         lines += [[(cell(text, view.width, view), appearance.DIM)] for text in rows]
+    if view.height <= 1:  # what took how long is not worth a line that says "1 more"
+        return content(lines[:1])
     return content(limited(lines, view))
 
 
@@ -249,9 +253,12 @@ def event_line(folded: FoldedEvent, view: PanelView) -> Line:
     at = f"{event.at.astimezone(KST):%H:%M:%S}"
     style = LEVEL_STYLES.get(event.level, "")
     own = appearance.ACCENT if event.kind.value != "log" else appearance.DIM
-    source = cell(event.source, 9, view)
+    room = 14 if view.width >= 64 else 12 if view.width >= 48 else 9  # orders_group in two columns
+    source = cell(event.source, room, view)
     times = f"x{folded.count} " if folded.count > 1 else ""
-    text = cell(times + view.options.render(event.text), max(4, view.width - 26), view).rstrip()
+    text = cell(
+        times + view.options.render(event.text), max(4, view.width - room - 17), view
+    ).rstrip()
     return [
         (f"{at} ", appearance.DIM),
         (f"{level_word(event.level):<5} ", style),

@@ -7,10 +7,11 @@ from textual.containers import Vertical
 from textual.widgets import DataTable
 
 from console.snapshot.tables import DeadLetterRow
-from console.tui import customers_and_processes
+from console.tui import charts, customers_and_processes
 from console.tui.objects import lists
 from console.tui.objects.object_list import ObjectList
 from console.tui.panel import Panel
+from console.tui.timeline.chart_panel import ChartPanel
 from console.tui.view import Drawn, PanelView, content
 
 
@@ -29,6 +30,7 @@ class DeadLetterBrowser(Vertical):
         )
         yield lists.letters()
         yield Panel(self._draw, "Message", rule=True, reading="letters", id="letter")
+        yield ChartPanel(charts.charts_of("dead letters", "in"), "Charts", id="letter-charts")
 
     def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
         """Show the letter under the cursor; the event continues to the footer."""

@@ -117,7 +117,7 @@ class SnapshotApp(App[int]):
         yield from layout.widgets(self._options)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Return what themes that are not ours lack."""
+        """Return the variables that the themes of Textual lack."""
         return {"dim": theme.DIM_OF_OTHERS}
 
     def refresh_css(self, animate: bool = True) -> None:

@@ -164,17 +164,21 @@ def tabs(view: PanelView, names: list[tuple[str, str]], active: str, keys: str) 
         used += width(text) + 1
     room = max(0, view.width - used)
     if width(keys) > room:
-        return content(
-            [[(cell(_whole(keys, view.width), view.width, view), appearance.DIM)], parts]
-        )
+        return content([[(cell(whole(keys, view.width), view.width, view), appearance.DIM)], parts])
     return content([[*parts, (cell(keys, room, view, right=True), appearance.DIM)]])
 
 
-def _whole(keys: str, room: int) -> str:
-    """Leave out whole keys where not all fit; help and quit, the last two, stay."""
+def whole(keys: str, room: int, *, last: int = 2) -> str:
+    """Leave out whole keys where not all fit.
+
+    Args:
+        keys: separated by two spaces.
+        room: cells.
+        last: keys at the end that stay: help and quit in a footer.
+    """
     shown = keys.split("  ")
-    while width("  ".join(shown)) > room and len(shown) > 2:
-        del shown[-3]
+    while width("  ".join(shown)) > room and len(shown) > last:
+        del shown[-1 - last]
     return "  ".join(shown)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from console import rules
 from console.rules import Phase
-from console.snapshot.model import Kafka, Lag, Partition, Redis, Topic
+from console.snapshot.model import Kafka, Lag, Partition, Redis, Refresh, Topic
 from console.snapshot.reading import Reading
 from console.snapshot.severity import Severity
 from console.text import duration, number, percent, size
@@ -301,21 +301,22 @@ def _redis_rows(found: Redis, view: PanelView) -> list[tuple[str, str, str]]:
     ]
 
 
+def refresh_cells(r: Refresh, view: PanelView) -> list[Part]:
+    """Return a refresh as the cells of a row; one that failed replaced nothing."""
+    dash = view.options.glyphs.dash
+    figures = (f"{r.duration:.3f}s", str(r.users), str(r.products), str(r.replaced))
+    return [
+        f"{r.at.astimezone(KST):%H:%M:%S}",
+        f"#{r.version}",
+        *((dash,) * len(figures) if r.error else figures),
+        (r.error or view("ok"), appearance.BAD if r.error else appearance.OK),
+    ]
+
+
 def refreshes(view: PanelView) -> Drawn:
     """Draw the last refreshes of the cache, the newest first."""
     found = view.snapshot.redis.value
-    rows: list[list[Part]] = [
-        [
-            f"{r.at.astimezone(KST):%H:%M:%S}",
-            f"#{r.version}",
-            f"{r.duration:.3f}s",
-            str(r.users),
-            str(r.products),
-            str(r.replaced),
-            (r.error or view("ok"), appearance.BAD if r.error else appearance.OK),
-        ]
-        for r in reversed(found.refreshes if found else ())
-    ]
+    rows = [refresh_cells(r, view) for r in reversed(found.refreshes if found else ())]
     names = ("duration", "users", "products", "replaced")
     header = [view("at (KST)"), "#", *map(view, names), ""]
     return content(limited(listed(view.snapshot.redis, header, rows, view), view))

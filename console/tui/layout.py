@@ -5,6 +5,9 @@ A tab is made when it is shown for the first time: the first picture waits for o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widget import Widget
@@ -63,30 +66,63 @@ def tab(name: str) -> Widget:
     """Make a tab other than the first, with its panels."""
     if name == "letters":
         return DeadLetterBrowser(id=name, classes="tab")
-    listed: dict[str, list[Widget]] = {
-        "kafka": [lists.topics(), lists.partitions()],
-        "cache": [lists.cache_keys(), lists.refreshes()],
-        "customers": [lists.grades(), lists.spenders(), lists.upgrades()],
-        "events": [lists.events()],
-        "processes": [lists.processes(), lists.scenarios()],
-    }
-    fixed = {
-        "kafka": [_panel(kafka_and_cache.groups, "Groups", "kafka", "group-lines", tall=True)],
-        "cache": [
-            Panel(kafka_and_cache.countdown, "Cache", reading="redis", id="cache-countdown"),
-            _panel(kafka_and_cache.redis, "Redis", "redis", "cache-redis"),
-        ],
-        "customers": [
-            _panel(customers_and_processes.grade_run, "Grades", "grades", "grade-run"),
-            _panel(customers_and_processes.takings, "Top spenders", "postgres", "takings"),
-        ],
-        "charts": [
-            ChartPanel(charts.charts, "Charts", id="all-charts"),
-            _panel(charts.heat, "Lag by partition", "kafka", "heat"),
-            _panel(charts.happened, "Marks", "", "marks"),
-        ],
-    }
-    return Vertical(*fixed.get(name, ()), *listed.get(name, ()), id=name, classes="tab")
+    return Vertical(*_MADE[name](), id=name, classes="tab")
+
+
+def _kafka() -> list[Widget]:
+    return [
+        _panel(kafka_and_cache.groups, "Groups", "kafka", "group-lines", tall=True),
+        _panel(kafka_and_cache.flow, "Flow", "kafka", "kafka-flow"),
+        lists.topics(),
+        lists.partitions(),
+        _panel(charts.heat, "Lag by partition", "kafka", "kafka-heat"),
+    ]
+
+
+def _cache() -> list[Widget]:
+    drawn = charts.charts_of("refresh", "misses", "ops", "memory")
+    return [
+        Panel(kafka_and_cache.countdown, "Cache", reading="redis", id="cache-countdown"),
+        ChartPanel(drawn, "Charts", id="cache-charts"),
+        _panel(kafka_and_cache.redis, "Redis", "redis", "cache-redis"),
+        lists.cache_keys(),
+        lists.refreshes(),
+    ]
+
+
+def _customers() -> list[Widget]:
+    return [
+        _panel(customers_and_processes.grade_run, "Grades", "grades", "grade-run"),
+        ChartPanel(charts.charts_of("spend", "grades"), "Charts", id="customer-charts"),
+        _panel(customers_and_processes.takings, "Top spenders", "postgres", "takings"),
+        lists.grades(),
+        lists.spenders(),
+        lists.upgrades(),
+    ]
+
+
+def _processes() -> list[Widget]:
+    tail = _panel(customers_and_processes.events, "Events (KST)", "", "process-events")
+    return [lists.processes(), lists.scenarios(), tail]
+
+
+def _charts() -> list[Widget]:
+    return [
+        ChartPanel(charts.charts, "Charts", id="all-charts"),
+        _panel(charts.heat, "Lag by partition", "kafka", "heat"),
+        _panel(charts.happened, "Marks", "", "marks"),
+    ]
+
+
+_MADE: Final[Mapping[str, Callable[[], list[Widget]]]] = {
+    "kafka": _kafka,
+    "cache": _cache,
+    "customers": _customers,
+    "events": lambda: [lists.events()],
+    "processes": _processes,
+    "charts": _charts,
+}
+"""The panels of each tab, row by row; those for which there is no room are hidden."""
 
 
 def _panel(draw: Draw, title: str, reading: str, id_: str, *, tall: bool = False) -> Panel:

@@ -83,7 +83,7 @@ class Panel(Lines, can_focus=True):
     Args:
         draw: lines of a view that has the panel's size.
         title: in English; on the border, or above the content where there is no border.
-        rule: whether the title stands above the content in the compact layout.
+        rule: whether the title is a line above the content in the compact layout.
         tall: whether the content may be higher than the panel, which then scrolls.
         reading: whose values it shows: dim, with their age, while they are not current.
         id: for the style sheet.

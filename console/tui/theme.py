@@ -2,7 +2,7 @@
 
 Every one is of the 6x6x6 cube or the grey ramp of 256-colour terminals. Text of every role has a
 contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3) on every background, and the colours of states stay
-apart with a red or green defect of the eye: blue stands for what is well where green would not.
+apart with a red or green defect of the eye: there blue is the colour of what is well, not green.
 """
 
 from __future__ import annotations
@@ -74,4 +74,4 @@ THEMES: Final = (
 ANSI: Final = "ansi"
 """The terminal's own sixteen colours."""
 DIM_OF_OTHERS: Final = "ansi_default"
-"""What `$dim` is in themes that are not ours: the terminal's own colour of text, always legible."""
+"""`$dim` of the themes of Textual: the terminal's own colour of text, always legible."""

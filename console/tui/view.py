@@ -168,7 +168,7 @@ def verdict(topic_was: Lag | None, worst: Lag, view: PanelView) -> tuple[str, st
 
 
 def more(hidden: int, view: PanelView) -> Line:
-    """Return the line that stands for the rows for which there is no room."""
+    """Return the line that says how many rows have no room."""
     return [(view.options.render(msg.MORE(count=hidden)), appearance.DIM)]
 
 

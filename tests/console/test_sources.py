@@ -115,13 +115,31 @@ def test_redis_rates_and_refreshes(settings: Settings, redis_client: redis.Redis
 def test_attempts_after_a_failed_refresh_are_not_refreshes(
     settings: Settings, redis_client: redis.Redis
 ) -> None:
-    source = RedisSource(CurrentSettings(settings, follow=False))
-    cache.swap(redis_client, [], [], lambda v, n: CacheMeta(version=v, refreshed_at=utc_now()))
+    failed_at = utc_now()
+    source = RedisSource(CurrentSettings(settings, follow=False), clock=lambda: failed_at)
+    good_at = failed_at - timedelta(minutes=3)
+    cache.swap(redis_client, [], [], lambda v, n: CacheMeta(version=v, refreshed_at=good_at))
     for phase, error in (("waiting", ""), ("failed", "no"), ("refreshing", ""), ("failed", "no")):
         cache.update_meta(redis_client, phase=phase, error=error)
         found = source.read()
     source.reset()
     assert [r.error for r in found.refreshes] == ["", "no", "no"]
+    assert [r.at for r in found.refreshes] == [good_at, failed_at, failed_at]
+
+
+def test_hits_are_those_of_the_last_minute(settings: Settings, redis_client: redis.Redis) -> None:
+    now = [100.0]
+    source = RedisSource(CurrentSettings(settings, follow=False), monotonic=lambda: now[0])
+    rates = []
+    for seconds, hits, misses in (
+        (0, 0, 0), (1, 3, 1), (30, 3, 1), (59, 6, 1), (70, 6, 1), (130, 6, 1), (131, 0, 0),
+        (132, 1, 0),
+    ):  # fmt: skip
+        redis_client.hset(cache.LOOKUPS, mapping={"hits": hits, "misses": misses})
+        now[0] = 100.0 + seconds
+        rates.append(source.read().hit_rate)
+    source.reset()
+    assert rates == [None, 0.75, 0.75, 6 / 7, 1.0, None, None, 1.0]
 
 
 @by_month_in_the_long_suite

@@ -98,7 +98,7 @@ def partitions() -> ObjectList:
         Column("partition", 11), Column("", 9), Column("lag", 6, right=True),
         Column("in", 7, right=True), Column("out", 7, right=True),
         Column("drain", 6, right=True, rank=1), Column("begin", 8, right=True, rank=2),
-        Column("applied", 9, right=True), Column("end", 9),
+        Column("applied", 9, right=True), Column("end", 9, right=True),
     )  # fmt: skip
     return ObjectList(columns, _partitions, reading="kafka", id="offsets")
 
@@ -168,11 +168,7 @@ def _refreshes(view: PanelView) -> list[ListRow]:
     found = view.snapshot.redis.value
     rows = []
     for r in reversed(found.refreshes if found else ()):
-        result = (r.error or view("ok"), appearance.BAD if r.error else appearance.OK)
-        cells: tuple[Part, ...] = (
-            f"{r.at.astimezone(KST):%H:%M:%S}", f"#{r.version}", f"{r.duration:.3f}s",
-            str(r.users), str(r.products), str(r.replaced), result,
-        )  # fmt: skip
+        cells = (*kafka_and_cache.refresh_cells(r, view),)
         order = (r.at, r.version, r.duration, r.users, r.products, r.replaced, r.error)
         ref = Ref("refresh", cache_rows.refresh_key(r))
         rows.append(ListRow(f"{r.version} {r.at} {r.error}", cells, order, ref))
@@ -236,13 +232,15 @@ def _upgrades(view: PanelView) -> list[ListRow]:
 
 def events() -> ObjectList:
     """Return the list of the log, the newest first."""
-    columns = (Column("time (KST)", 10), Column("", 5), Column("process", 10), Column("text", 20))
+    columns = (Column("time (KST)", 10), Column("", 5), Column("process", 14), Column("text", 20))
     return ObjectList(columns, _events, filtered=True, id="all-events")
 
 
 def _events(view: PanelView) -> list[ListRow]:
     rows = []
-    for folded in reversed(customers_and_processes.folded_events(view)):
+    found = customers_and_processes.folded_events(view)
+    # By their own times: a line of a log is read a second after the change that it explains.
+    for folded in sorted(found, key=lambda f: (f.event.at, f.event.n), reverse=True):
         e = folded.event
         style = customers_and_processes.LEVEL_STYLES.get(e.level, "")
         own = appearance.ACCENT if e.kind.value != "log" else appearance.DIM

@@ -44,7 +44,7 @@ class Column:
     Attributes:
         name: the heading, in English.
         width: in cells; the least width of the last column.
-        right: whether it is flush right.
+        right: whether it is flush right, within its own width.
         rank: 0: always shown; of the others the highest is left out first where there is no room.
     """
 
@@ -167,7 +167,7 @@ class ObjectList(DataTable[Any]):
 
     def _lay_out(self, view: PanelView) -> None:
         """Make the columns again where the width has changed: no row is ever measured."""
-        wide = self.container_size.width - self.styles.scrollbar_size_vertical
+        wide = self.size.width - self.styles.scrollbar_size_vertical
         if wide == self._last_width:
             return
         self._last_width = wide
@@ -180,7 +180,7 @@ class ObjectList(DataTable[Any]):
             if at == self.sorted_by:
                 name += f" {glyphs.falling if self._reverse else glyphs.rising}"
             if self._columns[at].right:  # above its numbers
-                name = " " * (self._width(at) - width(name)) + name
+                name = " " * (self._columns[at].width - width(name)) + name
             self.add_column(name, width=self._width(at), key=str(at))
 
     def _fitting(self, wide: int) -> tuple[int, ...]:
@@ -239,7 +239,10 @@ class ObjectList(DataTable[Any]):
         if view.options.ascii:
             text = to_ascii(text)
         right, more = self._columns[number].right, view.options.glyphs.more
-        return content([[(fit(text, self._width(number), right=right, more=more), style)]])[0]
+        wide = self._width(number)
+        if right:  # the last one's room is no reason to part a number from its column
+            wide = min(wide, self._columns[number].width)
+        return content([[(fit(text, wide, right=right, more=more), style)]])[0]
 
     def _order(self, row: ListRow) -> tuple[bool, Any]:
         value = row.order[self.sorted_by or 0]

@@ -41,6 +41,8 @@ class TimeApp(OpeningApp):
         """Show more of the past in charts, or less."""
         at = min(max(SPANS.index(self._span) + step, 0), len(SPANS) - 1)
         self._span = SPANS[at]
+        if self._until is not None and isinstance(self._feed, Player):
+            self._look_around(self._snapshot.at)  # else a longer chart begins before all records
         self.redraw()
         shown = self._shown_span()
         text = f"{self._options('charts')}: {duration(shown)}"
@@ -119,7 +121,7 @@ class TimeApp(OpeningApp):
             except UsageError as e:
                 self.notify(self._options.render(text_of(e)), severity="error", markup=False)
             else:
-                self._go(at)
+                self.go_to(at)
 
         question = self._options("Go to which time? HH:MM, HH:MM:SS, -5m or RFC 3339")
         self.push_screen(screens.Ask(question, self._options), answered)
@@ -151,7 +153,8 @@ class TimeApp(OpeningApp):
     def go_to(self, at: datetime) -> None:
         """Show a moment, and in charts what came after it, too."""
         self._go(at)
-        self._look_around(at)
+        if isinstance(self._feed, Player):
+            self._look_around(at)
         self.redraw()
 
     def _player(self, *, quiet: bool = False) -> Player | None:

@@ -13,6 +13,7 @@ from console.mark_kinds import kind_of
 from console.series import Mark
 from console.tui import appearance, charts
 from console.tui.cells import width
+from console.tui.header_footer import whole
 from console.tui.panel import Lines
 from console.tui.view import Drawn, Line, PanelView, Part, cell, content
 from shop.clock import KST, UTC
@@ -125,7 +126,8 @@ def _below(view: PanelView, known: TimeRange, hovered: Mark | None) -> Line:
     used = sum(width(p if isinstance(p, str) else p[0]) for p in shown)
     if mark is None:
         keys = options("space play  [ ] step  < > speed  n N E events  T time  0 now")
-        return [*shown, (cell(keys, view.width - used, view, right=True), appearance.DIM)]
+        free = view.width - used
+        return [*shown, (cell(whole(keys, free, last=1), free, view, right=True), appearance.DIM)]
     text = f"{kind_of(mark).letter} {at_kst(mark)} {options.render(mark.message or mark.text)}"
     return [*shown, (cell(text, view.width - used, view), charts.mark_style(mark))]
 

@@ -226,7 +226,8 @@ def test_changes_are_marked_scenarios_gradings_ends_and_new_versions() -> None:
     newer = (
         msgspec.structs.replace(named[0], version="0.2.0"),
         msgspec.structs.replace(named[1], state="backoff", last_exit="SIGKILL"),
-        *named[2:],
+        msgspec.structs.replace(named[2], restarts=named[2].restarts + 1, last_exit="SIGSEGV"),
+        *named[3:],
     )
     run = msgspec.structs.replace(grades.run, run_id=grades.run.run_id + 1, upgraded=7)
     after = msgspec.structs.replace(
@@ -239,6 +240,7 @@ def test_changes_are_marked_scenarios_gradings_ends_and_new_versions() -> None:
     said = {f"{source}: {message}" for _, source, message in changes(before, after)}
     assert f"{named[0].name}: runs version 0.2.0 now" in said
     assert f"{named[1].name}: ended: SIGKILL" in said
+    assert f"{named[2].name}: ended: SIGSEGV" in said, "it was back before the next reading"
     assert {"scenario: flash_sale x6 began", "scenario: payday ended"} <= said
     assert any("7 up" in text for text in said)
     away = msgspec.structs.replace(

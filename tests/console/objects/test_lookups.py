@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import redis
 from confluent_kafka import Producer
 
+from console import translations as msg
 from console.lookups.details import DetailRow, Ref
 from console.lookups.lookup import Lookup
+from console.snapshot.model import Event, EventKind
 from shop import kafka
 from shop.clock import utc_now
 from shop.ids import EPOCH_MS, make_id
@@ -110,3 +113,18 @@ def test_a_server_that_is_away_is_one_row_and_the_others_stay(
 def test_what_is_not_valid_is_one_row(kind: str, key: str, settings: Settings) -> None:
     found = Lookup(settings, samples.fine()).open(Ref(kind, key)).rows
     assert len(found) in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "leads_to"),
+    [("orders_group", Ref("topic", "orders")), ("ingest", Ref("process", "ingest")), ("me", None)],
+)
+def test_a_line_of_the_log_leads_to_its_process_or_topic(source: str, leads_to: Ref | None) -> None:
+    text = msg.LAG(messages=4, verdict=msg.word("stop"))
+    event = Event(
+        n=7, at=samples.NOW, kind=EventKind.CONSOLE, level="warning", source=source, text=text
+    )
+    seen = msgspec.structs.replace(samples.fine(), events=(event,))
+    found = rows(Lookup(load({}, use_stack=False), seen), "event", "7")
+    assert found["source"].ref == leads_to
+    assert msg.render(found["text"].text, "ko") == "랙 4건: 중단"

@@ -245,4 +245,7 @@ async def test_two_refreshes_of_one_version_are_two_rows(tmp_path: Path) -> None
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3")
         await settle(pilot)
-        assert app.screen.query_one("#refresh-list", ObjectList).row_count == 3
+        table = app.screen.query_one("#refresh-list", ObjectList)
+        assert table.row_count == 3
+        newest = [str(cell).strip() for cell in table.get_row_at(0)]
+        assert newest[2:] == ["—"] * 4 + ["PostgreSQL is away"], "it replaced nothing"
