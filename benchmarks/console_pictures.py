@@ -49,6 +49,13 @@ def _letter(s: Snapshot) -> Ref:
     return Ref("letter", place(letters[0].topic, letters[0].partition, letters[0].offset))
 
 
+def _message(s: Snapshot) -> Ref:
+    topics = s.kafka.value.topics if s.kafka.value else ()
+    orders = next(t for t in topics if t.name == "orders")
+    newest = max(orders.partitions, key=lambda p: p.end or 0)
+    return Ref("message", place("orders", newest.partition, (newest.end or 1) - 1))
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture.
@@ -87,6 +94,10 @@ PICTURES: tuple[Picture, ...] = (
     Picture("console-customer", "4", opens=_customer),
     Picture("console-letter", "7", opens=_letter, more=("down",) * 6),
     Picture("console-messages", "2", opens=lambda _s: Ref("messages", "orders")),
+    Picture("console-kafka-200x60", "2", size=(200, 60)),
+    Picture("console-message", "2", opens=_message),
+    Picture("console-process", "6", opens=lambda _s: Ref("process", "ingest")),
+    Picture("console-actions", "1A"),
     Picture("console-help", "2?"),
 )
 

@@ -82,7 +82,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         hindered=lambda: clocks.trouble,
     )
     get_logger().info("started", topics=",".join(topics), seed=shop.seed)
-    publisher.check(stop, publisher.run(stop))
+    missing = publisher.run(stop)
+    if missing and not stop.is_set():
+        raise publisher.given_up(missing)
     return ExitCode.OK
 
 

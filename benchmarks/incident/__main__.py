@@ -33,6 +33,7 @@ from shop.settings import Settings
 SPEED = 4
 """Times the ordinary rates: an order a second, so that a burst of 150 times is one."""
 SETTLED_S = 15.0
+"""A start is over when nothing waits for this long."""
 LONGEST_S = 90.0
 """A server that was killed is awaited for this long."""
 EVERY_S = 3.0
@@ -49,6 +50,15 @@ def _caught_up(snapshot: Snapshot) -> bool:
     """Tell whether every server answers and next to nothing waits to be stored."""
     lags = [t.lag or 0 for t in _topics(snapshot)]
     return bool(lags) and snapshot.postgres.current and sum(lags) < 50
+
+
+def _started(snapshot: Snapshot) -> bool:
+    """Tell whether all that a start publishes is stored: a message for each customer it has."""
+    users = next((t for t in _topics(snapshot) if t.name == "users"), None)
+    grades = snapshot.grades.value
+    if users is None or grades is None or not _caught_up(snapshot):
+        return False
+    return sum(p.end or 0 for p in users.partitions) >= grades.customers
 
 
 class Incident:
@@ -78,6 +88,15 @@ class Incident:
         os.kill(pid, signal.SIGKILL)
         time.sleep(8)
         self.wait(_caught_up)
+
+    def settle(self, most: float = 600.0) -> None:
+        """Wait until nothing has waited to be stored for a while; not for ever."""
+        deadline = since = time.monotonic()
+        deadline += most
+        while time.monotonic() < min(deadline, since + SETTLED_S):
+            if not _started(self._source.latest()):
+                since = time.monotonic()
+            time.sleep(0.5)
 
     def wait(self, done: Callable[[Snapshot], bool], most: float = LONGEST_S) -> None:
         """Wait until something is seen; not for ever."""
@@ -118,7 +137,7 @@ def record(data_dir: Path, raw: Path) -> None:
     recorder = Recorder(raw)
     source.start()
     shop = Incident(source, load)
-    shop.wait(_caught_up, 300)
+    shop.settle()
     source.listen(recorder.write)
     happen(shop)
     source.stop()
@@ -130,7 +149,6 @@ def running(folder: Path, history: str) -> Iterator[Path]:
     """Run a shop; yield its data directory."""
     words = ("--speed", str(SPEED), "--history", history)
     with open_shop(environment(folder), folder, *words):
-        time.sleep(SETTLED_S)
         yield folder / "data"
 
 

@@ -8,24 +8,42 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 from benchmarks.console_pictures import app_of
+from console.mark_kinds import kind_of
 from console.recording.player import Player, series_of
-from console.recording.recording import Recording, moment
+from console.recording.recording import Recording
+from console.series import SnapshotSeries
 from console.tui.output import widened
+from shop.clock import UTC
 
 Picture = tuple[str, str, tuple[int, int], str, str, str]
-"""Name, keys, size, language, theme, and the time in Seoul; empty: the end."""
+"""Name, keys, size, language, theme, and the moment; empty: the end.
+
+A moment is the letter of the first mark whose text contains a word, and seconds after it.
+"""
 PICTURES: tuple[Picture, ...] = (
     ("console-incident", "8w0", (120, 40), "en", "dark", ""),
-    ("console-incident-broker", "1", (120, 40), "en", "dark", "12:05:56"),
-    ("console-incident-burst", "8w", (120, 40), "en", "light", "12:06:26"),
-    ("console-incident-database-ko", "8w", (120, 40), "ko", "dark", "12:08:47"),
-    ("console-incident-events", "E", (120, 40), "en", "dark", "12:08:47"),
-    ("console-incident-80x24", "8w", (80, 24), "en", "dark", "12:08:47"),
-    ("console-incident-200x60", "8w", (200, 60), "en", "dark", "12:05:56"),
+    ("console-incident-broker", "1", (120, 40), "en", "dark", "X kafka 4"),
+    ("console-incident-burst", "8w", (120, 40), "en", "light", "K ingest 3"),
+    ("console-incident-database-ko", "8w", (120, 40), "ko", "dark", "X postgres 3"),
+    ("console-incident-events", "E", (120, 40), "en", "dark", "X postgres 0"),
+    ("console-incident-80x24", "8w", (80, 24), "en", "dark", "X postgres 3"),
+    ("console-incident-200x60", "8w", (200, 60), "en", "dark", "X kafka 4"),
 )
+
+
+def moment(what: str, history: SnapshotSeries, since: datetime) -> datetime:
+    """Return the moment of a picture; its mark is not older than the recording."""
+    letter, word, later = what.split()
+    at = next(
+        m.at
+        for m in history.marks
+        if m.at >= since.timestamp() and kind_of(m).letter == letter and word in str(m.message)
+    )
+    return datetime.fromtimestamp(at + float(later), UTC)
 
 
 async def picture(wanted: Picture, path: Path, folder: Path) -> str:
@@ -38,7 +56,7 @@ async def picture(wanted: Picture, path: Path, folder: Path) -> str:
         await pilot.pause()
         app.replace_history(history)
         if what:
-            app.go_to(moment(what, player.recording))
+            app.go_to(moment(what, history, player.recording.times[0]))
         await pilot.press(*pressed)
         for _ in range(5):
             await pilot.pause()

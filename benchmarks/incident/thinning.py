@@ -31,7 +31,7 @@ def thin(whole: Path, into: Path, every_s: float) -> None:
         recorder.write(snapshot)
     recorder.close()
     with contextlib.closing(sqlite3.connect(into, isolation_level=None)) as db:
-        # Read-only copies need no log beside them; rows of 2 KB waste half of a page of 4 KB.
+        # Read-only copies need no write-ahead log; rows of 2 KB waste half of a page of 4 KB.
         for words in ("PRAGMA journal_mode = DELETE", "PRAGMA page_size = 1024", "VACUUM"):
             db.execute(words)
 

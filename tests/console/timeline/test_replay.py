@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from console.series import NAMES, SnapshotSeries
 from console.tui.app import ConsoleApp
 from console.tui.appearance import DisplayOptions
 from console.tui.timeline.time_bar import TimeBar, room
+from shop.clock import KST
 from tests.console import console_samples as samples
 from tests.console.driving import RecordingOperator, app_of, lines, settle
 from tests.console.timeline.telling import (
@@ -212,6 +214,15 @@ async def test_a_replay_fits_every_size(lang: str, size: tuple[int, int], tmp_pa
             assert text.isascii()
 
 
+def documented() -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the marks of the guide's table, time and letter each, and the times it goes to."""
+    guide = (Path(__file__).parents[3] / "docs/console.md").read_text(encoding="utf-8")
+    text = guide.partition("### A recorded incident")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d\d:\d\d:\d\d) \| ((?:`[A-Z]`(?:, )?)+)", text, re.MULTILINE)
+    marks = [(time, letter) for time, all_ in rows for letter in re.findall("[A-Z]", all_)]
+    return marks, re.findall(r"^`T` and `(\d\d:\d\d:\d\d)`", text, re.MULTILINE)
+
+
 async def test_the_incident_of_the_documentation_is_replayed(tmp_path: Path) -> None:
     """What docs/console.md says of its recording is what the recording shows."""
     path = Path(__file__).parents[3] / "docs/recordings/incident.rec"
@@ -220,12 +231,18 @@ async def test_the_incident_of_the_documentation_is_replayed(tmp_path: Path) -> 
     player.playing = False
     app = app_of(player, tmp_path, operator=RecordingOperator("a recording"))
     app._history = series_of(path)
-    letters = {kind_of(mark).letter for mark in app._history.marks}
-    assert letters >= {*"ABGKLRSX"}
+    marks = [
+        (kind_of(mark).letter, datetime.fromtimestamp(mark.at, KST), str(mark.message))
+        for mark in app._history.marks
+    ]
+    rows, (broker, ingest) = documented()
+    assert {letter for _, letter in rows} >= {*"ABGKLRSX"} - {"L"}
+    for time, letter in rows:
+        assert any(m == letter and f"{at:%H:%M:%S}" == time for m, at, _ in marks), (time, letter)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("T", *"12:05:55", "enter")
+        await pilot.press("T", *broker, "enter")
         await settle(pilot)
         assert "KAFKA ■ down" in lines(app)[1]
-        await pilot.press("8", "w", "T", *"12:06:25", "enter")
+        await pilot.press("8", "w", "T", *ingest, "enter")
         await settle(pilot)
         assert "ingest" in moment(app)
