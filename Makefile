@@ -73,4 +73,4 @@ $(DBT): deploy/dbt/requirements.txt | $(BIN)/python
 	@touch $(DBT)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -114,9 +114,7 @@ def _continue(  # noqa: PLR0917  (what `run` has)
         hindered=lambda: held.trouble or clocks.trouble,
     )
     get_logger().info("continuing", end=left.end.isoformat(), since=start.isoformat())
-    missing = publisher.run(stop)
-    if missing and not stop.is_set():
-        raise publisher.given_up(missing)
+    publisher.check(stop, publisher.run(stop))
     return ExitCode.OK
 
 

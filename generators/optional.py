@@ -82,9 +82,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         hindered=lambda: clocks.trouble,
     )
     get_logger().info("started", topics=",".join(topics), seed=shop.seed)
-    missing = publisher.run(stop)
-    if missing and not stop.is_set():
-        raise publisher.given_up(missing)
+    publisher.check(stop, publisher.run(stop))
     return ExitCode.OK
 
 

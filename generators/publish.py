@@ -117,8 +117,7 @@ def publish(
             node=lambda: held.node,
         )
         report = publisher.run(stop, limit=args.limit, seconds=args.seconds)
-    if report.missing and not stop.is_set():
-        raise publisher.given_up(report.missing)
+    publisher.check(stop, report.missing)
     if args.rate is not None and args.seconds is not None:
         log_rate(report, args.rate, chance=isinstance(law, Poisson))
     if args.seconds is not None and not report.sent and not stop.is_set():

@@ -20,6 +20,9 @@ EVERY_S: Final = 10.0
 _PIP: Final = ("-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off")
 _FETCHED: Final = re.compile(r"\s*(?:Downloading|Using cached) (\S+) \(([\d.]+) (\w?B)\)")
 _LOOKS_FOR: Final = re.compile(r"Collecting ([\w.-]+)")
+_PREPARES: Final = re.compile(
+    r"\s*(?:Installing build|Checking if build|Getting|Preparing) .*: started"
+)
 _MB: Final = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
 _CHANGES_S: Final = 0.3
 _KEPT_LINES: Final = 15
@@ -47,13 +50,19 @@ class Progress:
         elif match := _LOOKS_FOR.match(line):
             self.packages += 1
             self.doing = f"looking for {match[1]}"
+        elif _PREPARES.match(line):
+            self.doing = "preparing the build tools"
         elif line.startswith("Installing collected packages: "):
             self.packages = line.count(",") + 1
             self.doing = "unpacking them"
 
     def __str__(self) -> str:
         """Return the state as part of a line: 31 packages, 214 MB, fetching polars."""
-        return f"{self.packages} packages, {self.megabytes:.0f} MB, {self.doing}"
+        return f"{_number(self.packages)}, {self.megabytes:.0f} MB, {self.doing}"
+
+
+def _number(packages: int) -> str:
+    return f"{packages} package{'s' * (packages != 1)}"
 
 
 class Shown:
@@ -114,7 +123,7 @@ def main(argv: list[str]) -> int:
         shown.line("pip failed; its last lines:")
         sys.stderr.writelines(said)
         return pip.returncode
-    shown.line(f"installed {progress.packages} packages in {shown.seconds:.0f} s")
+    shown.line(f"installed {_number(progress.packages)} in {shown.seconds:.0f} s")
     return 0
 
 

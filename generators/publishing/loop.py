@@ -33,6 +33,9 @@ FLUSH_AWAY_S: Final = 1.0
 SILENT_S: Final = 30.0
 """A run that has an end gives up if events wait and Kafka has acknowledged none for this time; one
 without an end waits for ever."""
+WAIT_S: Final = 60.0
+"""The same if it has waited this long for something else: another server, or the cache, which is
+refreshed every 50 s."""
 MOST_AT_ONCE: Final = 10_000
 """Most events to make at a time, so that neither a stop nor the operator has to wait."""
 
@@ -107,12 +110,15 @@ class PublishingLoop(ABC):
         self._hindered = hindered
         self._log_again_at = 0.0
         self._over = False
+        self._waiting_since = float("inf")
+        self._gave_up_on = ""
         self.waiting_for = ""
 
     def _publish(self, stop: threading.Event, ends: float = float("inf")) -> int:
         """Publish until `stop`, `_over` or `ends`; return how many events are unacknowledged.
 
-        There are some only after `stop`, and where Kafka was silent for too long (`_is_given_up`).
+        There are some only after `stop`, and where Kafka was silent for too long (`_is_given_up`);
+        `check` raises what has to be reported then.
 
         Args:
             stop: ends the loop.
@@ -129,6 +135,8 @@ class PublishingLoop(ABC):
                 stop.wait(min(POLL_S, max(0.0, ends - time.monotonic())))
             else:
                 self._step(stop, began)
+        if not self._over and not stop.is_set():
+            self._gave_up_on = self.waiting_for or self._where
         return self._flush(stop)
 
     @abstractmethod
@@ -159,23 +167,38 @@ class PublishingLoop(ABC):
         return False
 
     def _is_given_up(self) -> bool:
-        """Return whether a run that has an end has waited for Kafka for long enough."""
-        return self._has_end() and any(o.producer.silent_s > SILENT_S for o in self._outputs)
+        """Return whether a run that has an end has waited for long enough."""
+        if not self._has_end():
+            return False
+        silent = any(output.producer.silent_s > SILENT_S for output in self._outputs)
+        return silent or time.monotonic() - self._waiting_since > WAIT_S
 
-    def given_up(self, missing: int) -> UnreachableError:
-        """Return the error of a run that ended with events that Kafka did not acknowledge.
+    def check(self, stop: threading.Event, missing: int) -> None:
+        """Raise if the run ended before its end; to be called when everything is closed.
 
         Args:
-            missing: how many there are.
+            stop: set if somebody ended the run, which is no error.
+            missing: number of events that Kafka did not acknowledge.
+
+        Raises:
+            UnreachableError: if a server was away for too long.
         """
         sent = sum(output.producer.sent for output in self._outputs)
         acknowledged = sum(output.producer.acknowledged for output in self._outputs)
-        why = next((o.producer.trouble for o in self._outputs if o.producer.trouble), "")
-        return UnreachableError(
-            f"{self._where} acknowledged nothing for {SILENT_S:g} s{why and f' ({why})'}: it has "
-            f"{acknowledged:,} of {sent:,} events, {missing:,} were not delivered; run the command "
-            "again when Kafka answers"
-        )
+        if stop.is_set():
+            return
+        if missing:
+            why = next((o.producer.trouble for o in self._outputs if o.producer.trouble), "")
+            raise UnreachableError(
+                f"{self._where} acknowledged nothing for {SILENT_S:g} s{why and f' ({why})'}: it "
+                f"has {acknowledged:,} of {sent:,} events, {missing:,} were not delivered; run the "
+                "command again when Kafka answers"
+            )
+        if self._gave_up_on:
+            raise UnreachableError(
+                f"waited {WAIT_S:g} s for {self._gave_up_on}: {acknowledged:,} events were "
+                "published; run the command again for the rest when it is there"
+            )
 
     @property
     def _pending(self) -> bool:
@@ -218,6 +241,10 @@ class PublishingLoop(ABC):
         elif self.waiting_for and not waiting_for:
             get_logger().info("no longer waiting")
             self._resumed()
+        if not waiting_for:
+            self._waiting_since = float("inf")
+        elif not self.waiting_for:
+            self._waiting_since = now
         self.waiting_for = waiting_for
 
     def _flush(self, stop: threading.Event) -> int:

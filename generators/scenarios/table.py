@@ -140,7 +140,7 @@ class Scenario:
     segments: tuple[Segment, ...] = ()
 
 
-_OURS: Final = "ours"
+_OURS: Final = "our estimate"
 _GIFTS: Final = {"food": 2.2, "health": 2.6, "beauty": 1.2}
 _BULK: Final = 2.5
 _MINUTE: Final = 60.0
@@ -213,7 +213,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     Scenario(
         "double_eleven", "Festival of 11.11", Dates((11, 1), (11, 11), {(11, 11): 4.0}, 21),
         "2017: 1.6 times the event's daily mean, 10.9 % of the day in the last hour (sedaily"
-        " 2017-11-12); 2021: 10 % in the peak hour (hankyung 2021-11-04); the day's x4 is ours",
+        " 2017-11-12); 2021: 10 % in the peak hour (hankyung 2021-11-04); the day's x4 is our"
+        " estimate",
         rate=1.5, categories={"electronics": 1.8, "food": 1.2}, discount=(20, 50),
         payments={"CARD": 1.2}, cancel=1.4,
         segments=(Segment(0.4, grades=("GOLD", "VIP", "VVIP")),),

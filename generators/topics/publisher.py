@@ -69,33 +69,39 @@ class OptionalPublisher(PublishingLoop):
         return missing
 
     def _step(self, stop: threading.Event, began: float) -> None:
-        more = False
-        for output in self._outputs:
-            if output.control.paused or not output.producer.room:
-                continue
-            try:
-                events = self._sources[output.topic].due(self._clock())
-            except (psycopg.Error, redis.RedisError) as e:
-                server = "Redis" if isinstance(e, redis.RedisError) else "PostgreSQL"
-                self._trouble = f"{server} ({first_line(e)})"
-                self._ask_again = time.monotonic() + AGAIN_S
-                return
-            if self._limit is not None:
-                events = events.head(self._limit - self._made)
-            if not events.is_empty():
-                output.publish(events)
-                self._made, more = self._made + len(events), True
+        more = self._publish_due()
         self._over = self._over or self._made == self._limit
         if not more and not self._over:
             stop.wait(max(0.0, min(began + TICK_S, self._ends) - time.monotonic()))
 
+    def _publish_due(self) -> bool:
+        """Publish what is due; return whether there was anything. Sets `_trouble`, or clears it."""
+        before = self._made
+        try:
+            for output in self._outputs:
+                if output.control.paused or not output.producer.room:
+                    continue
+                events = self._sources[output.topic].due(self._clock())
+                if self._limit is not None:
+                    events = events.head(self._limit - self._made)
+                if not events.is_empty():
+                    output.publish(events)
+                    self._made += len(events)
+        except (psycopg.Error, redis.RedisError) as e:
+            server = "Redis" if isinstance(e, redis.RedisError) else "PostgreSQL"
+            self._trouble = f"{server} ({first_line(e)})"
+            self._ask_again = time.monotonic() + AGAIN_S
+        else:
+            self._trouble = ""
+        return self._made > before
+
     def _lacks(self) -> str:
         if self._trouble and time.monotonic() >= self._ask_again:
-            self._trouble = ""
+            self._publish_due()
         return self._trouble
 
     def _has_end(self) -> bool:
-        return self._limit is not None or self._ends < float("inf")
+        return self._limit is not None or time.monotonic() >= self._ends
 
     def _fields(self, output: TopicOutput) -> Mapping[str, str | float]:
         return self._sources[output.topic].status()

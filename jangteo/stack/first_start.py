@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jangteo.stack.spawn import end, spawn, tail
+from shop import settings as shop_settings
 from shop.clock import seconds_of
 from shop.errors import JangteoError, UsageError
 from shop.optional.registry import switches_of
@@ -26,6 +27,17 @@ OFFERED_DAYS: Final = 90
 minute on two cores."""
 ANSWER_S: Final = 20.0
 """Without an answer within this time the shop opens without a past: somebody may have left."""
+_ASKED: Final = {
+    "en": f"""\
+This shop has no past yet. Write a history of {OFFERED_DAYS} days first, so that grades, cohorts \
+and dashboards have something to show (about a minute, 1.5 GB)?
+Type y and Enter for yes; without an answer in {ANSWER_S:.0f} s it opens empty""",
+    "ko": f"""\
+아직 과거가 없는 쇼핑몰입니다. 등급, 코호트, 대시보드에 볼거리가 있도록 {OFFERED_DAYS}일 치 과거를 \
+먼저 만들까요(약 1분, 1.5 GB)?
+만들려면 y를 입력하고 Enter를 누르세요. {ANSWER_S:.0f}초 동안 답이 없으면 빈 채로 엽니다""",
+}
+"""The question of a first start, by language, and how to answer it."""
 _DATED: Final = re.compile(r"^timestamp=\S+ level=\S+ process=\S+ (?=event=)")
 _DAY_S: Final = 86_400
 _HISTORY_GRACE_S: Final = 15.0  # it finishes the day in hand
@@ -98,8 +110,8 @@ class FirstStart:
                     "empties it, `jangteo backfill --truncate` replaces them while it runs"
                 )
             return True
-        if wanted is None and self._offered():
-            wanted = self._ask()
+        if wanted is None and self._offered() and (wanted := self._ask()) is None:
+            return False
         return self._write(["--days", str(wanted), *_with(self._args.topics)]) if wanted else True
 
     def resumes(self, conn: Connection, speed: float) -> bool:
@@ -190,21 +202,26 @@ class FirstStart:
         decided = args.seconds or args.users is not None or args.products is not None
         return bool(self._terminal and not decided and args.resume is None)
 
-    def _ask(self) -> int:
-        """Ask for a history; return its days, 0 for none."""
-        self._say(
-            f"This shop has no past yet. Write a history of {OFFERED_DAYS} days first, so that "
-            "grades, cohorts and dashboards have something to show (about a minute, 1.5 GB)?"
-        )
-        self._say(f"Type y and Enter for yes; without an answer in {ANSWER_S:.0f} s it opens empty")
+    def _ask(self) -> int | None:
+        """Ask for a history; return its days, 0 for none; None if a signal came meanwhile."""
+        lang = shop_settings.load(self._env(), use_stack=False).lang
+        for line in _ASKED[lang].splitlines():
+            self._say(line)
         gives_up = time.monotonic() + ANSWER_S
 
         def answered() -> bool:
             return bool(select.select([sys.stdin], [], [], 0)[0]) or time.monotonic() >= gives_up
 
-        if not self._await(answered) or time.monotonic() >= gives_up:
-            return 0
-        return OFFERED_DAYS if sys.stdin.readline().strip().lower() in {"y", "yes", "네"} else 0
+        if not self._await(answered):
+            return None
+        came = time.monotonic() < gives_up
+        if came and sys.stdin.readline().strip().lower() in {"y", "yes", "네", "예"}:
+            return OFFERED_DAYS
+        self._say(
+            "no history; to write one later: `jangteo reset`, then "
+            f"`jangteo up --history {OFFERED_DAYS}d`"
+        )
+        return 0
 
     def publish_profiles(self) -> None:
         """Publish in the background the customers and products that the topics may lack."""

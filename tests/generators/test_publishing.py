@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,36 +14,22 @@ import pytest
 import redis
 
 from generators.live.registrations import RegistrationSource
-from generators.publishing import loop, reliable_producer
+from generators.publishing import reliable_producer
 from generators.publishing.encoding import encode_frame
 from generators.publishing.event_producer import EventProducer
 from generators.random_streams import stream
 from generators.scenarios.table import BY_NAME
-from shop import command, kafka
-from shop.clock import utc_now
+from shop import kafka
 from shop.events import ID_FIELD, User
 from shop.ids import NODES, IdGenerator, time_of
 from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import Settings
 from tests.support import python_process
-from tests.support.generator_processes import ROOT, cached_product, cached_user, read_topic
+from tests.support.generator_processes import PRODUCTS, ROOT, USERS, fill_cache, read_topic
 from tests.support.waiting import wait_until
 
 Start = Callable[..., Any]
-USERS = range(1, 301)
-PRODUCTS = range(1, 51)
-
-
-def fill_cache(r: redis.Redis, first_user: int = 1) -> None:
-    cache.swap(
-        r,
-        [cached_user(first_user + i, orders=i % 3) for i in range(len(USERS))],
-        [cached_product(i, popular=i % 3 > 0, orders=i) for i in PRODUCTS],
-        lambda version, replaced: cache.CacheMeta(
-            version=version, replaced=replaced, refreshed_at=utc_now(), users=300, products=50
-        ),
-    )
 
 
 def published(r: redis.Redis, name: str) -> int:
@@ -321,54 +305,6 @@ def test_sigterm_while_kafka_is_away_ends_in_time(
     assert process.ends_within(8) == 0
     assert '"missing": 0' not in process.log  # it says how many were not acknowledged
     assert "missing" in process.log
-
-
-@pytest.mark.parametrize(
-    ("topic", "end"),
-    [
-        ("users", "--for 1"),
-        ("products", "--limit 20"),
-        ("orders", "--for 1"),
-        ("orders", "--limit 20"),
-    ],
-)
-def test_a_run_that_has_an_end_gives_up_without_kafka(  # noqa: PLR0917  (fixtures)
-    env: dict[str, str], redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], topic: str, end: str,
-):  # fmt: skip
-    for name, seconds in (("SILENT_S", 1.0), ("FLUSH_S", 0.1)):
-        monkeypatch.setattr(loop, name, seconds)
-    monkeypatch.setattr(command, "stop_on_signals", threading.Event)
-    fill_cache(redis_client)
-    for name, value in {**env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}.items():
-        monkeypatch.setenv(name, value)
-    module = importlib.import_module(f"generators.{topic}")
-    argv = ["--rate", "100", *end.split()]
-    assert command.main(module.configure, module.run, prog=topic, description="", argv=argv) == 3
-    last = capsys.readouterr().err.splitlines()[-1]
-    told = re.search(r"acknowledged nothing for 1 s.*has 0 of (\d+) events, (\d+) were not", last)
-    assert told, last
-    assert told[1] == told[2] != "0"
-
-
-@pytest.mark.parametrize("end", ["--for 1", "--limit 20"])
-@pytest.mark.parametrize("topic", ["users", "products", "orders"])
-def test_a_run_that_has_an_end_gives_up_without_postgresql(  # noqa: PLR0917  (fixtures)
-    env: dict[str, str], redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], topic: str, end: str,
-):  # fmt: skip
-    monkeypatch.setattr(loop, "SILENT_S", 0.5)
-    monkeypatch.setattr(command, "stop_on_signals", threading.Event)
-    fill_cache(redis_client)
-    for name, value in {**env, "POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1"}.items():
-        monkeypatch.setenv(name, value)
-    module = importlib.import_module(f"generators.{topic}")
-    argv = ["--rate", "100", *end.split()]
-    assert command.main(module.configure, module.run, prog=topic, description="", argv=argv) == 3
-    log = capsys.readouterr().err
-    assert "waiting for server" in log
-    assert "a node lease, without which no id may be made" in log
-    assert "cannot reach PostgreSQL at 127.0.0.1:1" in log.splitlines()[-1]
 
 
 @pytest.mark.usefixtures("topics")

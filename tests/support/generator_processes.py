@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import confluent_kafka
+import redis
 
 from shop import events, kafka
 from shop.clock import UTC, utc_now
+from shop.redis import cache
 from shop.redis.cache import CachedProduct, CachedUser
 from shop.settings import Settings
 from tests.support import python_process
@@ -23,6 +25,8 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+USERS = range(1, 301)
+PRODUCTS = range(1, 51)
 
 
 def cached_user(
@@ -60,6 +64,18 @@ def cached_product(
         price=price,
         created_at=NOW,
         order_count=orders,
+    )
+
+
+def fill_cache(r: redis.Redis, first_user: int = 1) -> None:
+    """Store a cache of `USERS`, from `first_user` on, and `PRODUCTS`."""
+    cache.swap(
+        r,
+        [cached_user(first_user + i, orders=i % 3) for i in range(len(USERS))],
+        [cached_product(i, popular=i % 3 > 0, orders=i) for i in PRODUCTS],
+        lambda version, replaced: cache.CacheMeta(
+            version=version, replaced=replaced, refreshed_at=utc_now(), users=300, products=50
+        ),
     )
 
 

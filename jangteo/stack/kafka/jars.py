@@ -5,13 +5,13 @@ What is fetched, its version, size and SHA-256 are in `deploy/kafka/jars.txt` al
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import functools
 import hashlib
 import logging
 import os
 import shutil
+import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,7 +193,10 @@ def fetch(advance: Callable[[int], None] = lambda _: None, *, verify: bool = Fal
         with locked(cache_root()):
             for left in cache_root().glob(f"{_PARTIAL}*"):  # a kill in the middle left it
                 shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=cache_root(), prefix=_PARTIAL) as name:
+            with (
+                tempfile.TemporaryDirectory(dir=cache_root(), prefix=_PARTIAL) as name,
+                _trusting_the_system(),
+            ):
                 _download_all(absent(verify=verify), Path(name), libs, advance)
     except OSError as e:
         raise FetchError(
@@ -240,6 +243,23 @@ def _download_all(
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _trusting_the_system() -> Iterator[None]:
+    """Let `requests` accept the authorities that the system accepts, as pip does.
+
+    Its own list lacks those that a company adds to its machines: behind a proxy that opens TLS pip
+    installed everything, and no jar could be fetched.
+    """
+    package_dir("truststore")  # raises: names what to install
+    import truststore  # noqa: PLC0415  (only to fetch)
+
+    truststore.inject_into_ssl()
+    try:
+        yield
+    finally:
+        truststore.extract_from_ssl()
+
+
 def _download(jar: Jar, partial: Path, libs: Path, advance: Callable[[int], None]) -> None:
     # jgo and its packages take 0.4 s and 33 MB: only where a file is missing.
     import requests  # noqa: PLC0415  (0.4 s, only to fetch)
@@ -261,8 +281,8 @@ def _download(jar: Jar, partial: Path, libs: Path, advance: Callable[[int], None
         path = component.artifact().resolve()
     except (requests.RequestException, RuntimeError) as e:
         raise FetchError(
-            f"cannot download {jar.file}: {_why(e)}; run again with a network, set "
-            f"{MAVEN_REPOSITORY} to a mirror, or {KAFKA_HOME} to an unpacked Apache Kafka"
+            f"cannot download {jar.file}: {_why(e)}, set {MAVEN_REPOSITORY} to a mirror, or "
+            f"{KAFKA_HOME} to an unpacked Apache Kafka"
         ) from None
     if not _is_whole(path, jar, verify=True):
         raise FetchError(
@@ -273,11 +293,18 @@ def _download(jar: Jar, partial: Path, libs: Path, advance: Callable[[int], None
 
 
 def _why(error: BaseException) -> str:
-    """Return the innermost reason in a few words: the outer ones repeat addresses and classes."""
+    """Return the innermost reason, and the first thing to do about it.
+
+    The outer reasons repeat addresses and classes.
+    """
     while inner := error.__cause__ or error.__context__:
         error = inner
     if isinstance(error, RuntimeError):
-        return "the repository does not have it"
-    with contextlib.suppress(AttributeError):
-        return str(error.strerror or error)  # type: ignore[attr-defined]  # of OSError alone
-    return str(error).splitlines()[0][:200] or type(error).__name__
+        return "the repository does not have it; run again later"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of the server is not trusted here ({error.verify_message}); if a "
+            "proxy signs it, set SSL_CERT_FILE to the proxy's authority"
+        )
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:200]
+    return f"{reason or type(error).__name__}; run again with a network"

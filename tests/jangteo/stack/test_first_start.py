@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import pty
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from generators.history.request import HistoryRequest
+from jangteo.stack import first_start
 from jangteo.stack.first_start import FirstStart, days
 from shop.errors import JangteoError, UsageError
 from shop.postgres import BACKFILL_LOCK, Connection
@@ -20,7 +24,14 @@ from tests.support.waiting import wait_until
 class Start:
     """A `FirstStart` without a terminal, its words, and a signal that comes when it is wanted."""
 
-    def __init__(self, env: dict[str, str], folder: Path, *, history: int | None = None) -> None:
+    def __init__(
+        self,
+        env: dict[str, str],
+        folder: Path,
+        *,
+        history: int | None = None,
+        terminal: str | None = None,
+    ) -> None:
         self.said: list[str] = []
         self.stopped = False
         args = argparse.Namespace(
@@ -28,7 +39,7 @@ class Start:
         )
         self.first = FirstStart(
             args, lambda: env, lambda name: folder / f"{name}.log", self._wait, self.said.append,
-            terminal=None,
+            terminal=terminal,
         )  # fmt: skip
 
     def _wait(self, until: Callable[[], bool]) -> bool:
@@ -120,6 +131,47 @@ def test_publishing_in_the_background_that_fails_is_reported_once(
     ]
     assert "profiles.log" in start.said[0]
     start.first.end_profiles()
+
+
+@pytest.mark.parametrize(
+    ("typed", "yes"),
+    [("y\r", True), (" Yes\r", True), ("네\r", True), ("n\r", False), ("\r", False),
+     ("ja\r", False), ("\x04", False), ("", False)],
+)  # fmt: skip
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_a_person_is_asked_for_a_past_and_answers_by_keys(  # noqa: PLR0917  (fixtures)
+    env: dict[str, str], pg: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    typed: str, yes: bool, lang: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(first_start, "ANSWER_S", 0.3)
+    start = Start({**env, "JANGTEO_LANG": lang}, tmp_path, terminal="/dev/tty")
+    written: list[list[str]] = []
+    monkeypatch.setattr(start.first, "_write", lambda words: written.append(words) is None)
+    master, slave = pty.openpty()
+    with os.fdopen(slave) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        os.write(master, typed.encode())
+        assert start.first.history(pg)
+    os.close(master)
+    assert written == ([["--days", "90"]] if yes else [])
+    question, how, *after = start.said
+    assert ("90일 치 과거를 먼저 만들까요" if lang == "ko" else "a history of 90 days") in question
+    assert "Enter" in how
+    assert [line for line in after if "jangteo up --history 90d" in line] == ([] if yes else after)
+    assert len(after) == (not yes)
+
+
+def test_a_signal_while_a_person_is_asked_ends_the_start(
+    env: dict[str, str], pg: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Start(env, tmp_path, terminal="/dev/tty")
+    start.stopped = True
+    master, slave = pty.openpty()
+    with os.fdopen(slave) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert not start.first.history(pg)
+    os.close(master)
+    assert len(start.said) == 2, "the question alone"
 
 
 @pytest.mark.parametrize("text", ["36h", "1.5d", "week", "-1d"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +156,21 @@ def test_the_live_status_fits_a_terminal_and_shows_what_is_known(known: bool) ->
         assert words in text
     for words in ("1,234", "BRONZE=7", "[line]", "Redis: gone", "ends in 12 s"):
         assert (words in text) == known
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_live_status_is_in_korean_where_the_console_is(known: bool) -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    console.print(screen.render(replace(view(known=known), lang="ko")))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    for words in (
+        *("장터  가동 0:00:00  속도 50배", "프로세스  상태", "재시작 대기", "토픽", "발행"),
+        *("첫 주문을 기다리는 중", "Ctrl-C로 종료", "jangteo doctor"),
+    ):
+        assert words in text, text
+    assert ("연결 안 됨: Redis: gone" in text) == known
+    assert not re.search("process |state|published|topic |waiting|none yet|cache|stops", text), text
 
 
 @pytest.mark.parametrize(("rows", "shown"), [(24, 5), (18, 3), (40, 5)])

@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -23,6 +24,8 @@ from jangteo.stack.kafka.jars import FetchError, Jar
 from shop import kafka
 from shop import settings as shop_settings
 from shop.errors import UsageError
+from tests.support import certificates
+from tests.support.certificates import Certificates
 from tests.support.waiting import wait_until
 
 FILES = {f"part-{n}": bytes([n]) * (1_000 + 40_000 * n) for n in range(1, 5)}
@@ -88,6 +91,13 @@ class Repository:
             self.half.set()
             self.go.wait(60)
         handler.wfile.write(content[half:])
+
+    def encrypted(self, by: Certificates) -> str:
+        """Speak TLS from now on; return the address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(by.certificate, by.key)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        return self.url.replace("http:", "https:")
 
     def close(self) -> None:
         self.go.set()
@@ -169,6 +179,24 @@ def test_a_connection_that_breaks_leaves_nothing_half_made(repository: Repositor
 def test_a_file_that_the_repository_lacks(repository: Repository) -> None:
     del repository.files["part-1"]
     fails(r"cannot download part-1-1\.0\.jar: the repository does not have it")
+
+
+def test_an_authority_of_the_machine_is_trusted(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As pip and curl do it, behind a proxy that signs for every server."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    made = certificates.make(tmp_path / "proxy")
+    monkeypatch.setenv("JANGTEO_MAVEN_REPOSITORY", repository.encrypted(made))
+    fails(
+        "the certificate of the server is not trusted here .*; if a proxy signs it, set "
+        "SSL_CERT_FILE to the proxy's authority, set JANGTEO_MAVEN_REPOSITORY"
+    )
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
+    kafka_jars.fetch()
+    assert not kafka_jars.absent(verify=True)
+    assert ssl.SSLContext.__module__ == "ssl", "of this process as it was"
 
 
 def test_no_network(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
