@@ -52,6 +52,10 @@ if [ -z "$uv" ]; then
     exit 2
 fi
 echo "no Python 3.10 to 3.12 here: uv brings Python 3.12 (once, 35 MB) ..." >&2
+# As pip does it: uv's own list of authorities lacks that of a proxy that opens TLS. Older releases
+# of uv know the second name.
+UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true} UV_NATIVE_TLS=${UV_NATIVE_TLS:-true}
+export UV_SYSTEM_CERTS UV_NATIVE_TLS
 if ! try "$uv" venv --seed --python 3.12 "$directory"; then
     echo "uv cannot bring Python 3.12, for the reason above: run again with a network, or $other" >&2
     exit 2

@@ -9,6 +9,7 @@ wheel there, or does not accept that Python; those of `COMPILED` are known to ha
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -67,6 +68,7 @@ def missing(
         done = subprocess.run(
             [uv, *_UV, "--python-platform", PLATFORMS[platform], "--python-version", python],
             input="\n".join(line for lines in left.values() for line in lines),
+            env={"UV_SYSTEM_CERTS": "true", **os.environ},  # as environment.sh
             capture_output=True, text=True, check=False, timeout=_TIMEOUT_S,
         )  # fmt: skip
         if done.returncode == 0:

@@ -115,9 +115,10 @@ def test_the_newest_python_that_fits_makes_the_environment(tmp_path: Path) -> No
 
 def test_uv_brings_a_python_where_none_fits(tmp_path: Path) -> None:
     fake(tmp_path, "python3", TOO_NEW)
-    fake(tmp_path, "uv", 'echo uv "$@" >&2')
+    fake(tmp_path, "uv", 'echo uv "$@" >&2; echo "trusts the system: $UV_SYSTEM_CERTS" >&2')
     done = environment(tmp_path)
     assert done.returncode == 0
+    assert "trusts the system: true" in done.stderr
     assert "uv brings Python 3.12" in done.stderr
     assert f"uv venv --seed --python 3.12 {tmp_path / 'made'}" in done.stderr
 
