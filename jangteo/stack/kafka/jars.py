@@ -27,6 +27,7 @@ from shop.settings import KAFKA_HOME, MAVEN_REPOSITORY
 
 _AT_ONCE: Final = 6  # downloads: four times as fast as one after the other; more gain nothing
 _TIMEOUT_S: Final = 30  # of a connection that sends nothing
+_ATTEMPTS: Final = 3  # of a file whose connection breaks: without it a shop would lack Kafka
 _PARTIAL: Final = ".fetching-"
 
 TOOLS: Final[Mapping[str, str]] = {
@@ -277,13 +278,18 @@ def _download(jar: Jar, partial: Path, libs: Path, advance: Callable[[int], None
         timeout=_TIMEOUT_S,
     )
     component = context.project(jar.group, jar.artifact).at_version(jar.version)
-    try:
-        path = component.artifact().resolve()
-    except (requests.RequestException, RuntimeError) as e:
-        raise FetchError(
-            f"cannot download {jar.file}: {_why(e)}, set {MAVEN_REPOSITORY} to a mirror, or "
-            f"{KAFKA_HOME} to an unpacked Apache Kafka"
-        ) from None
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            path = component.artifact().resolve()
+            break
+        except (requests.RequestException, RuntimeError) as e:
+            if left and isinstance(e, requests.RequestException) and not _is_lasting(e):
+                shutil.rmtree(partial, ignore_errors=True)  # jgo takes half a file for a whole one
+                continue
+            raise FetchError(
+                f"cannot download {jar.file}: {_why(e)}, set {MAVEN_REPOSITORY} to a mirror, or "
+                f"{KAFKA_HOME} to an unpacked Apache Kafka"
+            ) from None
     if not _is_whole(path, jar, verify=True):
         raise FetchError(
             f"{jar.file} as downloaded is not the pinned file (its SHA-256 differs) and was "
@@ -292,13 +298,23 @@ def _download(jar: Jar, partial: Path, libs: Path, advance: Callable[[int], None
     path.replace(libs / jar.file)
 
 
+def _innermost(error: BaseException) -> BaseException:
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return error
+
+
+def _is_lasting(error: BaseException) -> bool:
+    """Return whether a second attempt at once would fail, too."""
+    return isinstance(_innermost(error), ssl.SSLCertVerificationError | ConnectionRefusedError)
+
+
 def _why(error: BaseException) -> str:
     """Return the innermost reason, and the first thing to do about it.
 
     The outer reasons repeat addresses and classes.
     """
-    while inner := error.__cause__ or error.__context__:
-        error = inner
+    error = _innermost(error)
     if isinstance(error, RuntimeError):
         return "the repository does not have it; run again later"
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -46,6 +46,7 @@ class Repository:
         files: what it has, by artifact.
         asked: how often each artifact was asked for.
         cut: artifacts whose connection breaks in the middle.
+        cuts_once: the same, the first time alone.
         stalled: artifacts that come half and then wait for `go`.
     """
 
@@ -53,6 +54,7 @@ class Repository:
         self.files = dict(FILES)
         self.asked: Counter[str] = Counter()
         self.cut: set[str] = set()
+        self.cuts_once: set[str] = set()
         self.stalled: set[str] = set()
         self.half = threading.Event()
         self.go = threading.Event()
@@ -85,7 +87,8 @@ class Repository:
         half = len(content) // 2
         handler.wfile.write(content[:half])
         handler.wfile.flush()
-        if artifact in self.cut:
+        if artifact in self.cut or artifact in self.cuts_once:
+            self.cuts_once.discard(artifact)
             return
         if artifact in self.stalled:
             self.half.set()
@@ -171,9 +174,17 @@ def test_another_file_than_the_pinned_one_is_not_kept(repository: Repository) ->
 def test_a_connection_that_breaks_leaves_nothing_half_made(repository: Repository) -> None:
     repository.cut.add("part-3")
     fails(r"cannot download part-3-1\.0\.jar: .*JANGTEO_MAVEN_REPOSITORY")
+    assert repository.asked["part-3"] == 3, "tried again"
     repository.cut.clear()
     kafka_jars.fetch()
     assert not kafka_jars.absent(verify=True)
+
+
+def test_a_connection_that_breaks_once_is_made_again(repository: Repository) -> None:
+    repository.cuts_once.add("part-3")
+    kafka_jars.fetch()
+    assert not kafka_jars.absent(verify=True)
+    assert repository.asked["part-3"] == 2
 
 
 def test_a_file_that_the_repository_lacks(repository: Repository) -> None:
