@@ -27,6 +27,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -160,6 +161,9 @@ def _words(panel: dict[str, Any], column: str, value: Any) -> tuple[str, str]:
 
 def _stat(axes: Axes, panel: dict[str, Any], names: list[str], rows: list[Any]) -> None:
     axes.axis("off")
+    if not rows:
+        _nothing(axes, panel)
+        return
     for i, (name, value) in enumerate(zip(names, rows[0], strict=True)):
         x = (i + 0.5) / len(names)
         text, colour = _words(panel, name, value)
@@ -172,7 +176,7 @@ def _table(axes: Axes, panel: dict[str, Any], names: list[str], rows: list[Any])
     most = int(panel["gridPos"]["h"] * 1.2) - 1
     shown = rows[:most]
     if not shown:
-        axes.text(0.5, 0.5, "no rows", ha="center", color="grey", fontsize=9)
+        _nothing(axes, panel)
         return
     cells = [[_words(panel, n, v) for n, v in zip(names, row, strict=True)] for row in shown]
     widths = [max(len(n), *(len(row[i][0]) for row in cells)) + 2 for i, n in enumerate(names)]
@@ -189,7 +193,15 @@ def _table(axes: Axes, panel: dict[str, Any], names: list[str], rows: list[Any])
             cell.get_text().set_color(cells[row - 1][column][1])
 
 
-def _bars(axes: Axes, _panel: dict[str, Any], names: list[str], rows: list[Any]) -> None:
+def _nothing(axes: Axes, panel: dict[str, Any]) -> None:
+    """Say that a panel has no rows, as Grafana does."""
+    text = panel["fieldConfig"]["defaults"].get("noValue", "No data")
+    axes.text(0.5, 0.5, text, ha="center", color="grey", fontsize=9, transform=axes.transAxes)
+
+
+def _bars(axes: Axes, panel: dict[str, Any], names: list[str], rows: list[Any]) -> None:
+    if not rows:
+        _nothing(axes, panel)
     axes.bar([str(row[0]) for row in rows], [float(row[1]) for row in rows], color="#5794f2")
     axes.set_ylabel(names[1], fontsize=7)
     _plain(axes, rotate=len(rows) > 6)
@@ -208,9 +220,7 @@ def _series(axes: Axes, panel: dict[str, Any], names: list[str], rows: list[Any]
             series.setdefault(name, []).append((at, float(value or 0)))
     custom = panel["fieldConfig"]["defaults"]["custom"]
     if not series:
-        axes.text(
-            0.5, 0.5, "no data", ha="center", color="grey", fontsize=9, transform=axes.transAxes
-        )
+        _nothing(axes, panel)
     instants = sorted({row[0] for row in rows})
     gaps = [(b - a).total_seconds() for a, b in pairwise(instants)]
     width = 0.8 * min(gaps, default=60) / 86_400  # in days
@@ -239,6 +249,9 @@ def _series(axes: Axes, panel: dict[str, Any], names: list[str], rows: list[Any]
             )
     if len(series) > 1:
         axes.legend(fontsize=6, ncol=5, loc="upper left", framealpha=0.7)
+    most = max(3, panel["gridPos"]["w"] // 2)
+    few = dates.AutoDateLocator(maxticks=most)  # type: ignore[no-untyped-call]  # matplotlib's
+    axes.xaxis.set_major_locator(few)
     _plain(axes, rotate=False)
 
 
@@ -287,7 +300,7 @@ def main() -> None:
     plt.rcParams["axes.unicode_minus"] = False
     reached = settings.load(dict(os.environ)).postgres
     with postgres.connect(reached, "pictures", autocommit=True) as conn:
-        for name in ("shop", "customers", "operations"):
+        for name in ("shop", "customers", "operations", "optional"):
             model = json.loads((DASHBOARDS / f"{name}.json").read_text(encoding="utf-8"))
             hours = args.operations_hours if name == "operations" else 24 * args.days
             figure = draw(conn, model, until - timedelta(hours=hours), until, args.prometheus)

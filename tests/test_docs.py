@@ -38,10 +38,11 @@ def blocks(text: str, kind: str) -> list[str]:
 
 
 def _command_lines() -> list[list[str]]:
+    """Return the commands of all pages; those of a topic that a page adds are not the shop's."""
     lines = [
         line
         for page in PAGES
-        for block in blocks(page.read_text(encoding="utf-8"), r"bash(?: [\w-]+)?")
+        for block in blocks(page.read_text(encoding="utf-8"), r"bash(?! topic\b)(?: [\w-]+)?")
         for line in block.replace("\\\n", " ").splitlines()
     ]
     parts = [part for line in lines for part in _commands(line)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -71,16 +72,22 @@ def test_the_java_consumer_compiles_and_reads(shop: UpProcess) -> None:
     assert printed.count('"order_id"') == 5, printed
 
 
+def _copied(page: Path, into: Path) -> UpProcess:
+    """Copy the sources, and write the files of a page next to them; return a shop of the copy."""
+    for room in ("jangteo", "shop", "flows", "generators", "grading", "console", "deploy"):
+        leave = shutil.ignore_patterns("__pycache__", "target", "logs")
+        shutil.copytree(ROOT / room, into / room, ignore=leave)
+    _files(page, into)
+    changed = UpProcess(into)
+    changed.env["PYTHONPATH"] = str(into)
+    return changed
+
+
 @pytest.mark.timeout(600)
 def test_a_field_is_added_as_the_page_says(tmp_path: Path) -> None:
     """In a copy of the sources: patched, the shop opened, and asked for the new field."""
     page = ROOT / "docs" / "add-a-field.md"
-    for room in ("jangteo", "shop", "flows", "generators", "grading", "console", "deploy"):
-        leave = shutil.ignore_patterns("__pycache__", "target", "logs")
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=leave)
-    _files(page, tmp_path)
-    changed = UpProcess(tmp_path)
-    changed.env["PYTHONPATH"] = str(tmp_path)
+    changed = _copied(page, tmp_path)
     patch, *asks = guide_commands.lines(page, "field")
     guide_commands.run(patch, changed.env, tmp_path)
     process = changed.start("--users", "500", "--products", "1500", "--speed", "50")
@@ -93,3 +100,27 @@ def test_a_field_is_added_as_the_page_says(tmp_path: Path) -> None:
     assert "app" in said[1]
     assert "web" in said[1]
     assert "channel" in said[-1]
+
+
+@pytest.mark.timeout(600)
+def test_a_topic_is_added_as_the_page_says(tmp_path: Path) -> None:
+    """A class, a migration and its functions are enough: nothing else knows the topic by name."""
+    page = ROOT / "docs" / "add-a-topic.md"
+    changed = _copied(page, tmp_path)
+    patch, *asks = guide_commands.lines(page, "topic")
+    guide_commands.run(patch, changed.env, tmp_path)
+    process = changed.start("--users", "500", "--products", "1500", "--speed", "1000",
+                            "--with", "reviews")  # fmt: skip
+    try:
+        changed.wait_for(lambda: changed.rows("reviews") > 100)
+        said = [guide_commands.run(line, changed.env, tmp_path) for line in asks]
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert "reviews_group" in said[0]
+    assert said[1].count('"stars"') == 3
+    stars = [int(line.split("|")[0]) for line in said[2].splitlines() if line.strip()[:1].isdigit()]
+    assert stars == [1, 2, 3, 4, 5]
+    assert re.search(r"^ +0$", said[3], re.MULTILINE), said[3]
+    assert list((tmp_path / "history" / "reviews").rglob("*.parquet"))
+    assert "out_of_range" in said[-1]

@@ -19,6 +19,7 @@ FILE: Final = Path(__file__).parent / "models" / "staging" / "sources.yml"
 TABLES: Final = (
     *("users", "products", "orders", "user_spend_windows", "grade_history", "grade_runs"),
     *OPTIONAL_TABLES,
+    *("order_prices", "basket_lines"),
     *("sales_by_hour", "sales_by_product", "sales_by_category", "sales_by_payment_method"),
     *("sales_by_cohort", "sign_ups_by_day", "grade_moves_by_day", "ingest_offsets"),
     *("rejected_messages", "detached_spend", "detached_sales"),

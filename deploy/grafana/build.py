@@ -7,7 +7,9 @@ A panel's query is a file of `sql/DASHBOARD/`, whose first comment is the panel'
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +38,7 @@ class Panel:
         datasource: what answers it.
         warn: from where on a value is yellow and red; the second below the first: from where down.
         warn_of: the column that this is about; empty: all.
+        word: of `--with`, where the panel is empty unless an optional topic is switched on.
     """
 
     title: str
@@ -51,6 +54,7 @@ class Panel:
     datasource: dict[str, str] = field(default_factory=lambda: POSTGRES)
     warn: tuple[float, float] | None = None
     warn_of: str = ""
+    word: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ FILTERS: Final[dict[str, dict[str, Any]]] = {
     },
 }
 """What is chosen at the top of a page; all but the target take several values, at first all."""
+SAMPLE: Final = re.compile(r"\{\{ (\w+) \}\}")
+"""Where a query has a file of `sql/samples`: the rows that several panels look at."""
 _COLOURS: Final = {"scenarios": "purple", "actions": "orange"}
 
 SHOP: Final = Dashboard("shop", "Jangteo: revenue", "now-30d", "1m", (
@@ -220,12 +226,26 @@ PROCESSES: Final = Dashboard("processes", "Jangteo: processes (Prometheus)", "no
 )))  # fmt: skip
 
 OPTIONAL: Final = Dashboard("optional", "Jangteo: optional topics", "now-30d", "1m", (
-    Panel("Shipments", "shipments", "stat", 24, 4, units={"median delivery time": "s",
-          "in time, per cent": "percent"}, warn=(95, 90), warn_of="in time, per cent"),
-    Panel("Shipments by day of dispatch", "shipments-by-day", "bars", stacked=True),
-    Panel("Delivery time by region", "shipments-by-region", "barchart", unit="s"),
-    Panel("Changes of customers by day", "changes-by-day", "bars", stacked=True),
-    Panel("New prices and products taken off sale by day", "prices-by-day", "bars", stacked=True),
+    Panel("Shipments", "shipments", "stat", 24, 4, units={
+          "in time, per cent": "percent", "returned, per cent": "percent"}, warn=(95, 90),
+          warn_of="in time, per cent", word="shipments"),
+    Panel("Shipments by day of order", "shipments-by-day", "bars", stacked=True,
+          word="shipments"),
+    Panel("Days from dispatch to delivery by region", "shipments-by-region", "barchart",
+          word="shipments"),
+    Panel("Visits by channel: how far they came, per cent", "visits-by-channel", "table", 10,
+          word="visits"),
+    Panel("Visits by day", "visits-by-day", "bars", 8, stacked=True, word="visits"),
+    Panel("Visits with an order", "conversion", "barchart", 6, unit="percent", word="visits"),
+    Panel("Baskets", "baskets", "stat", 24, 4, units={
+          "with several orders, per cent": "percent", "orders with a coupon, per cent": "percent",
+          "taken off by coupons": "currencyKRW", "mean coupon": "currencyKRW"}, word="baskets"),
+    Panel("Taken off by coupons, by day", "coupons-by-day", "bars", 8, unit="currencyKRW",
+          word="baskets"),
+    Panel("Changes of customers by day", "changes-by-day", "bars", 8, stacked=True,
+          word="changes"),
+    Panel("New prices and products off sale by day", "prices-by-day", "bars", 8, stacked=True,
+          word="changes"),
 ), annotations=("scenarios", "actions"))  # fmt: skip
 
 DASHBOARDS: Final = (SHOP, CUSTOMERS, OPERATIONS, PROCESSES, OPTIONAL)
@@ -241,8 +261,13 @@ def query(dashboard: Dashboard, panel: Panel) -> tuple[str, str]:
 def _sql(folder: str, name: str) -> tuple[str, str]:
     path = HERE / "sql" / folder / f"{name}.sql"
     lines = path.read_text(encoding="utf-8").splitlines()
-    said = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
-    return "\n".join(lines[len(said) :]), " ".join(said)
+    said = [line.removeprefix("--").strip() for line in takewhile(_is_comment, lines)]
+    text = "\n".join(lines[len(said) :])
+    return SAMPLE.sub(lambda match: _sql("samples", match[1])[0], text), " ".join(said)
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("--")
 
 
 def as_json(dashboard: Dashboard) -> str:
@@ -344,6 +369,7 @@ def _panel(
         "options": options,
         "fieldConfig": {
             "defaults": {"unit": panel.unit, "custom": custom}
+            | ({"noValue": f"off: jangteo up --with {panel.word}"} if panel.word else {})
             | ({} if panel.warn_of else _thresholds(panel)),
             "overrides": [_override(name, {"unit": unit}) for name, unit in panel.units.items()]
             + ([_override(panel.warn_of, _warning(panel, kind))] if panel.warn_of else []),

@@ -88,6 +88,6 @@ def _first(
     if again.is_empty():
         return new, []
     kept = pl.concat([new.drop(INDEX), before])
-    if erased is not None:  # what an erasure left of an event says no more what it said
+    if erased is not None:  # an erased event cannot be compared with its copies
         kept = kept.filter(pl.col(erased).is_not_null())
     return new, differing(again, kept, (id_field,))

@@ -204,7 +204,7 @@ def closings(seed: int, user_ids: Ints, orders: Ints, since_us: Ints) -> Ints:
 
 
 def _comes_back(seed: int, ids: Ints, since_us: Ints, at_us: Ints) -> Any:
-    """Return whom a scheduled win-back brings back before the closing or in the years after it."""
+    """Return which customers a scheduled win-back brings back before the closing or later."""
     first, last = (since_us + _KST_US) // _DAY_US, (at_us + _KST_US) // _DAY_US
     last = last + NO_MORE_YEARS * 365
     back = np.zeros(len(ids), np.bool_)

@@ -1,20 +1,8 @@
 """What an optional topic must have to be published: a live source, and a history.
 
-How a topic is added, with shipments as the example (docs/add-a-topic.md says more):
-
-1. **The contract**, `shop/optional/shipments.py`: the class of its event and an `OptionalTopic`,
-   which is added to `shop.optional.registry`. From it follow the topic, the consumer group, the
-   decoder, the SQL of the ingest, dead letters, replay, metrics, and the word of ``--with``.
-2. **The table**, a migration `deploy/sql/NNNN_shipments.sql` with the columns of the event in their
-   order, `ingested_at` and `changed_at`; and the rights of the roles in `deploy/sql/roles.sql`.
-   Derived tables, if any, are filled by the ingest, in the same transaction.
-3. **The behaviour**, `generators/behaviour/shipments.py`: a pure function of the seed and of what
-   is in the shop. It draws with `hashed(ids, f"{seed}/...")` and never from a stream of another
-   topic, so that nothing else changes where the topic is switched on; and it decides the same for
-   an order live and in a history.
-4. **The sources**, `generators/topics/shipments.py`: a `LiveTopic`, which returns what is due, and
-   a `TopicHistory`, which returns what a block of orders, customers and products causes. Both are
-   added to `generators.topics.registry`.
+A topic has a `LiveTopic`, which returns what is due, and a `TopicHistory`, which returns what a
+block of orders, customers and products causes. Both decide the same for the same order: they call a
+pure function of the seed and of what is in the shop. docs/add-a-topic.md has all the steps.
 """
 
 from __future__ import annotations
@@ -136,7 +124,7 @@ class TopicHistory(ABC):
 
     @abstractmethod
     def events(self, block: HistoryBlock) -> pl.DataFrame:
-        """Return all events that a block causes, `SCHEMAS[topic]`, at whatever time they happen.
+        """Return all events that a block causes, `SCHEMAS[topic]`, at any time after it too.
 
         All revisions of an id come from one block. What happens at the end of the history or later
         is left out by the caller.

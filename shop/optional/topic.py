@@ -37,8 +37,8 @@ class OptionalTopic:
         narrow: columns of whole numbers that are not bigint.
         derived: further tables that the ingest fills from it.
         time_field: when it happened: the event is published then.
-        erased: a column that is null in rows whose content was erased; an event of such an id is a
-            copy, whatever it says.
+        erased: a column that is null in rows whose content was erased; any event with the id of
+            such a row counts as a copy of it.
         config: settings of the topic in Kafka, for when it is created.
     """
 

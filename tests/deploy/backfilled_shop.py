@@ -35,7 +35,7 @@ def fill(env: Mapping[str, str]) -> None:
     size += ["--with", ",".join(SWITCHES)]
     done = python_process.run(
         [sys.executable, "-m", "generators.backfill", *size],
-        env=dict(env), capture_output=True, text=True, check=False, timeout=120,
+        env=dict(env), capture_output=True, text=True, check=False, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     reached = shop_settings.load(env, use_stack=False).postgres

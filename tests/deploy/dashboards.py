@@ -1,14 +1,21 @@
-"""The models of the dashboards, as the files and the script have them."""
+"""The models of the dashboards, as the files and the script have them, and what panels answer."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+
+from shop.postgres import Connection
+from tests.deploy.backfilled_shop import DAYS
+from tests.deploy.grafana_macros import expand
 
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
 
@@ -41,3 +48,35 @@ EXPRESSIONS = [
     for target in panel["targets"]
     if "expr" in target
 ]
+
+
+def ask(
+    shop: Connection,
+    panel: dict[str, Any],
+    now: datetime,
+    days: float = DAYS + 1,
+    *,
+    chosen: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Run a panel's query as Grafana would; return the names of the columns and the rows."""
+    (target,) = panel["targets"]
+    query = expand(
+        target["rawSql"], now - timedelta(days=days), now + timedelta(seconds=5), chosen=chosen
+    )
+    cursor = shop.execute(query.encode())
+    return [c.name for c in cursor.description or ()], cursor.fetchall()
+
+
+def answer(
+    shop: Connection,
+    name: str,
+    title: str,
+    now: datetime,
+    days: float = DAYS + 1,
+    *,
+    chosen: Mapping[str, Sequence[str]] | None = None,
+) -> list[dict[str, Any]]:
+    """Return what a panel of a dashboard shows, a mapping a row."""
+    (panel,) = (p for p in MODELS[name]["panels"] if p["title"] == title)
+    columns, rows = ask(shop, panel, now, days, chosen=chosen)
+    return [dict(zip(columns, row, strict=True)) for row in rows]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,68 +14,16 @@ import pytest
 
 from flows.decoding.decode import decode_batch
 from flows.transaction import Store
-from shop import postgres
 from shop.clock import utc_now
 from shop.grading_policy import POLICY
 from shop.ids import time_of
 from shop.postgres import Connection
-from tests.deploy.backfilled_shop import DAYS, LIVE, PARTITIONS, REJECTED, REPLAYED, fill
-from tests.deploy.dashboards import MODELS, PANELS
+from tests.deploy.backfilled_shop import DAYS, LIVE, PARTITIONS, REJECTED, REPLAYED
+from tests.deploy.dashboards import MODELS, PANELS, answer, ask
 from tests.deploy.grafana_macros import expand
 from tests.support.event_samples import order, orders_batch
 
 SEOUL = ZoneInfo("Asia/Seoul")
-
-
-@pytest.fixture(scope="module")
-def shop(servers: Any) -> Iterator[Connection]:
-    """One backfilled database for all panels, which only read; as Grafana is to log in."""
-    servers.revive()
-    name = servers.create_database()
-    fill({**servers.env, "POSTGRES_DB": name})
-    reached = servers.settings(POSTGRES_DB=name).postgres
-    with postgres.connect(reached, "test", autocommit=True) as conn:
-        postgres.grant_roles(conn)
-        conn.execute("SET ROLE jangteo_console")
-        yield conn
-    servers.drop_database(name)
-
-
-@pytest.fixture(scope="module")
-def now(shop: Connection) -> datetime:
-    """A moment after everything in the shop."""
-    return utc_now().replace(microsecond=0) + timedelta(seconds=1)
-
-
-def ask(
-    shop: Connection,
-    panel: dict[str, Any],
-    now: datetime,
-    days: float = DAYS + 1,
-    *,
-    chosen: Mapping[str, Sequence[str]] | None = None,
-) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Run a panel's query as Grafana would; return the names of the columns and the rows."""
-    (target,) = panel["targets"]
-    query = expand(
-        target["rawSql"], now - timedelta(days=days), now + timedelta(seconds=5), chosen=chosen
-    )
-    cursor = shop.execute(query.encode())
-    return [c.name for c in cursor.description or ()], cursor.fetchall()
-
-
-def answer(
-    shop: Connection,
-    name: str,
-    title: str,
-    now: datetime,
-    days: float = DAYS + 1,
-    *,
-    chosen: Mapping[str, Sequence[str]] | None = None,
-) -> list[dict[str, Any]]:
-    (panel,) = (p for p in MODELS[name]["panels"] if p["title"] == title)
-    columns, rows = ask(shop, panel, now, days, chosen=chosen)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 # -- PostgreSQL ----------------------------------------------------------------------------------

@@ -28,7 +28,10 @@ def test_every_query_file_is_shown() -> None:
         f"{d.name}/{p.query}" for d in BUILD.DASHBOARDS for p in d.panels
         if p.datasource is BUILD.POSTGRES
     } | {f"annotations/{name}" for d in BUILD.DASHBOARDS for name in d.annotations}  # fmt: skip
-    files = (GRAFANA / "sql").rglob("*.sql")
+    files = list((GRAFANA / "sql").rglob("*.sql"))
+    shown |= {
+        f"samples/{name}" for path in files for name in BUILD.SAMPLE.findall(path.read_text())
+    }
     assert shown == {str(p.relative_to(GRAFANA / "sql").with_suffix("")) for p in files}
 
 

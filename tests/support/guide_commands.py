@@ -52,6 +52,7 @@ RUNNERS: Final = {
     "embedded": "tests/test_guides.py::test_the_commands_of_a_guide_do_what_it_says",
     "history": "tests/test_guides.py::test_a_history_is_written_as_the_guide_says",
     "field": "tests/test_recipes.py::test_a_field_is_added_as_the_page_says",
+    "topic": "tests/test_recipes.py::test_a_topic_is_added_as_the_page_says",
     "recipe": "tests/test_recipes.py::test_a_recipe_works_as_written",
     "dbt": "tests/deploy/test_dbt.py::test_the_guide_on_a_shop_with_a_history_and_faults",
     "compose": "tests/compose/test_stack.py::test_the_commands_of_the_guides_answer",

@@ -80,9 +80,13 @@ class UpProcess:
         return [s.pid for s in self.statuses().values() if s.pid]
 
     def orders(self) -> int:
+        return self.rows("orders")
+
+    def rows(self, table: str) -> int:
+        """The rows of a table; -1 if it cannot be asked yet."""
         try:
             with self.connect() as conn:
-                row = conn.execute("SELECT count(*) FROM orders").fetchone()
+                row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()
         except psycopg.Error:
             return -1
         return int(row[0]) if row else 0

@@ -4,7 +4,7 @@ A pure function of the seed and of ids. Every visit hangs on an *anchor*: an ord
 of a customer. An order has the visit that placed it, and visits of the same customer in the four
 weeks that follow; a sign-up has the visit in which the customer signed up, and a few more. All
 draws are hashes of the ids of visits and views, which follow from the id of the anchor, so live
-processes and the history make the same views, however often and in whatever batches.
+processes and the history make the same views, each time they are made and in any batches.
 
 With 30 views an order, as the shop has them, one visit in twelve ends with an order. That is three
 times the 2 to 4 % that shops publish, which count everybody; here all visitors are customers.

@@ -24,7 +24,7 @@ def sample(topic: str, ident: int, rev: int, rng: random.Random) -> OptionalEven
     fields |= {"v": 1, OPTIONAL[topic].id_field: ident}
     if OPTIONAL[topic].revised:
         fields["rev"] = rev
-    if fields.get("kind") == "CLOSED":  # what it said besides would be erased
+    if fields.get("kind") == "CLOSED":  # all else would be erased
         fields |= {"name": None, "city": None, "marketing_consent": None}
     return OPTIONAL[topic].event(**fields)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 
 import polars as pl
 
@@ -14,6 +15,10 @@ from shop import postgres
 from shop.clock import KST, UTC
 from shop.postgres import Connection
 
+PAGE = " ".join(
+    (Path(__file__).parents[3] / "docs" / "optional-topics.md").read_text(encoding="utf-8").split()
+)
+"""The page of optional topics, in one line: its figures are those that the tests measure."""
 SEED = 1
 START = datetime(2026, 3, 2, tzinfo=KST).astimezone(UTC)
 

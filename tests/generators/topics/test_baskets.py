@@ -19,7 +19,7 @@ from shop.ids import EPOCH
 from shop.optional.baskets import BasketLine
 from shop.postgres import Connection
 from shop.settings import Settings
-from tests.generators.topics.simulated import SEED, START, blocks, store_orders
+from tests.generators.topics.simulated import PAGE, SEED, START, blocks, store_orders
 from tests.support.manual_clock import ManualClock
 
 DAYS, A_DAY = 45, 700
@@ -50,6 +50,7 @@ def test_each_order_has_one_line_in_a_basket_of_its_customer_and_day(
     assert len(by_basket) == lines.select(pl.struct("user_id", day).n_unique()).item()
     several = by_basket.filter(pl.col("len") > 1)
     assert 0.01 < len(several) / len(by_basket) < 0.04, "as many as customers order twice a day"
+    assert f"{100 * len(several) / len(by_basket):.1f} % of the baskets have two orders" in PAGE
     for row in lines.head(50).iter_rows(named=True):
         encode(BasketLine(v=1, **row))
 
@@ -65,7 +66,8 @@ def test_a_coupon_explains_a_part_of_the_discount(
     whole = both.filter(pl.col("coupon").is_not_null(), pl.Series(both["discount"] * 10 <= gross))
     assert (whole["coupon_discount"] == whole["discount"]).all()
     discounted = both.filter(pl.col("discount") > 0)
-    assert 0.55 < discounted["coupon"].is_not_null().mean() < 0.65
+    assert 0.55 < (share := discounted["coupon"].is_not_null().mean()) < 0.65
+    assert f"{100 * share:.0f} % of the orders with a discount have a coupon" in PAGE
     assert 0.25 < both["coupon_discount"].sum() / both["discount"].sum() < 0.55
     codes = lines.drop_nulls("coupon").group_by("basket_id").agg(pl.col("coupon").n_unique())
     assert (codes["coupon"] == 1).all(), "a basket has one coupon"

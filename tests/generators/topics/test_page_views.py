@@ -31,7 +31,7 @@ from shop.ids import EPOCH, MAX_ID, make_id
 from shop.optional.page_views import PageView
 from shop.postgres import Connection
 from shop.settings import Settings
-from tests.generators.topics.simulated import SEED, START, blocks, store_orders
+from tests.generators.topics.simulated import PAGE, SEED, START, blocks, store_orders
 from tests.support.manual_clock import ManualClock
 
 DAYS, A_DAY = 45, 700
@@ -73,6 +73,20 @@ def test_visits_meet_their_targets(late: pl.DataFrame) -> None:
     }
     order = sorted(rate, key=rate.__getitem__)
     assert order == ["SOCIAL", "AD", "SEARCH", "DIRECT", "EMAIL"]
+    percent = [f"{100 * rate[channel] * bought.mean():.0f} %" for channel in reversed(order)]
+    assert (
+        "| {:.0f} %: email {}, direct {}, search {}, advertising {}, social media {} |".format(
+            100 * bought.mean(), *percent
+        )
+        in PAGE
+    )
+    assert f"| views an order | {late['views'].sum() / len(orders):.0f} |" in PAGE
+    assert f"| visits an order | {len(late) / len(orders):.0f} |" in PAGE
+    single = (late["views"] == 1).mean()
+    assert f"one view | {late['views'].mean():.1f}; {100 * single:.0f} % (" in PAGE
+    left = 1 - bought.sum() / in_basket.sum()
+    assert f"do not order | {100 * left:.0f} % (" in PAGE
+    assert f"| mobile | {100 * (late['device'] == 'MOBILE').mean():.0f} % (" in PAGE
     assert 1.3 < rate["EMAIL"] < 1.7
     assert 0.35 < rate["SOCIAL"] < 0.55
 

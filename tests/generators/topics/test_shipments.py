@@ -15,6 +15,7 @@ from generators.random_streams import Floats, Ints, normal, stream
 from generators.scenarios import korean_calendar
 from shop.ids import EPOCH_MS, ids_at
 from shop.optional.shipments import REGIONS
+from tests.generators.topics.simulated import PAGE
 
 N = 40_000
 YEAR = 1_767_225_600.0  # 2026
@@ -65,8 +66,14 @@ def test_delivery_times_meet_their_targets(year: Year) -> None:
     assert 4.0 < np.quantile(took, 0.9) < 5.5, "weekends"
     assert 0.64 < (transit < 1.5).mean() < 0.74, "most arrive on the next day"
     left, came = (np.floor_divide(at + 9 * 3_600, DAY_S) for at in (p.dispatched, p.delivered))
-    assert 0.95 < (came <= left + p.promised)[paid].mean() < 0.995
-    assert 0.001 < np.isfinite(p.lost).mean() < 0.004
+    in_time, lost = (came <= left + p.promised)[paid].mean(), np.isfinite(p.lost).mean()
+    assert 0.95 < in_time < 0.995
+    assert 0.001 < lost < 0.004
+    half, nine = np.quantile(took, (0.5, 0.9))
+    assert f"| median {half:.1f} days, 90 % within {nine:.1f} days" in PAGE
+    assert f"dispatch | {(transit < 1.5).mean():.0%}".replace("%", " %") in PAGE
+    assert f"day of dispatch | {100 * in_time:.1f} % |" in PAGE
+    assert f"| lost | {1_000 * lost:.1f} of 1,000 parcels |" in PAGE
     came_back = np.isfinite(p.returned)
     assert (came_back | np.isfinite(p.lost))[fate == REFUNDED].all()
     assert not came_back[paid].any()

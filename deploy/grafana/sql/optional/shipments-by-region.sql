@@ -1,7 +1,9 @@
--- Mean time from dispatch to delivery of the parcels dispatched in this range.
+-- Mean days from dispatch to delivery of the parcels of this range's orders, from about 20,000 of them
+-- where there are more.
+WITH {{ parcels }}
 SELECT coalesce(region, 'unknown') AS "region",
-       extract(epoch FROM avg(delivered_at - dispatched_at))::float8 AS "delivery time"
-FROM shipments
-WHERE $__timeFilter(dispatched_at) AND delivered_at IS NOT NULL
+       extract(epoch FROM avg(delivered_at - dispatched_at))::float8 / 86400 AS "days"
+FROM parcels
+WHERE delivered_at IS NOT NULL
 GROUP BY region
 ORDER BY 2
