@@ -216,6 +216,7 @@ class FirstStart:
             return None
         came = time.monotonic() < gives_up
         if came and sys.stdin.readline().strip().lower() in {"y", "yes", "네", "예"}:
+            self._say(f"writing a history of {OFFERED_DAYS} days")
             return OFFERED_DAYS
         self._say(
             "no history; to write one later: `jangteo reset`, then "
