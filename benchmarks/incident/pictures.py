@@ -30,8 +30,6 @@ PICTURES: tuple[Picture, ...] = (
     ("console-incident-burst", "8w", (120, 40), "en", "light", "K ingest 3"),
     ("console-incident-database-ko", "8w", (120, 40), "ko", "dark", "X postgres 3"),
     ("console-incident-events", "E", (120, 40), "en", "dark", "X postgres 0"),
-    ("console-incident-80x24", "8w", (80, 24), "en", "dark", "X postgres 3"),
-    ("console-incident-200x60", "8w", (200, 60), "en", "dark", "X kafka 4"),
 )
 
 

@@ -115,13 +115,12 @@ def _grade(g: GradeCount, label: int, most: int, customers: int, view: PanelView
 def grade_run(view: PanelView) -> Drawn:
     """Draw the last run of the grader."""
     reading = view.snapshot.grades
-    lines = trouble(reading, view)
+    lines: list[Line] = []
     if reading.value is not None and (run := reading.value.run) is not None:
         rows = [_run(run, view), *_run_details(run, view)]
         lines += [[(cell(text, view.width, view), appearance.DIM)] for text in rows]
-    if view.height <= 1:  # what took how long is not worth a line that says "1 more"
-        return content(lines[:1])
-    return content(limited(lines, view))
+    # Neither what took how long nor an error that the header shows is worth a line "2 more".
+    return content([*trouble(reading, view), *lines][: view.height])
 
 
 def takings(view: PanelView) -> Drawn:
@@ -131,6 +130,7 @@ def takings(view: PanelView) -> Drawn:
     lines = trouble(reading, view)
     if found is None:
         return content(lines)
+    lines = lines[: max(0, view.height - 1)]  # the header shows what is wrong, too
     spend = krw(found.spend, view.options.lang)
     show = view.options.render
     lines.append(

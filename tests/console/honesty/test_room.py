@@ -13,6 +13,7 @@ from console.recording.player import Player
 from console.recording.recording import Recording
 from console.recording.toggle import RecordingToggle
 from console.snapshot.model import Snapshot
+from console.snapshot.reading import ReadingState
 from console.tui.appearance import DisplayOptions
 from console.tui.objects.object_list import ObjectList
 from console.tui.panel import Panel
@@ -56,6 +57,21 @@ async def test_a_low_terminal_shows_a_value_in_every_panel(lang: Any, tmp_path: 
                     shown = [line for line in panel.text.splitlines() if not line.startswith("─")]
                     assert shown
                     assert shown[0][:1] not in "123456789" or shown[0][1:2] not in " 개", shown
+
+
+async def test_old_values_have_room_while_the_database_is_away(tmp_path: Path) -> None:
+    s = samples.fine()
+    away = {
+        name: samples.failing(getattr(s, name), ReadingState.DOWN, "no answer", since=9)
+        for name in ("postgres", "grades")
+    }
+    app = app_of(StillFeed(msgspec.structs.replace(s, **away)), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await settle(pilot)
+        assert "178,641,140" in app.query_one("#takings", Panel).text
+        assert "down" in app.query_one("#grade-run", Panel).text
+        assert "more" not in app.query_one("#grade-run", Panel).text
 
 
 @pytest.mark.parametrize("lang", ["en", "ko"])

@@ -243,6 +243,10 @@ async def test_the_incident_of_the_documentation_is_replayed(tmp_path: Path) -> 
         await pilot.press("T", *broker, "enter")
         await settle(pilot)
         assert "KAFKA ■ down" in lines(app)[1]
-        await pilot.press("8", "w", "T", *ingest, "enter")
+        await pilot.press("8", "T", *ingest, "enter", "w")
         await settle(pilot)
         assert "ingest" in moment(app)
+        shown = app.view()
+        assert shown.end > shown.snapshot.at, "charts show what came after it, too"
+        begin = shown.end - timedelta(seconds=shown.span)
+        assert begin >= player.recording.times[0] - timedelta(seconds=1), "and none is half empty"
