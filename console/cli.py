@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import shutil
 import signal
@@ -116,8 +117,9 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
     _require_servers(settings)
     patience = args.timeout if args.once else LONGEST_DEADLINE_S
     source = poller.make(
-        CurrentSettings(settings, args.data_dir), slow=args.slow, patience=patience
-    )
+        CurrentSettings(settings, args.data_dir), slow=args.slow, patience=patience,
+        commits=args.json,
+    )  # fmt: skip
     if args.once:
         return once(source, args)
     if args.watch or args.plain or args.json or not interactive():
@@ -148,7 +150,7 @@ def once(source: Poller, args: argparse.Namespace) -> int:
     finally:
         source.stop()
     page = plain.page(snapshot, args.lang)
-    say(encode_in_english(snapshot).decode() if args.json else _fit(page, ascii_only=args.ascii))
+    say(_json(snapshot, args) if args.json else _fit(page, ascii_only=args.ascii))
     return plain.exit_code(snapshot)
 
 
@@ -158,7 +160,7 @@ def watch(source: Poller, args: argparse.Namespace, settings: Settings) -> int:
     signal.signal(signal.SIGHUP, lambda *_: stop.set())
     lang: Lang = args.lang
     show = (
-        _json_lines()
+        _json_lines(args)
         if args.json
         else _plain_lines(lang, monitor=not args.watch, ascii_only=args.ascii)
     )
@@ -189,12 +191,18 @@ def watch(source: Poller, args: argparse.Namespace, settings: Settings) -> int:
     return ExitCode.OK
 
 
-def _json_lines() -> Callable[[Snapshot], None]:
+def _json(snapshot: Snapshot, args: argparse.Namespace) -> str:
+    """Return a snapshot as JSON, whose other characters are escaped where all is to be ASCII."""
+    line = encode_in_english(snapshot).decode()
+    return line if not args.ascii or line.isascii() else json.dumps(json.loads(line))
+
+
+def _json_lines(args: argparse.Namespace) -> Callable[[Snapshot], None]:
     seen = 0
 
     def show(snapshot: Snapshot) -> None:
         nonlocal seen
-        say(encode_in_english(only_new(snapshot, seen)).decode())
+        say(_json(only_new(snapshot, seen), args))
         seen = snapshot.events[-1].n if snapshot.events else seen
 
     return show
@@ -258,13 +266,16 @@ def _replay(args: argparse.Namespace, settings: Settings) -> int:
         first, second = (found.find(moment(text, found)) for text in args.compare)
         say(
             plain.comparison(
-                found.snapshot(first), found.snapshot(second), shutil.get_terminal_size().columns
+                found.snapshot(first),
+                found.snapshot(second),
+                shutil.get_terminal_size().columns,
+                ascii_only=args.ascii,
             )
         )
         return ExitCode.OK
     if args.json or not interactive():
         show = (
-            _json_lines()
+            _json_lines(args)
             if args.json
             else _plain_lines(args.lang, monitor=False, ascii_only=args.ascii)
         )

@@ -1,4 +1,4 @@
-"""The kinds of marks on the time axis: what a letter below a chart stands for. Pure."""
+"""The kinds of marks on the time axis: what a letter below a chart means. Pure."""
 
 from __future__ import annotations
 

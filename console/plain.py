@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections.abc import Iterator
 from itertools import zip_longest
+from typing import Final
 
 from console import rules
 from console.rules import ShopHealth
 from console.snapshot.model import READINGS, Event, Redis, Snapshot, Topic
 from console.snapshot.reading import ReadingState
-from console.text import duration, number, percent
+from console.text import duration, number, percent, to_ascii
 from console.translations import Lang
 from shop.clock import KST
 from shop.errors import ExitCode
@@ -153,7 +155,9 @@ def _was(topic: Topic, snapshot: Snapshot) -> str:
     return f" (was {topic.was.value} {duration(snapshot.kafka.age(snapshot.at))} ago)"
 
 
-def comparison(first: Snapshot | None, second: Snapshot | None, width: int = 80) -> str:
+def comparison(
+    first: Snapshot | None, second: Snapshot | None, width: int = 80, *, ascii_only: bool = False
+) -> str:
     """Return the figures of two snapshots in two columns, with a mark where they differ.
 
     A value that is longer than its column continues in the lines below, so that a terminal of
@@ -161,7 +165,8 @@ def comparison(first: Snapshot | None, second: Snapshot | None, width: int = 80)
     """
     if first is None or second is None:
         return "one of the two moments cannot be read"
-    before, after = dict(pairs(first)), dict(pairs(second))
+    fit = to_ascii if ascii_only else _with_wide
+    before, after = ({n: fit(v) for n, v in pairs(s)} for s in (first, second))
     names = list(dict.fromkeys([*before, *after]))
     columns = [(n, before.get(n, "-"), after.get(n, "-")) for n in names]
     left = max(len(n) for n in names)
@@ -172,8 +177,20 @@ def comparison(first: Snapshot | None, second: Snapshot | None, width: int = 80)
         rows = zip_longest(_wrapped(was, room), _wrapped(now, room), fillvalue="")
         for at, (a, b) in enumerate(rows):
             start = f"{mark} {name:<{left}}" if at == 0 else " " * (left + 2)
-            lines.append(f"{start}  {a:<{room}}  {b}".rstrip())
-    return "\n".join(lines)
+            lines.append(f"{start}  {a:<{room}}  {b}".rstrip(f" {_HALF}"))
+    return "\n".join(lines).replace(_HALF, "")
+
+
+_HALF: Final = "\0"
+"""The second cell of a wide character while lines are laid out."""
+
+
+def _with_wide(text: str) -> str:
+    """Return a text in which a character that takes two cells is two characters."""
+    if text.isascii():
+        return text
+    wide = (unicodedata.east_asian_width(c) in "WF" for c in text)
+    return "".join(c + _HALF * two for c, two in zip(text, wide, strict=True))
 
 
 def _wrapped(text: str, room: int) -> list[str]:

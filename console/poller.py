@@ -106,15 +106,15 @@ class _Slot:
             error = error or msg.NO_ANSWER_FOR(seconds=f"{waited:.0f}")
         failing_s = (now - since).total_seconds() if since else 0.0
         state = deadlines.state_of(failures, failing_s, ever=self.value is not None)
-        if state is ReadingState.OK and max(waited, (self.latency_ms or 0) / 1000) > (
-            self.slow_after
-        ):
+        latency_ms = self.latency_ms
+        if state is ReadingState.OK and max(waited, (latency_ms or 0) / 1000) > self.slow_after:
             state = ReadingState.SLOW
+            latency_ms = max(1000 * waited, latency_ms or 0)  # the answer that is awaited counts
         return Reading(
             value=self.value,
             state=state,
             taken_at=self.taken_at,
-            latency_ms=self.latency_ms,
+            latency_ms=latency_ms,
             error=error if failures else None,
             failing_since=since if failures else None,
             attempts=failures,
@@ -171,6 +171,8 @@ class Poller:
         """Seconds between two snapshots."""
         self.pace = 1.0
         """Factor on every source's interval."""
+        self.slack = 1.0
+        """Another one, while nothing newer is shown."""
 
     def listen(self, listener: Listener) -> None:
         """Have a function called with every snapshot, in the publishing thread."""
@@ -209,7 +211,7 @@ class Poller:
             wake.set()
 
     def wait_until_read(self, timeout: float) -> Snapshot:
-        """Return a snapshot as soon as every source has said something, or the time is over."""
+        """Return a snapshot as soon as every source has answered or failed, or the time is over."""
         deadline = time.monotonic() + timeout
         with self._news:
             while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
@@ -258,7 +260,9 @@ class Poller:
             if first:
                 self._fresh = True
                 self._news.notify_all()
-        return max(source.interval * self.pace, _REST.get(source.name, 1) * took) - took
+        return (
+            max(source.interval * self.pace * self.slack, _REST.get(source.name, 1) * took) - took
+        )
 
     def _failed(self, source: AnySource, slot: _Slot, error: Exception, took: float) -> float:
         with contextlib.suppress(Exception):
@@ -285,7 +289,7 @@ class Poller:
         while not self._stop.is_set():
             with contextlib.suppress(Exception):  # a log that cannot be read is not worth an end
                 self._add(events.read())
-            self._stop.wait(events.interval * self.pace)
+            self._stop.wait(events.interval * self.pace * self.slack)
         with contextlib.suppress(Exception):
             events.reset()
 
@@ -313,7 +317,9 @@ class Poller:
                 except Exception as e:  # what one does with a snapshot concerns no other
                     self._defect(e)
             with self._news:
-                self._news.wait_for(lambda: self._fresh or self._stop.is_set(), self.interval)
+                # Nothing is read more often than every `pace` seconds; after 3.5 a chart has a gap.
+                rest = max(self.interval, min(self.pace, 2.0))
+                self._news.wait_for(lambda: self._fresh or self._stop.is_set(), rest)
                 self._fresh = False
             self._stop.wait(max(0.0, _SOONEST_S - (self._monotonic() - began)))
 
@@ -334,7 +340,7 @@ class Poller:
         snapshot = rules.without_stale_verdicts(snapshot)
         try:
             found = changes(self._latest, snapshot)
-        except Exception as e:  # the values are worth more than what is said of them
+        except Exception as e:  # the values matter more than the changes in them
             self._defect(e)
             found = []
         self._add(
@@ -347,11 +353,24 @@ class Poller:
 
 
 def make(
-    current: CurrentSettings, *, slow: float = 0.0, patience: float = LONGEST_DEADLINE_S
+    current: CurrentSettings,
+    *,
+    slow: float = 0.0,
+    patience: float = LONGEST_DEADLINE_S,
+    commits: bool = False,
 ) -> Poller:
-    """Return a poller of a shop."""
+    """Return a poller of a shop.
+
+    Args:
+        current: the servers are.
+        slow: as of `Poller`.
+        patience: as of `Poller`.
+        commits: whether to read what the groups have committed in Kafka, which no screen shows: a
+            client of its own for each group.
+    """
+    how = {"kafka": {"commits": commits}}
     return Poller(
-        [LazySource(n, current) for n in READINGS],
+        [LazySource(n, current, how.get(n, {})) for n in READINGS],
         LazySource("events", current),
         current,
         slow=slow,

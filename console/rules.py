@@ -32,7 +32,7 @@ JUDGED_FROM: Final = 3
 SILENT_AFTER_S: Final = 5.0
 """A process beats every second; the beat is forgotten after 15 s."""
 CLOCK_S: Final = 1e-9
-"""Seconds a clock can tell from nothing; what happened in less has no rate."""
+"""Seconds that a clock can measure; what happened in less has no rate."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ def lost(low: int | None, applied: int | None) -> int:
     return 0 if low is None or applied is None else max(0, low - applied)
 
 
-def judge(window: Sequence[PartitionSample], allowed: int = 0) -> Lag:
+def judge(window: Sequence[PartitionSample], allowed: int = 0, slow_s: float = 0.0) -> Lag:
     """Return the verdict on a partition.
 
     Args:
         window: samples, oldest first.
         allowed: a lag that is in order.
+        slow_s: seconds that the ingest's transactions take: nothing need be applied for as long.
 
     >>> def w(*pairs): return [PartitionSample(float(i), e, c) for i, (e, c) in enumerate(pairs)]
     >>> judge(w((10, None))).value, judge(w((10, 10))).value, judge(w((9, 9), (9, None))).value
@@ -70,6 +71,8 @@ def judge(window: Sequence[PartitionSample], allowed: int = 0) -> Lag:
     'stop'
     >>> judge(w((10, 5), (10, 5), (10, 5))).value  # nothing new, and the rest is not taken
     'stall'
+    >>> judge(w((10, 5), (11, 5), (12, 5)), slow_s=9.0).value  # a transaction may be under way
+    'warn'
     >>> judge(w((10, 5), (12, 6), (14, 7))).value  # taken, but more comes
     'warn'
     >>> judge(w((10, 5), (12, 8), (14, 12))).value  # catching up
@@ -85,7 +88,9 @@ def judge(window: Sequence[PartitionSample], allowed: int = 0) -> Lag:
     newest = known[-1]
     if lost(newest.low, newest.applied):
         return Lag.LOST
-    return _judge_movement([(s.end, s.applied or 0) for s in known], allowed)
+    seen_s = newest.at - known[0].at
+    found = _judge_movement([(s.end, s.applied or 0) for s in known], allowed)
+    return Lag.WARN if seen_s < slow_s and found in (Lag.STOP, Lag.STALL) else found
 
 
 def _judge_movement(known: Sequence[tuple[int, int]], allowed: int) -> Lag:
@@ -99,7 +104,7 @@ def _judge_movement(known: Sequence[tuple[int, int]], allowed: int) -> Lag:
         return Lag.UNKNOWN
     (first_end, first), (last_end, last) = known[0], known[-1]
     if first == last:
-        # Kafka does not tell when a commit was written: with new messages and no new commit the
+        # Kafka does not report when a commit was written: with new messages and no new commit the
         # group has stopped; with neither it is stuck on what is there.
         return Lag.STOP if last_end > first_end else Lag.STALL
     return Lag.OK if lags[-1] < lags[0] else Lag.WARN
@@ -142,7 +147,8 @@ def topic_state(topic: Topic) -> tuple[Severity, Text]:
     if topic.error:
         return Severity.ERROR, topic.error
     if topic.troubles and topic.was is None:
-        return Severity.ERROR, topic.troubles[0]
+        cause = topic.troubles[0]
+        return Severity.UNKNOWN if msg.is_unknown(cause) else Severity.ERROR, cause
     return topic.verdict.severity, word(topic.verdict.value)
 
 
@@ -256,7 +262,7 @@ class ShopHealth(State):
 
 
 def silent(beat_at: datetime | None, now: datetime) -> bool:
-    """Tell whether a process that beats every second has missed several.
+    """Return whether a process that beats every second has missed several.
 
     >>> from datetime import timedelta, timezone
     >>> now = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -305,7 +311,7 @@ def _counter_evidence(snapshot: Snapshot, name: str) -> list[Message]:
         if p.name.startswith("ingest")
         and p.rate.per_s
         and p.state == "running"
-        and not silent(p.beat_at, snapshot.at)
+        and not silent(p.beat_at, processes.taken_at or snapshot.at)
     ]
 
 
@@ -349,7 +355,9 @@ def _lag_troubles(snapshot: Snapshot) -> list[Message]:
     found: list[Message] = []
     for t in view.topics:
         if t.troubles:
-            found += [msg.OF(name=t.group, error=line) for line in t.troubles]
+            # Where PostgreSQL is away, its own reading names the cause.
+            known = [s for s in t.troubles if snapshot.postgres.current or not msg.is_unknown(s)]
+            found += [msg.OF(name=t.group, error=line) for line in known]
         elif t.error or t.verdict not in (Lag.OK, Lag.UNKNOWN):
             found.append(msg.OF(name=t.group, error=t.error or word(t.verdict.value)))
     return found
@@ -380,12 +388,13 @@ def process_troubles(snapshot: Snapshot) -> list[Message]:
     if view is None:
         return []
     redis_here = snapshot.redis.current
+    read_at = snapshot.processes.taken_at or snapshot.at
     found = []
     for p in view.processes:
         if p.state == "backoff":
             found.append(msg.IS_DOWN(name=p.name, how=p.last_exit))
         elif p.supervised and p.beats and redis_here and p.state not in ("stopped", "stopping"):
-            started = p.up_since is None or (snapshot.at - p.up_since).total_seconds() > 15.0
-            if started and silent(p.beat_at, snapshot.at):
+            started = p.up_since is None or (read_at - p.up_since).total_seconds() > 15.0
+            if started and silent(p.beat_at, read_at):
                 found.append(msg.SILENT(name=p.name))
     return found

@@ -10,7 +10,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -162,15 +162,12 @@ class SnapshotSeries:
                     self._marked += 1
                     self.marks.append(Mark(e.at.timestamp(), e.level, str(said), said))
 
-    def add_past(self, points: list[HistoryPoint], marks: Iterable[Mark]) -> None:
-        """Put points of ten seconds, oldest first, before those that there are."""
-        past = SnapshotSeries(fine=1)
-        past._coarse.extend(points)
-        past.marks.extend(marks)
-        self.put_before(past)
+    def add_points(self, points: list[HistoryPoint]) -> None:
+        """Add points of ten seconds, oldest first and newer than those that there are."""
+        self._coarse.extend(points)
 
     def put_before(self, past: SnapshotSeries) -> None:
-        """Put what others have before it: two days in the time of a key."""
+        """Put an older series before this one: two days in the time of a key."""
         self._coarse.put_before(past._coarse)
         known = self.marks[0].at if self.marks else math.inf
         older = [m for m in past.marks if m.at < known]

@@ -116,6 +116,15 @@ def of_trouble(line: str) -> Text:
     return Message(f"trouble.{line.kind}", {k: _clean(v) for k, v in values.items()})
 
 
+def is_unknown(trouble: Text) -> bool:
+    """Return whether a trouble is that nothing is known of a topic.
+
+    >>> is_unknown(of_trouble(Trouble("still_uncounted", ids="0", seconds="61")))
+    True
+    """
+    return isinstance(trouble, Message) and trouble.id == "trouble.still_uncounted"
+
+
 def from_json(data: str) -> Message | None:
     """Read a message that another console wrote; None if it is not one.
 
@@ -355,7 +364,7 @@ _TROUBLES: Final[Mapping[str, str]] = {
     "removed": "파티션 {ids}: 오프셋 {count}개가 읽기 전에 삭제됨 ({command})",
     "unheld": "파티션 {ids}: 맡은 인제스트 없음",
     "still": "파티션 {ids}: {seconds}초 동안 진행 없음, 적용할 오프셋 {count}개",
-    "still_uncounted": "파티션 {ids}: {seconds}초 동안 진행 없음, 적용할 오프셋 수 모름",
+    "still_uncounted": "파티션 {ids}: {seconds}초 동안 진행 여부 모름, PostgreSQL 응답 없음",
     "more": "{first} 외 {count}개",
     "blocked": "{ingest}: {seconds}초째 잠금 대기, "
     "보유 pid {pid} ({who}, 트랜잭션 {lasts}초째): {query}",

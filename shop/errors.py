@@ -73,8 +73,8 @@ TROUBLES: Final[Mapping[str, str]] = {
     "removed": "{count} offsets of partitions {ids} were removed before they were read ({command})",
     "unheld": "no ingest has partitions {ids}",
     "still": "partitions {ids} have not advanced for {seconds} s, with {count} offsets to apply",
-    "still_uncounted": "partitions {ids} have not advanced for {seconds} s, with an unknown number "
-    "of offsets to apply",
+    "still_uncounted": "it has not been known for {seconds} s whether partitions {ids} advance: "
+    "PostgreSQL does not answer",
     "more": "{first} and {count} more",
     "blocked": "{ingest} has waited {seconds} s for a lock that pid {pid} ({who}, in its "
     "transaction for {lasts} s) holds: {query}",

@@ -142,6 +142,16 @@ class RedisClock:
             self._next = self._seconds() + EVERY_S
         return self._clock()
 
+    @property
+    def apart(self) -> float:
+        """By how many seconds this machine's clock is ahead of Redis's; a step of it shows at once.
+
+        Raises:
+            redis.RedisError: if it must be asked and does not answer.
+        """
+        self()
+        return self._clock.apart
+
 
 class ClockWatch(threading.Thread):
     """Keeps a clock that follows PostgreSQL's; distrusts it if Redis's and ours agree instead.

@@ -1,18 +1,25 @@
 """What the console costs: CPU, bytes to the terminal, latency of keys, start, memory.
 
     python -m benchmarks.console [--seconds 20] [--json FILE] [--kaskade PATH] [--dolphie PATH]
+    python -m benchmarks.console --minutes 60 [--json FILE]
+    python -m benchmarks.console --table FILE...
 
-The real program at a pseudo-terminal of 120x40: over a shop of its own at 20 times the ordinary
-rates, beside one at ordinary rates (how long it takes to start), then with every server out of
-reach. kaskade and dolphie are measured next to it, with their server out of reach too, where they
-are installed or named. Goals are printed with the figures, and how often the others' figure ours
-is. All of them start from compiled byte code, as an installation has it.
+The real program at a pseudo-terminal of 120x40: `live` over a shop of its own at 20 times the
+ordinary rates, `ordinary` over one at ordinary rates, `slow` over that one where every answer of
+Kafka, PostgreSQL and Redis comes 2 s later, `down` with every server out of reach. kaskade and
+dolphie are measured next to it, with their server out of reach too, where they are installed or
+named. The tables that are printed have the goals, and the ratio of our figures to the others'. All
+of them start from compiled byte code, as an installation has it.
+
+`--minutes` measures memory alone, over a shop at ordinary rates, and `--table` writes the tables of
+docs/console.md from the JSON of runs; of a figure that two of them have, the last file's.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import shutil
 import statistics
 import subprocess
@@ -20,13 +27,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 import psutil
 
 from benchmarks.common import Result, cpu_s, machine, open_shop, peak_memory_mb, save
+from benchmarks.console import table
 from benchmarks.console.terminal import SIZE, Pty, environment
 from console import poller
 from console.actions.operations import Operator
@@ -37,6 +46,8 @@ from console.tui.app import ConsoleApp
 from console.tui.appearance import DisplayOptions
 from shop import settings
 from shop.settings import stack_file
+from shop.settings.stack_servers import SERVER_PREFIXES
+from tests.support.network_proxy import Proxy
 
 OURS = tuple(Path(__file__).parents[2] / room for room in ("console", "shop", "jangteo"))
 DEAD = {
@@ -49,9 +60,11 @@ GOALS: Mapping[str, float] = {
     "live: CPU, % of a core": 5.0,
     "live: written to the terminal, KiB/s": 80.0,
     "live: memory, MB": 110.0,
+    "ordinary: memory after 60 min, MB": 110.0,
     "charts of 48 hours: CPU, % of a core": 5.0,
     "charts: key that zooms to paint, worst, ms": 100.0,
     "slow: key to paint, ms": 100.0,
+    "slow: first paint, s": 0.6,
     "live: loop lag p95, ms": 30.0,
     "live: loop lag p99, ms": 100.0,
     "live: first paint while the shop itself still starts, s": 0.6,
@@ -73,6 +86,11 @@ SETTLED_S = 45.0
 """A shop that is open still starts its processes; by then, as measured, it has long done so."""
 STARTS = 5
 """How often it is started for the first paint."""
+LATE_S: Final = 2.0
+"""Seconds by which a slow server answers later."""
+PAGE: Final = Path(__file__).parents[2] / "docs" / "console.md"
+AT_MINUTES: Final = (1, 5, 21, 60)
+"""When memory is measured."""
 
 
 Figures: TypeAlias = dict[str, float]
@@ -154,16 +172,48 @@ def keys(console: Pty) -> list[float]:
     return times
 
 
-def slow(env: Mapping[str, str]) -> Figures:
-    """Measure keys over a shop in which every answer takes two seconds longer."""
-    console = Pty([sys.executable, "-m", "console", "--slow", "2"], env)
-    try:
-        console.first_paint()
-        console.pump(6)
-        times = keys(console)
-    finally:
-        console.end()
+@contextmanager
+def late(env: Mapping[str, str], folder: Path) -> Iterator[dict[str, str]]:
+    """Yield an environment in which every answer of the shop's servers comes `LATE_S` later."""
+    found = settings.load(data_dir=folder / "data")
+    cache = urlsplit(found.redis_url)
+    broker = urlsplit(f"//{found.kafka.bootstrap_servers}")
+    with ExitStack() as stack:
+        kafka, database, redis = (
+            stack.enter_context(Proxy(port or 0, host or "", advertised=names))
+            for host, port, names in (
+                (broker.hostname, broker.port, True),
+                (found.postgres.host, found.postgres.port, False),
+                (cache.hostname, cache.port, False),
+            )
+        )
+        for proxy in (kafka, database, redis):
+            proxy.delay = LATE_S / 2  # each way
+        login = f"{cache.netloc.rpartition('@')[0]}@" if "@" in cache.netloc else ""
+        yield {
+            **env,
+            **{
+                name: value for name, value in found.env.items() if name.startswith(SERVER_PREFIXES)
+            },
+            "KAFKA_BOOTSTRAP_SERVERS": f"{broker.hostname}:{kafka.port}",
+            "POSTGRES_PORT": str(database.port),
+            "REDIS_URL": cache._replace(netloc=f"{login}127.0.0.1:{redis.port}").geturl(),
+        }
+
+
+def slow(env: Mapping[str, str], folder: Path) -> Figures:
+    """Measure over a shop in which every answer comes two seconds later."""
+    with late(env, folder) as far:
+        console = Pty([sys.executable, "-m", "console"], far)
+        try:
+            console.wait_for(b"BRONZE")  # PostgreSQL has answered, and is called slow
+            console.pump(5)
+            times = keys(console)
+        finally:
+            console.end()
+        started = starts(far, "slow")
     return {
+        **started,
         "slow: key to paint, ms": statistics.median(times),
         "slow: key to paint, worst of 20, ms": max(times),
     }
@@ -214,6 +264,28 @@ async def lag(folder: Path, seconds: float) -> dict[str, float]:
     return {"live: loop lag p95, ms": cuts[94], "live: loop lag p99, ms": cuts[98]}
 
 
+def memory(env: Mapping[str, str], minutes: float) -> Figures:
+    """Measure memory over a shop at ordinary rates while somebody goes through all tabs."""
+    console = Pty([sys.executable, "-m", "console"], env)
+    found: Figures = {}
+    try:
+        console.first_paint()
+        began = time.monotonic()
+        for minute in range(1, round(minutes) + 1):
+            for tab in ("12345678"[minute % 8], "1") if minute > 1 else ():
+                console.press(tab)
+                console.pump(5)
+            console.pump(began + 60 * minute - time.monotonic())
+            now = psutil.Process(console.process.pid).memory_info().rss / 1e6
+            print(f"{minute} min: {now:.1f} MB", file=sys.stderr, flush=True)
+            if minute in AT_MINUTES or minute == round(minutes):
+                found[f"ordinary: memory after {minute} min, MB"] = now
+        found["ordinary: most memory, MB"] = peak_memory_mb(console.process.pid)
+    finally:
+        console.end()
+    return found
+
+
 def others(env: Mapping[str, str], paths: Mapping[str, str | None], seconds: float) -> Figures:
     """Measure other consoles with their server out of reach, where they are installed."""
     found: Figures = {}
@@ -242,17 +314,6 @@ def others(env: Mapping[str, str], paths: Mapping[str, str | None], seconds: flo
     return found
 
 
-def ratios(figures: Figures) -> list[str]:
-    """Say how often another console's figure ours is, a line each."""
-    lines = []
-    for name, value in figures.items():
-        other, _, what = name.partition(", down: ")
-        ours = figures.get(f"down: {what}")
-        if what and ours is not None and value >= 0.1:  # less is nothing to compare with
-            lines.append(f"ours / {other}'s, {what}: {ours / value:.2f}")
-    return lines
-
-
 @contextmanager
 def running(env: Mapping[str, str], folder: Path, speed: float) -> Iterator[None]:
     """Run a shop, from the moment when it is open."""
@@ -261,42 +322,65 @@ def running(env: Mapping[str, str], folder: Path, speed: float) -> Iterator[None
         yield
 
 
+def write_tables(files: Sequence[Path]) -> None:
+    """Write the tables of the guide from the JSON of runs."""
+    read = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    found = {r["name"]: Result(**r) for each in read for r in each["results"]}
+    tables = table.block(list(found.values()), [each["machine"] for each in read])
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(table.replaced(page, tables), encoding="utf-8")
+
+
 def main() -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--minutes", type=float, help="measure memory alone, for MINUTES")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--table", type=Path, nargs="+", metavar="FILE")
     for name in OTHERS:
         parser.add_argument(f"--{name}", metavar="PATH", help="the program, if not on the PATH")
     args = parser.parse_args()
+    if args.table:
+        write_tables(args.table)
+    else:
+        measure(args)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Measure, print the figures with their goals, and write them."""
     with tempfile.TemporaryDirectory(prefix="jangteo-bench-") as name:
         folder = Path(name)
         env = environment(folder)
         compiling = [sys.executable, "-m", "compileall", "-q", *map(str, OURS)]
         subprocess.run(compiling, env=env, check=True)
-        with running(env, folder, SPEED):
-            figures = live(env, args.seconds)
-            figures |= asyncio.run(lag(folder, args.seconds))
-        with running(env, folder, 1):
-            time.sleep(SETTLED_S)
-            figures |= starts(env, "ordinary") | slow(env)
-        figures |= down(env, args.seconds)
-        figures |= others({**env, **DEAD}, vars(args), args.seconds)
-    print(machine())
-    width = max(map(len, figures))
-    for name_, value in figures.items():
-        goal = GOALS.get(name_)
-        verdict = "" if goal is None else f"goal {goal:g}: {'met' if value <= goal else 'MISSED'}"
-        print(f"{name_:<{width}} {value:>8.2f}  {verdict}".rstrip())
-    print(*ratios(figures), sep="\n")
+        if args.minutes:
+            with running(env, folder, 1):
+                figures = memory(env, args.minutes)
+        else:
+            figures = every(env, folder, args)
+    goals = {name: f"<= {goal:g}" for name, goal in GOALS.items()}
+    found = []
+    for full, value in figures.items():
+        name, _, unit = full.rpartition(", ")
+        found.append(Result(name, value, unit, goal=goals.get(full, "")))
+    print(table.block(found, [machine()]))
     if args.json:
-        goals = {name: f"<= {goal:g}" for name, goal in GOALS.items()}
-        parts = [(*full.rpartition(", ")[::2], goals.get(full, "")) for full in figures]
-        found = [
-            Result(name, value, unit, goal=goal)
-            for (name, unit, goal), value in zip(parts, figures.values(), strict=True)
-        ]
         save(args.json, found)
+
+
+def every(env: Mapping[str, str], folder: Path, args: argparse.Namespace) -> Figures:
+    """Measure everything but memory over time."""
+    with running(env, folder, SPEED):
+        figures = live(env, args.seconds)
+        figures |= asyncio.run(lag(folder, args.seconds))
+    with running(env, folder, 1):
+        time.sleep(SETTLED_S)
+        figures |= starts(env, "ordinary") | slow(env, folder)
+    figures |= down(env, args.seconds)
+    return figures | others({**env, **DEAD}, vars(args), args.seconds)
 
 
 if __name__ == "__main__":

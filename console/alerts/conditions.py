@@ -39,7 +39,7 @@ class Judgement:
     keys: set[ConditionKey] = field(default_factory=set)
 
     def unknown(self, key: ConditionKey) -> bool:
-        """Tell whether a condition that is not found may hold all the same."""
+        """Return whether a condition that is not found may hold all the same."""
         return key not in self.found and (key[0] in self.kinds or key in self.keys)
 
 

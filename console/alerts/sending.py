@@ -117,7 +117,7 @@ class AlertSender:
 
 
 def _again(error: Exception) -> bool:
-    """Tell whether another attempt may succeed."""
+    """Return whether another attempt may succeed."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500 or error.code == 429
     return not isinstance(error, ValueError | FileNotFoundError | PermissionError)

@@ -49,7 +49,7 @@ _MEMBERS: Final = """
     ) newest ORDER BY total_spent DESC LIMIT %(most)s
 """
 NEWEST_MEMBERS: Final = 5_000
-"""Customers of a grade among whom those who spent most are found."""
+"""Customers of a grade of which those who spent most are found."""
 _LETTER: Final = """
     SELECT reason, field, detail, key, payload, rejected_at, replayed_at FROM rejected_messages
     WHERE topic = %s AND partition = %s AND "offset" = %s ORDER BY rejected_at DESC LIMIT 1

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from console.recording.recorder import CACHE_KB
 from console.series import COARSE_KEPT, COARSE_S, MARKS_KEPT, NAMES, Mark
 from console.tier import HistoryPoint
 from console.translations import Message, from_json
@@ -27,6 +28,8 @@ from shop.private_files import open_own
 FORMAT: Final = 1
 _PURGE_EVERY: Final = 360
 """Points between two purges: an hour."""
+_PART: Final = 500
+"""Points that are read at a time."""
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS points (at INTEGER PRIMARY KEY, format INTEGER, data BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS marks (
@@ -64,26 +67,32 @@ class HistoryFile:
         self._last = 0
         self._trying = BestEffort(f"the history {path}", (OSError, sqlite3.Error))
 
-    def load(self) -> tuple[list[HistoryPoint], list[Mark]]:
-        """Return what is kept, oldest first; nothing where it cannot be read."""
-        found: tuple[list[HistoryPoint], list[Mark]] = ([], [])
+    def load(self, take: Callable[[list[HistoryPoint]], object]) -> list[Mark]:
+        """Hand on the points that are kept, oldest first, and return the marks.
+
+        Nothing is handed on where the file cannot be read.
+
+        Args:
+            take: called with some points at a time: all of two days were 12 MB as objects.
+        """
+        marks: list[Mark] = []
 
         def read() -> None:
-            nonlocal found
             db = self._open()
             rows = db.execute(
                 "SELECT at, data FROM points WHERE at >= ? AND format = ? ORDER BY at",
                 (self._oldest(), FORMAT),
             )
             shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-            every = (_point(at, data, shared) for at, data in rows)
-            points = [p for p in every if p is not None]
-            marks = db.execute("SELECT at, level, text, message FROM marks"
-                               " ORDER BY at DESC LIMIT ?", (MARKS_KEPT,)).fetchall()  # fmt: skip
-            found = points, [_mark(*row) for row in reversed(marks)]
+            while part := rows.fetchmany(_PART):
+                points = (_point(at, data, shared) for at, data in part)
+                take([p for p in points if p is not None])
+            newest = db.execute("SELECT at, level, text, message FROM marks"
+                                " ORDER BY at DESC LIMIT ?", (MARKS_KEPT,)).fetchall()  # fmt: skip
+            marks.extend(_mark(*row) for row in reversed(newest))
 
         self._trying.attempt(read)
-        return found
+        return marks
 
     def write(self, point: HistoryPoint | None, marks: list[Mark]) -> None:
         """Keep a point, and the marks that are new (the key drops the others)."""
@@ -101,6 +110,7 @@ class HistoryFile:
         if self._db is None:
             os.close(open_own(self._path, os.O_RDWR))  # mode 0600, before SQLite makes it
             self._db = sqlite3.connect(self._path, check_same_thread=False, timeout=1.0)
+            self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = OFF")  # a chart after a power cut is no promise
             self._db.executescript(_TABLES)

@@ -36,7 +36,7 @@ SCREENS: Final = "console-history.rec"
 """The snapshots, next to it."""
 SCREENS_EVERY_S: Final = 10.0
 SCREENS_BYTES: Final = 48 << 20
-"""Whatever happens in the shop, for 48 hours."""
+"""For 48 hours, however much is logged."""
 _LOGS_KEPT: Final = 3
 """Warnings and errors of logs that a snapshot keeps at the most; changes and actions are all kept.
 
@@ -114,7 +114,7 @@ class HistoryKeeper:
         self._file = self._lock = None
 
     def _mine(self) -> bool:
-        """Tell whether this process is the one that writes; it becomes so when nobody is.
+        """Return whether this process is the one that writes; it becomes so when nobody is.
 
         Two would keep each change twice, a second apart.
         """
@@ -138,7 +138,7 @@ class HistoryKeeper:
         if self._path.is_file():
             file = self._open()
             try:
-                found.add_past(*file.load())
+                found.marks.extend(file.load(found.add_points))
             finally:
                 file.close()
         return found

@@ -31,6 +31,8 @@ KEEP: Final = timedelta(hours=48)
 _PURGE_EVERY: Final = 600
 """Snapshots between two purges."""
 _WAL_BYTES: Final = 64 << 20
+CACHE_KB: Final = 256
+"""Size of the pages that SQLite keeps in memory: rows are written in order. The default is 2 MB."""
 
 TABLES: Final = """
     CREATE TABLE IF NOT EXISTS metadata (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -73,6 +75,7 @@ class Recorder:
             # SQLite gives the files of its log the mode of the database.
             os.close(open_own(path, os.O_RDWR))
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")

@@ -51,6 +51,7 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
         low: offset of the oldest message kept.
         end: offset after the newest.
         committed: the group's in Kafka; written after the PostgreSQL commit, by anybody in it.
+            None: nothing, or it was not asked for, as it is for `--json` alone.
         applied: what PostgreSQL has applied; None where it does not answer.
         lag: end - applied, never negative.
         skew: how far `applied` lay beyond the end that was read (the reading's own error).
@@ -294,7 +295,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 READINGS: Final = ("kafka", "redis", "postgres", "grades", "letters", "processes")
 SERVERS: Final = ("kafka", "redis", "postgres")
-"""The readings of which each stands for a server that can be away."""
+"""The readings that are of one server each, which can be away."""
 
 
 def encode(snapshot: Snapshot) -> bytes:

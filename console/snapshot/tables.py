@@ -65,9 +65,9 @@ class GradeRunRow(msgspec.Struct, frozen=True, kw_only=True):
         upgraded: customers.
         downgraded: customers.
         seconds: all of it.
-        examined: customers whose spend was worked out; None where the schema does not tell.
-        disagreed: customers whom an incremental run would have got wrong; None: not compared.
-        read_seconds: of `seconds`; None where the schema does not tell, as are the next two.
+        examined: customers whose spend was worked out; None where the schema has none.
+        disagreed: customers that an incremental run graded otherwise; None: not compared.
+        read_seconds: of `seconds`; None where the schema has none, as are the next two.
         compute_seconds: of `seconds`.
         write_seconds: of `seconds`.
     """

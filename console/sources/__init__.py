@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -69,11 +69,13 @@ class LazySource:
 
     name: str
     current: CurrentSettings
+    how: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of the source."""
 
     def make(self) -> AnySource:
         """Return the source."""
         module, kind = SOURCES[self.name]
-        made: AnySource = getattr(importlib.import_module(module), kind)(self.current)
+        made: AnySource = getattr(importlib.import_module(module), kind)(self.current, **self.how)
         return made
 
 

@@ -28,7 +28,7 @@ from shop.redis import cache
 FIRST_BYTES: Final = 4_096
 """How far back a log is read when the console starts."""
 MOST_BYTES: Final = 64 << 10
-"""Read of one log at a time; what is beyond is skipped, and said so."""
+"""Read of one log at a time; what is beyond is skipped, and a line reports it."""
 _REDIS_REST_S: Final = 5.0
 
 _PAIR: Final = re.compile(r'([\w.]+)=("(?:[^"\\]|\\.)*"|\S*)')

@@ -36,6 +36,7 @@ class TopicsSource:
 
     Args:
         current: the servers are.
+        commits: whether to read what the groups have committed in Kafka.
         monotonic: seconds of a clock that never steps.
     """
 
@@ -46,13 +47,14 @@ class TopicsSource:
         current: CurrentSettings,
         *,
         interval: float = 2.0,
+        commits: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.interval = interval
         self.deadline = LONGEST_DEADLINE_S
         self._current = current
+        self._commits = commits
         self._monotonic = monotonic
-        self._admin: AdminClient | None = None
         self._progress: ProgressReader | None = None
         self._windows: dict[Key, deque[rules.PartitionSample]] = defaultdict(
             lambda: deque(maxlen=rules.WINDOW)
@@ -68,34 +70,33 @@ class TopicsSource:
             KafkaException: if the cluster does not answer.
         """
         settings = self._current.settings
-        if self._admin is None:
-            # A client waits for all of its deadline where nothing listens; this one says so soon.
-            kafka.wait_until_up(settings.kafka, self.deadline)
-            self._admin = kafka.admin(settings.kafka, "console")
         if self._progress is None:
+            # A client waits for all of its deadline where nothing listens; this one fails soon.
+            kafka.wait_until_up(settings.kafka, self.deadline)
             self._progress = ProgressReader(
-                settings, "console", timeout=self.deadline, monotonic=self._monotonic
+                settings, "console", commits=self._commits, ahead=True, monotonic=self._monotonic
             )
-        metadata = self._admin.list_topics(timeout=self.deadline)
+        self._progress.timeout = self.deadline
+        metadata = self._progress.admin.list_topics(timeout=self.deadline)
         look = self._progress.look(tuple(CONTRACTS))
         if self._reads % CONFIGS_EVERY == 0:
-            self._min_in_sync = _min_in_sync(self._admin, look.topics, self.deadline)
+            self._min_in_sync = _min_in_sync(self._progress.admin, look.topics, self.deadline)
         self._reads += 1
         now = self._monotonic()
         for name, topic in look.topics.items():
             self._take(name, topic, now)
         troubles = look.troubles()
         found = tuple(
-            self._topic(name, look.topics.get(name), troubles.get(name, ()))
+            self._topic(name, look.topics.get(name), troubles.get(name, ()), look.slow_s)
             for name in sorted({*TOPICS, *look.topics})
         )
         return cluster(metadata, self._min_in_sync, found)
 
     def reset(self) -> None:
-        """Close the connection; the admin client has nothing to close."""
+        """Close the connections."""
         if self._progress is not None:
             self._progress.close()
-        self._admin = self._progress = None
+        self._progress = None
         self._reads = 0  # the next one may be another cluster
 
     def _take(self, name: str, topic: TopicProgress, now: float) -> None:
@@ -110,12 +111,14 @@ class TopicsSource:
             while now - window[0].at > rules.WINDOW_S:
                 window.popleft()
 
-    def _topic(self, name: str, seen: TopicProgress | None, troubles: tuple[str, ...]) -> Topic:
+    def _topic(
+        self, name: str, seen: TopicProgress | None, troubles: tuple[str, ...], slow_s: float
+    ) -> Topic:
         group = GROUPS[name]
         if seen is None:
             return Topic(name=name, group=group, error=msg.NO_TOPIC())
         partitions = tuple(
-            partition(p, tuple(self._windows[name, p.partition])) for p in seen.partitions
+            partition(p, tuple(self._windows[name, p.partition]), slow_s) for p in seen.partitions
         )
         lag = rules.total_lag(p.lag for p in partitions)
         published = rules.total(p.published for p in partitions)
@@ -179,8 +182,15 @@ def _min_in_sync(admin: AdminClient, names: Iterable[str], timeout: float) -> di
     return found
 
 
-def partition(seen: PartitionProgress, window: tuple[rules.PartitionSample, ...]) -> Partition:
+def partition(
+    seen: PartitionProgress, window: tuple[rules.PartitionSample, ...], slow_s: float = 0.0
+) -> Partition:
     """Return what the samples of a partition, oldest first, say of it.
+
+    Args:
+        seen: its offsets.
+        window: samples, oldest first.
+        slow_s: seconds for which a slow database may keep it from advancing.
 
     >>> from console.rules import PartitionSample
     >>> seen = PartitionProgress(0, begin=0, end=30, committed=20, applied=20)
@@ -209,6 +219,6 @@ def partition(seen: PartitionProgress, window: tuple[rules.PartitionSample, ...]
         holder=seen.holder,
         published=published,
         taken=taken,
-        verdict=rules.judge(window, allowed),
+        verdict=rules.judge(window, allowed, slow_s),
         drain_s=rules.drain_s(seen.pending, published, taken),
     )

@@ -59,7 +59,7 @@ _GRADES: Final = """
     HAVING sum(customers) > 0 ORDER BY 2 DESC, 1 LIMIT 100
 """
 """Of the rollups of days, so that no customer is read; BRONZE is the grade of users' default. The
-stubs, customers of whom only orders are known, have a small index."""
+stubs, customers of which only orders are known, have a small index."""
 _RUN: Final = """
     SELECT run_id, as_of, mode, changed, upgraded, downgraded,
            extract(epoch FROM finished_at - started_at)::float8, to_jsonb(r)

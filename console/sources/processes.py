@@ -25,6 +25,7 @@ from shop.optional.registry import OPTIONAL
 from shop.process_status import ProcessState, ProcessStatus, read_snapshot
 from shop.redis import cache, control
 from shop.redis.cache import Heartbeat
+from shop.server_clock import RedisClock
 
 SCENARIOS: Final = control.CONTROL + "scenarios"
 SERVERS: Final = ("postgres", "redis", "kafka")
@@ -46,6 +47,7 @@ class ProcessSource:
         self.deadline = LONGEST_DEADLINE_S
         self._current = current
         self._client: redis.Redis | None = None
+        self._clock: RedisClock | None = None
         self._beats: dict[str, Heartbeat] = {}
         self._counts: dict[str, tuple[datetime, int]] = {}
         self._rates: dict[str, Rate] = {}
@@ -64,7 +66,8 @@ class ProcessSource:
         scenarios: tuple[str, ...] = ()
         try:
             client = self._connection()
-            shift = timedelta(seconds=clock_ahead(client))
+            self._clock = self._clock or RedisClock(client)
+            shift = timedelta(seconds=clock_ahead(self._clock))
             self._beats = {b.name: replace(b, at=b.at + shift) for b in cache.heartbeats(client)}
             names = (*control.GENERATORS, *(name for name in OPTIONAL if name in self._beats))
             settings = control.read_each(client, names)
@@ -86,7 +89,7 @@ class ProcessSource:
         """Close the connection."""
         if self._client is not None:
             self._client.close()
-        self._client = None
+        self._client = self._clock = None
 
     def _connection(self) -> redis.Redis:
         if self._client is None:
@@ -120,7 +123,9 @@ class ProcessSource:
             restarts=status.restarts if status else 0,
             up_since=status.up_since if status else None,
             last_exit=status.last_exit if status else None,
-            rate=self._rate(name, beat) if beat else Rate(),
+            rate=self._rate(name, beat)
+            if beat and not rules.silent(beat.at, utc_now())
+            else Rate(),
             paused=setting.paused if setting else False,
             factor=setting.rate if setting else 1.0,
             memory=memory,
@@ -197,7 +202,7 @@ def read_scenarios(r: redis.Redis, now: datetime) -> tuple[str, ...]:
 
 
 def _over(text: str, now: datetime) -> bool:
-    """Tell whether a scenario's JSON says that it has ended.
+    """Return whether a scenario's JSON says that it has ended.
 
     >>> from datetime import timezone
     >>> now = datetime(2026, 11, 23, tzinfo=timezone.utc)

@@ -17,7 +17,7 @@ from console.sources import LONGEST_DEADLINE_S, CurrentSettings
 from shop.clock import Clock, utc_now
 from shop.redis import cache
 from shop.redis.cache import CacheMeta
-from shop.server_clock import ServerClock, redis_time
+from shop.server_clock import RedisClock
 
 RATE_S: Final = 60.0
 """The generators look the cache up once every refresh, which is every 50 s, or more often."""
@@ -52,6 +52,7 @@ class RedisSource:
         self._current = current
         self._client: redis.Redis | None = None
         self._counted: deque[tuple[float, int, int]] = deque()
+        self._redis_clock: RedisClock | None = None
         self._refreshes: deque[Refresh] = deque(maxlen=KEPT)
         self._last: tuple[int, datetime | None, str] | None = None
         self._good: tuple[int, datetime | None] | None = None
@@ -65,12 +66,13 @@ class RedisSource:
         if self._client is None:
             self._client = cache.client(self._current.settings.redis_url, timeout=self.deadline)
         client = self._client
+        self._redis_clock = self._redis_clock or RedisClock(client)
         pipe = client.pipeline(transaction=False)
         pipe.info()
         pipe.hlen(cache.USERS)
         pipe.hlen(cache.PRODUCTS)
         info, users, products = _replies(pipe.execute(raise_on_error=False))
-        ahead = clock_ahead(client)
+        ahead = clock_ahead(self._redis_clock)
         theirs = cache.read_meta(client)
         meta = by_our_clock(theirs, ahead)
         self._remember(meta, (theirs.version, theirs.refreshed_at))
@@ -97,7 +99,7 @@ class RedisSource:
         """Close the connection."""
         if self._client is not None:
             self._client.close()
-        self._client = None
+        self._client = self._redis_clock = None
         self._counted.clear()
 
     def _hit_rate(self, hits: int, misses: int) -> float | None:
@@ -151,15 +153,14 @@ def _replies(found: list[Any]) -> tuple[dict[str, Any], int, int]:
     return ({} if isinstance(info, Exception) else info), int(users), int(products)
 
 
-def clock_ahead(client: redis.Redis) -> float:
+def clock_ahead(clock: RedisClock) -> float:
     """Return by how many seconds this machine's clock is ahead of Redis's; 0 within a second.
 
     Raises:
         redis.RedisError: if it does not answer.
     """
-    clock = ServerClock("Redis")
-    clock.ask(lambda: redis_time(client))
-    return round(clock.apart, 1) if abs(clock.apart) > 1.0 else 0.0
+    apart = clock.apart
+    return round(apart, 1) if abs(apart) > 1.0 else 0.0
 
 
 def by_our_clock(meta: CacheMeta, ahead: float) -> CacheMeta:

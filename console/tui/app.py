@@ -21,6 +21,7 @@ from console.event_list import LEVELS
 from console.poller import Feed, Poller
 from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
+from console.text import to_ascii
 from console.tui import keys, layout, output, screens, theme
 from console.tui.action_dialogs import ActionDialogs, ActionEnded, LookupEnded
 from console.tui.appearance import DisplayOptions
@@ -238,6 +239,7 @@ class ConsoleApp(TimeApp):
         if isinstance(self.focused, Panel):
             panels = [self.focused]
         text = "\n\n".join(p.text for p in panels)
+        text = to_ascii(text) if self._options.ascii else text
         self.write_codes(output.osc52(text, tmux=bool(os.environ.get("TMUX"))))
         which = ", ".join(str(p.border_title) for p in panels if p.border_title)
         size = f"{len(text)} {self._options('characters')}"
@@ -279,6 +281,10 @@ class ConsoleApp(TimeApp):
         """End."""
         self.exit(ExitCode.OK)
 
+    def notify(self, message: str, **how: Any) -> None:
+        """Show a notification, in ASCII where all is."""
+        super().notify(to_ascii(message) if self._options.ascii else message, **how)
+
     # ---- actions on the shop ----
 
     def action_actions(self) -> None:
@@ -286,7 +292,7 @@ class ConsoleApp(TimeApp):
         self._dialogs.offer()
 
     def on_lookup_ended(self, message: LookupEnded) -> None:
-        """Go on with what was asked for."""
+        """Continue with what was asked for."""
         message.then()
 
     def on_action_ended(self, message: ActionEnded) -> None:

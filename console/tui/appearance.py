@@ -55,7 +55,8 @@ class DisplayOptions:
 
     def __call__(self, word: str) -> str:
         """Return a label in the chosen language."""
-        return label(word, self.lang)
+        shown = label(word, self.lang)
+        return to_ascii(shown) if self.ascii else shown
 
     def render(self, text: Text) -> str:
         """Return a message in the chosen language; text from outside as it is."""

@@ -347,7 +347,7 @@ def _shade(value: float | None, highest: float, levels: str) -> tuple[str, str]:
 
 
 def happened(view: PanelView) -> Drawn:
-    """Draw what the marks stand for, the newest first."""
+    """Draw what the marks mean, the newest first."""
     start = view.end.timestamp() - view.span
     marks = [m for m in view.history.marks if start <= m.at <= view.end.timestamp()]
     lines = [mark_line(mark, view) for mark in reversed(marks)]

@@ -146,8 +146,9 @@ def process_severity(p: Process, view: PanelView) -> Severity:
     """Return how serious the state of a process is."""
     if p.state in ("backoff", "gone", "silent"):
         return Severity.ERROR
-    if p.beats and p.supervised and rules.silent(p.beat_at, view.now):
-        return Severity.WARNING
+    if p.beats and rules.silent(p.beat_at, view.snapshot.processes.taken_at or view.now):
+        # Heartbeats are in Redis: while it is away, a process may well beat.
+        return Severity.WARNING if view.snapshot.redis.current else Severity.UNKNOWN
     if p.paused or p.state in ("stopped", "stopping", "restarting"):
         return Severity.WARNING
     if p.state in ("running", "grading") or (p.state == "waiting" and not waiting_for(p)):

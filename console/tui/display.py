@@ -15,6 +15,7 @@ from textual.app import App, ComposeResult
 from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
+from textual.timer import Timer
 
 from console.actions.operations import Operator
 from console.event_list import EventFilter
@@ -33,6 +34,10 @@ from shop.clock import Clock, utc_now
 
 TICK_S: Final = 0.25
 """How often a new snapshot is looked for and the countdown moves."""
+FROZEN_TICK_S: Final = 1.0
+"""The same while the view is frozen."""
+FROZEN_STEP_S: Final = 5
+"""How often the length of the pause is drawn: all that changes while the view is frozen."""
 _STEP: Final = 0.8
 """A chart of which less than this share would be full shows less time."""
 
@@ -95,6 +100,7 @@ class SnapshotApp(App[int]):
         self._frozen_at: float | None = None
         self._frozen_now: datetime | None = None
         self._frozen_s = 0
+        self._ticker: Timer | None = None
         self._tab = keys.TABS[0][0]
         self._filter = EventFilter()
         self._span = FIRST_SPAN
@@ -128,7 +134,7 @@ class SnapshotApp(App[int]):
 
     def on_ready(self) -> None:
         """Begin to tick, now that the widgets are there."""
-        self.set_interval(TICK_S, self._tick)
+        self._ticker = self.set_interval(TICK_S, self._tick)
         self._history.push(self._snapshot)
         self._apply(self._snapshot)
         self.call_after_refresh(self._shown)
@@ -167,9 +173,10 @@ class SnapshotApp(App[int]):
             self._found = snapshot
             self.post_message(SnapshotReady(snapshot, self._feed))
         elif self._frozen_at is not None:
-            if (seconds := int(time.monotonic() - self._frozen_at)) != self._frozen_s:
+            seconds = int(time.monotonic() - self._frozen_at) // FROZEN_STEP_S
+            if seconds != self._frozen_s:
                 self._frozen_s = seconds
-                self._draw_header_and_footer(self.view())
+                self._draw_header(self.view())
         else:
             self._draw_countdown()
 
@@ -245,7 +252,15 @@ class SnapshotApp(App[int]):
                 panel.show(view)
 
     def _draw_header_and_footer(self, view: PanelView) -> None:
+        self._draw_header(view)
         base = self.screen_stack[0]
+        replay = isinstance(self._feed, Player)
+        hint = keys.hint(self._tab, self._kind_under_cursor(), self._options, replay=replay)
+        base.query_one("#tabs", Tabs).draw(view, [*keys.TABS], self._tab, hint)
+        self._draw_time_bar(view)
+        base.query_one("#too-small", Lines).put(header_footer.too_small(view))
+
+    def _draw_header(self, view: PanelView) -> None:
         player = self._feed if isinstance(self._feed, Player) else None
         status = ConsoleStatus(
             interval=getattr(self._feed, "interval", 1.0),
@@ -258,13 +273,8 @@ class SnapshotApp(App[int]):
             if self._feed is not self._live
             else None,
         )
-        base.query_one("#header", Lines).put(header_footer.header(view, status), layout=True)
-        hint = keys.hint(
-            self._tab, self._kind_under_cursor(), self._options, replay=player is not None
-        )
-        base.query_one("#tabs", Tabs).draw(view, [*keys.TABS], self._tab, hint)
-        self._draw_time_bar(view)
-        base.query_one("#too-small", Lines).put(header_footer.too_small(view))
+        header = self.screen_stack[0].query_one("#header", Lines)
+        header.put(header_footer.header(view, status), layout=True)
 
     def _draw_time_bar(self, view: PanelView) -> None:
         """Draw the time bar, in a subclass that has one."""
@@ -290,7 +300,15 @@ class SnapshotApp(App[int]):
         self.set_pace()
 
     def set_pace(self) -> None:
-        """Read half as often while the view is frozen or the terminal is in the background."""
+        """Read half as often while the view is frozen or the terminal is in the background.
+
+        While the view is frozen, which is of no newer values, half as often again.
+        """
+        if self._ticker is not None:
+            self._ticker.stop()
+            tick = TICK_S if self._frozen_at is None else FROZEN_TICK_S
+            self._ticker = self.set_interval(tick, self._tick)
         if isinstance(self._live, Poller):
-            watched = self.app_focus and self._frozen_at is None
-            self._live.pace = 1.0 if watched else 2.0
+            frozen = self._frozen_at is not None
+            self._live.pace = 1.0 if self.app_focus and not frozen else 2.0
+            self._live.slack = 2.0 if frozen else 1.0

@@ -69,7 +69,7 @@ class Lines(Static):
 
 
 def _same(old: Content | None, new: Content | None) -> bool:
-    """Tell whether two lines look the same."""
+    """Return whether two lines look the same."""
     if old is new:
         return True
     if old is None or new is None:

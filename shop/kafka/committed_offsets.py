@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from shop import kafka
+from shop.daemon_pool import DaemonPool
+from shop.events import GROUPS
 from shop.kafka.clients import REQUEST_TIMEOUT_S
 from shop.kafka.offsets import Key
 from shop.settings import KafkaSettings
@@ -45,6 +46,7 @@ class CommittedOffsets:
         self._settings = settings
         self._name = name
         self._consumers: dict[str, Consumer] = {}
+        self._pool: DaemonPool | None = None
 
     def read(
         self, asked: Mapping[str, Iterable[Key]], timeout: float = REQUEST_TIMEOUT_S
@@ -59,17 +61,20 @@ class CommittedOffsets:
             timeout: seconds to wait for all answers.
         """
         deadline = time.monotonic() + timeout
-        with ThreadPoolExecutor(max(1, len(asked)), "commits") as pool:
-            futures = {
-                group: pool.submit(self._ask, self._consumer(group), list(keys), deadline)
-                for group, keys in asked.items()
-            }
-            return {group: future.result() for group, future in futures.items()}
+        pool = self._pool = self._pool or DaemonPool(len(GROUPS), "commits")
+        futures = {
+            group: pool.submit(self._ask, self._consumer(group), list(keys), deadline)
+            for group, keys in asked.items()
+        }
+        return {group: future.result() for group, future in futures.items()}
 
     def close(self) -> None:
         """Close the clients; they are created again when they are needed."""
         while self._consumers:
             self._consumers.popitem()[1].close()
+        if self._pool is not None:
+            self._pool.close()
+        self._pool = None
 
     def _consumer(self, group: str) -> Consumer:
         if group not in self._consumers:

@@ -146,12 +146,14 @@ class ProgressReport:
             in its heartbeats.
         away: why the applied offsets are not known; empty if they are.
         bound: seconds for which a partition may wait.
+        slow_s: part of the bound that is there because PostgreSQL answers late.
     """
 
     topics: Mapping[str, TopicProgress] = field(default_factory=dict)
     waits: tuple[str, ...] = ()
     away: str = ""
     bound: float = 60.0
+    slow_s: float = 0.0
 
     def troubles(self) -> dict[str, tuple[str, ...]]:
         """Return the problems by topic; a topic without problems has no key."""

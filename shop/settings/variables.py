@@ -165,7 +165,7 @@ INGEST_MAX_REJECTS: Final = Variable(
 INGEST_STALL_AFTER: Final = Variable(
     "INGEST_STALL_AFTER", number(float, 1, _YEAR_S), "60",
     "Seconds for which a partition that has messages may not advance before /healthz, doctor and "
-    "the console turn red.",
+    "the console turn red; longer where PostgreSQL answers late.",
     ("ingest", "console"),
 )  # fmt: skip
 SPEND_WINDOW: Final = Variable(

@@ -174,14 +174,24 @@ async def test_a_new_reason_for_dead_letters_gets_its_line(tmp_path: Path) -> No
 
 async def test_ascii_is_ascii(tmp_path: Path) -> None:
     app = app_of(StillFeed(samples.fine()), tmp_path, options=DisplayOptions("en", ascii=True))
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
         for key in "1234567":
             await pilot.press(key)
             await settle(pilot)
             assert "".join(lines(app)).isascii(), [x for x in lines(app) if not x.isascii()]
-        await pilot.press("question_mark")
+        for key in ("question_mark", "colon", "A", "T", "E", "f", "slash"):
+            await pilot.press(key)
+            await settle(pilot)
+            assert len(app.screen_stack) == (1 if key == "slash" else 2), f"{key} opens something"
+            other = {c for c in "".join(lines(app)) if not c.isascii()}
+            assert not other, f"{key} shows {other}"
+            await pilot.press("escape")
+            await settle(pilot)
+        app.notify("주문 …")
         await settle(pilot)
-        assert "".join(lines(app)).isascii(), {c for c in "".join(lines(app)) if not c.isascii()}
+        text = "\n".join(lines(app))
+        assert "jumun ." in text
+        assert text.isascii(), {c for c in text if not c.isascii()}
 
 
 async def test_a_terminal_too_small_says_so_and_recovers(tmp_path: Path) -> None:

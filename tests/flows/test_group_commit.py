@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from flows import sink
 from flows.batch import Batch, RawBatch
+from flows.in_flight import MOST_UNDER_WAY
 from flows.transaction import BatchOutcome, OffsetGapError
 from jangteo.stack.consistency import check
 from shop import postgres
+from shop.ingest_progress import ROUND_TRIPS
 from shop.postgres import Connection
 from shop.settings import Settings
 from tests.flows.ingesting import Ingesting
@@ -31,6 +34,7 @@ from tests.support.event_samples import (
     raw_batch,
     user,
 )
+from tests.support.network_proxy import Proxy
 from tests.support.waiting import wait_until
 
 _TABLES = "orders, users, products, user_spend_windows, ingest_offsets, rejected_messages"
@@ -59,6 +63,32 @@ def store(conn: Connection, groups: Iterable[Sequence[Batch]]) -> list[BatchOutc
         outcomes += prepared.apply_all(conn, group)
         assert check(conn) == []
     return outcomes
+
+
+def test_the_longest_transaction_takes_as_many_round_trips_as_its_lag_may_wait_for(
+    conn: Connection, settings: Settings
+) -> None:
+    """Every batch has new orders, later revisions and rejects, and there are as many as there may.
+
+    A message waits for the transaction under way, and for its own.
+    """
+    register(conn)
+    batches = []
+    for n in range(MOST_UNDER_WAY):
+        first = order(10 * n + 1, user_id=n + 1, product_id=n + 1)
+        other = order(10 * n + 2, user_id=n + 2, product_id=n + 2)
+        later = order(10 * n + 1, rev=2, user_id=n + 1, product_id=n + 1, status="CANCELLED")
+        sent = [message("orders", o) for o in (first, other, later)]
+        batches.append(batch_of(raw_batch("orders", [*sent, (b"7", b"{")], start=4 * n)))
+    with Proxy(settings.postgres.port, settings.postgres.host) as proxy:
+        near = replace(settings.postgres, port=proxy.port)
+        with postgres.connect(near, "test") as through:
+            prepared = store_for(through)
+            before = proxy.round_trips
+            outcomes = prepared.apply_all(through, batches)
+            took = proxy.round_trips - before
+    assert [(o.stored, o.rejected) for o in outcomes] == [(3, 1)] * MOST_UNDER_WAY
+    assert ROUND_TRIPS / 4 < 2 * took <= ROUND_TRIPS
 
 
 _messages = st.one_of(

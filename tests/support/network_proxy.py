@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that delays, stalls, cuts, or lets a host vanish."""
+"""A TCP proxy in front of a server that delays, stalls, cuts, or lets a host vanish."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Link:
         self.client = client
         self.server = server
         self.open = True
+        self.asked = False
 
     def close_client(self) -> None:
         """Reset the client's side; a reader of that socket wakes up."""
@@ -41,6 +42,12 @@ class Link:
 class Proxy:
     """Listens on a free loopback port while the context lasts.
 
+    Args:
+        port: of the server.
+        host: of the server.
+        advertised: whether the server names its own address, as a broker does in its metadata: a
+            client then gets the proxy's instead, and comes through it too.
+
     Attributes:
         port: where it listens.
         delay: seconds that each piece of data takes, either way.
@@ -50,12 +57,17 @@ class Proxy:
         cuts: how many of both there were.
         hold_after: the first connection that sends these bytes passes them on, and nothing more.
         holds: whether one did.
+        round_trips: how often a server began to answer.
     """
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1", *, advertised: bool = False) -> None:
         self._target = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
+        # In Kafka's protocol a port of four bytes follows the host.
+        name = host.encode()
+        self._theirs = name + struct.pack(">i", port) if advertised else b""
+        self._ours = name + struct.pack(">i", self.port)
         self.delay = 0.0
         self.stalled = False
         self.cut_before = 0
@@ -63,6 +75,7 @@ class Proxy:
         self.cuts = 0
         self.hold_after = b""
         self.holds = False
+        self.round_trips = 0
         self._lock = threading.Lock()
         self._links: list[Link] = []
         self._held: list[Link] = []
@@ -119,6 +132,7 @@ class Proxy:
     def _up(self, link: Link) -> None:
         try:
             while link.open and (data := link.client.recv(1 << 16)):
+                link.asked = True
                 self._pass()
                 if _COMMIT in data and self._cut(link, data):
                     return
@@ -156,7 +170,11 @@ class Proxy:
     def _down(self, link: Link) -> None:
         try:
             while data := link.server.recv(1 << 16):
+                self.round_trips += link.asked
+                link.asked = False
                 self._pass()
+                if self._theirs:
+                    data = data.replace(self._theirs, self._ours)
                 if link.open:
                     link.client.sendall(data)
         except OSError:

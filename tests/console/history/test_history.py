@@ -76,8 +76,11 @@ def test_a_console_that_starts_again_shows_the_past(tmp_path: Path) -> None:
     for s in hour():
         first.write(s)
         live.push(s)
-    second = SnapshotSeries()
-    second.add_past(*without_age_limit(tmp_path))
+    past, second = SnapshotSeries(fine=1), SnapshotSeries()
+    points, marks = without_age_limit(tmp_path)
+    past.add_points(points)
+    past.marks.extend(marks)
+    second.put_before(past)
     end = start + timedelta(seconds=580)
     for name in NAMES:
         assert second.columns(name, end, 3600, 40)[:-1] == live.columns(name, end, 3600, 40)[:-1]
@@ -93,7 +96,8 @@ def without_age_limit(folder: Path) -> tuple[list, list]:  # type: ignore[type-a
     keeper = HistoryKeeper(folder)
     file = keeper._open()
     file._oldest = lambda: 0  # type: ignore[method-assign]  # any age
-    return file.load()
+    points: list = []  # type: ignore[type-arg]  # of points
+    return points, file.load(points.extend)
 
 
 def test_the_record_is_bounded(tmp_path: Path) -> None:
@@ -261,7 +265,7 @@ def test_each_column_has_the_highest_of_its_points_and_a_gap_has_none() -> None:
         for at, lag in lags.items()
     ]  # fmt: skip
     past, series = SnapshotSeries(), SnapshotSeries()
-    past.add_past(points, [])
+    past.add_points(points)
     series.put_before(past)
     end = datetime.fromtimestamp(20_000, UTC)
     for cells in (20, 70, 400):

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import msgspec
 import pytest
+from rich.cells import cell_len
 
-from console import plain
+from console import plain, rules
 from console import translations as msg
 from console.changes import changes
-from console.poller import Poller
+from console.poller import Poller, _Slot
 from console.snapshot.model import Lag
 from console.snapshot.reading import ReadingState
+from console.snapshot.severity import Severity
 from console.sources import CurrentSettings
+from console.sources.kafka import TopicsSource
 from console.sources.postgres import ShopSource
-from shop.errors import ExitCode
+from console.translations import of_trouble
+from shop.clock import utc_now
+from shop.errors import ExitCode, Trouble
 from shop.settings import Settings, load
 from tests.console import console_samples as samples
 from tests.console.test_poller import NoEvents
+from tests.support.broker import WorkerBroker
 from tests.support.network_proxy import Proxy
 from tests.support.waiting import wait_until
 
@@ -44,6 +52,51 @@ def test_a_database_that_takes_seconds_is_slow_and_never_down(
             assert not states & {ReadingState.STALE, ReadingState.DOWN}
         finally:
             poller.stop()
+
+
+def test_a_broker_that_takes_seconds_is_slow_and_never_down(
+    topics: WorkerBroker, env: dict[str, str], settings: Settings
+) -> None:
+    """A read asks several things one after the other: with half a second each way, it is slow."""
+    host, _, port = settings.kafka.bootstrap_servers.partition(":")
+    with Proxy(int(port), host, advertised=True) as proxy:
+        proxy.delay = 0.5
+        far = load({**env, "KAFKA_BOOTSTRAP_SERVERS": f"{host}:{proxy.port}"}, use_stack=False)
+        states = _states(TopicsSource(CurrentSettings(far, follow=False)), far)
+    assert states == {ReadingState.LOADING, ReadingState.SLOW}
+
+
+def test_kafka_is_not_slow_because_postgresql_is(
+    topics: WorkerBroker, env: dict[str, str], settings: Settings
+) -> None:
+    with Proxy(settings.postgres.port, settings.postgres.host) as proxy:
+        far = load({**env, "POSTGRES_PORT": str(proxy.port)}, use_stack=False)
+        source = TopicsSource(CurrentSettings(far, follow=False))
+        try:
+            source.deadline = 1.5
+            assert source.read().topics[0].lag == 0
+            proxy.stalled = True
+            for _ in range(2):
+                found = source.read()  # ends, although the statement in it does not
+        finally:
+            source.reset()
+    assert (found.topics[0].lag, found.brokers) == (0, 1), "the last answer"
+    assert not found.topics[0].error
+
+
+def _states(source: TopicsSource, settings: Settings) -> set[ReadingState]:
+    """Read twice; return the states that the reading had."""
+    poller = Poller([source], NoEvents(), CurrentSettings(settings, follow=False))
+    states: set[ReadingState] = set()
+    poller.listen(lambda s: states.add(s.kafka.state))
+    poller.start()
+    try:
+        first = poller.wait_until_read(60).kafka.taken_at
+        assert first is not None
+        wait_until(lambda: poller.latest().kafka.taken_at != first, "another read")
+    finally:
+        poller.stop()
+    return states
 
 
 def test_slow_is_degraded_and_only_what_cannot_be_reached_is_3() -> None:
@@ -85,3 +138,49 @@ def test_a_comparison_fits_the_terminal(width: int, longest: int) -> None:
     found = plain.comparison(samples.well(), samples.kafka_down(), width)
     assert max(map(len, found.splitlines())) <= longest
     assert "unreachable" in found
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_comparison_fits_with_wide_characters_and_in_ascii(width: int) -> None:
+    """A server may report its errors in Korean: each letter takes two cells."""
+    error = "데이터베이스 시스템이 시작 중입니다 " * 4
+    away = samples.failing(samples.well().postgres, ReadingState.DOWN, error, since=65)
+    found = msgspec.structs.replace(samples.well(), postgres=away)
+    lines = plain.comparison(samples.well(), found, width).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert "데이터베이스" in "".join(lines)
+    page = plain.comparison(samples.well(), found, width, ascii_only=True)
+    assert page.isascii()
+    assert max(map(len, page.splitlines())) <= width
+
+
+def test_an_answer_that_is_awaited_counts_as_slow_for_as_long_as_it_is() -> None:
+    now = utc_now()
+    slot = _Slot(value=samples.kafka(), taken_at=now, latency_ms=3.0)
+    slot.reading_since = now - timedelta(seconds=4)
+    slot.took.append(0.003)
+    found = slot.reading(now)
+    assert (found.state, round(found.latency_ms or 0)) == (ReadingState.SLOW, 4_000)
+    page = plain.line(msgspec.structs.replace(samples.well(), kafka=found))
+    assert "kafka is slow: 4.0 s" in page
+
+
+def test_what_is_not_known_is_no_error_and_is_said_once() -> None:
+    """While PostgreSQL is away, its own reading is the cause; the topics are unknown."""
+    line = Trouble("still_uncounted", ids="0", seconds="61")
+    s = samples.well()
+    topics = tuple(
+        msgspec.structs.replace(t, lag=None, verdict=Lag.UNKNOWN, troubles=(of_trouble(line),))
+        for t in s.kafka.value.topics
+    )
+    view = msgspec.structs.replace(s.kafka.value, topics=topics)
+    away = samples.failing(s.postgres, ReadingState.DOWN, "connection refused", since=65)
+    found = msgspec.structs.replace(s, kafka=samples.ok(view), postgres=away)
+    assert rules.topic_state(topics[0])[0] is Severity.UNKNOWN
+    health, reasons = rules.health(found)
+    assert health is rules.ShopHealth.UNREACHABLE
+    assert not any("advance" in str(r) for r in reasons)
+    # Where PostgreSQL answers the console, the topics are all that says it.
+    health, reasons = rules.health(msgspec.structs.replace(found, postgres=s.postgres))
+    assert health is rules.ShopHealth.DEGRADED
+    assert any("advance" in str(r) for r in reasons)
