@@ -25,11 +25,11 @@ from redis.exceptions import RedisError
 
 from shop import kafka, postgres
 from shop.clock import utc_now
-from shop.daemon_pool import DaemonPool
 from shop.errors import JangteoError
 from shop.events import CONTRACTS, GROUPS
 from shop.kafka import Key, TopicInfo, groups
 from shop.kafka.committed_offsets import Committed, CommittedOffsets
+from shop.kafka.daemon_pool import DaemonPool
 from shop.kafka.groups import ConsumerGroup
 from shop.kafka.progress import (
     REBALANCE_S,

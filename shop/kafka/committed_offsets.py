@@ -15,9 +15,9 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from shop import kafka
-from shop.daemon_pool import DaemonPool
 from shop.events import GROUPS
 from shop.kafka.clients import REQUEST_TIMEOUT_S
+from shop.kafka.daemon_pool import DaemonPool
 from shop.kafka.offsets import Key
 from shop.settings import KafkaSettings
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from shop.daemon_pool import DaemonPool
+from shop.kafka.daemon_pool import DaemonPool
 from tests.support.waiting import wait_until
 
 
@@ -40,7 +40,7 @@ def test_an_exception_reaches_the_one_who_waits_and_no_other() -> None:
 
 def test_a_program_ends_although_a_thread_waits_for_ever() -> None:
     code = (
-        "import threading; from shop.daemon_pool import DaemonPool; "
+        "import threading; from shop.kafka.daemon_pool import DaemonPool; "
         "DaemonPool(1, 'x').submit(threading.Event().wait); print('end')"
     )
     found = subprocess.run(
