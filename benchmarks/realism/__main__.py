@@ -2,12 +2,14 @@
 
     python -m benchmarks.realism [--days 365] [--scale 0.25] [--seed 1]
     python -m benchmarks.realism --live-seconds 600 --live-speed 50
+    python -m benchmarks.realism --with changes,shipments,visits,baskets
 
 Simulates customers and orders on a virtual clock, with the code that the live generators share,
 and measures what came out. Then runs the shop itself, `jangteo up` on a history, and measures with
 the same code what its topics in Kafka hold. Draws the main pictures to docs/images/. A target that
 is missed is printed as missed; the exit code is 0 all the same, as this is a measurement, not a
-check.
+check. With `--with`, it measures these topics instead, in PostgreSQL: of a history, and of two live
+windows (`benchmarks/realism/topics.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import polars as pl
 
 from benchmarks import shapes
 from benchmarks.common import Result, save
-from benchmarks.realism import independent, live
+from benchmarks.realism import independent, live, topics
 from benchmarks.realism.observed import statistics
 from benchmarks.realism.simulated import (
     DAYS,
@@ -32,6 +34,7 @@ from benchmarks.realism.simulated import (
 )
 from benchmarks.targets import of_a_quarter, table
 from generators.behaviour import customer_model
+from shop.optional.option import add_with
 
 SCALE = 0.25
 """Of the seed's rate: statistics are the same, and a year takes a quarter of the orders' time."""
@@ -94,6 +97,22 @@ def live_stream(args: argparse.Namespace) -> None:
     print(f"{table(found)}\n", flush=True)
 
 
+def optional_topics(args: argparse.Namespace) -> None:
+    """Print the tables of the optional topics: of a history, and of live windows."""
+    if not args.only_live:
+        scale = args.scale or topics.SCALE
+        orders, found = topics.of_a_history(args.topics, args.seed, args.days, scale)
+        print(f"History: {orders:,} orders in {args.days} days, seed {args.seed}\n")
+        print(f"{table(found)}\n", flush=True)
+    for plan in topics.PLANS if args.live_seconds else ():
+        orders, found = topics.of_a_live_window(args.topics, args.seed, args.live_seconds, plan)
+        print(
+            f"Live {plan.title}: {orders:,} orders in {args.live_seconds:g} s, after a history of"
+            f" {plan.days} days, seed {args.seed}\n"
+        )
+        print(f"{table(found)}\n", flush=True)
+
+
 def main() -> int:
     """Print the tables and draw the pictures."""
     parser = argparse.ArgumentParser(
@@ -102,7 +121,10 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--scale", type=float, default=SCALE, help="of the history, of the seed's rate")
+    add(
+        "--scale", type=float,
+        help=f"of the history, of the seed's rate ({SCALE:g}, with topics {topics.SCALE:g})",
+    )  # fmt: skip
     add("--days", type=int, default=DAYS, help="of the history")
     add("--seed", type=int, default=1)
     add("--live-seconds", type=float, default=600.0, help="length of the live window; 0 for none")
@@ -113,7 +135,12 @@ def main() -> int:
     add("--json", type=Path, help="also write the figures of the history to this file")
     add("--images", type=Path, default=IMAGES)
     add("--no-images", action="store_true")
+    add_with(parser, "measure optional topics instead")
     args = parser.parse_args()
+    if args.topics:
+        optional_topics(args)
+        return 0
+    args.scale = args.scale or SCALE
     if not args.only_live:
         history(args)
     if args.live_seconds:

@@ -8,15 +8,9 @@ the history from which the live shop continued.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,26 +19,23 @@ from typing import Final
 import msgspec
 import numpy as np
 import polars as pl
-from confluent_kafka import KafkaException
 
 from benchmarks import common
 from benchmarks.realism.observed import Observed, statistics
+from benchmarks.realism.shop_run import first_order, running, write_history
 from benchmarks.targets import LIVE, Statistic
 from generators.behaviour.catalogue import LISTED_PER_DAY
 from generators.behaviour.customer_model import ORDERS_PER_DAY, sign_up_rate
 from shop import kafka, postgres
-from shop import settings as shop_settings
 from shop.clock import utc_now
-from shop.errors import JangteoError
 from shop.events import SCHEMAS, TOPICS
 from shop.redis import cache
-from shop.settings import EMBEDDED_PORTS, Settings, stack_file
+from shop.settings import Settings
 
 COMPARED = timedelta(days=3)
 """The end of the history with which a live window is compared."""
 VALUED: Final = timedelta(days=14)
 """The end of the history with whose order values those of the same scenario are compared."""
-STARTING_S = 180.0
 TAKES_DAYS = ("sent back", "customers' share of log-variance")
 """What some hours cannot show: refunds come after days, few customers order twice."""
 OF_THE_SCENARIO = ("order value, mean KRW", "order value, median KRW")
@@ -93,62 +84,15 @@ def measure(
         rig = common.Rig(Path(name))
         rig.postgres.start()
         try:
-            _write_history(rig, seed, days, scale)
-            env = {**os.environ, **rig.postgres.env, **dict.fromkeys(EMBEDDED_PORTS.values(), "0")}
-            with _running(env, Path(name) / "shop", seed, speed) as settings:
-                begin = _first_order(settings)
+            write_history(rig, seed, days, scale)
+            with running(rig, seed, speed) as shop:
+                settings = shop.settings
+                begin = first_order(settings)
                 time.sleep(seconds)
                 window = _read(settings, begin, utc_now(), speed)
         finally:
             rig.postgres.stop()
     return window, live_statistics(window)
-
-
-def _write_history(rig: common.Rig, seed: int, days: int, scale: float) -> None:
-    with postgres.connect(rig.settings(rig.postgres.env).postgres, "bench") as conn:
-        postgres.migrate(conn)
-    subprocess.run(
-        [
-            sys.executable, "-m", "generators.backfill", "--days", str(days), "--scale", str(scale),
-            "--seed", str(seed),
-        ],
-        env={**os.environ, **rig.postgres.env, "JANGTEO_DATA_DIR": str(rig.directory)},
-        check=True,
-    )  # fmt: skip
-
-
-@contextmanager
-def _running(env: dict[str, str], data_dir: Path, seed: int, speed: float) -> Iterator[Settings]:
-    """Run `jangteo up`; the settings are those of its servers."""
-    command = [
-        sys.executable, "-m", "jangteo.stack.up", "--data-dir", str(data_dir), "--plain",
-        "--no-continue", "--seed", str(seed), "--speed", str(speed),
-    ]  # fmt: skip
-    env = {**env, "XDG_STATE_HOME": str(data_dir.parent / "state")}
-    with (data_dir.parent / "up.log").open("w") as log:
-        up = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            deadline = time.monotonic() + STARTING_S
-            while (found := stack_file.read_stack(data_dir)) is None:
-                if up.poll() is not None or time.monotonic() > deadline:
-                    said = Path(log.name).read_text(encoding="utf-8")[-2_000:]
-                    raise JangteoError(f"the shop does not start: {said}")
-                time.sleep(0.5)
-            yield shop_settings.load({**env, **found.env}, use_stack=False)
-        finally:
-            up.send_signal(signal.SIGTERM)
-            up.wait(60)
-
-
-def _first_order(settings: Settings) -> datetime:
-    """Wait for the first order, and return a moment after it."""
-    deadline = time.monotonic() + STARTING_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(KafkaException):  # the topics have just been created
-            if sum(kafka.end_offsets(settings.kafka, "orders").values()):
-                return utc_now()
-        time.sleep(0.5)
-    raise JangteoError(f"no order within {STARTING_S:g} s")
 
 
 def _events(settings: Settings, topic: str) -> pl.DataFrame:

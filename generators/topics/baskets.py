@@ -19,14 +19,12 @@ from generators.topics.interface import (
     TopicHistory,
     is_history_unfinished,
 )
-from generators.topics.lately_stored import PAGE, LatelyStored
+from generators.topics.lately_stored import PAGE, LatelyStored, rest
 from shop.events import SCHEMAS
 from shop.postgres import Connection
 
 TOPIC: Final = "baskets"
 LOOK_S: Final = 1.0
-REST: Final = 20.0
-"""A look is followed by a rest of as many times its length, so that it costs 5 % at most."""
 REACH: Final = timedelta(days=60)
 """Age of the oldest order that gets a basket when the topic is switched on."""
 _NEW: Final = f"""
@@ -75,7 +73,7 @@ class LiveBaskets(LiveTopic):
                 lines = baskets.lines(self._shop.seed, orders, self._first(conn, orders))
             more = self._orders.taken()
         if not more:
-            self._next = moment + max(LOOK_S, REST * (self._monotonic() - moment))
+            self._next = moment + rest(LOOK_S, self._monotonic() - moment)
         return lines
 
     def status(self) -> Mapping[str, str | float]:

@@ -16,6 +16,15 @@ LATE: Final = timedelta(minutes=15)
 VERY_LATE: Final = timedelta(days=1)
 """One that is stored later still, after an outage, is found within `DEEP_S`."""
 DEEP_S: Final = 600.0
+LEAST_LATE: Final = timedelta(seconds=5)
+LEAST_VERY_LATE: Final = timedelta(minutes=10)
+LEAST_DEEP_S: Final = 20.0
+"""The least at any speed: how late a row is stored does not depend on the shop's clock."""
+REST: Final = 20.0
+"""A look is followed by a rest of as many times its length, so that it costs 5 % at most."""
+LONGEST_REST_S: Final = 30.0
+"""A look that takes seconds catches up on something, or the machine is busy: the next one is not
+kept waiting for minutes by that."""
 
 
 class LatelyStored:
@@ -58,9 +67,9 @@ class LatelyStored:
         if self._after is None:
             deep = moment >= self._deep
             if deep:
-                self._deep = moment + DEEP_S / self._speed
-            reach = VERY_LATE if deep else LATE
-            self._after = max(self._least, id_at(now - reach / self._speed))
+                self._deep = moment + max(DEEP_S / self._speed, LEAST_DEEP_S)
+            late, least = (VERY_LATE, LEAST_VERY_LATE) if deep else (LATE, LEAST_LATE)
+            self._after = max(self._least, id_at(now - max(late / self._speed, least)))
         rows = conn.execute(self._query, (self._after,)).fetchall()
         self._found = [row[0] for row in rows]
         return [row for row in rows if row[0] not in self._sent]
@@ -73,6 +82,15 @@ class LatelyStored:
             return True
         self._sent, self._seen, self._after = self._seen, set(), None
         return False
+
+
+def rest(least: float, took: float) -> float:
+    """Return how long to rest after a look that took some time; seconds all.
+
+    >>> rest(1.0, 0.01), rest(1.0, 0.1), rest(1.0, 18.0)
+    (1.0, 2.0, 30.0)
+    """
+    return max(least, min(LONGEST_REST_S, REST * took))
 
 
 def id_at(moment: datetime) -> int:

@@ -31,7 +31,7 @@ from generators.topics.interface import (
     TopicHistory,
     is_history_unfinished,
 )
-from generators.topics.lately_stored import LATE, PAGE, LatelyStored, id_at
+from generators.topics.lately_stored import LATE, PAGE, LatelyStored, id_at, rest
 from shop.events import SCHEMAS
 from shop.ids import EPOCH
 from shop.postgres import Connection
@@ -39,8 +39,6 @@ from shop.postgres import Connection
 TOPIC: Final = "page_views"
 GATHER_S: Final = 1.0
 """Views are published together once a second, not each by itself: the ingest pays for batches."""
-REST: Final = 20.0
-"""A look is followed by a rest of as many times its length, so that it costs 5 % at most."""
 OVERLAP: Final = timedelta(minutes=5)
 """What is published again after a restart: what was in flight may be lost with the process."""
 REACH: Final = timedelta(days=7)
@@ -128,7 +126,7 @@ class LivePageViews(LiveTopic):
                 break
         self._waiting = waiting[len(due) :]
         if not behind and len(due) < AT_ONCE:
-            self._next = moment + max(GATHER_S, REST * (self._monotonic() - moment))
+            self._next = moment + rest(GATHER_S, self._monotonic() - moment)
         return due
 
     def status(self) -> Mapping[str, str | float]:

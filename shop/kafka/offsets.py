@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeAlias
 
 from confluent_kafka import (
+    OFFSET_INVALID,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -65,11 +66,16 @@ def list_offsets(
         left = []
         for where, future in futures.items():
             try:
-                found[where.topic, where.partition] = int(future.result().offset)
+                if (offset := int(future.result().offset)) != OFFSET_INVALID:
+                    found[where.topic, where.partition] = offset
+                    continue
+                # Seen on a busy machine, of topics that had just been created: no error, no offset.
+                error = KafkaError(KafkaError.LEADER_NOT_AVAILABLE, "no offset of a partition")
             except KafkaException as e:
-                if e.args[0].code() not in _MOVING or time.monotonic() > deadline:
-                    raise
-                left.append((where.topic, where.partition))
+                error = e.args[0]
+            if error.code() not in _MOVING or time.monotonic() > deadline:
+                raise KafkaException(error)
+            left.append((where.topic, where.partition))
         if left:
             time.sleep(0.1)
             client.list_topics(timeout=timeout)  # the leaders that the client knew are not kept

@@ -128,12 +128,13 @@ def main() -> int:
                 bystanders = held.enter_context(Bystanders(by, settings, directory))
             load = stage.load(args.seed, rate=args.rate)
             side_env = {**env, "POSTGRES_PORT": str(side.port)}
-            catalogue = held.enter_context(Catalogue(side_env, settings, directory, seed=args.seed))
             optional = None
             if args.topics:
                 optional = held.enter_context(
                     OptionalLoad(side_env, settings, directory, topics=args.topics, seed=args.seed)
                 )
+            # Only now: prices are kept from when changes are switched on.
+            catalogue = held.enter_context(Catalogue(side_env, settings, directory, seed=args.seed))
             campaign = Campaign(
                 stage,
                 database,

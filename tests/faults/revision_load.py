@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from confluent_kafka import KafkaException
 
+from benchmarks.realism.topic_agreement import contradictions
 from shop import kafka, postgres
 from shop.clock import utc_now
-from shop.events import ID_FIELD, SCHEMAS, Event, as_row, encode, key_of
-from shop.ids import make_id
+from shop.events import ID_FIELD, SCHEMAS, Event, Product, as_row, encode, key_of
+from shop.ids import EPOCH, make_id
+from shop.optional.customer_changes import CustomerChange
 from shop.optional.registry import OPTIONAL
 from shop.settings import Settings
 from tests.flows.optional.samples import sample
@@ -29,6 +32,10 @@ from tests.support.waiting import wait_until
 CUT: Final = 9
 """Bytes that an invalid message lacks at its end."""
 PRODUCTS: Final = 200
+CHANGES: Final = 4
+"""Changes of a customer, on average."""
+STAYS: Final = 0.7
+"""Share of the closings that are something else: most customers have versions to compare."""
 MOST_REVISIONS: Final = 6
 
 
@@ -64,8 +71,8 @@ class RevisionLoad(threading.Thread, ABC):
         self._kill_every_s = kill_every_s
         self._ended = threading.Event()
         self._ingest: Ingest | None = None
-        self.newest: dict[str, dict[int, Event]] = {topic: {} for topic in topics}
-        """By topic and id: the highest revision that Kafka acknowledged, or the only event."""
+        self.acknowledged: dict[str, dict[tuple[int, int], Event]] = {t: {} for t in topics}
+        """By topic, id and revision (0 where there are none): what Kafka acknowledged."""
         self.poison: Counter[str] = Counter()
         """By topic: invalid messages that Kafka acknowledged."""
         self.refused: list[str] = []
@@ -79,7 +86,9 @@ class RevisionLoad(threading.Thread, ABC):
     def __enter__(self) -> RevisionLoad:
         kafka.create_topics(self._settings.kafka, self._topics)
         self._ingest = Ingest(self._env, self._log)
-        self.start()
+        with postgres.connect(self._settings.postgres, "begin", autocommit=True) as conn:
+            wait_until(lambda: all(taken(conn, t) for t in self._topics), "each topic is read", 120)
+        self.start()  # and kills begin, which could keep it from reading on a busy machine
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -140,10 +149,13 @@ class RevisionLoad(threading.Thread, ABC):
         if not good:
             self.poison[topic] += 1
             return
-        ident = getattr(event, ID_FIELD[topic])
-        known = self.newest[topic].get(ident)
-        if known is None or getattr(event, "rev", 0) > getattr(known, "rev", 0):
-            self.newest[topic][ident] = event
+        rev = getattr(event, "rev", 0) if is_revised(topic) else 0
+        self.acknowledged[topic][getattr(event, ID_FIELD[topic]), rev] = event
+
+    def newest(self, topic: str) -> dict[int, Event]:
+        """Return by id the highest revision that Kafka acknowledged, or the only event."""
+        events = self.acknowledged[topic]
+        return {ident: events[ident, rev] for ident, rev in sorted(events)}
 
     def _kill(self) -> None:
         assert self._ingest is not None
@@ -169,16 +181,24 @@ class RevisionLoad(threading.Thread, ABC):
         query = f"SELECT {', '.join(names)} FROM {topic} WHERE {id_field} >= %s"
         rows = conn.execute(query, (self._first,)).fetchall()
         stored = {row[names.index(id_field)]: dict(zip(names, row, strict=True)) for row in rows}
-        wanted = {ident: as_row(event) for ident, event in self.newest[topic].items()}
+        wanted = self._rows(topic)
         return [
             f"{topic} {ident}: stored {stored.get(ident)}, acknowledged {wanted.get(ident)}"
             for ident in stored.keys() | wanted.keys()
             if stored.get(ident) != wanted.get(ident)
         ]
 
+    def _rows(self, topic: str) -> dict[int, dict[str, Any]]:
+        """Return by id the rows that a table must hold."""
+        return {ident: as_row(event) for ident, event in self.newest(topic).items()}
+
 
 class Catalogue(RevisionLoad):
-    """Revisions of products that no load of orders names. For the arguments see `RevisionLoad`."""
+    """Revisions of products that no load of orders names. For the arguments see `RevisionLoad`.
+
+    Where changes of customers are switched on before it begins, `product_prices` must hold each of
+    the revisions.
+    """
 
     def __init__(
         self, env: dict[str, str], settings: Settings, directory: Path, *, seed: int,
@@ -213,9 +233,33 @@ class Catalogue(RevisionLoad):
     def cut(self, events: list[tuple[str, Event]]) -> Iterator[tuple[str, Event]]:
         return iter(())
 
+    def _of_a_table(self, conn: postgres.Connection, topic: str) -> list[str]:
+        found = super()._of_a_table(conn, topic)
+        if not taken(conn, "customer_changes"):
+            return found
+        rows = conn.execute(
+            "SELECT product_id, rev, price, sale_status, valid_from FROM product_prices"
+            " WHERE product_id >= %s", (self._first,),
+        )  # fmt: skip
+        stored = {(ident, rev): tuple(rest) for ident, rev, *rest in rows.fetchall()}
+        wanted = {
+            place: (event.price, event.sale_status, event.updated_at or event.created_at)
+            for place, event in self.acknowledged[topic].items()
+            if isinstance(event, Product)
+        }
+        found += [
+            f"product_prices {place}: stored {stored.get(place)}, acknowledged {wanted.get(place)}"
+            for place in stored.keys() | wanted.keys()
+            if stored.get(place) != wanted.get(place)
+        ]
+        return found + contradicting(conn, "prices that do not end where the next one begins")
+
 
 class OptionalLoad(RevisionLoad):
-    """Events of optional topics, some of them invalid. For the arguments see `RevisionLoad`."""
+    """Events of optional topics, some of them invalid. For the arguments see `RevisionLoad`.
+
+    Changes are of a few customers at a time, some of whom close their accounts.
+    """
 
     def __init__(
         self, env: dict[str, str], settings: Settings, directory: Path, *, topics: Sequence[str],
@@ -232,11 +276,29 @@ class OptionalLoad(RevisionLoad):
         for topic in self._topics:
             for ident in range(self._next, self._next + 10):
                 revisions = self._rng.randrange(2, 6) if OPTIONAL[topic].revised else 2
-                events += [
-                    (topic, sample(topic, ident, rev, self._rng)) for rev in range(1, revisions)
-                ]
+                events += [(topic, self._event(topic, ident, rev)) for rev in range(1, revisions)]
         self._next += 10
         return events
+
+    def _event(self, topic: str, ident: int, rev: int) -> Event:
+        event = sample(topic, ident, rev, self._rng)
+        if isinstance(event, CustomerChange):
+            # Several changes of a customer, seconds apart, so that kills lie between them.
+            number = max(0, (ident - self._first) // CHANGES - self._rng.randrange(50))
+            stays = event.kind == "CLOSED" and self._rng.random() < STAYS
+            event = msgspec.structs.replace(
+                event, user_id=self._first + number, kind="CONSENT" if stays else event.kind
+            )
+        return event
+
+    def _rows(self, topic: str) -> dict[int, dict[str, Any]]:
+        rows = super()._rows(topic)
+        closed = {row["user_id"] for row in rows.values() if row.get("kind") == "CLOSED"}
+        if topic == "customer_changes":
+            for row in rows.values():
+                if row["user_id"] in closed:
+                    row.update(dict.fromkeys(("name", "city", "marketing_consent")))
+        return rows
 
     def _of_a_table(self, conn: postgres.Connection, topic: str) -> list[str]:
         rejected = conn.execute(
@@ -246,4 +308,27 @@ class OptionalLoad(RevisionLoad):
         found = super()._of_a_table(conn, topic)
         if rejected != (self.poison[topic], self.poison[topic]):
             found.append(f"{topic}: rejected {rejected}, {self.poison[topic]} were invalid")
+        if topic == "customer_changes":
+            found += contradicting(
+                conn, "changes that are not in the history of customers once, in their place",
+                "what is left of closed accounts",
+            )  # fmt: skip
         return found
+
+
+def is_revised(topic: str) -> bool:
+    """Return whether the highest revision of an id counts."""
+    return topic not in OPTIONAL or OPTIONAL[topic].revised
+
+
+def taken(conn: postgres.Connection, topic: str) -> bool:
+    """Return whether an ingest has begun to read a topic."""
+    row = conn.execute("SELECT FROM ingest_offsets WHERE topic = %s", (topic,)).fetchone()
+    return row is not None
+
+
+def contradicting(conn: postgres.Connection, *names: str) -> list[str]:
+    """Return which tables contradict those that they follow from."""
+    now = utc_now()
+    counted = ((name, contradictions(conn, name, EPOCH, now, now)) for name in names)
+    return [f"{name}: {rows}" for name, rows in counted if rows]

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from benchmarks.realism import topic_statistics
 from generators.behaviour import customer_changes, population
 from generators.behaviour.customer_model import NEVER
 from generators.history.history import Ending, HistorySimulation, midnight
@@ -133,13 +134,11 @@ def test_the_rates_of_changes_are_those_of_their_sources(users: pl.DataFrame) ->
     until = round(datetime(2027, 1, 1, tzinfo=UTC).timestamp() * 1e6)
     signed_up, state = customer_changes.begin(SEED, users)
     later, _ = customer_changes.advance(SEED, state, until)
-    years = float((until - users["created_at"].cast(pl.Int64)).sum()) / YEAR_US
-    kinds = dict(later["kind"].value_counts().iter_rows())
-    assert kinds["MOVED"] / years == pytest.approx(customer_changes.MOVES, rel=0.05)
-    assert kinds["CONSENT"] / years == pytest.approx(customer_changes.CONSENT_CHANGES, rel=0.05)
-    assert kinds["RENAMED"] / years == pytest.approx(customer_changes.RENAMES, rel=0.25)
-    consented = (signed_up["marketing_consent"] == "GRANTED").mean()
-    assert consented == pytest.approx(customer_changes.CONSENTED, abs=0.01)
+    moment = datetime.fromtimestamp(until / 1e6, UTC)
+    found = topic_statistics.of_changes(pl.concat([signed_up, later]), moment)
+    # Nobody closes the account here: who buys no more is not known without orders.
+    missed = [s.name for s in found if not s.met]
+    assert missed == ["accounts closed, a customer and year"]
 
 
 def test_a_change_changes_what_it_says_and_nothing_else(users: pl.DataFrame) -> None:
@@ -157,8 +156,6 @@ def test_a_change_changes_what_it_says_and_nothing_else(users: pl.DataFrame) -> 
     assert found["RENAMED"]["city"] == found["RENAMED"]["marketing_consent"] == 0
     assert found["RENAMED"]["name"] > 0.95
     moved = rows.filter(kind="MOVED")
-    within = moved["city"].str.head(2) == moved["city_was"].str.head(2)
-    assert within.mean() == pytest.approx(customer_changes.WITHIN_PROVINCE, abs=0.03)
     assert set(moved["city"]) <= population.cities()
     renamed = rows.filter(kind="RENAMED")
     assert (renamed["name"].str.head(1) == renamed["name_was"].str.head(1)).all()
