@@ -223,7 +223,7 @@ def ids_in(payload: bytes) -> dict[str, int]:
     """
     try:
         found: Any = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # msgspec raises UnicodeDecodeError, too
         return {}
     names = ("order_id", "user_id", "product_id", "rev")
     if not isinstance(found, dict):

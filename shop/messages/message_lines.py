@@ -71,7 +71,7 @@ def fields(message: Message) -> dict[str, Any]:
     }
     try:
         event = msgspec.json.decode(payload or b"")
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # msgspec raises UnicodeDecodeError, too
         event = None
     return {**found, **event} if isinstance(event, dict) else found
 
@@ -88,7 +88,7 @@ def as_json(message: Message) -> str:
         try:
             msgspec.json.decode(payload)
             whole = msgspec.Raw(msgspec.json.format(payload, indent=-1))
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):  # msgspec raises UnicodeDecodeError, too
             pass
     record = {
         "topic": message.topic(),
