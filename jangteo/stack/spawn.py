@@ -48,7 +48,7 @@ def spawn(
 
     Args:
         argv: the command; its first element is an absolute path.
-        log: file that its output is appended to.
+        log: file that its output is appended to, or a terminal.
         env: its whole environment.
         death_signal: signal that it gets when this process ends for any reason.
         identity: ``same``, ``userns`` or ``UID:GID``.
@@ -71,7 +71,10 @@ def spawn(
 
 
 def _opened(log: Path) -> BinaryIO:
+    """Open a log, or the terminal on which a person watches the child."""
     try:
+        if log.is_char_device():
+            return os.fdopen(os.open(log, os.O_WRONLY | os.O_NOCTTY), "wb")
         return os.fdopen(open_own(log, os.O_WRONLY | os.O_APPEND), "ab")
     except OSError:
         return open(os.devnull, "ab")  # noqa: PTH123  (closed by the caller)

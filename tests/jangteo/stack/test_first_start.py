@@ -15,6 +15,7 @@ import pytest
 from generators.history.request import HistoryRequest
 from jangteo.stack import first_start
 from jangteo.stack.first_start import FirstStart, days
+from jangteo.stack.spawn import spawn
 from shop.errors import JangteoError, UsageError
 from shop.postgres import BACKFILL_LOCK, Connection
 from shop.settings import Settings
@@ -159,6 +160,15 @@ def test_a_person_is_asked_for_a_past_and_answers_by_keys(  # noqa: PLR0917  (fi
     assert "Enter" in how
     assert ("writing a history of 90 days" in result) == yes
     assert ("jangteo up --history 90d" in result) != yes
+
+
+def test_a_child_writes_on_the_terminal_that_a_person_watches() -> None:
+    master, slave = pty.openpty()
+    argv = [sys.executable, "-c", "print('history', 1 / 90)"]
+    assert spawn(argv, log=Path(os.ttyname(slave)), env={}).wait(60) == 0
+    assert os.read(master, 100).startswith(b"history 0.0111")
+    os.close(slave)
+    os.close(master)
 
 
 def test_a_signal_while_a_person_is_asked_ends_the_start(
