@@ -40,6 +40,8 @@ _SOONEST_S: Final = 0.1
 """Between two snapshots when something new came in."""
 _REST: Final = {"grades": 20, "letters": 10, "postgres": 3}
 """Expensive reads wait this many times as long as they took."""
+_LONGEST_REST_S: Final = 60.0
+"""But no longer: a server that stood still is shown as slow until its next reading."""
 _SLOW: Final = {"grades": 30.0, "letters": 5.0, "kafka": 2.5}
 """Seconds that a read may take before its reading is called slow, where it is not 1.5."""
 _SAME: Final = 0.9
@@ -260,9 +262,8 @@ class Poller:
             if first:
                 self._fresh = True
                 self._news.notify_all()
-        return (
-            max(source.interval * self.pace * self.slack, _REST.get(source.name, 1) * took) - took
-        )
+        rest = min(_REST.get(source.name, 1) * took, max(took, _LONGEST_REST_S))
+        return max(source.interval * self.pace * self.slack, rest) - took
 
     def _failed(self, source: AnySource, slot: _Slot, error: Exception, took: float) -> float:
         with contextlib.suppress(Exception):

@@ -230,3 +230,12 @@ def test_a_defect_in_a_listener_or_in_the_changes_is_an_event_and_no_frozen_scre
         assert sum("of the changes" in text for text in texts) == 1
     finally:
         p.stop()
+
+
+def test_one_answer_of_a_stalled_server_does_not_put_off_the_next_question_for_minutes() -> None:
+    source = Fake("letters", samples.letters)
+    p = poller(source)
+    times = iter([0.0, 24.0, 100.0, 100.1])
+    p._monotonic = lambda: next(times)
+    waits = [p._read(source, p._slots["letters"]) for _ in range(2)]
+    assert waits == pytest.approx([36.0, 0.9])
