@@ -6,9 +6,9 @@ Bookmarks, connection strings and open sessions then survive a restart of the sh
 from __future__ import annotations
 
 import json
-import random
+import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -39,8 +39,11 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_port() -> int:
+def free_port(besides: Container[int] = ()) -> int:
     """Return a free loopback port, outside the range of ports for outgoing connections.
+
+    Args:
+        besides: ports that are free and meant for others.
 
     Inside that range a client that reconnects to a server that is down may be given the server's
     own port as its source port, connect to itself and keep the server from coming back.
@@ -52,8 +55,9 @@ def free_port() -> int:
         ephemeral = 32_768  # Linux's default; also below that of macOS
     candidates = range(10_000, ephemeral) if ephemeral > 10_100 else range(1_024, 65_536)
     for _ in range(200):
-        port = random.choice(candidates)  # noqa: S311  (a port, no secret)
-        if is_free(port):
+        # The system's randomness: a caller that seeds `random` would get the same port twice.
+        port = secrets.choice(candidates)
+        if port not in besides and is_free(port):
             return port
     raise JangteoError(f"no free port found on {HOST}")
 
@@ -95,6 +99,7 @@ class Ports:
             UsageError: if the file is not readable.
         """
         kept = self._read()
+        others = {*self._asked.values(), *(p for n, p in kept.items() if n != name)}
         if asked := self._asked.get(name):
             if not is_free(asked):
                 raise PortTakenError(
@@ -103,19 +108,19 @@ class Ports:
                 )
             port: int | None = asked
         else:
-            port = former or kept.get(name)
+            port = former or (kept.get(name) if kept.get(name) not in others else None)
             if port and not is_free(port):
                 if not move:
                     raise PortTakenError(f"{title}: another program took its port {port}")
-                former, port = port, free_port()
+                former, port = port, free_port(others)
                 self._say(
                     f"{title}: another program uses its port {former}; it moves to {port} and "
                     f"keeps that: tools with the old address need the new one (`jangteo env`)"
                 )
         if not port and name not in self._asked:
             first = self._first.get(name)
-            port = first if first and is_free(first) else None
-        port = port or free_port()
+            port = first if first and first not in others and is_free(first) else None
+        port = port or free_port(others)
         if kept.get(name) != port:
             self._write({**kept, name: port})
         return port

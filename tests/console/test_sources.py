@@ -76,9 +76,15 @@ def test_kafka_lag_is_what_postgresql_has_not_applied(settings: Settings, pg: Co
     )
     pg.execute(apply, (log_id, log_id))
     source = TopicsSource(CurrentSettings(settings, follow=False))
-    for _ in range(3):
-        found = source.read()
+    reads = [source.read() for _ in range(2)]
+
+    def stalled() -> bool:  # three readings show it, and as much more as PostgreSQL answers late
+        reads.append(source.read())
+        return any(t.verdict is Lag.STALL for t in reads[-1].topics)
+
+    wait_until(stalled, lambda: reads[-1].topics)
     source.reset()
+    found = reads[-1]
     topics = {t.name: t for t in found.topics}
     assert set(topics) == {"orders", "products", "users"}
     first, second, third = topics["orders"].partitions[:3]

@@ -123,8 +123,7 @@ class Cluster:
         if layout is None:
             ports: list[int] = []
             while len(ports) < 2 * (brokers or 3):
-                if (port := free_port()) not in ports:
-                    ports.append(port)
+                ports.append(free_port(ports))
             pairs = list(zip(ports[::2], ports[1::2], strict=True))
             return Layout(new_cluster_id(), pairs)
         if brokers not in (None, len(layout.ports)):
@@ -134,10 +133,15 @@ class Cluster:
             )
         # The quorum's addresses are in the configuration, written again at each start: a port
         # that was taken meanwhile can change.
-        layout.ports = [
-            (b if is_free(b) else free_port(), c if is_free(c) else free_port())
-            for b, c in layout.ports
-        ]
+        taken = {port for pair in layout.ports for port in pair}
+
+        def now(port: int) -> int:
+            if is_free(port):
+                return port
+            taken.add(new := free_port(taken))
+            return new
+
+        layout.ports = [(now(b), now(c)) for b, c in layout.ports]
         return layout
 
     def _await_all(self) -> None:

@@ -46,6 +46,24 @@ def test_a_port_that_is_asked_for_is_kept_for_later_runs(tmp_path: Path) -> None
         choose(Ports(tmp_path, asked={"redis": wanted}))
 
 
+def test_two_servers_never_get_one_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = iter([one := free_port(), one, other := free_port()])
+    monkeypatch.setattr("secrets.choice", lambda _: next(draws))
+    ports = Ports(tmp_path)
+    first = ports.choose("kafka", "Kafka", former=None, move=True)
+    second = ports.choose("kafka-controller", "Kafka", former=None, move=True)
+    assert (first, second) == (one, other)
+
+
+def test_a_port_that_the_file_names_twice_is_chosen_again(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "ports.json").write_text(json.dumps({"kafka": port, "redis": port}))
+    ports = Ports(tmp_path)
+    assert (
+        len({ports.choose(name, name, former=None, move=True) for name in ("kafka", "redis")}) == 2
+    )
+
+
 def test_zero_asks_for_any_port_and_keeps_it(tmp_path: Path) -> None:
     usual = free_port()
     ports = Ports(tmp_path, asked={"redis": 0}, first={"redis": usual})
