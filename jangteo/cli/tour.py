@@ -28,7 +28,7 @@ from shop.postgres import Connection
 from shop.process_status import ProcessState, ProcessStatus, read_snapshot
 from shop.settings import Settings
 
-WAIT_S: Final = 60.0
+WAIT_S: Final = 180.0
 """Longest wait for an effect; each comes within seconds, on a busy machine later."""
 SALE: Final = "flash_sale"
 SALE_LASTS: Final = "2m"

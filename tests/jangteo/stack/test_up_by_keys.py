@@ -57,7 +57,7 @@ def test_the_first_day_by_keys(on_terminal: Open) -> None:
         assert f"== {step} of 4" in tour.text
         assert f"== {step + 1} of 4" not in tour.text, "it waits"
         tour.press("\r")
-    tour.wait_for(lambda: shown("That was the tour"), 240)
+    tour.wait_for(lambda: shown("That was the tour"), 480)
     assert tour.exit_code() == 0
     running = on_terminal("reset")
     assert running.exit_code(60) == 2
