@@ -37,6 +37,7 @@ import psutil
 from benchmarks.common import Result, cpu_s, machine, open_shop, peak_memory_mb, save
 from benchmarks.console import table
 from benchmarks.console.terminal import SIZE, Pty, environment
+from benchmarks.reporting.pages import replaced
 from console import poller
 from console.actions.operations import Operator
 from console.recording.toggle import RecordingToggle
@@ -328,7 +329,7 @@ def write_tables(files: Sequence[Path]) -> None:
     found = {r["name"]: Result(**r) for each in read for r in each["results"]}
     tables = table.block(list(found.values()), [each["machine"] for each in read])
     page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(table.replaced(page, tables), encoding="utf-8")
+    PAGE.write_text(replaced(page, table.BEGIN, f"\n{tables}"), encoding="utf-8")
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from typing import Final
 from benchmarks.common import Result
 
 BEGIN: Final = "<!-- measured: written by `python -m benchmarks.console --table FILE` -->"
-END: Final = "<!-- measured: end -->"
 _OURS: Final = "down: "
 _THEIRS: Final = ", down: "
 
@@ -27,22 +26,6 @@ def block(results: Sequence[Result], machines: Sequence[str]) -> str:
         "\n".join(_compared(results, {r.name: r for r in ours})),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def replaced(page: str, text: str) -> str:
-    r"""Return a page with what is between the markers replaced.
-
-    >>> replaced(f"a\n{BEGIN}\nold\n{END}\nb", "new\n") == f"a\n{BEGIN}\n\nnew\n\n{END}\nb"
-    True
-
-    Raises:
-        ValueError: if a marker is missing.
-    """
-    before, found, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not found or not end:
-        raise ValueError(f"no {END if found else BEGIN!r}")
-    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
 
 
 def _figures(ours: Sequence[Result]) -> Iterator[str]:

@@ -9,12 +9,12 @@ from typing import Final, Literal, TypeAlias
 
 from benchmarks.common import Result
 from benchmarks.reporting.charts import number
+from benchmarks.reporting.pages import replaced
 from benchmarks.reporting.run import Entry, Report
 
 Lang: TypeAlias = Literal["en", "ko"]
 PAGES: Final[Mapping[Lang, str]] = {"en": "README.md", "ko": "README.ko.md"}
 BEGIN: Final = "<!-- measured: written by `python -m benchmarks readme` -->"
-END: Final = "<!-- measured: end -->"
 
 
 @dataclass(frozen=True)
@@ -210,22 +210,6 @@ def block(report: Report, lang: Lang) -> str:
     return "\n".join([*rows, "", foot])
 
 
-def replaced(page: str, text: str) -> str:
-    r"""Return a page with what is between the markers replaced.
-
-    >>> replaced(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\nnew\n{END}\nb"
-    True
-
-    Raises:
-        ValueError: if a marker is missing.
-    """
-    before, found, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not found or not end:
-        raise ValueError(f"no {END if found else BEGIN!r}")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
-
-
 def write(report: Report, root: Path) -> Iterator[Path]:
     """Write the table into each page; yield the pages that it changed.
 
@@ -236,7 +220,7 @@ def write(report: Report, root: Path) -> Iterator[Path]:
     for lang, name in PAGES.items():
         path = root / name
         page = path.read_text(encoding="utf-8")
-        new = replaced(page, block(report, lang))
+        new = replaced(page, BEGIN, block(report, lang))
         if new != page:
             path.write_text(new, encoding="utf-8")
             yield path

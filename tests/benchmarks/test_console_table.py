@@ -10,6 +10,7 @@ import pytest
 from benchmarks.common import Result, save
 from benchmarks.console import __main__ as command
 from benchmarks.console import table
+from benchmarks.reporting.pages import END
 
 FIGURES = [
     Result("live: CPU", 3.71, "% of a core", goal="<= 5"),
@@ -34,7 +35,7 @@ def test_the_page_is_written_from_the_files_of_several_runs(
 ) -> None:
     """Of a figure that two runs have, the last file's counts: an hour is measured on its own."""
     page = tmp_path / "console.md"
-    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", encoding="utf-8")
+    page.write_text(f"before\n{table.BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     monkeypatch.setattr(command, "PAGE", page)
     save(tmp_path / "a.json", FIGURES)
     hour = Result("ordinary: memory after 60 min", 99.0, "MB", goal="<= 110")
@@ -42,7 +43,7 @@ def test_the_page_is_written_from_the_files_of_several_runs(
     command.write_tables([tmp_path / "a.json", tmp_path / "b.json"])
     text = page.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{table.BEGIN}\n\nMeasured on ")
-    assert text.endswith(f"\n{table.END}\nafter\n")
+    assert text.endswith(f"\n{END}\nafter\n")
     assert "| live: CPU, % of a core | 4.2 | <= 5 | met |" in text
     assert "| ordinary: memory after 60 min, MB | 99 | <= 110 | met |" in text
     assert "old" not in text
@@ -56,7 +57,7 @@ def test_the_page_has_the_goals_of_the_benchmark_and_judges_by_them() -> None:
     assert found
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in rest.partition(table.END)[0].splitlines()
+        for line in rest.partition(END)[0].splitlines()
         if line.startswith("| ") and line.count("|") == 5
     ][1:]
     assert rows

@@ -20,6 +20,7 @@ from benchmarks.cache.filled_shop import statements_in
 from benchmarks.common import Result
 from benchmarks.reporting import readme
 from benchmarks.reporting import run as runs
+from benchmarks.reporting.pages import replaced
 from benchmarks.reporting.plan import PLAN, Planned
 from benchmarks.reporting.readme import CLAIMS, PAGES, Lang
 from benchmarks.reporting.run import Entry
@@ -54,7 +55,7 @@ def test_the_readme_shows_the_committed_report(lang: Lang) -> None:
     report = runs.load(command.COMMITTED / "report.json")
     assert report
     page = (ROOT / PAGES[lang]).read_text(encoding="utf-8")
-    assert readme.replaced(page, readme.block(report, lang)) == page
+    assert replaced(page, readme.BEGIN, readme.block(report, lang)) == page
 
 
 @pytest.mark.parametrize("lang", PAGES)
