@@ -336,5 +336,6 @@ def embedded_ports(env: Mapping[str, str]) -> dict[str, int]:
     asked = {name: variable.read(env) for name, variable in _PORTS.items() if variable.given(env)}
     given = [port for port in asked.values() if port]
     if len(given) > len(set(given)):
-        raise UsageError(f"two embedded servers cannot have the same port: {asked}")
+        said = ", ".join(f"{name} {port}" for name, port in asked.items() if port)
+        raise UsageError(f"two embedded servers cannot have the same port: {said}")
     return asked
