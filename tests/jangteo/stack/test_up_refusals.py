@@ -20,7 +20,10 @@ pytestmark = pytest.mark.timeout(900)
         (["--users", "-1"], "expected a whole number of at least 0"),
         (["--kafka-port", "65536"], "JANGTEO_KAFKA_PORT='65536': expected a whole number from 0"),
         (["--redis-port", "x"], "invalid whole number value: 'x'"),
-        (["--redis-port", "4711", "--postgres-port", "4711"], "cannot have the same port: postgres 4711, redis 4711"),
+        (
+            ["--redis-port", "4711", "--postgres-port", "4711"],
+            "cannot have the same port: postgres 4711, redis 4711",
+        ),
         (["--no-such-option"], "unrecognized arguments: --no-such-option"),
         (["--kafka", "nonsense"], "expected HOST:PORT"),
         (["--postgres", "mysql://me:hunter2@db/shop"], "expected postgresql://"),
