@@ -244,6 +244,7 @@ class FirstStart:
         """End that publishing; the next start resumes it."""
         if self._profiles:
             end(self._profiles, signal.SIGTERM, 5.0)
+            self._profiles = None
 
     def _child(self, module: str, words: list[str], log: Path, grace: float) -> int | None:
         """Run a command to its end; return its exit code, None if a signal came meanwhile."""
