@@ -20,21 +20,18 @@ from tests.deploy.grafana_macros import expand
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
 
 
-def _build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("grafana_build", GRAFANA / "build.py")
+def _script(file: str, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, GRAFANA / file)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    sys.path.insert(0, str(GRAFANA))  # as of a script: it finds what is next to it
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(GRAFANA))
+    spec.loader.exec_module(module)
     return module
 
 
-BUILD = _build()
+_script("panels.py", "panels")  # which the script finds next to it
+BUILD = _script("build.py", "grafana_build")
 MODELS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in sorted((GRAFANA / "dashboards").glob("*.json"))

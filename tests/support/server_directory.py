@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -60,15 +60,23 @@ def _has_room(memory: Path) -> bool:
 
 
 def _remove_leftovers(memory: Path) -> None:
-    """Remove directories of workers that were killed: nobody holds their locks."""
+    """Remove directories of workers that were killed: nobody holds their locks.
+
+    The workers begin at the same time and find the same ones: each may be gone at any step.
+    """
     for path in memory.glob(f"{_PREFIX}*"):
-        if time.time() - path.stat().st_mtime < _NEW_S:
-            continue
-        lock = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-        except BlockingIOError:
-            pass  # its worker runs
-        finally:
-            os.close(lock)
+        with suppress(FileNotFoundError, PermissionError):  # or another user's
+            _remove_if_left(path)
+
+
+def _remove_if_left(path: Path) -> None:
+    if time.time() - path.stat().st_mtime < _NEW_S:
+        return
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    except BlockingIOError:
+        pass  # its worker runs, or another removes it
+    finally:
+        os.close(lock)
