@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from console.snapshot.reading import ReadingState
+import msgspec
+
+from console.snapshot.reading import Reading, ReadingState
 from shop import retry
 
 DOWN_AFTER_MISSES: Final = 3
@@ -75,3 +77,19 @@ def state_of(failures: int, failing_s: float, *, ever: bool) -> ReadingState:
     if not ever or failures >= DOWN_AFTER_MISSES or failing_s >= DOWN_AFTER_S:
         return ReadingState.DOWN
     return ReadingState.STALE
+
+
+def as_its_server(reading: Reading[Any], server: Reading[Any]) -> Reading[Any]:
+    """Return a reading as stale where a newer one of its server has failed.
+
+    Grades are read every ten seconds, and once a minute where that takes long: until then their
+    last values would look like the present beside a database that is down.
+    """
+    since = server.failing_since
+    if server.current or since is None or not reading.current:
+        return reading
+    if reading.taken_at is not None and reading.taken_at >= since:
+        return reading  # the server answers this one
+    return msgspec.structs.replace(
+        reading, state=ReadingState.STALE, error=server.error, failing_since=since
+    )

@@ -19,7 +19,7 @@ import msgspec
 from console import deadlines, rules
 from console import translations as msg
 from console.changes import changes
-from console.snapshot.model import READINGS, Event, EventKind, Happening, Snapshot
+from console.snapshot.model import READINGS, SERVER_OF, Event, EventKind, Happening, Snapshot
 from console.snapshot.reading import Reading, ReadingState
 from console.sources import (
     LONGEST_DEADLINE_S,
@@ -337,6 +337,9 @@ class Poller:
         with self._lock:
             readings = {name: slot.reading(now) for name, slot in self._slots.items()}
             sequence = self._latest.sequence + 1
+        for name, server in SERVER_OF.items():
+            if name in readings and server in readings:
+                readings[name] = deadlines.as_its_server(readings[name], readings[server])
         snapshot = msgspec.structs.replace(Snapshot(sequence=sequence, at=now), **readings)
         snapshot = rules.without_stale_verdicts(snapshot)
         try:

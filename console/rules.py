@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from console import translations as msg
-from console.snapshot.model import READINGS, SERVERS, Kafka, Lag, Snapshot, Topic
+from console.snapshot.model import READINGS, SERVER_OF, SERVERS, Kafka, Lag, Snapshot, Topic
 from console.snapshot.reading import Rate, Reading, ReadingState
 from console.snapshot.severity import Severity, State
 from console.text import number
@@ -279,17 +279,18 @@ def health(snapshot: Snapshot) -> tuple[ShopHealth, tuple[Message, ...]]:
     loading = False
     for name in READINGS:
         reading: Reading[object] = getattr(snapshot, name)
+        if name in SERVER_OF and not getattr(snapshot, SERVER_OF[name]).current:
+            continue  # said of its server
+        error = reading.error or msg.NO_ANSWER()
         if reading.state is ReadingState.DOWN and name in SERVERS:
-            unreachable.append(msg.OF(name=name, error=reading.error or msg.NO_ANSWER()))
+            unreachable.append(msg.OF(name=name, error=error))
             unreachable += _counter_evidence(snapshot, name)
         elif reading.state is ReadingState.SLOW:
             took = f"{(reading.latency_ms or 0) / 1000:.1f}"
             wrong.append(msg.IS_SLOW(name=word(name), seconds=took))
         elif reading.state in (ReadingState.DOWN, ReadingState.STALE):
-            error = reading.error or msg.NO_ANSWER()
-            wrong.append(
-                msg.OF_STATE(name=word(name), state=word(reading.state.value), error=error)
-            )
+            state = word(reading.state.value)
+            wrong.append(msg.OF_STATE(name=word(name), state=state, error=error))
         loading = loading or reading.state is ReadingState.LOADING
     wrong += _cluster_troubles(snapshot) + _lag_troubles(snapshot)
     wrong += _cache_troubles(snapshot) + process_troubles(snapshot) + clock_troubles(snapshot)
@@ -385,12 +386,10 @@ def clock_troubles(snapshot: Snapshot) -> list[Message]:
 def process_troubles(snapshot: Snapshot) -> list[Message]:
     """Return a message for each process that is down or silent."""
     view = snapshot.processes.value if snapshot.processes.current else None
-    if view is None:
-        return []
     redis_here = snapshot.redis.current
     read_at = snapshot.processes.taken_at or snapshot.at
-    found = []
-    for p in view.processes:
+    found: list[Message] = []
+    for p in view.processes if view else ():
         if p.state == "backoff":
             found.append(msg.IS_DOWN(name=p.name, how=p.last_exit))
         elif p.supervised and p.beats and redis_here and p.state not in ("stopped", "stopping"):

@@ -296,6 +296,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 READINGS: Final = ("kafka", "redis", "postgres", "grades", "letters", "processes")
 SERVERS: Final = ("kafka", "redis", "postgres")
 """The readings that are of one server each, which can be away."""
+SERVER_OF: Final[Mapping[str, str]] = {"grades": "postgres", "letters": "postgres"}
+"""The readings that are made more seldom than another one of the same server."""
 
 
 def encode(snapshot: Snapshot) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from console import deadlines
+from console import deadlines, rules
 from console.poller import Poller, _Slot
 from console.snapshot.model import EventKind, Happening
 from console.snapshot.reading import ReadingState
@@ -127,6 +127,36 @@ def test_a_refusing_source_keeps_its_last_value_and_comes_back() -> None:
         texts = [(e.source, str(e.text)) for e in p.latest().events if e.source == "redis"]
         assert texts[0] == ("redis", "does not answer: redis://:********@host refused")
         assert texts[1][1].startswith("answers again")
+    finally:
+        p.stop()
+
+
+@pytest.mark.usefixtures("quick")
+def test_values_that_are_read_seldom_are_stale_as_soon_as_their_server_fails() -> None:
+    answers = threading.Event()
+    answers.set()
+
+    def shop() -> object:
+        if not answers.is_set():
+            raise ConnectionRefusedError("refused")
+        return samples.shop()
+
+    grades = Fake("grades", samples.grades, interval=600.0)
+    p = poller(Fake("postgres", shop), grades)
+    p.start()
+    try:
+        wait_until(lambda: p.latest().grades.state is ReadingState.OK, "grades")
+        wait_until(lambda: p.latest().postgres.state is ReadingState.OK, "PostgreSQL")
+        answers.clear()
+        wait_until(lambda: not p.latest().postgres.current, "a failure")
+        seen = p.latest().grades
+        assert (seen.state, seen.value) == (ReadingState.STALE, samples.grades())
+        assert seen.error == "refused"
+        _, reasons = rules.health(p.latest())
+        assert [str(r) for r in reasons if "grades" in str(r)] == []  # said of PostgreSQL
+        answers.set()
+        wait_until(lambda: p.latest().grades.state is ReadingState.OK, "an answer")
+        assert grades.reads == 1
     finally:
         p.stop()
 
