@@ -75,7 +75,7 @@ def render(text: Text, lang: Lang) -> str:
     """Return a message in a language; text from outside as it is.
 
     >>> render("no answer", "ko"), render(NO_ANSWER(), "ko"), render(word("stale"), "ko")
-    ('no answer', '응답 없음', '지연')
+    ('no answer', '응답 없음', '오래됨')
     """
     if isinstance(text, str):
         return text
@@ -167,6 +167,9 @@ SCENARIO_RUNS = Template(
 SCENARIO_STOPPED = Template("scenario_stopped", "{name} stopped", "{name} 중지됨")
 COUNTED = Template("counted", "{count} {what}", "{what} {count}건")
 BOTH = Template("both", "{first}, {second}", "{first}, {second}")
+STATE_SINCE = Template("state_since", "{state} since {at} KST", "{at} KST부터 {state}")
+TRY = Template("try", "try {count}", "{count}번째 시도")
+NEXT_IN = Template("next_in", "next in {seconds}s", "{seconds}초 뒤 다시 시도")
 AGO = Template("ago", "({age} ago)", "({age} 전)")
 HANDLED = Template("handled", "{line} (handled by the ingest)", "{line} (인제스트가 처리함)")
 HEAT_SCALE = Template(

@@ -32,6 +32,8 @@ _LABEL = 12
 """Cells of the scale at the left of a chart."""
 _TWO_COLUMNS = 110
 _GRADES = "grades"
+_BLANKS = " \u2800"
+"""The second is the braille pattern without dots."""
 """Not one series, but one for each grade."""
 _ORDER = (
     "lag", "misses", "in", "out", "refresh", "spend", _GRADES, "dead letters", "ops", "memory",
@@ -113,6 +115,18 @@ def lines_of(name: str, cells: int, rows: int, view: PanelView) -> tuple[list[st
     found = points(name, 2 * cells, view)
     high = _high(name, found)
     return appearance.braille(found, cells, rows, high), high
+
+
+def scale(name: str, drawn: Sequence[str], high: float, view: PanelView) -> list[str]:
+    """Return what stands next to each line of a chart: its highest value, and 0 at the bottom.
+
+    A chart of nothing has none, which could be read as a value of 0.
+    """
+    texts = [""] * len(drawn)
+    if "".join(drawn).strip(_BLANKS):
+        texts[-1] = "0"
+        texts[0] = shown(name, high, view)
+    return texts
 
 
 def marked(lines: Sequence[str], view: PanelView) -> list[list[Part]]:
@@ -209,9 +223,8 @@ def _block(name: str, wide: int, cells: int, rows: int, view: PanelView) -> list
         (cell(shown(name, newest, view), 24, view, right=True), appearance.BOLD),
     ]
     lines = [title]
-    for at, line in enumerate(marked(drawn, view)):
-        label = shown(name, high, view) if at == 0 else "0" if at == rows - 1 else ""
-        label = cell(label, _LABEL, view, right=True)
+    for highest, line in zip(scale(name, drawn, high, view), marked(drawn, view), strict=True):
+        label = cell(highest, _LABEL, view, right=True)
         lines.append([(label, appearance.DIM), " ", *line])
     return lines
 

@@ -36,7 +36,7 @@ def grades(view: PanelView) -> Drawn:
     reading = view.snapshot.grades
     found = reading.value
     if found is None:
-        return content(trouble(reading, view))
+        return content(trouble(reading, view, "Grades"))
     if view.height <= 1:
         return content([_grades_in_a_line(found, view)])
     lines = trouble(reading, view)

@@ -80,7 +80,7 @@ def _chart(view: PanelView, name: str, text: str, after: str, rows: int) -> list
     """Draw a series with its name and value next to it, and its maximum after it."""
     cells = max(4, view.width - 28)
     drawn, high = charts.lines_of(name, cells, rows, view)
-    highest = charts.shown(name, high, view)
+    scale = charts.scale(name, drawn, high, view)
     lines: list[Line] = []
     for i, chart in enumerate(charts.marked(drawn, view)):
         label = view(name) if i == 0 else after if i == 2 else ""
@@ -88,9 +88,8 @@ def _chart(view: PanelView, name: str, text: str, after: str, rows: int) -> list
         first: Part = (cell(label, 10, view), appearance.DIM)
         if rows == 1:
             first = (cell(view(name), 10, view), appearance.DIM)
-        top = highest if i == 0 else "0" if i == rows - 1 else ""
         side = (cell(value, 8, view, right=True), appearance.BOLD)
-        lines.append([first, side, " ", *chart, (f" {top}", appearance.DIM)])
+        lines.append([first, side, " ", *chart, (f" {scale[i]}", appearance.DIM)])
     if rows == 2 and after:
         lines[1] = [(cell(after, 18, view), appearance.DIM), *lines[1][2:]]
     return lines
@@ -182,9 +181,8 @@ def countdown(view: PanelView) -> Drawn:
     style = phase.severity.style
     head = f"{view('Cache').upper()} " if view.height <= 1 else ""
     if meta is None or phase is Phase.UNKNOWN or left is None:
-        lines = trouble(reading, view) or [[word]]
-        first: Line = [(head, appearance.DIM), *lines[0]]
-        return content([first, *lines[1:]][: view.height])
+        lines = trouble(reading, view, "Cache") or [[(head, appearance.DIM), word]]
+        return content(lines[: view.height])
     times = {
         Phase.WAITING: f"{max(0.0, left):.1f} s",
         Phase.OVERDUE: f"+{max(0.0, -left):.1f} s",
@@ -238,10 +236,9 @@ def redis(view: PanelView) -> Drawn:
     reading = view.snapshot.redis
     found = reading.value
     if found is None:
-        return content(trouble(reading, view))
+        return content(trouble(reading, view, "Redis"))
     if view.height <= 1:
-        stale = trouble(reading, view)
-        return content([stale[0] if stale else _redis_line(found, view)])
+        return content([_redis_line(found, view)])
     lines = trouble(reading, view)
     rows = _redis_rows(found, view)
     label = max(width(r[0]) for r in rows)

@@ -17,7 +17,7 @@ from console.snapshot.model import Lag, Snapshot
 from console.snapshot.reading import Rate, Reading, ReadingState
 from console.snapshot.severity import Severity
 from console.text import duration, number, to_ascii
-from console.translations import word
+from console.translations import Message, word
 from console.tui import appearance
 from console.tui.appearance import DisplayOptions
 from console.tui.cells import composed, fit, width
@@ -111,19 +111,35 @@ def state(reading: Reading[Any], view: PanelView) -> Line:
     return [(words + old, style)]
 
 
-def trouble(reading: Reading[Any], view: PanelView) -> list[Line]:
-    """Return lines that say what is wrong with a source; none while it is in order."""
+def trouble(reading: Reading[Any], view: PanelView, label: str = "") -> list[Line]:
+    """Return lines that say what is wrong with a source; none while it is in order.
+
+    Args:
+        reading: of the source.
+        view: for the size, the time and the language.
+        label: of the panel, in English: begins the line of one that has no title.
+    """
     if reading.current:
         return []
+    if label and view.height <= 1:
+        head = f"{view(label).upper()} "
+        below = trouble(reading, view.sized(view.width - width(head), 1))
+        return [[(head, appearance.DIM), *line] for line in below]
     if reading.state is ReadingState.LOADING:
         return [[(f"{view('connecting')}{view.options.glyphs.more}", appearance.DIM)]]
-    words, style = view.marked(reading.state.severity, view(reading.state.value))
+    said: Message = word(reading.state.value)
     if reading.failing_since:
-        words += f" {reading.failing_since.astimezone(KST):%H:%M:%S} KST~"
-    words += f" {view('try')} {reading.attempts}"
+        at = f"{reading.failing_since.astimezone(KST):%H:%M:%S}"
+        said = msg.STATE_SINCE(state=said, at=at)
+    parts = [said]
+    if reading.attempts:
+        parts.append(msg.TRY(count=reading.attempts))
     if reading.retry_at:
         left = max(0.0, (reading.retry_at - view.now).total_seconds())
-        words += f", {view('next in')} {left:.0f}s"
+        parts.append(msg.NEXT_IN(seconds=f"{left:.0f}"))
+    words, style = view.marked(
+        reading.state.severity, ", ".join(view.options.render(part) for part in parts)
+    )
     lines: list[Line] = [[(cell(words, view.width, view), style)]]
     if view.height > 3 and reading.error:
         error = view.options.render(reading.error)
