@@ -154,15 +154,17 @@ def dimmed(lines: Drawn, reading: Reading[Any], view: PanelView) -> Drawn:
     """
     if reading.current or reading.value is None:
         return lines
-    wrong = {line.plain for line in content(trouble(reading, view))}
+    wrong = [line.plain.rstrip() for line in content(trouble(reading, view))]
     age = f" {ago(reading, view)}"
     if duration(reading.age(view.now)) in "".join(line.plain for line in lines):
         age = ""  # a verdict shows it already
-    if len(lines) == 1 and view.height <= 1 and lines[0].plain not in wrong:
-        lines = [Content(cell(lines[0].plain, view.width - width(age), view).rstrip() + age)]
+    says_it = [any(text in line.plain for text in wrong) for line in lines]
+    if len(lines) == 1 and view.height <= 1 and not says_it[0]:
+        text = cell(lines[0].plain.rstrip(), view.width - width(age), view)
+        lines = [Content(text.rstrip() + age)]
     return [
-        line if line.plain in wrong else Content.styled(line.plain, appearance.DIM)
-        for line in lines
+        line if said else Content.styled(line.plain, appearance.DIM)
+        for line, said in zip(lines, says_it, strict=True)
     ]
 
 
