@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import atexit
 import codecs
+import contextlib
 import errno
+import io
 import os
 import re
+import select
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final, TextIO
 
@@ -27,6 +32,11 @@ _ESCAPE: Final = "jangteo"
 _STREAM_ERRORS: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN}
 )
+
+_MOMENT_S: Final = 0.5
+"""How long text is waited for: what others write to the terminal next comes after it."""
+_MOST_UNREAD: Final = 1 << 20
+"""Bytes that are kept for a reader that does not read: plain lines of several hours."""
 
 
 def escape(text: str) -> str:
@@ -133,6 +143,94 @@ def attempt(stream: TextIO, text: str) -> OSError | None:
     return None
 
 
+class UnblockedOutput(io.TextIOBase):
+    """Writes to a stream that may not be read for hours, or not at all: a thread waits for it.
+
+    A terminal that was stopped with Ctrl-S, or a pager on a pipe, would keep the main thread from
+    looking after the processes, and from noticing a signal.
+
+    Args:
+        stream: with a file descriptor; errors of writing to it are ignored.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._unread: deque[bytes] = deque()
+        self._changed = threading.Condition()
+        self._left_out = 0
+        self._stuck = False
+        threading.Thread(target=self._work, name="output", daemon=True).start()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # typeshed: an attribute
+        """Of the stream."""
+        return self._stream.encoding
+
+    def fileno(self) -> int:
+        """Return that of the stream."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
+        return self._stream.isatty()
+
+    @property
+    def behind(self) -> bool:
+        """Whether text is not read yet."""
+        return bool(self._unread)
+
+    def write(self, text: str) -> int:
+        """Keep text for the thread; what does not fit any more is counted and left out."""
+        with self._changed:
+            if sum(map(len, self._unread)) > _MOST_UNREAD:
+                self._left_out += 1
+                return len(text)
+            if self._left_out:
+                text = f"... {self._left_out:,} pieces of output were left out\n{text}"
+                self._left_out = 0
+            self._unread.append(text.encode(self.encoding, self._stream.errors or "replace"))
+            self._changed.notify_all()
+        return len(text)
+
+    def flush(self) -> None:
+        """Wait until all is read, but only for a moment, and not again before it is."""
+        with self._changed:
+            if not self._stuck:
+                self._stuck = not self._changed.wait_for(lambda: not self._unread, _MOMENT_S)
+
+    def finish(self) -> None:
+        """Write no more: where nobody reads, what comes after would wait for a reader as well.
+
+        Even an empty text would: a terminal takes one writer at a time.
+        """
+        self.flush()
+        if self.behind:
+            waiting = [s for s in (sys.stdout, sys.stderr) if _same_file(s, self._stream)]
+            for stream in waiting:
+                _discard(stream)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._unread)
+                text = self._unread[0]
+            with contextlib.suppress(OSError, ValueError):
+                self._write_all(text)
+            with self._changed:
+                self._unread.popleft()
+                if not self._unread:
+                    self._stuck = False
+                    self._changed.notify_all()
+
+    def _write_all(self, text: bytes) -> None:
+        # Not through the stream: Python cannot end while a thread that waits holds its lock.
+        while text:
+            try:
+                text = text[os.write(self.fileno(), text) :]
+            except BlockingIOError:  # somebody made the terminal non-blocking
+                select.select([], [self.fileno()], [])
+
+
 def guarded(prog: str, work: Callable[[], int]) -> int:
     """Run a command; return its exit code, or that of an output that cannot be written.
 
@@ -160,6 +258,13 @@ def guarded(prog: str, work: Callable[[], int]) -> int:
         return ExitCode.FAILED
     else:
         return code
+
+
+def _same_file(stream: TextIO, other: TextIO) -> bool:
+    try:
+        return os.path.sameopenfile(stream.fileno(), other.fileno())
+    except (OSError, ValueError):  # a stream of a test has no number
+        return False
 
 
 def _discard(stream: TextIO) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +22,7 @@ from console.translations import label
 from jangteo.stack.observer import RecentOrder, ShopSample
 from shop.clock import KST, utc_now
 from shop.events import TOPICS
-from shop.output import escape, escape_in_lines
+from shop.output import UnblockedOutput, escape, escape_in_lines
 from shop.process_status import ProcessState, ProcessStatus
 
 Lang = Literal["en", "ko"]
@@ -72,7 +73,7 @@ class StatusView:
 class Screen(abc.ABC):
     """Where `jangteo up` writes text for people."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: ShopConsole) -> None:
         self._console = console
 
     def say(self, text: str) -> None:
@@ -84,6 +85,10 @@ class Screen(abc.ABC):
                 highlight=False,
                 soft_wrap=True,
             )
+
+    def finish(self) -> None:
+        """Let others write to the terminal; what nobody reads is discarded."""
+        self._console.finish()
 
     @abc.abstractmethod
     def show(self, view: Callable[[], StatusView]) -> None:
@@ -97,7 +102,7 @@ class Screen(abc.ABC):
 class PlainScreen(Screen):
     """One line every few seconds."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: ShopConsole) -> None:
         super().__init__(console)
         self._due = time.monotonic() + PLAIN_EVERY_S
 
@@ -117,7 +122,7 @@ class PlainScreen(Screen):
 class LiveScreen(Screen):
     """A status that is drawn in place, with the messages above it."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: ShopConsole) -> None:
         super().__init__(console)
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._due = 0.0
@@ -128,7 +133,7 @@ class LiveScreen(Screen):
 
     def show(self, view: Callable[[], StatusView]) -> None:
         """Draw, at most four times a second."""
-        if time.monotonic() < self._due:
+        if time.monotonic() < self._due or self._console.behind:
             return
         self._due = time.monotonic() + 1 / _LIVE_PER_S
         with contextlib.suppress(OSError):
@@ -148,14 +153,23 @@ def _unless_gone(live: Live) -> Iterator[None]:
 
 
 class ShopConsole(Console):
-    """Writes to standard output as long as it has a reader; Rich would end the process then."""
+    """Writes to standard output, or standard error, without ever waiting for its reader."""
 
-    def on_broken_pipe(self) -> None:
-        """Write nothing more."""
-        self.quiet = True
+    def __init__(self, *, stderr: bool) -> None:
+        self._output = UnblockedOutput(sys.stderr if stderr else sys.stdout)
+        super().__init__(file=self._output)  # type: ignore[arg-type]  # it has what Rich uses
+
+    @property
+    def behind(self) -> bool:
+        """Whether text is not read yet."""
+        return self._output.behind
+
+    def finish(self) -> None:
+        """Let others write to the terminal; what nobody reads is discarded."""
+        self._output.finish()
 
 
-def make(console: Console, *, plain: bool) -> Screen:
+def make(console: ShopConsole, *, plain: bool) -> Screen:
     """Return the screen that fits the console."""
     return LiveScreen(console) if console.is_terminal and not plain else PlainScreen(console)
 

@@ -130,6 +130,7 @@ class Up:
             self._stack.stop()
             self._supervisor.write_snapshot(self._stack.statuses(), force=True)
             self._say("stopped")
+            self._screen.finish()
 
     def _run(self, settings: Settings) -> int:
         accounting = self._prepare(settings)
@@ -351,6 +352,7 @@ class Up:
         if self._args.seconds and not sum(result.account.published.values()):
             result.differences.append("nothing was published")
         self._say(result.line())
+        self._screen.finish()
         if self._args.json:
             say(result.as_json())
         wrong = troubles + result.differences

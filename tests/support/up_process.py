@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,13 +39,14 @@ class UpProcess:
     def command(self, *args: str) -> list[str]:
         return [sys.executable, "-m", "jangteo.stack.up", "--data-dir", str(self.data_dir), *args]
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
+    def start(self, *args: str, to: int | None = None) -> subprocess.Popen[str]:
+        """Start it; its output goes to a file, or to the descriptor `to`."""
         with self.out.open("a") as out:
             self.process = python_process.Popen(
                 self.command(*args),
                 env=self.env,
                 cwd=self._directory,
-                stdout=out,
+                stdout=out if to is None else to,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
@@ -67,6 +70,17 @@ class UpProcess:
             return found
 
         wait_until(seen, self.said, timeout)
+
+    def kill_and_see_it_back(self, name: str) -> None:
+        """kill -9 one process of the shop; wait until it is back and orders come in again."""
+        killed = self.statuses()[name].pid
+        assert killed
+        os.kill(killed, signal.SIGKILL)
+        self.wait_for(lambda: self.statuses()[name].pid not in {None, killed})
+        assert self.statuses()[name].restarts >= 1
+        self.wait_for(lambda: self.orders() >= 0)
+        reached = self.orders()
+        self.wait_for(lambda: self.orders() > reached)
 
     def said(self) -> str:
         logs = sorted((self.data_dir / "logs").glob("*.log"))

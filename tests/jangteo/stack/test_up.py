@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import signal
 import subprocess
@@ -42,18 +41,6 @@ MONITOR = re.compile(
 )
 PROCESSES = {"ingest", "cache", "users", "products", "orders", "grader"}
 SERVERS = {"postgres", "redis", "kafka"}
-
-
-def kill_and_see_it_back(shop: UpProcess, name: str) -> None:
-    """kill -9 one process of the shop; wait until it is back and orders come in again."""
-    killed = shop.statuses()[name].pid
-    assert killed
-    os.kill(killed, signal.SIGKILL)
-    shop.wait_for(lambda: shop.statuses()[name].pid not in {None, killed})
-    assert shop.statuses()[name].restarts >= 1
-    shop.wait_for(lambda: shop.orders() >= 0)
-    reached = shop.orders()
-    shop.wait_for(lambda: shop.orders() > reached)
 
 
 def check_result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -210,7 +197,7 @@ def test_whatever_is_killed_the_shop_goes_on(shop: UpProcess) -> None:
     assert len(second.stderr.splitlines()) == 1
 
     for name in ("ingest", "postgres", "redis", "orders"):
-        kill_and_see_it_back(shop, name)
+        shop.kill_and_see_it_back(name)
 
     pids = shop.pids()
     up.kill()
@@ -226,7 +213,7 @@ def test_whatever_is_killed_the_shop_goes_on(shop: UpProcess) -> None:
 def test_a_killed_broker_comes_back_with_all_that_it_had(shop: UpProcess) -> None:
     shop.start("--speed", "100", "--plain")
     shop.wait_for(lambda: shop.orders() > 0)
-    kill_and_see_it_back(shop, "kafka")
+    shop.kill_and_see_it_back("kafka")
     with shop.connect() as conn:
         logs = "SELECT count(DISTINCT log_id) FROM ingest_offsets WHERE topic = 'orders'"
         assert conn.execute(logs.encode()).fetchone() == (1,), "the same topic"
