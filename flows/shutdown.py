@@ -18,6 +18,7 @@ from typing import Final, NoReturn
 
 from shop.errors import ExitCode
 from shop.log import get_logger
+from shop.output import end_waits, let_signals_end_waits
 
 DRAIN_S: Final = 9.0
 """A stop that takes longer ends the process anyway: what was promised is 10 s."""
@@ -42,13 +43,15 @@ def stop_on_signals(stop: threading.Event) -> None:
     writer.setblocking(False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
+    let_signals_end_waits()
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
 
     def listen() -> None:
         while reader.recv(1)[0] not in (signal.SIGTERM, signal.SIGINT):
             pass
-        get_logger().info("stopping: finishing the batch in progress")
         stop.set()
+        end_waits()
+        get_logger().info("stopping: finishing the batch in progress")
         threading.Event().wait(DRAIN_S)
         get_logger().error(
             "not drained in time: ending; nothing is lost, uncommitted messages are read again",

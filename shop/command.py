@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO, TypeAlias, cast
 
 from shop import client_errors, log, settings
 from shop.errors import ExitCode, JangteoError
-from shop.output import escape, guarded, say
+from shop.output import end_waits, escape, guarded, let_signals_end_waits, say
 from shop.settings import Settings
 
 if TYPE_CHECKING:
@@ -194,7 +194,9 @@ def stop_on_signals() -> threading.Event:
 
     def handler(_signum: int, _frame: FrameType | None) -> None:
         stop.set()
+        end_waits()
 
+    let_signals_end_waits()
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGINT, handler)
     return stop

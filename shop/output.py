@@ -14,10 +14,11 @@ import io
 import os
 import re
 import select
+import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, TextIO
 
 from shop.errors import ExitCode
@@ -37,6 +38,10 @@ _MOMENT_S: Final = 0.5
 """How long text is waited for: what others write to the terminal next comes after it."""
 _MOST_UNREAD: Final = 1 << 20
 """Bytes that are kept for a reader that does not read: plain lines of several hours."""
+_INTERRUPT: Final = signal.SIGURG
+"""Ignored where nobody sets it, and of no other use to this program."""
+_writers: Final[dict[int, TextIO]] = {}
+"""Threads that are writing, by their ident, and what they write to."""
 
 
 def escape(text: str) -> str:
@@ -128,19 +133,59 @@ def say(*words: object, end: str = "\n", to: TextIO | None = None) -> None:
     if to is not None and to is sys.stderr:
         attempt(to, text + end)
         return
-    print(text, end=end, file=to or sys.stdout, flush=True)
+    with _writing(to or sys.stdout) as stream:
+        print(text, end=end, file=stream, flush=True)
 
 
 def attempt(stream: TextIO, text: str) -> OSError | None:
     """Write text whose failure does not matter; return the error, None if it was written."""
     try:
-        stream.write(text)
-        stream.flush()
+        with _writing(stream):
+            stream.write(text)
+            stream.flush()
     except OSError as e:
         return e
     except ValueError:  # closed
         return OSError(errno.EBADF, os.strerror(errno.EBADF))
     return None
+
+
+@contextlib.contextmanager
+def _writing(stream: TextIO) -> Iterator[TextIO]:
+    writer = threading.get_ident()
+    _writers[writer] = stream
+    try:
+        yield stream
+    finally:
+        _writers.pop(writer, None)
+
+
+def let_signals_end_waits() -> None:
+    """Prepare `end_waits`; call it in the main thread."""
+    signal.signal(_INTERRUPT, lambda _number, _frame: None)
+
+
+def end_waits() -> None:
+    """Have threads go on that wait for a reader which does not read: they write to /dev/null.
+
+    Whoever asked a process to end with a signal would wait for that reader, too. A signal
+    interrupts a write; Python repeats it, and finds another file. Called by the handler of a
+    signal, or by a thread.
+    """
+    given_up: set[TextIO] = set()
+    for writer, stream in list(_writers.items()):
+        if stream not in given_up and not _has_reader(stream):
+            given_up.add(stream)
+            _discard(stream)
+        if stream in given_up and writer != threading.get_ident():
+            signal.pthread_kill(writer, _INTERRUPT)
+
+
+def _has_reader(stream: TextIO) -> bool:
+    try:
+        return bool(select.select([], [stream.fileno()], [], _MOMENT_S)[1])
+    except (OSError, ValueError):  # a stream of a test has no number
+        return True
 
 
 class UnblockedOutput(io.TextIOBase):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
+import select
+import signal
 import subprocess
 import sys
 import threading
@@ -108,3 +110,57 @@ def test_a_terminal_that_nobody_reads_does_not_keep_a_process_from_its_end() -> 
     finally:
         os.close(master)
         os.close(slave)
+
+
+@pytest.mark.parametrize("who", ["main", "thread", "log"])
+def test_a_signal_ends_a_command_whose_output_nobody_reads(who: str) -> None:
+    work = {
+        "main": "while not stop.is_set(): say('x' * 10_000)",
+        "thread": "threading.Thread(target=lambda: [say('x' * 10_000) for _ in range(99)],"
+        " daemon=True).start(); stop.wait()",
+        "log": "log.configure('a process', level='info')\n"
+        "    while not stop.is_set(): log.get_logger().info('x' * 10_000)",
+    }[who]
+    code = (
+        "import sys, threading\n"
+        "from shop import command, log\n"
+        "from shop.output import guarded, say\n"
+        "def work():\n"
+        "    stop = command.stop_on_signals()\n"
+        f"    {work}\n"
+        "    return 7\n"
+        "sys.exit(guarded('work', work))\n"
+    )
+    reader, writer = os.pipe()
+    try:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=writer, stderr=writer)
+        wait_until(lambda: not select.select([], [writer], [], 0)[1], "the pipe is full")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 7
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_signal_takes_nothing_from_a_reader_that_reads() -> None:
+    code = (
+        "import sys\n"
+        "from shop import command\n"
+        "from shop.output import guarded, say\n"
+        "def work():\n"
+        "    stop = command.stop_on_signals()\n"
+        "    say('begun')\n"
+        "    stop.wait()\n"
+        "    for number in range(1000): say(number, 'x' * 1000)\n"
+        "    return 0\n"
+        "sys.exit(guarded('work', work))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)  # the pipe is full, but for a moment
+        process.send_signal(signal.SIGTERM)
+        assert len(process.stdout.read().splitlines()) == 1000
