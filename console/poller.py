@@ -6,12 +6,10 @@ import contextlib
 import itertools
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -28,6 +26,7 @@ from console.sources import (
     CurrentSettings,
     LazySource,
     SnapshotSource,
+    defect,
     explain,
 )
 from console.translations import Text
@@ -326,11 +325,10 @@ class Poller:
 
     def _defect(self, error: Exception) -> None:
         """Report a defect once, as an event: a thread that ended would freeze the screen."""
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        text = redact(f"{Path(where.filename).name}:{where.lineno}: {explain(error)}")
-        if text not in self._defects:
-            self._defects.add(text)
-            self.note("error", "console", msg.DEFECT(error=text))
+        text = defect(error)
+        if str(text) not in self._defects:
+            self._defects.add(str(text))
+            self.note("error", "console", text)
 
     def _publish(self) -> Snapshot:
         now = self._clock()

@@ -200,6 +200,14 @@ STORED_ROW = Template("stored_row", "{table} {id} is stored", "{table} {id} 저�
 ROW_GONE = Template(
     "row_gone", "{table} {id}: no such row; it was removed later", "{table} {id}: 나중에 삭제된 행"
 )
+NO_MESSAGE = Template(
+    "no_message",
+    "none in Kafka: stored without being published, as by a history, or deleted by retention",
+    "Kafka에 없음: 백필처럼 발행 없이 저장되었거나, 보존 기간이 지나 삭제됨",
+)
+NOT_AMONG = Template(
+    "not_among", "not among the {count} messages looked at", "확인한 메시지 {count}건 중에는 없음"
+)
 PARTITIONS = Template("partitions", "{count} partitions", "파티션 {count}개")
 RANK = Template("rank", "{rank} of {of} who are due", "구매 예정 {of}명 중 {rank}위")
 IN_ORDERS = Template("in_orders", "in {count} orders of the shop", "상점 주문 {count}건 뒤")

@@ -20,7 +20,7 @@ from console.actions.commands import Stop
 from console.lookups import cache_rows, messages
 from console.lookups.browse import MessagePage, MessageQuery, browse
 from console.lookups.details import Detail, DetailRow, Ref
-from console.lookups.messages import MessageReader
+from console.lookups.messages import MessageReader, SearchResult
 from console.lookups.process_rows import process_rows
 from console.lookups.shop_rows import ShopRows, made_at
 from console.snapshot.model import Snapshot
@@ -29,7 +29,7 @@ from console.text import printable
 from console.translations import Text, word
 from shop.clock import KST
 from shop.errors import JangteoError
-from shop.events import GROUPS
+from shop.events import GROUPS, ID_FIELD, KEY_FIELD
 from shop.log import redact
 from shop.messages.fault_location import Fault
 from shop.redis import cache
@@ -37,7 +37,6 @@ from shop.settings import Settings
 
 _ERRORS: Final = (JangteoError, psycopg.Error, KafkaException, redis.RedisError, OSError)
 _TOPIC_OF: Final = {"customer": "users", "order": "orders", "product": "products"}
-_ID_OF: Final = {"customer": "user_id", "order": "order_id", "product": "product_id"}
 _TERMS: Final = (
     "intercept", "taste", "grade", "fresh", "spend", "cart", "soured", "scenario",
 )  # fmt: skip
@@ -211,19 +210,32 @@ class Lookup:
             yield DetailRow("due", msg.IN_ORDERS(count=f"{found.due_in_orders:,}"))
 
     def _messages_of(self, reader: MessageReader, ref: Ref, number: int) -> Iterator[DetailRow]:
-        """Yield the messages of an id: searched from the time on that the id itself contains."""
+        """Yield the messages of an id: searched from the time on that the id itself contains.
+
+        Those of a customer or product of a history were published later, among many others.
+        """
         at = made_at(number)
-        topic, name = _TOPIC_OF[ref.kind], _ID_OF[ref.kind]
+        topic = _TOPIC_OF[ref.kind]
         if at is None:
             return
-        starts = reader.since(topic, at - timedelta(seconds=2))
-        contains = messages.about(ref.key)
-        found = reader.read(topic, starts, most=10, meets=contains) if starts else []
-        for m in found:
-            if messages.ids_in(m.value() or b"").get(name) == number:
-                yield messages.row(m)
-        if not found:
-            yield DetailRow(topic, "none: written before the oldest that Kafka keeps, or not by it")
+
+        def id_in(message: Message) -> int | None:
+            return messages.ids_in(messages.payload(message)).get(ID_FIELD[topic])
+
+        def search(starts: dict[int, int]) -> SearchResult:
+            contains = messages.about(ref.key)
+            return reader.search(
+                topic, starts, most=10, meets=lambda m: contains(m) and id_in(m) == number
+            )
+
+        result = search(reader.since(topic, at - timedelta(seconds=2)))
+        whole = result.whole
+        if not result.messages and not whole and KEY_FIELD[topic] == ID_FIELD[topic]:
+            result = search(reader.near(topic, number, id_in))
+        yield from map(messages.row, result.messages)
+        if not result.messages:
+            none = msg.NO_MESSAGE() if whole else msg.NOT_AMONG(count=f"{result.scanned:,}")
+            yield DetailRow(topic, none)
 
     def _topics(self, _: Ref) -> Iterator[DetailRow]:
         """Yield all topics of the cluster."""
@@ -305,8 +317,7 @@ class Lookup:
     def _row_of(self, shop: ShopRows, topic: str, message: Message) -> DetailRow:
         """Return the row that a message which was applied became, as it is now."""
         ids = messages.ids_in(messages.payload(message))
-        kind = next(k for k, t in _TOPIC_OF.items() if t == topic)
-        number = ids.get(_ID_OF[kind])
+        number = ids.get(ID_FIELD[topic])
         if number is None:
             return DetailRow("stored", word("it has no id"), wrong=True)
         about = {"table": topic, "id": str(number)}
@@ -320,7 +331,8 @@ class Lookup:
             text = msg.NEWER_STORED(**about, rev=rev)
         else:
             text = msg.STORED_AS(**about, rev=rev)
-        return DetailRow("stored", text, Ref(kind, str(number)))
+        kind = next((k for k, t in _TOPIC_OF.items() if t == topic), "")
+        return DetailRow("stored", text, Ref(kind, str(number)) if kind else None)
 
     def _letter(self, ref: Ref) -> Iterator[DetailRow]:
         yield from self._shop(lambda s: s.letter(ref))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -14,6 +14,7 @@ from console.lookups.details import DetailRow, Ref, as_text, in_hex, place
 from console.text import printable
 from shop import kafka
 from shop.clock import KST
+from shop.events import ID_FIELD
 from shop.messages.fault_location import Fault
 from shop.settings import Settings
 
@@ -21,7 +22,17 @@ READ_S: Final = 5.0
 """Longest time of one reading."""
 MOST_SCANNED: Final = 20_000
 """Messages that one search looks at."""
+AROUND: Final = 500
+"""Messages before the place of an id that are looked at: producers publish next to one another."""
 _ANSWER_S: Final = 3.0
+
+
+class SearchResult(NamedTuple):
+    """The messages that were found, the number looked at, and whether the end was reached."""
+
+    messages: list[Message]
+    scanned: int
+    whole: bool
 
 
 class MessageReader:
@@ -86,6 +97,36 @@ class MessageReader:
         found = self.read(topic, {partition: offset}, most=1)
         return found[0] if found and found[0].offset() == offset else None
 
+    def near(
+        self, topic: str, number: int, id_in: Callable[[Message], int | None]
+    ) -> dict[int, int]:
+        """Return the partition of an id that is the key, and an offset just before its messages.
+
+        An id says when it was made, so ids ascend where each has one message: also those of a
+        history, which are published long after they were made. Some twenty messages are read.
+
+        Args:
+            topic: which topic.
+            number: the id.
+            id_in: returns the id that a message is about; None: it has none.
+
+        Raises:
+            KafkaException: if the cluster does not answer.
+        """
+        partition = partition_of(b"%d" % number, len(self.partitions(topic)))
+        oldest, high = self.bounds(topic, partition)
+        low = oldest
+        until = self._monotonic() + READ_S
+        while low < high and self._monotonic() < until:
+            middle = (low + high) // 2
+            first = self.read(topic, {partition: middle}, most=1, meets=lambda m: bool(id_in(m)))
+            known = id_in(first[0]) if first else None
+            if known is not None and known < number:
+                low = cast("int", first[0].offset()) + 1
+            else:
+                high = middle
+        return {partition: max(oldest, low - AROUND)}
+
     def since(self, topic: str, at: datetime) -> dict[int, int]:
         """Return, of each partition that has one, the offset of the first message since a time."""
         return self.at_time(topic, int(at.timestamp() * 1000), self.partitions(topic))
@@ -103,7 +144,12 @@ class MessageReader:
         return {f.partition: f.offset for f in found if f.offset >= 0}
 
     def stream(
-        self, topic: str, starts: dict[int, int], stop: Callable[[], bool] = lambda: False
+        self,
+        topic: str,
+        starts: dict[int, int],
+        stop: Callable[[], bool] = lambda: False,
+        *,
+        most: int = 500,
     ) -> Iterator[tuple[list[Message], bool]]:
         """Yield messages from some offsets on, and whether these were the last ones.
 
@@ -113,13 +159,14 @@ class MessageReader:
             topic: which topic.
             starts: partition -> offset.
             stop: whether nobody waits for more.
+            most: number of messages that are waited for together.
         """
         left = set(starts)
         self._consumer.assign([TopicPartition(topic, p, o) for p, o in starts.items()])
         until = self._monotonic() + READ_S
         while left and self._monotonic() <= until and not stop():
             batch = []
-            for message in self._consumer.consume(500, 0.2):
+            for message in self._consumer.consume(most, 0.2):
                 if message.error() is None:
                     batch.append(message)
                 else:
@@ -140,26 +187,47 @@ class MessageReader:
         most: int,
         meets: Callable[[Message], bool] = lambda _: True,
     ) -> list[Message]:
-        """Return messages from some offsets on.
+        """Return messages from some offsets on: those that `search` finds."""
+        return self.search(topic, starts, most=most, meets=meets).messages
+
+    def search(
+        self, topic: str, starts: dict[int, int], *, most: int, meets: Callable[[Message], bool]
+    ) -> SearchResult:
+        """Search messages from some offsets on, for `READ_S` seconds and `MOST_SCANNED` messages.
 
         Args:
             topic: which topic.
             starts: partition -> offset.
             most: number of messages that are returned.
             meets: returns whether a message is wanted.
-
-        Returns:
-            Those found within `READ_S` seconds and `MOST_SCANNED` messages.
         """
         found: list[Message] = []
-        scanned = 0
-        for batch, _ in self.stream(topic, starts):
-            scanned += len(batch)
+        scanned, whole = 0, not starts
+        for batch, at_end in self.stream(topic, starts, most=1 if most == 1 else 500):
+            scanned, whole = scanned + len(batch), at_end
             found += [m for m in batch if meets(m)]
             if len(found) >= most or scanned >= MOST_SCANNED:
                 break
         self._consumer.unassign()
-        return found[:most]
+        return SearchResult(found[:most], scanned, whole)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of a key, as the producers of the shop and those in Java choose it.
+
+    >>> [partition_of(str(n).encode(), 12) for n in (5, 893462723403008, 893462724541696)]
+    [6, 11, 8]
+    """
+    mask, m = 0xFFFFFFFF, 0x5BD1E995  # murmur2, with Kafka's seed
+    h = 0x9747B28C ^ len(key)
+    whole_words = len(key) // 4 * 4
+    for at in range(0, whole_words, 4):
+        k = int.from_bytes(key[at : at + 4], "little") * m & mask
+        h = (h * m & mask) ^ ((k ^ k >> 24) * m & mask)
+    if rest := key[whole_words:]:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return ((h ^ h >> 15) & 0x7FFFFFFF) % partitions
 
 
 def about(text: str) -> Callable[[Message], bool]:
@@ -225,10 +293,10 @@ def ids_in(payload: bytes) -> dict[str, int]:
         found: Any = msgspec.json.decode(payload)
     except (ValueError, RecursionError):  # msgspec raises UnicodeDecodeError, too
         return {}
-    names = ("order_id", "user_id", "product_id", "rev")
+    names = (*ID_FIELD.values(), "rev")
     if not isinstance(found, dict):
         return {}
-    return {n: found[n] for n in names if isinstance(found.get(n), int)}
+    return {n: v for n, v in found.items() if n in names and isinstance(v, int)}
 
 
 def _bytes(value: Any) -> bytes | None:

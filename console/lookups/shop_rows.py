@@ -13,6 +13,7 @@ from console.lookups.details import DetailRow, Ref, as_text, in_hex, place
 from console.text import printable
 from shop import ids, postgres
 from shop.clock import KST
+from shop.events import CONTRACTS, ID_FIELD
 from shop.messages import fault_location
 from shop.messages.fault_location import Fault
 from shop.postgres import Connection
@@ -62,9 +63,9 @@ _LETTERS_ABOUT: Final = """
 """
 """Among the newest ten thousand: the payloads have no index."""
 _STORED: Final = {
-    "orders": "SELECT rev FROM orders WHERE order_id = %s LIMIT 1",
-    "users": "SELECT NULL::int FROM users WHERE user_id = %s LIMIT 1",
-    "products": "SELECT NULL::int FROM products WHERE product_id = %s LIMIT 1",
+    topic: f"SELECT {'rev' if 'rev' in event.__struct_fields__ else 'NULL::int'} FROM {topic}"  # noqa: S608  (names of our own)
+    f" WHERE {ID_FIELD[topic]} = %s LIMIT 1"
+    for topic, event in CONTRACTS.items()
 }
 HOURS: Final = 24
 _SALES: Final = """
@@ -200,7 +201,7 @@ class ShopRows:
     def stored(self, topic: str, number: int) -> tuple[int | None] | None:
         """Return the revision of the row that a topic's id has; None: there is no such row.
 
-        Orders alone have revisions.
+        The revision is None where the rows of the topic have none.
         """
         found = self._rows(_STORED[topic], (number,))
         return (found[0][0],) if found else None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import threading
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
+from console import translations as msg
+from console.translations import Message
 from shop import settings as shop_settings
 from shop.errors import JangteoError
+from shop.log import redact
 from shop.retry import first_line
 from shop.settings import Settings
 
@@ -88,6 +92,12 @@ def explain(error: Exception) -> str:
     # An exception of the Kafka client holds an error that says it in a method, not as its text.
     said = getattr(error.args[0] if error.args else None, "str", None)
     return str(said()) if callable(said) else first_line(error)
+
+
+def defect(error: Exception) -> Message:
+    """Return the message on an error that no server is to blame for, with its place in the code."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return msg.DEFECT(error=redact(f"{Path(where.filename).name}:{where.lineno}: {explain(error)}"))
 
 
 class CurrentSettings:

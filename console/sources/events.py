@@ -21,6 +21,7 @@ from console.sources import LONGEST_DEADLINE_S, CurrentSettings
 from console.text import printable, without_escapes
 from console.translations import Message, Text, word
 from shop.clock import UTC, Clock, parse_time, utc_now
+from shop.events import CONTRACTS
 from shop.log import redact
 from shop.private_files import open_to_read
 from shop.redis import cache
@@ -42,7 +43,7 @@ _POSTGRES_LEVELS: Final = {
     "PANIC": "error",
 }
 _HANDLED: Final = re.compile(
-    r'duplicate key value violates unique constraint "(?:users|orders|products)\w*_pkey"'
+    rf'duplicate key value violates unique constraint "(?:{"|".join(CONTRACTS)})\w*_pkey"'
 )
 """What PostgreSQL logs where a message came twice: the ingest takes its other path, by design."""
 _LIBRDKAFKA: Final = re.compile(r"%(\d)\|[\d.]+\|(\w+)\|[^|]*\| ?(.*)")
@@ -198,7 +199,7 @@ def parse(line: str, source: str, now: datetime) -> Happening:  # noqa: PLR0911 
     ('error', 'no leader')
     >>> parse("%4|1764.2|FAIL|rdkafka#producer-1| [thrd:a]: refused", "orders", now).level
     'warning'
-    >>> line = 'duplicate key value violates unique constraint "orders_pkey"'
+    >>> line = 'duplicate key value violates unique constraint "page_views_pkey"'
     >>> parse(f"2026-11-23 10:51:55.265 UTC [17] ERROR:  {line}", "postgres", now).level
     'info'
     >>> h = parse("304:signal-handler (1795933145) Received SIGTERM", "redis", now)

@@ -17,6 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Static
 
 from console.lookups.details import Detail, DetailRow, Ref
+from console.sources import defect
 from console.text import duration, to_ascii
 from console.tui import appearance
 from console.tui.appearance import DisplayOptions
@@ -121,7 +122,10 @@ class DetailScreen(ModalScreen[None]):
         self._show()
 
     def _wait(self, row: DetailRow, read: Callable[[Callable[[], bool]], Any]) -> None:
-        rows = read(lambda: row not in self._waiting)
+        try:
+            rows = read(lambda: row not in self._waiting)
+        except Exception as e:  # the row would be awaited for ever
+            rows = [DetailRow(row.label, defect(e), wrong=True)]
         if self.is_attached:
             self.post_message(RowsReady(row, rows))
 

@@ -17,6 +17,7 @@ from textual.widgets import Input, Label, Static
 
 from console import translations as msg
 from console.lookups.details import Ref, place
+from console.sources import defect
 from console.text import number, printable
 from console.translations import Text
 from console.tui import appearance
@@ -136,10 +137,13 @@ class MessageBrowser(ModalScreen[None]):
         self._report([(self._options("asking") + self._options.glyphs.more, appearance.DIM)])
 
         def work() -> None:
-            for page in self._read(query, stop.is_set):
-                if stop.is_set() or not self.is_attached:
-                    return
-                self.post_message(PageReady(page, number))
+            try:
+                for page in self._read(query, stop.is_set):
+                    if stop.is_set() or not self.is_attached:
+                        return
+                    self.post_message(PageReady(page, number))
+            except Exception as e:  # the page would be awaited for ever
+                self.post_message(PageReady(defect(e), number))
 
         threading.Thread(target=work, name="browse", daemon=True).start()
 

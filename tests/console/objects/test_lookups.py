@@ -8,6 +8,7 @@ import redis
 from confluent_kafka import Producer
 
 from console import translations as msg
+from console.lookups import messages
 from console.lookups.details import DetailRow, Ref
 from console.lookups.lookup import Lookup
 from console.snapshot.model import Event, EventKind
@@ -91,6 +92,27 @@ def test_a_customer_is_found_everywhere(
     assert letter["0000"].text.split() == ["7b", "{"]
     members = lookup.open(Ref("grade", "GOLD")).rows
     assert [r.ref for r in members if r.ref] == [Ref("customer", "5")]
+
+
+def test_the_message_of_a_customer_of_a_history_is_found_among_many(
+    settings: Settings, topics: None, lookup: Lookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were published after all of them had been made: their time says nothing."""
+    monkeypatch.setattr(messages, "MOST_SCANNED", 20)
+    monkeypatch.setattr(messages, "AROUND", 2)
+    made = [make_id(1_000_000 * n, 1, 1) for n in range(600)]
+    producer = Producer(kafka.client_config(settings.kafka, "test"))
+    for n in made:
+        producer.produce("users", b'{"v": 1, "user_id": %d}' % n, key=b"%d" % n)
+    producer.flush(20)
+    for n in (made[0], made[321], made[-1]):
+        (found,) = [
+            r for r in whole(lookup, "customer", str(n)) if r.ref and r.ref.kind == "message"
+        ]
+        assert f'"user_id": {n}' in found.text  # type: ignore[operator]  # text from outside
+    said = {str(r.text) for r in whole(lookup, "customer", str(made[7] + 1))}
+    assert any("messages looked at" in text for text in said)
+    assert any("none in Kafka" in str(r.text) for r in whole(lookup, "product", str(made[7])))
 
 
 def test_a_server_that_is_away_is_one_row_and_the_others_stay(

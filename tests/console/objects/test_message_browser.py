@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from console.lookups.browse import MessagePage, MessageQuery
 from console.lookups.details import Detail, DetailRow, Ref
 from console.lookups.lookup import Lookup, pages
+from console.lookups.shop_rows import ShopRows
 from console.translations import Text
 from console.tui.app import ConsoleApp
 from console.tui.appearance import DisplayOptions
@@ -22,6 +25,7 @@ from console.tui.objects.message_browser import MessageBrowser
 from console.tui.objects.object_list import ObjectList
 from shop import kafka
 from shop.clock import utc_now
+from shop.events import CONTRACTS, ID_FIELD
 from shop.postgres import Connection
 from shop.settings import Settings, load
 from tests.console import console_samples as samples
@@ -139,6 +143,18 @@ def test_a_message_leads_to_its_row_or_says_why_not(
     assert every["orders"] == Ref("topic", "orders")
     other = lookup.open(Ref("topic", "users")).rows
     assert other[0].ref == Ref("messages", "users")
+
+
+@pytest.mark.parametrize("topic", CONTRACTS)
+def test_a_message_of_any_topic_leads_to_its_row(
+    topic: str, settings: Settings, pg: Connection
+) -> None:
+    payload = f'{{"v": 1, "{ID_FIELD[topic]}": 7, "user_id": 5}}'.encode()
+    message = cast("Message", _Sample(0, payload))
+    lookup = Lookup(settings, samples.fine())
+    with contextlib.closing(ShopRows(settings)) as shop:
+        row = lookup._row_of(shop, topic, message)
+    assert str(row.text).startswith(f"{topic} {5 if topic == 'users' else 7}: no such row")
 
 
 # ---- on the screen ----

@@ -249,3 +249,17 @@ async def test_two_refreshes_of_one_version_are_two_rows(tmp_path: Path) -> None
         assert table.row_count == 3
         newest = [str(cell).strip() for cell in table.get_row_at(0)]
         assert newest[2:] == ["—"] * 4 + ["PostgreSQL is away"], "it replaced nothing"
+
+
+async def test_a_defect_in_a_reading_is_shown_and_awaited_no_longer(tmp_path: Path) -> None:
+    app, _ = made(tmp_path)
+
+    def defective(_ref: Ref) -> Detail:
+        raise StopIteration("no such kind")
+
+    app._look_up = defective  # type: ignore[method-assign]  # no servers here
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("f", *"1", "enter")
+        await opened(pilot, "no such kind")
+        assert "defect of the console" in "\n".join(lines(app))
+        assert "asking" not in "\n".join(lines(app))
