@@ -53,11 +53,13 @@ class Template:
         id: which recordings and the journal hold: it does not change.
         en: in English.
         ko: in Korean.
+        one: in English where the value `count` is 1; empty: as with other numbers.
     """
 
     id: str
     en: str
     ko: str
+    one: str = ""
 
     def __post_init__(self) -> None:
         """Register the template."""
@@ -83,8 +85,9 @@ def render(text: Text, lang: Lang) -> str:
     if text.id == _WORD:
         return label(str(values.get("text", "")), lang)
     if (template := _TEMPLATES.get(text.id)) is not None:
+        single = template.one if str(values.get("count")) == "1" else ""
         try:
-            return (template.ko if lang == "ko" else template.en).format(**values)
+            return (template.ko if lang == "ko" else single or template.en).format(**values)
         except (KeyError, IndexError):  # of another version of this program
             pass
     return " ".join([text.id, *(f"{k}={v}" for k, v in values.items())])
@@ -183,43 +186,6 @@ PAGE = Template(
     "{shown} shown, {scanned} looked at, {kept} in the topic",
     "{shown}건 표시, {scanned}건 확인, 보관 중 {kept}건",
 )
-BYTES_BEFORE = Template("bytes_before", "{count} bytes before", "앞에 {count}바이트")
-BYTES_AFTER = Template("bytes_after", "{count} more bytes", "뒤에 {count}바이트")
-APPLIED_UP_TO = Template(
-    "applied_up_to", "PostgreSQL has applied up to {offset}", "PostgreSQL 적용 오프셋: {offset}"
-)
-STORED_AS = Template(
-    "stored_as", "{table} {id}: revision {rev} is stored", "{table} {id}: 저장된 리비전 {rev}"
-)
-NEWER_STORED = Template(
-    "newer_stored",
-    "{table} {id}: revision {rev} is stored, which is newer than this one",
-    "{table} {id}: 이보다 새로운 리비전 {rev} 저장됨",
-)
-STORED_ROW = Template("stored_row", "{table} {id} is stored", "{table} {id} 저장됨")
-ROW_GONE = Template(
-    "row_gone", "{table} {id}: no such row; it was removed later", "{table} {id}: 나중에 삭제된 행"
-)
-NO_MESSAGE = Template(
-    "no_message",
-    "none in Kafka: stored without being published, as by a history, or deleted by retention",
-    "Kafka에 없음: 백필처럼 발행 없이 저장되었거나, 보존 기간이 지나 삭제됨",
-)
-NOT_AMONG = Template(
-    "not_among", "not among the {count} messages looked at", "확인한 메시지 {count}건 중에는 없음"
-)
-PARTITIONS = Template("partitions", "{count} partitions", "파티션 {count}개")
-RANK = Template("rank", "{rank} of {of} who are due", "구매 예정 {of}명 중 {rank}위")
-IN_ORDERS = Template("in_orders", "in {count} orders of the shop", "상점 주문 {count}건 뒤")
-ORDERS_SOLD = Template(
-    "orders_sold",
-    "{orders} orders, {spend} KRW, {share} % of the hour",
-    "주문 {orders}건, {spend}원, 해당 시간의 {share}%",
-)
-SPENT_MOST = Template(
-    "spent_most", "who spent most, of the newest {count}", "최근 가입 {count}명 중 지출 상위"
-)
-CACHE_AGE = Template("cache_age", "{age} ago, refresh #{version}", "{age} 전, 갱신 #{version}")
 NO_TOPIC = Template("no_topic", "there is no such topic", "그런 토픽이 없음")
 SILENT = Template("silent", "{name} is silent", "{name} 응답 없음")
 IS_DOWN = Template("is_down", "{name} is down ({how})", "{name} 중단됨 ({how})")
@@ -358,7 +324,9 @@ OF_STATE = Template("of_state", "{name} {state}: {error}", "{name} {state}: {err
 OF = Template("of", "{name}: {error}", "{name}: {error}")
 MINUTES = Template("minutes", "{count} min", "{count}분")
 SPENT = Template("spent", "{count}min {spend}", "{count}분 {spend}")
-TAKINGS = Template("takings", "{orders} orders, {spend}", "주문 {orders}건, {spend}")
+TAKINGS = Template(
+    "takings", "{count} orders, {spend}", "주문 {count}건, {spend}", one="{count} order, {spend}"
+)
 TYPE_TO_DO = Template("type_to_do", "type {wanted} to do it", "실행하려면 {wanted} 입력")
 TYPE_OR_ESCAPE = Template("type_or_escape", "type {wanted}, or Escape", "{wanted} 입력, 취소는 Esc")
 TOO_SMALL = Template(

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
-from console import translations as msg
-from console.lookups.details import DetailRow, Ref
+from console.lookups import texts
+from console.lookups.details import DetailRow, Ref, heading, named
 from console.snapshot.model import Redis, Refresh
 from console.text import duration, printable, size
-from console.translations import word
+from console.translations import Text, word
 from shop.clock import KST, Clock, utc_now
 from shop.redis import cache
 
@@ -42,12 +42,12 @@ def key_rows(client: redis.Redis, key: str, *, clock: Clock = utc_now) -> Iterat
     if cast("str", client.type(key)) != "hash":
         return
     kind = _KINDS.get(key)
-    yield DetailRow("entries" if kind else "fields")
+    yield heading("entries" if kind else "fields")
     found = _scanned(client, key)
     for field in sorted(found, key=lambda name: (len(name), name)):
         text = _summary(found[field]) if kind else found[field]
         ref = Ref("entry", f"{key}/{field}") if kind else None
-        yield DetailRow(printable(field), printable(text, 600), ref)
+        yield named(field, printable(text, 600) or word("empty"), ref)
 
 
 def entry_rows(
@@ -67,17 +67,16 @@ def entry_rows(
     yield from _about(client, key, clock)
     yield DetailRow(_KINDS[key], field, Ref(_KINDS[key], field))
     text = cast("str | None", client.hget(key, field))
-    yield DetailRow("fields")
+    yield heading("fields")
     if text is None:
-        yield DetailRow(key, word("it is not in the cache"), wrong=True)
+        yield DetailRow(key, word("it is not in the cache"), wrong=True, name=True)
         return
     values = _values(text)
     if values is None:
-        yield DetailRow(key, printable(text, 600), wrong=True)
+        yield DetailRow(key, printable(text, 600), wrong=True, name=True)
         return
     for name, value in values.items():
-        shown = "-" if value is None else f"{value:,}" if name in _AMOUNTS else str(value)
-        yield DetailRow(printable(name), printable(shown))
+        yield named(name, _shown(name, value))
 
 
 def refresh_rows(found: Redis | None, key: str) -> Iterator[DetailRow]:
@@ -123,7 +122,7 @@ def _about(client: redis.Redis, key: str, clock: Clock) -> Iterator[DetailRow]:
     meta = cache.read_meta(client)
     if meta.refreshed_at is not None:
         age = duration(max(0.0, (clock() - meta.refreshed_at).total_seconds()))
-        yield DetailRow("refreshed", msg.CACHE_AGE(age=age, version=meta.version))
+        yield DetailRow("refreshed", texts.CACHE_AGE(age=age, version=meta.version))
 
 
 def _scanned(client: redis.Redis, key: str) -> dict[str, str]:
@@ -144,9 +143,17 @@ def _values(text: str) -> dict[str, Any] | None:
         return None
 
 
+def _shown(name: str, value: Any) -> Text:
+    """Return a value as text: an amount with its unit, anything else as JSON has it."""
+    if name in _AMOUNTS and isinstance(value, int):
+        return texts.KRW(amount=f"{value:,}")
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return "-" if value is None else printable(text)
+
+
 def _summary(text: str) -> str:
     values = _values(text)
     if values is None:
         return text
-    shown = (f"{name}={values[name]}" for name in _SHOWN if values.get(name) is not None)
+    shown = (f"{n}={_shown('', values[n])}" for n in _SHOWN if values.get(n) is not None)
     return "  ".join(shown)

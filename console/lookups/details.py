@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from console import translations as msg
+from console.lookups import texts
 from console.text import printable
 from console.translations import Text
 from shop.messages.fault_location import Fault
@@ -21,6 +21,9 @@ KINDS: Final = (
     "customer", "score", "order", "product", "grade", "topics", "topic", "messages", "partition",
     "message", "letter", "process", "scenario", "event", "follow", "key", "entry", "refresh",
 )  # fmt: skip
+
+KIND_LABELS: Final = {"letter": "dead letter"}
+"""How an operator calls a thing, where it is not the name of its kind."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,16 @@ class DetailRow:
     """One row of a detail.
 
     Attributes:
-        label: what it is; a heading where `text` is empty.
+        label: what it is, in English.
         text: its value, printable, on one line; text from outside, or a message of the console.
         ref: what it leads to.
         wrong: whether it shows a fault.
         marks: the characters at fault, each from the first to the one after the last.
         later: reads the rows that take the place of this one; for a thread of its own. It is passed
             a function that returns whether nobody waits any more.
+        heading: whether it is the heading of the rows below it.
+        name: whether the label is a name from outside, such as that of a column: it is the same in
+            every language.
     """
 
     label: str
@@ -70,6 +76,18 @@ class DetailRow:
     wrong: bool = False
     marks: tuple[tuple[int, int], ...] = ()
     later: Callable[[Callable[[], bool]], Sequence[DetailRow]] | None = None
+    heading: bool = False
+    name: bool = False
+
+
+def heading(label: str) -> DetailRow:
+    """Return a heading; where no row comes below it, the screen says so."""
+    return DetailRow(label, heading=True)
+
+
+def named(name: str, text: Text, ref: Ref | None = None) -> DetailRow:
+    """Return a row whose label is a name from outside."""
+    return DetailRow(printable(name), text, ref, name=True)
 
 
 @dataclass(frozen=True)
@@ -114,7 +132,7 @@ def in_hex(data: bytes, fault: Fault | None = None, most: int = MOST_BYTES) -> l
     ((2, 7), (42, 44))
     """
     first = _first(fault.start, most, len(data)) // 16 * 16 if fault else 0
-    rows = [DetailRow("", msg.BYTES_BEFORE(count=first))] if first else []
+    rows = [DetailRow("", texts.BYTES_BEFORE(count=first))] if first else []
     last = min(len(data), first + most)
     # One row more than there is where the fault is that the bytes end.
     end = max(last, fault.start + 1) if fault and last == len(data) else last
@@ -129,7 +147,7 @@ def in_hex(data: bytes, fault: Fault | None = None, most: int = MOST_BYTES) -> l
                 marks = ((_column(a), _column(b - 1) + 2), (41 + a, 41 + b))
         rows.append(DetailRow(f"{start:04x}", f"{part.hex(' ', -2):<39}  {text}", marks=marks))
     if last < len(data):
-        rows.append(DetailRow("", msg.BYTES_AFTER(count=len(data) - last)))
+        rows.append(DetailRow("", texts.BYTES_AFTER(count=len(data) - last)))
     return rows
 
 
@@ -141,8 +159,9 @@ def _column(byte: int) -> int:
 def as_text(data: bytes, fault: Fault | None = None, most: int = MOST_CHARACTERS) -> DetailRow:
     """Return bytes as a row of text with the fault marked.
 
-    >>> as_text("김".encode() + b"{", Fault(3, 4, "x"))
-    DetailRow(label='text', text='김{', ref=None, wrong=False, marks=((1, 2),), later=None)
+    >>> row = as_text("김".encode() + b"{", Fault(3, 4, "x"))
+    >>> row.label, row.text, row.marks
+    ('text', '김{', ((1, 2),))
     """
     text = data.decode(errors="replace")
     if fault is None:

@@ -15,11 +15,10 @@ import redis
 from confluent_kafka import KafkaException, Message
 
 from console import translations as msg
-from console.actions import commands
-from console.actions.commands import Stop
-from console.lookups import cache_rows, messages
+from console.lookups import cache_rows, messages, texts
 from console.lookups.browse import MessagePage, MessageQuery, browse
-from console.lookups.details import Detail, DetailRow, Ref
+from console.lookups.command_rows import effect_rows, score_rows
+from console.lookups.details import Detail, DetailRow, Ref, heading, named
 from console.lookups.messages import MessageReader, SearchResult
 from console.lookups.process_rows import process_rows
 from console.lookups.shop_rows import ShopRows, made_at
@@ -37,10 +36,6 @@ from shop.settings import Settings
 
 _ERRORS: Final = (JangteoError, psycopg.Error, KafkaException, redis.RedisError, OSError)
 _TOPIC_OF: Final = {"customer": "users", "order": "orders", "product": "products"}
-_TERMS: Final = (
-    "intercept", "taste", "grade", "fresh", "spend", "cart", "soured", "scenario",
-)  # fmt: skip
-"""The terms that add up to a score; those of 0 are left out."""
 EVENTS: Final = 20
 
 
@@ -102,8 +97,8 @@ class Lookup:
         try:
             rows = tuple(openers[ref.kind](ref))
         except (KeyError, ValueError):  # an id that is none
-            rows = (DetailRow(str(ref), "not valid here", wrong=True),)
-        return Detail(ref, rows or (DetailRow(str(ref), "none"),))
+            rows = (DetailRow("result", word("not valid here"), wrong=True),)
+        return Detail(ref, rows or (DetailRow("result", word("nothing found")),))
 
     # ---- one source each; what it does not answer is one row ----
 
@@ -132,14 +127,14 @@ class Lookup:
         key = {"customer": cache.USERS, "product": cache.PRODUCTS}.get(ref.kind)
         if key is None:
             return
-        yield DetailRow("cache")
+        yield heading("cache")
 
         def rows(client: redis.Redis) -> Iterator[DetailRow]:
             entry = client.hget(key, ref.key)
             if entry is None:
-                yield DetailRow(key, "not in it", Ref("key", key))
+                yield named(key, word("it is not in the cache"), Ref("key", key))
             else:
-                yield DetailRow(key, printable(str(entry), 600), Ref("entry", f"{key}/{ref.key}"))
+                yield named(key, printable(str(entry), 600), Ref("entry", f"{key}/{ref.key}"))
 
         yield from self._redis(rows)
 
@@ -151,10 +146,10 @@ class Lookup:
     def _events(self, text: str) -> Iterator[DetailRow]:
         found = [e for e in self._snapshot.events if text in str(e.text)][-EVENTS:]
         if found:
-            yield DetailRow("events")
+            yield heading("events")
         for e in reversed(found):
             at = f"{e.at.astimezone(KST):%H:%M:%S} KST"
-            yield DetailRow(at, msg.OF(name=e.source, error=e.text), Ref("event", str(e.n)))
+            yield named(at, msg.OF(name=e.source, error=e.text), Ref("event", str(e.n)))
 
     # ---- what is opened ----
 
@@ -169,12 +164,12 @@ class Lookup:
         # Each source has a thread of its own: one that is slow delays no other.
         yield _later(_TOPIC_OF[ref.kind], lambda: self._shop(rows))
         yield _later("cache", lambda: self._cache(ref))
-        yield DetailRow("messages")
+        yield heading("messages")
         messages_of = lambda r: self._messages_of(r, ref, number)  # noqa: E731  (passed on as it is)
         yield _later(_TOPIC_OF[ref.kind], lambda: self._kafka(messages_of))
         yield _later("dead letters", lambda: self._refusals(ref.key))
         if ref.kind == "customer":
-            yield DetailRow("why this customer buys")
+            yield heading("why this customer buys")
             yield from self._score(ref)
         yield from self._events(ref.key)
 
@@ -182,32 +177,13 @@ class Lookup:
         """Yield the dead letters that contain a text, if there are any."""
         found = list(self._shop(lambda s: s.letters_about(text)))
         if found:
-            yield DetailRow("dead letters")
+            yield heading("dead letters")
             yield from found
 
     def _score(self, ref: Ref) -> Iterator[DetailRow]:
         """Yield the score of a customer, term by term, which another program computes."""
-        user_id = int(ref.key)
-        yield DetailRow("score", later=lambda stop: [*self._terms(user_id, stop)])
-
-    def _terms(self, user_id: int, stop: Stop) -> Iterator[DetailRow]:
-        try:
-            found = commands.score(self._settings.data_dir, user_id, stop)
-        except JangteoError as e:
-            yield DetailRow("score", printable(redact(str(e))), wrong=True)
-            return
-        yield DetailRow("score", f"{found.score:+.4f}")
-        for name in _TERMS:
-            if (value := getattr(found, name)) or name == "taste":
-                yield DetailRow(f"  {name}", f"{value:+.4f}")
-        yield DetailRow("in the cache", word("yes" if found.in_cache else "no"))
-        if found.due:
-            yield DetailRow("due", msg.RANK(rank=found.expected_rank or 0, of=found.of))
-            yield DetailRow("share", f"{100 * found.share_of_weight:.3f} %")
-        elif found.due_in_orders is None:
-            yield DetailRow("due", word("never again"))
-        else:
-            yield DetailRow("due", msg.IN_ORDERS(count=f"{found.due_in_orders:,}"))
+        user_id, data_dir = int(ref.key), self._settings.data_dir
+        yield DetailRow("score", later=lambda stop: [*score_rows(data_dir, user_id, stop)])
 
     def _messages_of(self, reader: MessageReader, ref: Ref, number: int) -> Iterator[DetailRow]:
         """Yield the messages of an id: searched from the time on that the id itself contains.
@@ -234,15 +210,15 @@ class Lookup:
             result = search(reader.near(topic, number, id_in))
         yield from map(messages.row, result.messages)
         if not result.messages:
-            none = msg.NO_MESSAGE() if whole else msg.NOT_AMONG(count=f"{result.scanned:,}")
-            yield DetailRow(topic, none)
+            none = texts.NO_MESSAGE() if whole else texts.NOT_AMONG(count=f"{result.scanned:,}")
+            yield named(topic, none)
 
     def _topics(self, _: Ref) -> Iterator[DetailRow]:
         """Yield all topics of the cluster."""
 
         def rows(reader: MessageReader) -> Iterator[DetailRow]:
             for name, count in reader.topics().items():
-                yield DetailRow(printable(name), msg.PARTITIONS(count=count), Ref("topic", name))
+                yield named(name, texts.PARTITIONS(count=count), Ref("topic", name))
 
         yield from self._kafka(rows)
 
@@ -256,21 +232,28 @@ class Lookup:
             return
         yield DetailRow("group", known.group)
         for m in known.members or ():
-            yield DetailRow("member", f"{m.client_id}@{m.host} {list(m.partitions)}")
+            text = texts.MEMBER_OF_GROUP(
+                client=m.client_id, host=m.host.lstrip("/"), ids=texts.ranges(m.partitions)
+            )
+            yield DetailRow("member", text)
         for trouble in known.troubles:
             yield DetailRow("trouble", trouble, wrong=True)
-        yield DetailRow("partitions")
+        yield heading("partitions")
         for p in known.partitions:
-            text = f"lag {p.lag}  {p.verdict.value}  {p.low} to {p.end}  applied {p.applied}"
+            lag, low, high, applied = (
+                "-" if n is None else f"{n:,}" for n in (p.lag, p.low, p.end, p.applied)
+            )
+            text = texts.PARTITION(
+                state=word(p.verdict.value), lag=lag, low=low, high=high, applied=applied
+            )
             key = f"{known.name}/{p.partition}"
-            yield DetailRow(f"{known.name}-{p.partition}", text, Ref("partition", key))
+            yield named(f"{known.name}-{p.partition}", text, Ref("partition", key))
 
     def _offsets(self, reader: MessageReader, topic: str) -> Iterator[DetailRow]:
         for number in reader.partitions(topic):
             low, high = reader.bounds(topic, number)
-            yield DetailRow(
-                f"{topic}-{number}", f"{low} to {high}", Ref("partition", f"{topic}/{number}")
-            )
+            text = texts.OFFSETS(low=f"{low:,}", high=f"{high:,}")
+            yield named(f"{topic}-{number}", text, Ref("partition", f"{topic}/{number}"))
 
     def _message(self, ref: Ref) -> Iterator[DetailRow]:
         """Yield a message, and the row that it became or the reason why it did not."""
@@ -283,14 +266,14 @@ class Lookup:
         failed = list(self._kafka(rows))
         message = read[0] if read else None
         refused: list[tuple[str, Fault | None]] = []
-        yield DetailRow("result")
+        yield heading("result")
         yield from self._shop(lambda s: self._fate(s, ref, message, refused))
-        yield DetailRow("message")
+        yield heading("message")
         yield from failed
         if message is not None:
             yield from messages.whole(message, refused[0][1] if refused else None)
         elif not failed:
-            yield DetailRow(ref.key, word("Kafka no longer has it"), wrong=True)
+            yield DetailRow(ref.key, word("Kafka no longer has it"), wrong=True, name=True)
 
     def _fate(
         self,
@@ -308,9 +291,9 @@ class Lookup:
         elif topic not in GROUPS or applied is None:
             yield DetailRow("not stored", word("no ingest of this shop reads the topic"))
         elif offset >= applied:
-            yield DetailRow("not yet stored", msg.APPLIED_UP_TO(offset=applied))
+            yield DetailRow("not yet stored", texts.APPLIED_UP_TO(offset=applied))
         elif message is None:
-            yield DetailRow("stored", msg.APPLIED_UP_TO(offset=applied))
+            yield DetailRow("stored", texts.APPLIED_UP_TO(offset=applied))
         else:
             yield self._row_of(shop, topic, message)
 
@@ -323,14 +306,14 @@ class Lookup:
         about = {"table": topic, "id": str(number)}
         found = shop.stored(topic, number)
         if found is None:
-            return DetailRow("stored", msg.ROW_GONE(**about), wrong=True)
+            return DetailRow("stored", texts.ROW_GONE(**about), wrong=True)
         (rev,) = found
         if rev is None:
-            text: Text = msg.STORED_ROW(**about)
+            text: Text = texts.STORED_ROW(**about)
         elif rev > ids.get("rev", 1):
-            text = msg.NEWER_STORED(**about, rev=rev)
+            text = texts.NEWER_STORED(**about, rev=rev)
         else:
-            text = msg.STORED_AS(**about, rev=rev)
+            text = texts.STORED_AS(**about, rev=rev)
         kind = next((k for k, t in _TOPIC_OF.items() if t == topic), "")
         return DetailRow("stored", text, Ref(kind, str(number)) if kind else None)
 
@@ -340,29 +323,14 @@ class Lookup:
 
     def _scenario(self, ref: Ref) -> Iterator[DetailRow]:
         """Yield what a scenario does now: its factor, the rate of orders, and what it sold."""
-        yield DetailRow("scenario", later=lambda stop: [*self._effect(ref.key, stop)])
+        data_dir = self._settings.data_dir
+        yield DetailRow("scenario", later=lambda s: [*effect_rows(data_dir, ref.key, s)])
         kafka = self._snapshot.kafka.value
         for t in kafka.topics if kafka else ():
             if t.name == "orders" and t.published.per_s is not None:
                 yield DetailRow("rate of orders", f"{t.published.per_s:.1f}/s")
-        yield DetailRow("orders by hour")
+        yield heading("orders by hour")
         yield from self._shop(lambda s: s.sales_of(ref.key))
-
-    def _effect(self, name: str, stop: Stop) -> Iterator[DetailRow]:
-        data_dir = self._settings.data_dir
-        try:
-            row = next((s for s in commands.scenarios(data_dir, stop) if s.scenario == name), None)
-            runs = [s for s in commands.running_scenarios(data_dir, stop) if s.scenario == name]
-        except JangteoError as e:
-            yield DetailRow("scenario", printable(redact(str(e))), wrong=True)
-            row, runs = None, []
-        if row is not None:
-            yield DetailRow("scenario", word(row.title))
-            yield DetailRow("lasts", row.lasts)
-            yield DetailRow("orders", row.rate)
-        yield DetailRow("runs now", word("yes" if runs else "no"))
-        for run in runs:
-            yield DetailRow("until", f"{run.until}  {run.by}  x{run.rate:g}")
 
     def _event(self, ref: Ref) -> Iterator[DetailRow]:
         for e in self._snapshot.events:

@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from console.lookups.details import DetailRow, Ref, as_text, in_hex, place
+from console.lookups.details import DetailRow, Ref, as_text, heading, in_hex, named, place
 from console.text import printable
+from console.translations import word
 from shop import kafka
 from shop.clock import KST
 from shop.events import ID_FIELD
@@ -242,7 +243,7 @@ def row(message: Message) -> DetailRow:
         str(message.topic()), cast("int", message.partition()), cast("int", message.offset())
     )
     value = (_bytes(message.value()) or b"").decode(errors="replace")
-    return DetailRow(key, f"{_time(message)}  {printable(value, 300)}", Ref("message", key))
+    return named(key, f"{_time(message)}  {printable(value, 400)}", Ref("message", key))
 
 
 def whole(message: Message, fault: Fault | None = None) -> Iterator[DetailRow]:
@@ -263,18 +264,18 @@ def whole(message: Message, fault: Fault | None = None) -> Iterator[DetailRow]:
     for name, value in headers:
         data = _bytes(value)
         shown = "-" if data is None else printable(data.decode(errors="replace"))
-        yield DetailRow(f"header {printable(name)}", shown)
+        yield named(f"header {name}", shown)
     payload = _bytes(message.value())
     if payload is None:
-        yield DetailRow("payload", "none: a tombstone")
+        yield DetailRow("payload", word("none: a tombstone"))
         return
     yield as_text(payload, fault)
     kinds = {"user_id": "customer", "order_id": "order", "product_id": "product"}
     for name, number in ids_in(payload).items():
         if (kind := kinds.get(name)) is None:
             continue
-        yield DetailRow(name, str(number), Ref(kind, str(number)))
-    yield DetailRow("bytes")
+        yield named(name, str(number), Ref(kind, str(number)))
+    yield heading("bytes")
     yield from in_hex(payload, fault)
 
 

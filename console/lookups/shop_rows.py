@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from psycopg.rows import dict_row
 
-from console import translations as msg
-from console.lookups.details import DetailRow, Ref, as_text, in_hex, place
+from console.lookups import texts
+from console.lookups.details import DetailRow, Ref, as_text, heading, in_hex, named, place
 from console.text import printable
+from console.translations import Text, word
 from shop import ids, postgres
 from shop.clock import KST
 from shop.events import CONTRACTS, ID_FIELD
@@ -118,58 +119,68 @@ class ShopRows:
         """Yield profile, orders, grade history and windows of a customer."""
         profile = self._row(_CUSTOMER, user_id)
         if profile is None:
-            yield DetailRow("users", "none", wrong=True)
+            yield _no_row("users")
             return
         yield from _fields(profile, {"grade": "grade"})
         windows = self._rows(_WINDOWS, (user_id, MOST_ROWS))
-        yield DetailRow("orders")
+        yield heading("orders")
         if windows:
             oldest = windows[-1][0]
             for order, rev, status, amount, product, at in self._rows(
                 _ORDERS, (user_id, oldest, MOST_ROWS)
             ):
-                text = f"{_time(at)}  {amount:,}  {status}  rev {rev}  product {product}"
-                yield DetailRow(str(order), text, Ref("order", str(order)))
-        yield DetailRow("grade history")
+                text = texts.ORDER_OF_CUSTOMER(
+                    at=_time(at), amount=f"{amount:>9,}", status=f"{status:<9}", rev=rev,
+                    product=product,
+                )  # fmt: skip
+                yield named(str(order), text, Ref("order", str(order)))
+        yield heading("grade history")
         for at, before, after, spend in self._rows(_HISTORY, (user_id, MOST_ROWS)):
-            yield DetailRow(_time(at), f"{before} > {after}  {spend:,}", Ref("grade", after))
-        yield DetailRow("windows")
+            text = texts.GRADE_CHANGE(before=before, after=after, spend=f"{spend:,}")
+            yield named(_time(at), text, Ref("grade", after))
+        yield heading("windows")
         for at, orders, spend in windows:
-            yield DetailRow(_time(at), f"{orders} orders  {spend:,}")
+            text = texts.SPEND(orders=texts.ORDERS(count=orders), spend=f"{spend:>9,}")
+            yield named(_time(at), text)
 
     def order(self, order_id: int) -> Iterator[DetailRow]:
         """Yield the row of an order."""
         order = self._row(_ORDER, order_id)
         if order is None:
-            yield DetailRow("orders", "none", wrong=True)
+            yield _no_row("orders")
             return
-        yield from _fields(order, {"user_id": "customer", "product_id": "product"})
+        refs = {"user_id": "customer", "product_id": "product", "scenario": "scenario"}
+        yield from _fields(order, refs)
 
     def product(self, product_id: int) -> Iterator[DetailRow]:
         """Yield a product and its orders of the last day."""
         product = self._row(_PRODUCT, product_id)
         if product is None:
-            yield DetailRow("products", "none", wrong=True)
+            yield _no_row("products")
             return
         yield from _fields(product, {})
-        yield DetailRow("orders of the last day")
+        yield heading("orders of the last day")
         for order, rev, status, amount, user, at in self._rows(_SOLD, (product_id, MOST_ROWS)):
-            text = f"{_time(at)}  {amount:,}  {status}  rev {rev}  customer {user}"
-            yield DetailRow(str(order), text, Ref("order", str(order)))
+            text = texts.ORDER_OF_PRODUCT(
+                at=_time(at), amount=f"{amount:>9,}", status=f"{status:<9}", rev=rev, customer=user
+            )
+            yield named(str(order), text, Ref("order", str(order)))
 
     def grade(self, name: str) -> Iterator[DetailRow]:
         """Yield the customers of a grade who spent most, of the newest ones."""
         asked = {"grade": name, "newest": NEWEST_MEMBERS, "most": MOST_ROWS}
-        yield DetailRow("members", msg.SPENT_MOST(count=f"{NEWEST_MEMBERS:,}"))
+        yield DetailRow("members", texts.SPENT_MOST(count=f"{NEWEST_MEMBERS:,}"))
         for user, person, spent, orders in self._rows(_MEMBERS, asked):
-            text = f"{printable(person or '-')}  {spent:,}  {orders} orders"
-            yield DetailRow(str(user), text, Ref("customer", str(user)))
+            text = texts.MEMBER_OF_GRADE(
+                name=person or "-", spend=f"{spent:>9,}", orders=texts.ORDERS(count=orders)
+            )
+            yield named(str(user), text, Ref("customer", str(user)))
 
     def letter(self, ref: Ref) -> Iterator[DetailRow]:
         """Yield a dead letter with its bytes."""
         found = self._rows(_LETTER, ref.place)
         if not found:
-            yield DetailRow("rejected_messages", "none")
+            yield _no_row("rejected_messages")
             return
         reason, field, detail, key, payload, rejected, replayed = found[0]
         payload = payload or b""
@@ -182,7 +193,7 @@ class ShopRows:
         if fault is not None:
             yield DetailRow("fault", printable(fault.comment), wrong=True)
         yield as_text(payload, fault)
-        yield DetailRow("bytes")
+        yield heading("bytes")
         yield from in_hex(payload, fault)
 
     def fault_of(self, ref: Ref) -> tuple[str, Fault | None] | None:
@@ -209,10 +220,12 @@ class ShopRows:
     def sales_of(self, scenario: str) -> Iterator[DetailRow]:
         """Yield what a scenario sold in each of the newest hours in which it ran."""
         for hour, orders, spend, share in self._rows(_SALES, (scenario, HOURS)):
-            text = msg.ORDERS_SOLD(
-                orders=f"{orders:,}", spend=f"{spend:,}", share=f"{100 * share:.0f}"
+            text = texts.ORDERS_SOLD(
+                orders=texts.ORDERS(count=f"{orders:>7,}"),
+                spend=f"{spend:>13,}",
+                share=f"{100 * share:.0f}",
             )
-            yield DetailRow(_time(hour), text)
+            yield named(_time(hour), text)
 
     def letters_about(self, text: str) -> Iterator[DetailRow]:
         """Yield the dead letters, among the newest ten thousand, that contain a text."""
@@ -235,13 +248,23 @@ def made_at(number: int) -> datetime | None:
         return None
 
 
+def _no_row(table: str) -> DetailRow:
+    return DetailRow(table, word("no such row"), wrong=True, name=True)
+
+
 def _fields(row: dict[str, Any], refs: dict[str, str]) -> Iterator[DetailRow]:
     for name, value in row.items():
-        text = f"{value:,}" if isinstance(value, int) and name in _AMOUNTS else str(value)
-        if isinstance(value, datetime):
+        text: Text = printable(str(value))
+        if value is None:
+            text = "-"
+        elif isinstance(value, datetime):
             text = _time(value)
+        elif name in _AMOUNTS:
+            text = texts.KRW(amount=f"{value:,}")
+        elif name == "order_count":
+            text = f"{value:,}"
         ref = Ref(refs[name], str(value)) if name in refs and value is not None else None
-        yield DetailRow(name, "-" if value is None else printable(text), ref)
+        yield named(name, text, ref)
 
 
 _AMOUNTS: Final[Sequence[str]] = ("amount", "unit_price", "discount", "total_spent", "price")

@@ -50,7 +50,7 @@ def fit(text: str, cells: int, *, right: bool = False, more: str = "…") -> str
 
 
 def folded(text: str, cells: int) -> list[str]:
-    """Break a text into lines of at most a number of cells, between any two characters.
+    """Break a text into lines of at most a number of cells: after a space, if one is near the end.
 
     Two cells are the least: a panel not laid out yet has none, and no wide character fits in one.
 
@@ -58,5 +58,16 @@ def folded(text: str, cells: int) -> list[str]:
     (['abc', 'de'], ['장터 ', '콘솔'], [''])
     >>> folded("abc", 0), folded("장터", 1)
     (['ab', 'c'], ['장', '터'])
+    >>> folded("price=17 popular", 10)
+    ['price=17 ', 'popular']
     """
-    return chop_cells(composed(text), max(2, cells)) or [""]
+    lines: list[str] = []
+    rest = composed(text)
+    while True:
+        line, *more = chop_cells(rest, max(2, cells)) or [""]
+        if more and (at := line.rfind(" ") + 1) > len(line) // 2:
+            line = line[:at]
+        lines.append(line)
+        if not more:
+            return lines
+        rest = rest[len(line) :]

@@ -136,7 +136,7 @@ def takings(view: PanelView) -> Drawn:
     lines.append(
         [
             (f"{show(msg.MINUTES(count=found.minutes))}: ", appearance.DIM),
-            (show(msg.TAKINGS(orders=number(found.orders), spend=spend)), appearance.BOLD),
+            (show(msg.TAKINGS(count=number(found.orders), spend=spend)), appearance.BOLD),
         ]
     )
     return content(limited(lines, view))

@@ -14,6 +14,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from console import translations as msg
+from console.lookups.details import KIND_LABELS
 from console.snapshot.model import Snapshot
 from console.text import to_ascii
 from console.tui import keys
@@ -47,7 +48,8 @@ class Help(ModalScreen[None]):
         lines = [f"{word('On this tab')}: {word(keys.PURPOSES[self._tab])}"]
         if self._kind in keys.ROW_ACTIONS:
             offered = word(keys.ROW_ACTIONS[self._kind])
-            lines += [f"{word('On the row')} ({word(self._kind)}): {offered}"]
+            kind = word(KIND_LABELS.get(self._kind, self._kind))
+            lines += [f"{word('On the row')} ({kind}): {offered}"]
         lines += [*map(self._line, here), "", f"{word('Everywhere')}:"]
         lines += map(self._line, everywhere)
         if self._options.ascii:

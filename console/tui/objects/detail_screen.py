@@ -16,12 +16,12 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Static
 
-from console.lookups.details import Detail, DetailRow, Ref
+from console.lookups.details import KIND_LABELS, Detail, DetailRow, Ref
 from console.sources import defect
 from console.text import duration, to_ascii
 from console.tui import appearance
 from console.tui.appearance import DisplayOptions
-from console.tui.cells import composed, folded, width
+from console.tui.cells import composed, fit, folded, width
 from console.tui.objects.object_list import LIST_KEYS, ObjectOpened
 from console.tui.view import Drawn, Line, Part, content
 
@@ -87,7 +87,8 @@ class DetailScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Make the table."""
         with Vertical(classes="dialog", id="detail") as box:
-            box.border_title = content([[f"{self._label(self.ref.kind)} {self.ref.key}"]])[0]
+            kind = self._options(KIND_LABELS.get(self.ref.kind, self.ref.kind))
+            box.border_title = content([[f"{kind} {self.ref.key}".rstrip()]])[0]
             yield _Rows(cursor_type="row", show_header=False, id="detail-rows")
             keys = "Enter: open   a: act   f: follow   r: read again   Esc: back"
             yield Static(content([[(self._options(keys), appearance.DIM)]])[0])
@@ -154,7 +155,7 @@ class DetailScreen(ModalScreen[None]):
         cursor, top = table.cursor_row, table.scroll_offset.y
         under = self._lines[cursor] if 0 < cursor < len(self._lines) else None
         table.clear(columns=True)
-        shown = [(self._in_ascii(r), self._label(r.label)) for r in self._rows]
+        shown = [(self._in_ascii(r), self._label(r.label, name=r.name)) for r in self._rows]
         label = min(_MOST_LABEL, max((width(text) for _, text in shown), default=1))
         room = max(10, self.size.width - label - _FRAME)
         table.add_column("", width=label)
@@ -162,20 +163,23 @@ class DetailScreen(ModalScreen[None]):
         self._lines = []
         self._waiting_at = {}
         glyphs = self._options.glyphs
-        for whole, (row, name) in zip(self._rows, shown, strict=True):
+        for at, (whole, (row, name)) in enumerate(zip(self._rows, shown, strict=True)):
             if row.later is not None:
                 self._waiting_at[len(self._lines)] = whole
                 table.add_row(*content([[(name, appearance.DIM)], [self._asking(whole)]]))
                 self._lines.append(whole)
                 continue
-            if not row.text:  # a heading
-                line = content([[(glyphs.rule * min(20, room), appearance.DIM)]])[0]
+            if row.heading:
+                empty = at + 1 == len(shown) or shown[at + 1][0].heading
+                below = self._options("none") if empty else glyphs.rule * min(20, room)
+                line = content([[(below, appearance.DIM)]])[0]
                 table.add_row(content([[(name, "bold")]])[0], line)
                 self._lines.append(whole)
                 continue
             style = appearance.BAD if row.wrong else "$primary" if row.ref else ""
-            for at, line in enumerate(self._folded(row, style, room)):
-                label_cell = content([[(name if at == 0 else "", appearance.DIM)]])[0]
+            cut = fit(name, label, more=glyphs.more)
+            for number, line in enumerate(self._folded(row, style, room)):
+                label_cell = content([[(cut if number == 0 else "", appearance.DIM)]])[0]
                 table.add_row(label_cell, line)
                 self._lines.append(whole)
         self._text = "\n".join(f"{name}\t{self._shown(row)}" for row, name in shown)
@@ -220,9 +224,10 @@ class DetailScreen(ModalScreen[None]):
             begin = end
         return content(lines)
 
-    def _label(self, text: str) -> str:
-        name = self._options(text)
-        return to_ascii(name) if self._options.ascii else name
+    def _label(self, text: str, *, name: bool = False) -> str:
+        if not name:
+            return self._options(text)
+        return to_ascii(text) if self._options.ascii else text
 
     @property
     def text(self) -> str:

@@ -52,7 +52,7 @@ def test_a_key_leads_to_its_entries_and_an_entry_to_its_customer(
     entry = rows(settings, "entry", f"{cache.USERS}/5")
     assert entry["key"].ref == Ref("key", cache.USERS)
     assert entry["customer"].ref == Ref("customer", "5")
-    assert entry["total_spent"].text == "1,234,567"
+    assert str(entry["total_spent"].text) == "1,234,567 KRW"
     assert rows(settings, "entry", f"{cache.PRODUCTS}/6")["product"].ref == Ref("product", "6")
     assert rows(settings, "key", cache.META)["version"].text == "1"
     assert rows(settings, "customer", "5")[cache.USERS].ref == Ref("entry", f"{cache.USERS}/5")
@@ -104,4 +104,4 @@ async def test_rows_of_the_cache_tab_open(tmp_path: Path) -> None:
 
 def test_an_entry_is_of_the_fields_that_the_worker_writes() -> None:
     written = msgspec.json.encode(USER).decode()
-    assert cache_rows._summary(written) == "grade=GOLD  purchaser=True  order_count=7"
+    assert cache_rows._summary(written) == "grade=GOLD  purchaser=true  order_count=7"

@@ -12,6 +12,7 @@ from console.lookups import messages
 from console.lookups.details import DetailRow, Ref
 from console.lookups.lookup import Lookup
 from console.snapshot.model import Event, EventKind
+from console.translations import render
 from shop import kafka
 from shop.clock import utc_now
 from shop.ids import EPOCH_MS, make_id
@@ -56,7 +57,8 @@ def test_an_order_is_followed_from_its_message_to_its_row(
     )
     found = rows(lookup, "follow", str(order_id))
     assert found["order"].ref == Ref("order", str(order_id))
-    assert found["amount"].text == "1,500"
+    assert str(found["amount"].text) == "1,500 KRW"
+    assert render(found["amount"].text, "ko") == "1,500원"
     assert found["user_id"].ref == Ref("customer", "5")
     (message,) = [r.ref for r in found.values() if r.ref and r.ref.kind == "message"]
     assert message.place[:2] == ("orders", 0)
@@ -84,8 +86,9 @@ def test_a_customer_is_found_everywhere(
     texts = {r.label: r.text for r in found}
     assert texts["name"] == "김민지"
     assert texts[cache.USERS] == '{"user_id": 5}'
-    assert any("SILVER > GOLD" in r.text for r in found)
-    assert any("2 orders  700" in r.text for r in found)
+    said = [str(r.text) for r in found]
+    assert "SILVER > GOLD  700 KRW" in said
+    assert "      700 KRW  2 orders" in said
     assert Ref("letter", "orders/3/17") in [r.ref for r in found]
     letter = rows(lookup, "letter", "orders/3/17")
     assert letter["reason"].text == "bad_json"
@@ -150,3 +153,19 @@ def test_a_line_of_the_log_leads_to_its_process_or_topic(source: str, leads_to: 
     found = rows(Lookup(load({}, use_stack=False), seen), "event", "7")
     assert found["source"].ref == leads_to
     assert msg.render(found["text"].text, "ko") == "랙 4건: 중단"
+
+
+def test_details_keep_names_from_outside_and_translate_the_rest(
+    settings: Settings, pg: Connection, redis_client: redis.Redis, topics: None
+) -> None:
+    """A topic is called `orders` in every language, a heading of the console is not."""
+    pg.execute("INSERT INTO users (user_id, name, total_spent) VALUES (5, '김민지', 1234567)")
+    lookup = Lookup(settings, samples.fine())
+    named = {r.label for r in whole(lookup, "customer", "5") if r.name}
+    assert {"user_id", "grade", "total_spent"} <= named
+    assert all(r.name for r in lookup.open(Ref("topics", "")).rows)
+    spoken = [
+        r.text for r in whole(lookup, "topic", "orders") if r.ref and r.ref.kind == "partition"
+    ]
+    assert all("랙" in render(text, "ko") and "오프셋" in render(text, "ko") for text in spoken)
+    assert "None" not in "".join(map(str, spoken))

@@ -12,8 +12,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
 
-from console.lookups.details import Detail, DetailRow, Ref
+from console.lookups.details import Detail, DetailRow, Ref, heading, named
 from console.tui.app import ConsoleApp
+from console.tui.appearance import DisplayOptions
 from console.tui.objects.detail_screen import DetailScreen
 from console.tui.objects.object_list import ObjectList
 from tests.console import console_samples as samples
@@ -263,3 +264,20 @@ async def test_a_defect_in_a_reading_is_shown_and_awaited_no_longer(tmp_path: Pa
         await opened(pilot, "no such kind")
         assert "defect of the console" in "\n".join(lines(app))
         assert "asking" not in "\n".join(lines(app))
+
+
+async def test_a_heading_without_rows_says_so_and_an_empty_value_is_no_heading(
+    tmp_path: Path,
+) -> None:
+    app, _ = made(tmp_path)
+    rows = (heading("orders"), heading("windows"), named("error", "", None), named("orders", "7"))
+    app._look_up = lambda ref: Detail(ref, rows)  # type: ignore[method-assign]  # no servers here
+    app._options = DisplayOptions("ko")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("f", *"1", "enter")
+        await opened(pilot, "orders")
+        drawn = [line.strip("│ ") for line in lines(app)[1:5]]
+        assert drawn[0].split() == ["주문", "없음"]
+        assert "─" in drawn[1]
+        assert drawn[2].split() == ["error"]
+        assert drawn[3].split() == ["orders", "7"]
