@@ -137,7 +137,8 @@ def page(snapshot: Snapshot, lang: Lang) -> str:
     lines = [monitor_line(snapshot, lang)]
     lines += [f"{name}: {value}" for name, value in pairs(snapshot) if name not in ("why", "at")]
     for topic in snapshot.kafka.value.topics if snapshot.kafka.value else ():
-        drain = f", drain {duration(topic.drain_s)}" if topic.lag and topic.was is None else ""
+        drains = topic.lag and topic.drain_s is not None and topic.was is None
+        drain = f", drain {duration(topic.drain_s)}" if drains else ""
         state = f"{rules.topic_state(topic)[1]}{_was(topic, snapshot)}"
         lines.append(f"  {topic.group}: lag {number(topic.lag)} {state}{drain}")
     for p in snapshot.processes.value.processes if snapshot.processes.value else ():

@@ -69,20 +69,17 @@ ACTIONS: Final[Mapping[str, Action]] = {
         Action(
             "generator.pause",
             ("NAME",),
-            {
-                "en": "pause a generator until it is resumed",
-                "ko": "다시 시작할 때까지 이벤트 생성 일시 중지",
-            },
+            {"en": "pause a generator", "ko": "이벤트 생성 일시정지"},
         ),
         Action(
             "generator.resume",
             ("NAME",),
-            {"en": "resume a generator", "ko": "이벤트 생성 다시 시작"},
+            {"en": "resume a generator", "ko": "이벤트 생성 재개"},
         ),
         Action(
             "generator.rate",
             ("NAME", "FACTOR"),
-            {"en": "multiply a generator's own rate by FACTOR", "ko": "기본 속도에 FACTOR를 곱함"},
+            {"en": "multiply a generator's rate", "ko": "기본 속도에 배수를 곱함"},
         ),
         Action("cache.refresh", (), {"en": "refresh the cache now", "ko": "캐시 지금 갱신"}),
         Action("grading.run", (), {"en": "grade customers now", "ko": "등급 지금 산정"}),
@@ -95,19 +92,19 @@ ACTIONS: Final[Mapping[str, Action]] = {
         Action(
             "dlq.replay",
             ("[TOPIC]", "[REASON]"),
-            {"en": "publish rejected messages again", "ko": "데드 레터 다시 발행"},
+            {"en": "publish dead letters again", "ko": "데드 레터 다시 발행"},
             destructive=True,
         ),
         Action(
             "dlq.replay_one",
             ("PLACE", "[FIELD=JSON]"),
-            {"en": "publish one rejected message again", "ko": "데드 레터 하나 다시 발행"},
+            {"en": "publish one dead letter again", "ko": "데드 레터 하나 다시 발행"},
             destructive=True,
         ),
         Action(
             "process.restart",
             ("NAME",),
-            {"en": "restart a process of `jangteo up`", "ko": "프로세스 재시작"},
+            {"en": "restart a process", "ko": "프로세스 재시작"},
             destructive=True,
         ),
     )

@@ -6,6 +6,7 @@ Every source is asked on its own: where one does not answer, its rows say so, an
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
@@ -144,7 +145,11 @@ class Lookup:
         return self._redis(lambda c: cache_rows.entry_rows(c, key, field))
 
     def _events(self, text: str) -> Iterator[DetailRow]:
-        found = [e for e in self._snapshot.events if text in str(e.text)][-EVENTS:]
+        # A number is no part of another number.
+        wanted = re.compile(
+            rf"(?<!\d){re.escape(text)}(?!\d)" if text.isdigit() else re.escape(text)
+        )
+        found = [e for e in self._snapshot.events if wanted.search(str(e.text))][-EVENTS:]
         if found:
             yield heading("events")
         for e in reversed(found):
@@ -233,7 +238,7 @@ class Lookup:
         yield DetailRow("group", known.group)
         for m in known.members or ():
             text = texts.MEMBER_OF_GROUP(
-                client=m.client_id, host=m.host.lstrip("/"), ids=texts.ranges(m.partitions)
+                client=m.client_id, host=m.host, ids=texts.ranges(m.partitions)
             )
             yield DetailRow("member", text)
         for trouble in known.troubles:
@@ -329,7 +334,7 @@ class Lookup:
         for t in kafka.topics if kafka else ():
             if t.name == "orders" and t.published.per_s is not None:
                 yield DetailRow("rate of orders", f"{t.published.per_s:.1f}/s")
-        yield heading("orders by hour")
+        yield heading("orders by hour and share")
         yield from self._shop(lambda s: s.sales_of(ref.key))
 
     def _event(self, ref: Ref) -> Iterator[DetailRow]:

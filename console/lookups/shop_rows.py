@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -59,8 +60,10 @@ _LETTER: Final = """
 _LETTERS_ABOUT: Final = """
     SELECT topic, partition, "offset", reason, detail FROM (
         SELECT * FROM rejected_messages ORDER BY rejected_at DESC LIMIT 10000
-    ) newest WHERE key = %(text)s::text::bytea
-        OR position(%(text)s::text::bytea IN payload) > 0 LIMIT %(most)s
+    ) newest WHERE reason = %(text)s OR key = convert_to(%(text)s, 'UTF8')
+        OR position(convert_to(%(text)s, 'UTF8') IN payload) > 0
+            AND encode(payload, 'escape') ~ %(pattern)s
+    LIMIT %(most)s
 """
 """Among the newest ten thousand: the payloads have no index."""
 _STORED: Final = {
@@ -221,18 +224,23 @@ class ShopRows:
         """Yield what a scenario sold in each of the newest hours in which it ran."""
         for hour, orders, spend, share in self._rows(_SALES, (scenario, HOURS)):
             text = texts.ORDERS_SOLD(
-                orders=texts.ORDERS(count=f"{orders:>7,}"),
-                spend=f"{spend:>13,}",
-                share=f"{100 * share:.0f}",
+                orders=texts.ORDERS(count=f"{orders:>6,}"),
+                spend=f"{spend:>12,}",
+                share=f"{100 * share:>3.0f}",
             )
             yield named(_time(hour), text)
 
     def letters_about(self, text: str) -> Iterator[DetailRow]:
-        """Yield the dead letters, among the newest ten thousand, that contain a text."""
-        values = {"text": text, "most": MOST_ROWS}
+        """Yield the dead letters, among the newest ten thousand, that contain a text.
+
+        A number is no part of another number; a text may be the reason, too.
+        """
+        pattern = f"(^|[^0-9]){text}([^0-9]|$)" if re.fullmatch("[0-9]+", text) else ""
+        values = {"text": text, "pattern": pattern, "most": MOST_ROWS}
         for topic, partition, offset, reason, detail in self._rows(_LETTERS_ABOUT, values):
             key = place(topic, partition, offset)
-            yield DetailRow(key, printable(f"{reason}: {detail}"), Ref("letter", key), wrong=True)
+            said = printable(f"{reason}: {detail}")
+            yield DetailRow(key, said, Ref("letter", key), wrong=True, name=True)
 
     def applied(self, topic: str, partition: int) -> int | None:
         """Return the offset that PostgreSQL has applied; None if it has none of the partition."""

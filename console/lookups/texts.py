@@ -78,8 +78,8 @@ IN_ORDERS: Final = Template(
 )  # fmt: skip
 ORDERS_SOLD: Final = Template(
     "orders_sold",
-    "{orders}  {spend} KRW  {share}% of the hour",
-    "{orders}  {spend}원  해당 시간의 {share}%",
+    "{orders}  {spend} KRW  {share}%",
+    "{orders}  {spend}원  {share}%",
 )
 SPENT_MOST: Final = Template(
     "spent_most", "who spent most, of the newest {count}", "최근 가입 {count}명 중 지출 상위"

@@ -131,7 +131,9 @@ class TopicsSource:
             members=None
             if members is None
             else tuple(
-                Member(client_id=m.client_id, host=m.host, partitions=m.partitions) for m in members
+                # Kafka writes the host as Java does an address without a name: "/127.0.0.1".
+                Member(client_id=m.client_id, host=m.host.lstrip("/"), partitions=m.partitions)
+                for m in members
             ),
             lag=lag,
             published=published,

@@ -171,7 +171,10 @@ class ActionDialogs:
 
     def _confirm_replay(self, request: ActionRequest, counted: dict[str, int]) -> None:
         """Show the result of a dry run; continue if anything would be published."""
-        said = ", ".join(f"{n:,} {self._options(what)}" for what, n in counted.items())
+        said = ", ".join(
+            self._options.render(msg.COUNTED(count=f"{n:,}", what=word(what)))
+            for what, n in counted.items()
+        )
         text = f"{request.words}: {said or self._options('nothing to replay')}"
         if number := counted.get(WOULD_PUBLISH, 0):
             self._type_to_do(request, text, f"replay {number}")

@@ -102,7 +102,7 @@ class ConsoleApp(TimeApp):
 
     def action_help(self) -> None:
         """Show the keys."""
-        self.push_screen(screens.Help(self._options, self._tab, self._kind_under_cursor()))
+        self.push_screen(screens.Help(self._options, self._tab, *self._row_under_cursor()))
 
     def action_freeze(self) -> None:
         """Freeze the view, or continue with what was read meanwhile."""

@@ -287,7 +287,8 @@ _LEVELS = "·⣀⣤⣶⣿"
 _ASCII_LEVELS = ".-+*#"
 _LEAST_LAG = 100.0
 """The map's scale ends here at least: three messages on their way are no red field."""
-_HEAT_LABEL = 20
+_HEAT_LABEL = 8
+"""Cells between the name of a partition and its lags over time."""
 """Cells of a partition's name and lag, left of its row."""
 _HEAT_STYLES = (appearance.DIM, appearance.BAR, appearance.BAR, appearance.WARN, appearance.BAD)
 
@@ -295,19 +296,21 @@ _HEAT_STYLES = (appearance.DIM, appearance.BAR, appearance.BAR, appearance.WARN,
 def heat(view: PanelView) -> Drawn:
     """Draw the lag of each partition over time: the higher, the more; logarithmic."""
     lines = trouble(view.snapshot.kafka, view)
-    cells = max(8, view.width - _HEAT_LABEL)
+    now = _lags(view.snapshot)
+    longest = max((len(name) for name in now), default=0)
+    name_cells = max(12, min(longest, view.width // 4))
+    cells = max(8, view.width - name_cells - _HEAT_LABEL)
     found = view.history.heat(view.end, view.span, cells)
     if not found:
         return content([*lines, [(view("none yet"), appearance.DIM)]])
     known = (p for row in found.values() for p in row if p is not None)
     highest = max(_LEAST_LAG, *known)
-    now = _lags(view.snapshot)
     levels = _ASCII_LEVELS if view.options.ascii else _LEVELS
     rows: list[Line] = []
     for name, row in found.items():
         rows.append(
             [
-                (cell(name, 12, view), ""),
+                (cell(name, name_cells, view), ""),
                 (cell(count(now.get(name), view), 6, view, right=True), appearance.BOLD),
                 " ",
                 *joined(_shade(p, highest, levels) for p in row),
@@ -316,7 +319,7 @@ def heat(view: PanelView) -> Drawn:
     scale = view.options.render(
         msg.HEAT_SCALE(none=levels[0], shades=levels[1:], highest=number(highest))
     )
-    foot: list[Line] = [[*axis(view, cells, _HEAT_LABEL)], [(scale, appearance.DIM)]]
+    foot: list[Line] = [[*axis(view, cells, name_cells + _HEAT_LABEL)], [(scale, appearance.DIM)]]
     room = max(1, view.height - len(lines) - len(foot))
     if len(rows) > room:
         worst = _most_behind(found, now, room - 1)

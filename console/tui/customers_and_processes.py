@@ -75,8 +75,8 @@ def _run(run: GradeRunRow, view: PanelView) -> str:
     glyphs = view.options.glyphs
     return (
         f"{view('last run')} {run.as_of.astimezone(KST):%H:%M:%S} KST {view(run.mode)}"
-        f" {run.seconds:.2f}s, {view('changed')} {run.changed}"
-        f" ({glyphs.rising}{run.upgraded} {glyphs.falling}{run.downgraded})"
+        f" {run.seconds:.2f}s, {view('changed')}"
+        f" {glyphs.rising}{run.upgraded} {glyphs.falling}{run.downgraded}"
     )
 
 

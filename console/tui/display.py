@@ -24,7 +24,7 @@ from console.recording.player import Player
 from console.recording.toggle import RecordingToggle
 from console.series import FIRST_SPAN, SPANS, SnapshotSeries
 from console.snapshot.model import Snapshot
-from console.tui import header_footer, keys, layout, theme
+from console.tui import header_footer, keys, layout, screens, theme
 from console.tui.appearance import DisplayOptions
 from console.tui.header_footer import ConsoleStatus, Tabs
 from console.tui.objects.object_list import ObjectList
@@ -255,7 +255,8 @@ class SnapshotApp(App[int]):
         self._draw_header(view)
         base = self.screen_stack[0]
         replay = isinstance(self._feed, Player)
-        hint = keys.hint(self._tab, self._kind_under_cursor(), self._options, replay=replay)
+        kind, actions = self._row_under_cursor()
+        hint = keys.hint(self._tab, kind, actions, self._options, replay=replay)
         base.query_one("#tabs", Tabs).draw(view, [*keys.TABS], self._tab, hint)
         self._draw_time_bar(view)
         base.query_one("#too-small", Lines).put(header_footer.too_small(view))
@@ -279,12 +280,14 @@ class SnapshotApp(App[int]):
     def _draw_time_bar(self, view: PanelView) -> None:
         """Draw the time bar, in a subclass that has one."""
 
-    def _kind_under_cursor(self) -> str:
-        """Return the kind of what the row under the cursor opens; empty if there is none."""
+    def _row_under_cursor(self) -> tuple[str, str]:
+        """Return the kind of what the row under the cursor opens, and what can be done with it."""
         shown = self.lists()
         table = self.focused if isinstance(self.focused, ObjectList) else next(iter(shown), None)
         ref = table.under_cursor() if table in shown and table is not None else None
-        return ref.kind if ref is not None else ""
+        if ref is None:
+            return "", ""
+        return ref.kind, keys.row_actions(screens.offers_on(ref, self._snapshot), self._options)
 
     def on_data_table_row_highlighted(self) -> None:
         """Show what can be done with the row under the cursor."""

@@ -142,10 +142,12 @@ def groups(view: PanelView) -> Drawn:
     lines = trouble(kafka, view)
     if kafka.value is None:
         return content(lines)
+    longest = max((width(t.group) for t in kafka.value.topics), default=0)
     for t in kafka.value.topics if view.width >= _WIDE else ():
-        who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ()) or view("unknown")
-        group = cell(t.group, 16, view)
-        room = cell(f"{view('members')}: {who}", max(0, view.width - 18), view).rstrip()
+        who = ", ".join(f"{m.client_id}@{m.host}" for m in t.members or ())
+        who = who or view("unknown" if t.members is None else "none")
+        group = cell(t.group, longest, view)
+        room = cell(f"{view('members')}: {who}", max(0, view.width - longest - 2), view).rstrip()
         lines.append([group, "  ", (room, appearance.DIM)])
     return content([*lines, _brokers(kafka, view)])
 

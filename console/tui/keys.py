@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -163,13 +163,16 @@ KEYS: Final = (
 )
 
 
-ROW_ACTIONS: Final = {
-    "letter": "a replay",
-    "process": "a pause, rate, restart",
-    "scenario": "a stop",
-    "topic": "a pause, rate, replay",
+VERBS: Final = {
+    "generator.pause": "pause",
+    "generator.resume": "resume",
+    "generator.rate": "rate",
+    "dlq.replay": "replay",
+    "dlq.replay_one": "replay",
+    "process.restart": "restart",
+    "scenario.stop": "stop scenario",
 }
-"""What `a` offers on a row, by the kind of its thing; on the others it offers nothing."""
+"""How the footer calls what `a` offers on a row."""
 
 
 TAB_HINTS: Final = {
@@ -198,17 +201,29 @@ PURPOSES: Final = {
 """What a tab is for, as the help says it."""
 
 
-def hint(tab: str, kind: str, options: Callable[[str], str], *, replay: bool = False) -> str:
+def row_actions(actions: Iterable[str], options: Callable[[str], str]) -> str:
+    """Return what can be done with a row, in words; empty: nothing.
+
+    >>> row_actions(["generator.pause", "generator.rate", "generator.rate"], str)
+    'pause, rate'
+    """
+    return ", ".join(dict.fromkeys(options(VERBS[a]) for a in actions if a in VERBS))
+
+
+def hint(
+    tab: str, kind: str, actions: str, options: Callable[[str], str], *, replay: bool = False
+) -> str:
     """Return the keys that matter most on a tab, and on the row under the cursor.
 
     Args:
         tab: the tab that is shown.
         kind: the kind of the thing under the cursor; empty: there is none.
+        actions: what can be done with it, as `row_actions` returns it.
         options: returns a label in the chosen language.
         replay: whether a recording is shown.
     """
     own = ["Enter open"] if kind else []
-    own += [ROW_ACTIONS[kind]] if kind in ROW_ACTIONS and not replay else []
+    own += [f"a {actions}"] if actions and not replay else []
     own += TAB_HINTS.get(tab, ())
     own += ["[ ] step", "n N events"] if replay else []
     own += ["s sort", "/ filter"] if kind else []

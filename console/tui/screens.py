@@ -14,13 +14,15 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from console import translations as msg
-from console.lookups.details import KIND_LABELS
+from console.lookups.details import KIND_LABELS, Ref
 from console.snapshot.model import Snapshot
 from console.text import to_ascii
 from console.tui import keys
 from console.tui.appearance import DisplayOptions
 from console.tui.cells import fit
 from console.tui.objects.object_list import LIST_KEYS
+from shop.optional.registry import OPTIONAL
+from shop.redis import control
 
 
 class Help(ModalScreen[None]):
@@ -30,26 +32,27 @@ class Help(ModalScreen[None]):
         options: language and glyphs.
         tab: the tab that is shown.
         kind: the kind of the thing under the cursor; empty: there is none.
+        actions: what can be done with it, in words; empty: nothing.
     """
 
     AUTO_FOCUS = "VerticalScroll"
     BINDINGS = [Binding("escape,question_mark,q,f1", "dismiss", show=False)]  # noqa: RUF012  (Textual's name and type; it is only read)
 
-    def __init__(self, options: DisplayOptions, tab: str, kind: str) -> None:
+    def __init__(self, options: DisplayOptions, tab: str, kind: str, actions: str) -> None:
         super().__init__()
         self._options = options
         self._tab = tab
         self._kind = kind
+        self._actions = actions
 
     def compose(self) -> ComposeResult:
         """Make the table."""
         here, everywhere = keys.help_keys(self._tab)
         word = self._options
         lines = [f"{word('On this tab')}: {word(keys.PURPOSES[self._tab])}"]
-        if self._kind in keys.ROW_ACTIONS:
-            offered = word(keys.ROW_ACTIONS[self._kind])
+        if self._actions:
             kind = word(KIND_LABELS.get(self._kind, self._kind))
-            lines += [f"{word('On the row')} ({kind}): {offered}"]
+            lines += [f"{word('On the row')} ({kind}): a {self._actions}"]
         lines += [*map(self._line, here), "", f"{word('Everywhere')}:"]
         lines += map(self._line, everywhere)
         if self._options.ascii:
@@ -146,6 +149,13 @@ class Ask(ModalScreen[str | None]):
             self.dismiss(answer)
 
 
+def offers_on(ref: Ref, snapshot: Snapshot) -> list[str]:
+    """Return the names of the actions that make sense on one thing now."""
+    if ref.kind == "letter":
+        return ["dlq.replay_one"]
+    return [words[0] for _, words in offers(snapshot) if ref.key in words[1:]]
+
+
 def offers(snapshot: Snapshot) -> list[tuple[str, list[str]]]:
     """Return the actions that make sense now: as typed, and the words.
 
@@ -154,10 +164,11 @@ def offers(snapshot: Snapshot) -> list[tuple[str, list[str]]]:
     found: list[list[str]] = []
     view = snapshot.processes.value
     processes = {p.name: p for p in view.processes} if view else {}
-    for name in ("users", "products", "orders"):
+    for name in (*control.GENERATORS, *(n for n in OPTIONAL if n in processes)):
         paused = name in processes and processes[name].paused
         found.append(["generator.resume" if paused else "generator.pause", name])
-        found.append(["generator.rate", name, "FACTOR"])
+        if name in control.GENERATORS:
+            found.append(["generator.rate", name, "FACTOR"])
     found += [["cache.refresh"], ["grading.run"], ["scenario.start", "NAME"]]
     found += [["scenario.stop", s.split()[0]] for s in (view.scenarios if view else ())]
     found.append(["dlq.replay"])

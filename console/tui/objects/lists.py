@@ -19,9 +19,10 @@ _LAGS = tuple(Lag)
 def topics() -> ObjectList:
     """Return the list of the shop's topics, and a row that leads to all topics."""
     columns = (
-        Column("topic", 8), Column("lag", 6, right=True), Column("in", 7, right=True),
-        Column("out", 7, right=True), Column("drain", 6, right=True, rank=1),
-        Column("members", 7, right=True, rank=2), Column("group", 14), Column("", 20),
+        Column("topic", 8, most=20), Column("lag", 6, right=True), Column("in", 7, right=True),
+        Column("out", 7, right=True), Column("drain", 6, right=True, rank=2),
+        Column("members", 7, right=True, rank=3), Column("group", 14, rank=1, most=26),
+        Column("", 20),
     )  # fmt: skip
     return ObjectList(columns, _topics, reading="kafka", filtered=True, id="topics")
 
@@ -95,7 +96,7 @@ def _scenarios(view: PanelView) -> list[ListRow]:
 def partitions() -> ObjectList:
     """Return the list of all partitions."""
     columns = (
-        Column("partition", 11), Column("", 9), Column("lag", 6, right=True),
+        Column("partition", 11, most=24), Column("", 9), Column("lag", 6, right=True),
         Column("in", 7, right=True), Column("out", 7, right=True),
         Column("drain", 6, right=True, rank=1), Column("begin", 8, right=True, rank=2),
         Column("applied", 9, right=True), Column("end", 9, right=True),
@@ -232,7 +233,10 @@ def _upgrades(view: PanelView) -> list[ListRow]:
 
 def events() -> ObjectList:
     """Return the list of the log, the newest first."""
-    columns = (Column("time (KST)", 10), Column("", 5), Column("process", 14), Column("text", 20))
+    columns = (
+        Column("time (KST)", 10), Column("", 5), Column("process", 14, most=22),
+        Column("text", 20),
+    )  # fmt: skip
     return ObjectList(columns, _events, filtered=True, id="all-events")
 
 
@@ -260,7 +264,7 @@ def _events(view: PanelView) -> list[ListRow]:
 def processes() -> ObjectList:
     """Return the list of the processes."""
     columns = (
-        Column("process", 12), Column("", 16), Column("rate", 8, right=True),
+        Column("process", 12, most=20), Column("", 16), Column("rate", 8, right=True),
         Column("beat", 6, right=True), Column("restarts", 8, right=True),
         Column("up", 7, right=True), Column("cpu", 5, right=True, rank=1),
         Column("memory", 8, right=True, rank=2), Column("pid", 8, right=True, rank=4),
@@ -294,8 +298,8 @@ def _processes(view: PanelView) -> list[ListRow]:
 def letters() -> ObjectList:
     """Return the list of the newest dead letters."""
     columns = (
-        Column("time (KST)", 14), Column("topic", 9), Column("where", 12), Column("reason", 16),
-        Column("detail", 16),
+        Column("time (KST)", 14), Column("topic", 9, most=20), Column("where", 12),
+        Column("reason", 16, most=30), Column("detail", 16),
     )  # fmt: skip
     return ObjectList(columns, _letters, reading="letters", id="letter-list")
 

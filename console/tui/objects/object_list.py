@@ -50,12 +50,14 @@ class Column:
         width: in cells; the least width of the last column.
         right: whether it is flush right, within its own width.
         rank: 0: always shown; of the others the highest is left out first where there is no room.
+        most: cells up to which it grows with its longest cell; 0: it does not.
     """
 
     name: str
     width: int
     right: bool = False
     rank: int = 0
+    most: int = 0
 
 
 LIST_KEYS: Final = (
@@ -105,6 +107,7 @@ class ObjectList(DataTable[Any]):
         self.sorted_by: int | None = None
         self._reverse = False
         self._last_width = 0
+        self._widths = tuple(c.width for c in columns)
         self._visible = tuple(range(len(columns)))
         self._own_styles: dict[Any, Style] = {}
         """Rich's style for each style of cells."""
@@ -116,8 +119,8 @@ class ObjectList(DataTable[Any]):
         self.view = view
         if not self.size.width:
             return
-        self._lay_out(view)
         rows = _with_own_keys(self._rows(view))
+        self._lay_out(view, tuple(self._needed(n, rows) for n in range(len(self._columns))))
         if not self._filtered:
             rows = [r for r in rows if _passes(r, view.filter.text)]
         if self.sorted_by is not None:
@@ -172,12 +175,21 @@ class ObjectList(DataTable[Any]):
         if (ref := self.under_cursor()) is not None:
             self.post_message(ObjectOpened(ref))
 
-    def _lay_out(self, view: PanelView) -> None:
-        """Make the columns again where the width has changed: no row is ever measured."""
+    def _needed(self, column: int, rows: Sequence[ListRow]) -> int:
+        """Return the cells of a column; only one that grows is measured."""
+        known = self._columns[column]
+        if not known.most:
+            return known.width
+        parts = (r.cells[column] for r in rows)
+        longest = max((width(p if isinstance(p, str) else p[0]) for p in parts), default=0)
+        return max(known.width, min(known.most, longest))
+
+    def _lay_out(self, view: PanelView, widths: tuple[int, ...]) -> None:
+        """Make the columns again where a width has changed."""
         wide = self.size.width - self.styles.scrollbar_size_vertical
-        if wide == self._last_width:
+        if wide == self._last_width and widths == self._widths:
             return
-        self._last_width = wide
+        self._last_width, self._widths = wide, widths
         self.clear(columns=True)
         self._shown, self._cells = [], {}
         glyphs = view.options.glyphs
@@ -187,7 +199,7 @@ class ObjectList(DataTable[Any]):
             if at == self.sorted_by:
                 name += f" {glyphs.falling if self._reverse else glyphs.rising}"
             if self._columns[at].right:  # above its numbers
-                name = " " * (self._columns[at].width - width(name)) + name
+                name = " " * (min(self._widths[at], self._width(at)) - width(name)) + name
             self.add_column(name, width=self._width(at), key=str(at))
 
     def _fitting(self, wide: int) -> tuple[int, ...]:
@@ -201,12 +213,12 @@ class ObjectList(DataTable[Any]):
         return tuple(shown)
 
     def _taken(self, columns: Sequence[int]) -> int:
-        return sum(self._columns[n].width + 2 * self.cell_padding for n in columns)
+        return sum(self._widths[n] + 2 * self.cell_padding for n in columns)
 
     def _width(self, at: int) -> int:
         """Return the cells of a column; the last one has what is left, the scroll bar's two too."""
         if at != self._visible[-1]:
-            return self._columns[at].width
+            return self._widths[at]
         taken = self._taken(self._visible[:-1])
         return max(8, self._last_width - taken - 2 * self.cell_padding)
 
@@ -298,7 +310,7 @@ class ObjectList(DataTable[Any]):
         right, more = self._columns[number].right, view.options.glyphs.more
         wide = self._width(number)
         if right:  # the last one's room is no reason to part a number from its column
-            wide = min(wide, self._columns[number].width)
+            wide = min(wide, self._widths[number])
         return content([[(fit(text, wide, right=right, more=more), style)]])[0]
 
     def _order(self, row: ListRow) -> tuple[bool, Any]:

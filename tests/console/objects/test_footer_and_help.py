@@ -25,9 +25,9 @@ async def test_the_footer_names_the_keys_of_the_tab(
     options = DisplayOptions(lang)
     app = app_of(StillFeed(samples.fine()), tmp_path, options=options)
     own = {
-        "overview": "A act", "kafka": "a pause, rate, replay", "events": "L level",
-        "processes": "a pause, rate, restart", "letters": "a replay", "cache": "Enter open",
-        "customers": "Enter open", "charts": "{ } back, forward",
+        "overview": "A act", "kafka": "Enter open", "events": "L level", "processes": "s sort",
+        "letters": "/ filter", "cache": "Enter open", "customers": "Enter open",
+        "charts": "{ } back, forward",
     }  # fmt: skip
     async with app.run_test(size=size) as pilot:
         for at, (tab, title) in enumerate(keys.TABS, start=1):
@@ -38,6 +38,52 @@ async def test_the_footer_names_the_keys_of_the_tab(
             assert options("? help") in below
             assert f"{at}{options(title)}" in lines(app)[-1]
             assert all(width(line) == size[0] for line in lines(app))
+
+
+@pytest.mark.parametrize(
+    ("pressed", "offered"),
+    [
+        ("6", ""),  # a server
+        ("6jjj", "a restart"),
+        ("6jjjjjj", "a resume, rate, restart"),
+        ("2", "a pause, rate, replay, restart"),
+        ("7", "a replay"),
+        ("4", ""),
+    ],
+)
+async def test_the_footer_offers_what_the_row_takes(
+    pressed: str, offered: str, tmp_path: Path
+) -> None:
+    app = app_of(StillFeed(samples.fine()), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press(*pressed)
+        await settle(pilot)
+        below = "  ".join(lines(app)[-2:])
+        assert (f"  {offered}  " if offered else "Enter open  s sort") in below
+        await pilot.press("a")
+        await settle(pilot)
+        assert (len(app.screen_stack) > 1) is bool(offered)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)], ids="{0[0]}x{0[1]}".format)
+async def test_long_names_have_the_room_that_they_need(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    s = samples.fine()
+    longer = tuple(
+        msgspec.structs.replace(t, name=f"customer_{t.name}", group=f"customer_{t.name}_group")
+        for t in samples.kafka().topics
+    )
+    view = msgspec.structs.replace(s.kafka.value, topics=longer)
+    app = app_of(StillFeed(msgspec.structs.replace(s, kafka=samples.ok(view))), tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("2")
+        await settle(pilot)
+        shown = "\n".join(lines(app))
+        assert "customer_orders-0 " in shown
+        assert size[0] == 80 or "customer_products_group" in shown
+        assert "…" not in shown
+        assert all(width(line) == size[0] for line in lines(app))
 
 
 @pytest.mark.parametrize("lang", ["en", "ko"])
@@ -64,6 +110,7 @@ def test_every_hint_and_purpose_has_its_korean() -> None:
     for hints in keys.TAB_HINTS.values():
         assert all(korean(text) != text for text in hints)
     assert all(korean(text) != text for text in keys.PURPOSES.values())
+    assert all(korean(text) != text for text in keys.VERBS.values())
     assert set(keys.PURPOSES) == {name for name, _ in keys.TABS}
 
 

@@ -93,6 +93,9 @@ def test_a_customer_is_found_everywhere(
     letter = rows(lookup, "letter", "orders/3/17")
     assert letter["reason"].text == "bad_json"
     assert letter["0000"].text.split() == ["7b", "{"]
+    assert letter["message"].ref == Ref("message", "orders/3/17")
+    assert Ref("letter", "orders/3/17") in [r.ref for r in whole(lookup, "follow", "bad_json")]
+    assert whole(lookup, "follow", "\\x")[0].wrong is False, "nothing found, and no error"
     members = lookup.open(Ref("grade", "GOLD")).rows
     assert [r.ref for r in members if r.ref] == [Ref("customer", "5")]
 
@@ -116,6 +119,24 @@ def test_the_message_of_a_customer_of_a_history_is_found_among_many(
     said = {str(r.text) for r in whole(lookup, "customer", str(made[7] + 1))}
     assert any("messages looked at" in text for text in said)
     assert any("none in Kafka" in str(r.text) for r in whole(lookup, "product", str(made[7])))
+
+
+def test_an_id_is_no_part_of_a_longer_number(
+    settings: Settings, pg: Connection, redis_client: redis.Redis
+) -> None:
+    for offset, payload in enumerate(('{"order_id": 41234, "n": 123}', '{"order_id": 41234}')):
+        pg.execute(
+            'INSERT INTO rejected_messages (topic, partition, "offset", log_id, key, payload,'
+            " reason, detail) VALUES ('orders', 3, %s, 'x', '5', %s, 'bad_json', '')",
+            (offset, payload.encode()),
+        )
+    seen = [
+        Event(n=n, at=samples.NOW, kind=EventKind.LOG, level="info", source="postgres", text=text)
+        for n, text in enumerate(("sync=0.1234 s", "order 123 is late"), start=1)
+    ]
+    lookup = Lookup(settings, msgspec.structs.replace(samples.fine(), events=tuple(seen)))
+    found = [r.ref for r in whole(lookup, "follow", "123") if r.ref]
+    assert found == [Ref("letter", "orders/3/0"), Ref("event", "2")]
 
 
 def test_a_server_that_is_away_is_one_row_and_the_others_stay(
