@@ -102,7 +102,7 @@ def refresh_rows(found: Redis | None, key: str) -> Iterator[DetailRow]:
 
 def refresh_key(refresh: Refresh) -> str:
     """Return the key by which a refresh is opened."""
-    return f"#{refresh.version} {refresh.at.astimezone(KST):%H:%M:%S}"
+    return f"#{refresh.version} {refresh.at.astimezone(KST):%H:%M:%S} KST"
 
 
 def _about(client: redis.Redis, key: str, clock: Clock) -> Iterator[DetailRow]:

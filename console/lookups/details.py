@@ -22,7 +22,7 @@ KINDS: Final = (
     "message", "letter", "process", "scenario", "event", "follow", "key", "entry", "refresh",
 )  # fmt: skip
 
-KIND_LABELS: Final = {"letter": "dead letter"}
+KIND_LABELS: Final = {"letter": "dead letter", "refresh": "refresh of the cache"}
 """How an operator calls a thing, where it is not the name of its kind."""
 
 
@@ -161,11 +161,11 @@ def as_text(data: bytes, fault: Fault | None = None, most: int = MOST_CHARACTERS
 
     >>> row = as_text("김".encode() + b"{", Fault(3, 4, "x"))
     >>> row.label, row.text, row.marks
-    ('text', '김{', ((1, 2),))
+    ('payload', '김{', ((1, 2),))
     """
     text = data.decode(errors="replace")
     if fault is None:
-        return DetailRow("text", printable(text, most))
+        return DetailRow("payload", printable(text, most))
     # NFC, the form in which lines are laid out, so that the marks stay where they are.
     before, at, after = (
         unicodedata.normalize("NFC", part.decode(errors="replace"))
@@ -174,7 +174,7 @@ def as_text(data: bytes, fault: Fault | None = None, most: int = MOST_CHARACTERS
     first = _first(len(before), most, len(before) + len(at) + len(after))
     text = ("…" if first else "") + printable(before[first:] + at + after, most)
     start = len(before) - first + bool(first)
-    return DetailRow("text", text, marks=((start, start + max(1, len(at))),))
+    return DetailRow("payload", text, marks=((start, start + max(1, len(at))),))
 
 
 def _first(at: int, most: int, length: int) -> int:

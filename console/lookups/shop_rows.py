@@ -172,7 +172,7 @@ class ShopRows:
     def grade(self, name: str) -> Iterator[DetailRow]:
         """Yield the customers of a grade who spent most, of the newest ones."""
         asked = {"grade": name, "newest": NEWEST_MEMBERS, "most": MOST_ROWS}
-        yield DetailRow("members", texts.SPENT_MOST(count=f"{NEWEST_MEMBERS:,}"))
+        yield DetailRow("customers", texts.SPENT_MOST(count=f"{NEWEST_MEMBERS:,}"))
         for user, person, spent, orders in self._rows(_MEMBERS, asked):
             text = texts.MEMBER_OF_GRADE(
                 name=person or "-", spend=f"{spent:>9,}", orders=texts.ORDERS(count=orders)
@@ -194,7 +194,7 @@ class ShopRows:
         yield DetailRow("replayed_at", _time(replayed) if replayed else "-")
         yield DetailRow("key", "-" if key is None else printable(key.decode(errors="replace")))
         if fault is not None:
-            yield DetailRow("fault", printable(fault.comment), wrong=True)
+            yield DetailRow("fault", texts.fault(fault.comment, field), wrong=True)
         yield as_text(payload, fault)
         yield heading("bytes")
         yield from in_hex(payload, fault)

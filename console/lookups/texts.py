@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from console.translations import Template
+from console.translations import Message, Template, word
 
 KRW: Final = Template("krw", "{amount} KRW", "{amount}원")
 ORDERS: Final = Template("orders", "{count} orders", "주문 {count}건", one="{count} order")
@@ -87,6 +87,18 @@ SPENT_MOST: Final = Template(
 CACHE_AGE: Final = Template(
     "cache_age", "{age} ago, refresh #{version}", "{age} 전, 갱신 #{version}"
 )
+FAULT_OF_FIELD: Final = Template("fault_of_field", "{field} {fault}", "{field}: {fault}")
+
+
+def fault(comment: str, field: str | None) -> Message:
+    """Return what is said of a fault, which may begin with its field.
+
+    >>> str(fault("status is missing", "status")), fault("status is missing", "status").id
+    ('status is missing', 'fault_of_field')
+    """
+    if field and comment.startswith(f"{field} "):
+        return FAULT_OF_FIELD(field=field, fault=word(comment.removeprefix(f"{field} ")))
+    return word(comment)
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -65,6 +65,8 @@ _REDIS_USUAL: Final = re.compile(
 )
 """What every start and stop of Redis logs as a warning, so that it is never filtered out there."""
 _KNOWN: Final = ("timestamp", "level", "process", "event")
+_LONGEST: Final = 1_000
+"""Characters of a line: the counters of an ingest with all optional topics have 600."""
 
 
 class EventSource:
@@ -217,38 +219,40 @@ def parse(line: str, source: str, now: datetime) -> Happening:  # noqa: PLR0911 
             kind=EventKind.LOG,
             level=printable(fields.get("level", "info"), 10),
             source=source,
-            text=printable(f"{fields['event']} {rest}".strip()),
+            text=printable(f"{fields['event']} {rest}".strip(), _LONGEST),
         )
     if found := _POSTGRES.match(text):
         day, fraction, severity, message = found.groups()
         at = _time(f"{day}{fraction or ''}+00:00", now)
         if _HANDLED.match(message):
-            text_ = msg.HANDLED(line=printable(message))
+            text_ = msg.HANDLED(line=printable(message, _LONGEST))
             return Happening(at, EventKind.LOG, "info", source, text_)
         level = _POSTGRES_LEVELS.get(severity, "info")
-        return Happening(at, EventKind.LOG, level, source, printable(message))
+        return Happening(at, EventKind.LOG, level, source, printable(message, _LONGEST))
     if found := _REDIS.match(text):
         written, mark, message = found.groups()
         with contextlib.suppress(ValueError):  # in local time: Redis knows no other
             at = datetime.strptime(written, "%d %b %Y %H:%M:%S").astimezone(UTC)
             usual = _REDIS_USUAL.match(message)
             level = "warning" if mark == "#" and not usual else "info"
-            return Happening(at, EventKind.LOG, level, source, printable(message))
+            return Happening(at, EventKind.LOG, level, source, printable(message, _LONGEST))
     if found := _REDIS_SIGNAL.match(text):
         seconds, message = found.groups()
         with contextlib.suppress(ValueError, OverflowError, OSError):
             at = datetime.fromtimestamp(int(seconds), UTC)
-            return Happening(at, EventKind.LOG, "info", source, printable(message))
+            return Happening(at, EventKind.LOG, "info", source, printable(message, _LONGEST))
     if found := _LIBRDKAFKA.match(text):
         syslog, name, message = found.groups()
         level = "error" if int(syslog) <= 3 else "warning" if int(syslog) == 4 else "info"
-        return Happening(now, EventKind.LOG, level, source, printable(f"{name} {message}"))
+        return Happening(
+            now, EventKind.LOG, level, source, printable(f"{name} {message}", _LONGEST)
+        )
     if found := _STAMPED.match(text):
         written, zone, severity, message = found.groups()
         level = _LEVELS.get((severity or "").upper(), "info")
         at = _stamped(written, zone, now)
-        return Happening(at, EventKind.LOG, level, source, printable(message))
-    return Happening(now, EventKind.LOG, "info", source, printable(text))
+        return Happening(at, EventKind.LOG, level, source, printable(message, _LONGEST))
+    return Happening(now, EventKind.LOG, "info", source, printable(text, _LONGEST))
 
 
 def _stamped(written: str, zone: str | None, now: datetime) -> datetime:

@@ -88,8 +88,6 @@ def _scenarios(view: PanelView) -> list[ListRow]:
         name, _, how = text.partition(" ")
         cells: tuple[Part, ...] = ((name, appearance.ACCENT), how)
         rows.append(ListRow(name, cells, (name, how), Ref("scenario", name)))
-    if not rows and found:
-        rows.append(ListRow("", ((view("none"), appearance.DIM), ""), ("", "")))
     return rows
 
 

@@ -98,7 +98,7 @@ class MessageBrowser(ModalScreen[None]):
                 yield Label(self._options("if"))
                 example = 'amount > 10000 and status == "PAID"'
                 yield Input(placeholder=example, id="if", select_on_focus=False, compact=True)
-            yield ObjectList(_COLUMNS, self._rows, filtered=True, id="message-list")
+            yield ObjectList(_COLUMNS, self._rows, filtered=True, silent=True, id="message-list")
             yield Static("", id="found")
             keys = "Enter: open   /: condition   t: tail   s: sort   r: read again   Esc: back"
             yield Static(content([[(self._options(keys), appearance.DIM)]])[0])

@@ -83,6 +83,7 @@ class ObjectList(DataTable[Any]):
         rows: returns the rows of a view.
         reading: whose values they are: dim while they are not current.
         filtered: whether `rows` has applied the filter already.
+        silent: whether nothing is shown where there are no rows; else a row says so.
         id: for the style sheet.
     """
 
@@ -95,6 +96,7 @@ class ObjectList(DataTable[Any]):
         *,
         reading: str = "",
         filtered: bool = False,
+        silent: bool = False,
         id: str,  # noqa: A002  (Textual's name)
     ) -> None:
         super().__init__(cursor_type="row", zebra_stripes=False, id=id)
@@ -102,6 +104,7 @@ class ObjectList(DataTable[Any]):
         self._rows = rows
         self._reading = reading
         self._filtered = filtered
+        self._silent = silent
         self._shown: list[ListRow] = []
         self._cells: dict[str, tuple[Part, ...]] = {}
         self.sorted_by: int | None = None
@@ -125,6 +128,8 @@ class ObjectList(DataTable[Any]):
             rows = [r for r in rows if _passes(r, view.filter.text)]
         if self.sorted_by is not None:
             rows.sort(key=self._order, reverse=self._reverse)
+        if not rows and not self._silent:
+            rows = [self._no_rows(view)]
         stale = bool(self._reading) and not getattr(view.snapshot, self._reading).current
         if [r.key for r in rows] == [r.key for r in self._shown]:
             changed = [self._change(at, row, view, stale=stale) for at, row in enumerate(rows)]
@@ -133,6 +138,14 @@ class ObjectList(DataTable[Any]):
         else:
             self._replace(rows, view, stale=stale)
         self._shown = rows
+
+    def _no_rows(self, view: PanelView) -> ListRow:
+        """Return the row that says that there are none, or that they are not known."""
+        reading = getattr(view.snapshot, self._reading) if self._reading else None
+        word = view("none" if reading is None or reading.value is not None else "unknown")
+        cells = ["" for _ in self._columns]
+        cells[self._visible[0]] = word
+        return ListRow("", tuple((c, appearance.DIM) for c in cells), (None,) * len(cells))
 
     def under_cursor(self) -> Ref | None:
         """Return what the row under the cursor opens."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 import redis
 from confluent_kafka import Producer
 
 from console import translations as msg
-from console.lookups import messages
+from console.lookups import messages, texts
 from console.lookups.details import DetailRow, Ref
 from console.lookups.lookup import Lookup
 from console.snapshot.model import Event, EventKind
@@ -16,6 +18,7 @@ from console.translations import render
 from shop import kafka
 from shop.clock import utc_now
 from shop.ids import EPOCH_MS, make_id
+from shop.messages import fault_location
 from shop.postgres import Connection
 from shop.redis import cache
 from shop.settings import Settings, load
@@ -190,3 +193,10 @@ def test_details_keep_names_from_outside_and_translate_the_rest(
     ]
     assert all("랙" in render(text, "ko") and "오프셋" in render(text, "ko") for text in spoken)
     assert "None" not in "".join(map(str, spoken))
+
+
+@pytest.mark.parametrize("said", [*fault_location._SAYS.values(), "{field} is missing"])
+def test_every_fault_of_a_field_is_said_in_korean(said: str) -> None:
+    text = texts.fault(said.format(field="status"), "status")
+    assert str(text) == said.format(field="status")
+    assert re.search("[가-힣]", render(text, "ko"))

@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
 
 from console.lookups.details import Detail, DetailRow, Ref, heading, named
+from console.snapshot.reading import Reading
 from console.tui.app import ConsoleApp
 from console.tui.appearance import DisplayOptions
 from console.tui.objects.detail_screen import DetailScreen
@@ -281,3 +282,18 @@ async def test_a_heading_without_rows_says_so_and_an_empty_value_is_no_heading(
         assert "─" in drawn[1]
         assert drawn[2].split() == ["error"]
         assert drawn[3].split() == ["orders", "7"]
+
+
+async def test_a_list_without_rows_says_so(tmp_path: Path) -> None:
+    s = samples.fine()
+    letters = msgspec.structs.replace(s.letters.value, newest=(), counts=())
+    s = msgspec.structs.replace(s, letters=samples.ok(letters), postgres=Reading())
+    app = app_of(StillFeed(s), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        for tab, name, says in (("7", "letter-list", "none"), ("4", "spender-list", "unknown")):
+            await pilot.press(tab)
+            await settle(pilot)
+            table = app.query_one(f"#{name}", ObjectList)
+            assert str(table.get_row_at(0)[0]).strip() == says
+            assert table.row_count == 1
+            assert table.under_cursor() is None
