@@ -56,6 +56,6 @@ def _reported(snapshot: Snapshot, p: Process) -> Iterator[DetailRow]:
     yield DetailRow("up", duration(up))
     yield DetailRow("restarts", str(p.restarts))
     yield DetailRow("last exit", p.last_exit or "-")
-    for name, value in p.fields.items():
+    for name, value in sorted(p.fields.items()):
         if value and name not in _SAID:
             yield named(name, value)

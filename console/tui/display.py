@@ -107,7 +107,7 @@ class SnapshotApp(App[int]):
         self._until: datetime | None = None
         self.set_class(options.ascii, "-ascii", update=False)
         for each in theme.THEMES:
-            self.register_theme(each)
+            self.register_theme(theme.without_colours(each) if self.no_color else each)
         self.set_reactive(App.theme, self._theme_name(colours))
         self._variables = self.get_css_variables()
         self.stylesheet.set_variables(self._variables)

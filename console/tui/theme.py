@@ -8,6 +8,7 @@ apart with a red or green defect of the eye: there blue is the colour of what is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from textual.theme import Theme
@@ -71,6 +72,18 @@ THEMES: Final = (
     _theme("light", _LIGHT, dark=False),
     _theme("colour-blind", _COLOUR_BLIND),
 )
+
+
+def without_colours(theme: Theme) -> Theme:
+    """Return a theme for NO_COLOR: every role but what is dim has the colour of text.
+
+    Textual shows a colour as the grey of its luminance, and the red of errors would be dimmer than
+    what is in order. States have words and marks, errors are bold.
+    """
+    roles = dict.fromkeys(("secondary", "accent", "success", "warning", "error"), theme.foreground)
+    return replace(theme, **roles)
+
+
 ANSI: Final = "ansi"
 """The terminal's own sixteen colours."""
 DIM_OF_OTHERS: Final = "ansi_default"

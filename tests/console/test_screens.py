@@ -70,6 +70,7 @@ async def test_no_color_needs_no_colour(tmp_path: Path, monkeypatch: pytest.Monk
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         assert any(isinstance(f, Monochrome) for f in app._filters)
+        assert app.current_theme.error == app.current_theme.foreground, "no dim grey of a red"
         text = "\n".join(lines(app))
         assert "■ down" in text
         assert "○ unknown (was warn" in text

@@ -25,7 +25,7 @@ from console.tui.cells import composed, fit, folded, width
 from console.tui.objects.object_list import LIST_KEYS, ObjectOpened
 from console.tui.view import Drawn, Line, Part, content
 
-_MOST_LABEL = 24
+_MOST_LABEL = 25
 _FRAME = 10
 """Cells of a line that are no text: border, padding of the box and of two cells, scroll bar."""
 _FAULT = f"{appearance.BAD} reverse underline"
