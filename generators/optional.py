@@ -70,6 +70,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         speed=settings.speed if args.speed is None else args.speed,
         connect=partial(_connect, settings, clock),
         redis=r,
+        stopped=stop.is_set,
     )
     publisher = OptionalPublisher(
         {topic: LIVE[topic](shop) for topic in topics},

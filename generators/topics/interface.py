@@ -30,12 +30,14 @@ class RunningShop:
         speed: of the shop; delays are divided by it.
         connect: opens a connection to PostgreSQL, in autocommit; the caller closes it.
         redis: the shop's Redis.
+        stopped: returns whether the process is asked to end: a long look is cut short.
     """
 
     seed: int
     speed: float
     connect: Callable[[], Connection]
     redis: redis.Redis
+    stopped: Callable[[], bool] = lambda: False
 
 
 class LiveTopic(ABC):

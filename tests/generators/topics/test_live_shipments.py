@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ import redis
 from generators.behaviour import population, shipments
 from generators.history.plan import Day
 from generators.publishing.order_lifecycle import PENDING, remember
+from generators.topics import shipments as live_shipments
 from generators.topics.history import TopicHistories
 from generators.topics.interface import RunningShop
 from generators.topics.shipments import LiveShipments
@@ -117,10 +119,14 @@ def live(settings: Settings, redis_client: redis.Redis) -> Iterator[list[LiveShi
 
 
 def begin(
-    settings: Settings, r: redis.Redis, made: list[LiveShipments], clock: ManualClock
+    settings: Settings,
+    r: redis.Redis,
+    made: list[LiveShipments],
+    clock: ManualClock,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> LiveShipments:
     running = RunningShop(
-        1, 1.0, lambda: postgres.connect(settings.postgres, "test", autocommit=True), r
+        1, 1.0, lambda: postgres.connect(settings.postgres, "test", autocommit=True), r, stopped
     )
     made.append(LiveShipments(running, clock))
     return made[-1]
@@ -162,6 +168,46 @@ def test_switched_on_later_it_ships_what_is_there(
     while not (events := source.due(shop.now)).is_empty():
         shop.published.append(events)
     assert same(shop.all, expected(shop.day, shop.now))
+
+
+def most_rows(plan: Mapping[str, Any]) -> float:
+    below = [most_rows(part) for part in plan.get("Plans", ())]
+    rows: float = plan["Actual Rows"] * plan["Actual Loops"]
+    return max([rows, *below])
+
+
+def test_it_reads_each_page_of_a_past_by_itself(
+    settings: Settings,
+    shop: StoredOrders,
+    live: list[LiveShipments],
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No step of the query has more rows than a page, so a long past costs what its pages cost."""
+    shop.advance(BEGAN + timedelta(days=30), fates=False)
+    monkeypatch.setattr(live_shipments, "PAGE", 20)
+    (last,) = shop.pg.execute(live_shipments._LAST, (0, 20)).fetchone() or (None,)
+    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {live_shipments._OPEN}"
+    ((plan,),) = shop.pg.execute(explain, {"after": 0, "last": last}).fetchone() or ((None,),)
+    assert most_rows(plan["Plan"]) <= 20
+    source = begin(settings, redis_client, live, ManualClock())
+    while not (events := source.due(shop.now)).is_empty():
+        shop.published.append(events)
+    assert same(shop.all, expected(shop.day, shop.now))
+
+
+def test_it_cuts_a_long_look_short_when_it_is_stopped(
+    settings: Settings,
+    shop: StoredOrders,
+    live: list[LiveShipments],
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop.advance(BEGAN + timedelta(days=30), fates=False)
+    monkeypatch.setattr(live_shipments, "PAGE", 20)
+    looks = iter([False, False, *[True] * 9])
+    source = begin(settings, redis_client, live, ManualClock(), lambda: next(looks))
+    assert source.due(shop.now)["shipment_id"].n_unique() <= 40
 
 
 def test_a_fate_that_comes_late_does_not_change_what_was_published(
