@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -75,6 +76,7 @@ class Up:
         environ: variables, including those of the options.
         view: where to write text for people.
         broker: class of the broker to start if no Kafka is given.
+        since: when the command began.
         terminal: path of the terminal that a person watches; None if there is none.
     """
 
@@ -86,6 +88,7 @@ class Up:
         view: screen.Screen,
         broker: type[Server],
         *,
+        since: datetime,
         terminal: str | None,
     ) -> None:
         self._args = args
@@ -105,7 +108,7 @@ class Up:
             "stack.json (other commands do not find the stack)", report=self._say
         )
         self._published = True
-        self._since = self._opened = utc_now()
+        self._since = self._opened = since
         self._ends_at: float | None = None
         self._observer: Observer | None = None
         self._evidence: AccountingEvidence | None = None
@@ -363,6 +366,7 @@ class Up:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (every command has both)
     """Run the shop until stopped, or for the given time."""
+    since = utc_now()  # before Kafka is fetched, which a person waits for as well
     # Not the settings we are given: a stack that runs already would have filled them in.
     environ = {**os.environ, **options.environment(args)}
     data_dir = options.data_dir(args)
@@ -386,7 +390,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  (
         broker = Broker if given else fallback.broker(view.say, terminal=bar)
         watched = terminal_of(plain=plain)
         env = {**checked.env, **rates, **allowed}
-        return Up(args, data_dir, env, view, broker, terminal=watched).run()
+        return Up(args, data_dir, env, view, broker, since=since, terminal=watched).run()
 
 
 if __name__ == "__main__":
