@@ -64,7 +64,8 @@ def _kafka(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 def _cache(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     phase, left = rules.cache_phase(snapshot)
     yield "cache", phase.value
-    yield "due", "-" if left is None else f"{left:.0f}s"
+    shown = max(0.0, left or 0.0) if phase is rules.Phase.WAITING else left
+    yield "due", "-" if shown is None else f"{shown:.0f}s"
     if view := snapshot.redis.value:
         yield "version", str(view.meta.version)
         yield "mem", view.memory_human

@@ -242,14 +242,14 @@ def cache_phase(snapshot: Snapshot) -> tuple[Phase, float | None]:
     if reading.value is None or not reading.current:
         return Phase.UNKNOWN, None
     meta = reading.value.meta
-    left = None
-    if meta.next_due_at is not None:
-        left = (meta.next_due_at - snapshot.at).total_seconds()
+    left = (meta.next_due_at - snapshot.at).total_seconds() if meta.next_due_at else None
     if meta.phase in (Phase.FAILED.value, Phase.REFRESHING.value):
         return Phase(meta.phase), left
     if left is None:
         return Phase.UNKNOWN, None
-    return (Phase.OVERDUE if left < -OVERDUE_AFTER_S else Phase.WAITING), left
+    # Since Redis was read, seconds ago in the record of `up`, a refresh may be done and not seen.
+    unseen_s = (snapshot.at - (reading.taken_at or snapshot.at)).total_seconds()
+    return (Phase.OVERDUE if left + unseen_s < -OVERDUE_AFTER_S else Phase.WAITING), left
 
 
 class ShopHealth(State):

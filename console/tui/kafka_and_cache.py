@@ -177,8 +177,6 @@ def countdown(view: PanelView) -> Drawn:
     meta = reading.value.meta if reading.value else None
     if meta is not None and meta.next_due_at is not None and left is not None:
         left = (meta.next_due_at - view.now).total_seconds()
-        if phase is Phase.WAITING and left < -rules.OVERDUE_AFTER_S:
-            phase = Phase.OVERDUE
     word = view.marked(phase.severity, view(phase.value))
     style = phase.severity.style
     head = f"{view('Cache').upper()} " if view.height <= 1 else ""

@@ -205,6 +205,17 @@ def test_phases_of_the_cache(phase: str, left: float, expected: Phase) -> None:
     assert seconds == pytest.approx(left)
 
 
+def test_a_refresh_that_is_due_since_redis_was_read_is_not_overdue() -> None:
+    """`up` reads every five seconds: at every other refresh its record called the cache overdue."""
+    s = samples.fine()
+    read = samples.ok(samples.redis("waiting", -4.0))
+    for ago_s, expected in ((5.0, Phase.WAITING), (1.0, Phase.OVERDUE)):
+        taken_at = s.at - timedelta(seconds=ago_s)
+        then = msgspec.structs.replace(s, redis=msgspec.structs.replace(read, taken_at=taken_at))
+        assert rules.cache_phase(then)[0] is expected
+        assert any("overdue" in why for why in health(then)[1]) is (expected is Phase.OVERDUE)
+
+
 def test_the_cache_is_unknown_while_redis_is_down() -> None:
     assert rules.cache_phase(samples.all_down()) == (Phase.UNKNOWN, None)
 
