@@ -52,6 +52,16 @@ class Ref:
         topic, partition, offset = self.key.split("/")
         return topic, int(partition), int(offset)
 
+    @property
+    def browsed(self) -> bool:
+        """Whether it is the messages of a topic or of a partition; what was typed may be neither.
+
+        >>> [Ref("partition", key).browsed for key in ("orders/3", "orders", "orders/x", "a/1/2")]
+        [True, True, False, False]
+        """
+        wanted = self.kind in ("messages", "partition")
+        return wanted and re.fullmatch(r"[^/]+(/[0-9]+)?", self.key) is not None
+
 
 @dataclass(frozen=True)
 class DetailRow:
@@ -108,10 +118,13 @@ def asked(text: str) -> Ref:
 
     >>> asked("873312").kind, asked("order 873312"), asked("orders[3]@17"), asked("VIP").kind
     ('follow', Ref(kind='order', key='873312'), Ref(kind='message', key='orders/3/17'), 'follow')
+    >>> asked("a.b-c[3]@17") == asked("a.b-c/3/17") == Ref("message", "a.b-c/3/17")
+    True
     """
     text = text.strip()
-    if found := re.fullmatch(r"(\w+)\[(\d+)\]@(\d+)", text):
-        return Ref("message", "/".join(found.groups()))
+    for place_as in (r"([\w.-]+)\[(\d+)\]@(\d+)", r"([\w.-]+)/(\d+)/(\d+)"):
+        if found := re.fullmatch(place_as, text):
+            return Ref("message", "/".join(found.groups()))
     kind, _, key = text.partition(" ")
     if kind in KINDS and key.strip():
         return Ref(kind, key.strip())

@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -255,7 +256,10 @@ class Lookup:
             yield named(f"{known.name}-{p.partition}", text, Ref("partition", key))
 
     def _offsets(self, reader: MessageReader, topic: str) -> Iterator[DetailRow]:
-        for number in reader.partitions(topic):
+        numbers = reader.partitions(topic)
+        if not numbers:
+            yield DetailRow("result", msg.NO_TOPIC(), wrong=True)
+        for number in numbers:
             low, high = reader.bounds(topic, number)
             text = texts.OFFSETS(low=f"{low:,}", high=f"{high:,}")
             yield named(f"{topic}-{number}", text, Ref("partition", f"{topic}/{number}"))
@@ -355,17 +359,39 @@ class Lookup:
 
     def _follow(self, ref: Ref) -> Iterator[DetailRow]:
         """Yield where an id or a word is found anywhere."""
+        failed = False
         if ref.key.isdigit():
+            number = int(ref.key)
             kinds: list[Ref] = []
 
             def rows(shop: ShopRows) -> Iterator[DetailRow]:
-                kinds.extend(shop.kinds_of(int(ref.key)))
+                kinds.extend(shop.kinds_of(number))
                 for found in kinds:
                     yield DetailRow(found.kind, found.key, found)
 
-            yield from self._shop(rows)
+            found = list(self._shop(rows))
+            yield from found
             if len(kinds) == 1:
                 yield from self._entity(kinds[0])
                 return
-        yield from self._shop(lambda s: s.letters_about(ref.key))
+            failed = any(row.wrong for row in found)
+            if not kinds:
+                yield from self._not_stored(ref.key, number)
+        if not failed:
+            yield from self._shop(lambda s: s.letters_about(ref.key))
         yield from self._events(ref.key)
+
+    def _not_stored(self, key: str, number: int) -> Iterator[DetailRow]:
+        """Yield where an id is of which PostgreSQL has no row, or does not answer."""
+        yield heading("messages")
+        for kind, topic in _TOPIC_OF.items():
+            ask = partial(self._messages_of, ref=Ref(kind, key), number=number)
+            yield _later(topic, partial(self._kafka, ask))
+        for kind in ("customer", "product"):
+            yield _later("cache", partial(self._cached, Ref(kind, key)))
+
+    def _cached(self, ref: Ref) -> Iterator[DetailRow]:
+        """Yield the entry that the cache has of a thing, if it has one."""
+        found = list(self._cache(ref))
+        if any(row.wrong or (row.ref and row.ref.kind == "entry") for row in found):
+            yield from found

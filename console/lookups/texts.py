@@ -87,6 +87,7 @@ SPENT_MOST: Final = Template(
 CACHE_AGE: Final = Template(
     "cache_age", "{age} ago, refresh #{version}", "{age} 전, 갱신 #{version}"
 )
+READ_AGO: Final = Template("read_ago", "read {age} ago", "{age} 전에 읽음")
 FAULT_OF_FIELD: Final = Template("fault_of_field", "{field} {fault}", "{field}: {fault}")
 
 

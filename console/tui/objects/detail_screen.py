@@ -16,6 +16,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Static
 
+from console.lookups import texts
 from console.lookups.details import KIND_LABELS, Detail, DetailRow, Ref
 from console.sources import defect
 from console.text import duration, to_ascii
@@ -26,6 +27,8 @@ from console.tui.objects.object_list import LIST_KEYS, ObjectOpened
 from console.tui.view import Drawn, Line, Part, content
 
 _MOST_LABEL = 25
+_NEW_S = 5.0
+"""For as long values count as those of now."""
 _FRAME = 10
 """Cells of a line that are no text: border, padding of the box and of two cells, scroll bar."""
 _FAULT = f"{appearance.BAD} reverse underline"
@@ -46,6 +49,17 @@ class RowActions(Message):
     def __init__(self, ref: Ref) -> None:
         super().__init__()
         self.ref = ref
+
+
+def age_of(read_at: float, options: DisplayOptions) -> str:
+    """Return how old values are that are not read again by themselves; empty while they are new.
+
+    Args:
+        read_at: monotonic seconds.
+        options: language.
+    """
+    age_s = time.monotonic() - read_at
+    return options.render(texts.READ_AGO(age=duration(age_s))) if age_s >= _NEW_S else ""
 
 
 class _Rows(DataTable[Any]):
@@ -83,6 +97,7 @@ class DetailScreen(ModalScreen[None]):
         self._lines: list[DetailRow] = []
         """The row of each line."""
         self._text = ""
+        self._read_at = 0.0
 
     def compose(self) -> ComposeResult:
         """Make the table."""
@@ -109,6 +124,7 @@ class DetailScreen(ModalScreen[None]):
     def action_read(self) -> None:
         """Read it, in a thread."""
         self._waiting.clear()
+        self._read_at = time.monotonic()
         self._take([DetailRow("", later=lambda _stop: self._read(self.ref).rows)])
 
     def _take(self, rows: Sequence[DetailRow]) -> None:
@@ -138,7 +154,9 @@ class DetailScreen(ModalScreen[None]):
             self._take([*self._rows[:at], *message.rows, *self._rows[at + 1 :]])
 
     def _count(self) -> None:
-        """Show for how long an answer has been awaited."""
+        """Show how old the rows are, and for how long an answer has been awaited."""
+        shown = age_of(self._read_at, self._options)
+        self.query_one("#detail").border_subtitle = content([[shown]])[0]
         table = self.query_one(DataTable)
         for at, row in self._waiting_at.items():
             table.update_cell_at(Coordinate(at, 1), content([[self._asking(row)]])[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,6 +23,7 @@ from console.text import number, printable
 from console.translations import Text
 from console.tui import appearance
 from console.tui.appearance import DisplayOptions
+from console.tui.objects.detail_screen import age_of
 from console.tui.objects.object_list import Column, ListRow, ObjectList
 from console.tui.view import PanelView, content
 from shop.clock import KST
@@ -81,6 +83,11 @@ class MessageBrowser(ModalScreen[None]):
         self._view = view
         self._options = options
         self._page: MessagePage | None = None
+        self._failed = False
+        """Whether the page is that of an earlier query: the newest one had no answer."""
+        self._asking = False
+        self._read_at = 0.0
+        self._kafka_answers = True
         self._following = False
         self._number = 0
         self._stop = threading.Event()
@@ -98,7 +105,10 @@ class MessageBrowser(ModalScreen[None]):
                 yield Label(self._options("if"))
                 example = 'amount > 10000 and status == "PAID"'
                 yield Input(placeholder=example, id="if", select_on_focus=False, compact=True)
-            yield ObjectList(_COLUMNS, self._rows, filtered=True, silent=True, id="message-list")
+            yield ObjectList(
+                _COLUMNS, self._rows, reading="kafka", filtered=True, silent=True,
+                id="message-list",
+            )  # fmt: skip
             yield Static("", id="found")
             keys = "Enter: open   /: condition   t: tail   s: sort   r: read again   Esc: back"
             yield Static(content([[(self._options(keys), appearance.DIM)]])[0])
@@ -106,6 +116,7 @@ class MessageBrowser(ModalScreen[None]):
     def on_mount(self) -> None:
         """Begin to read."""
         self.call_after_refresh(self.action_read)
+        self.set_interval(1.0, self._look_at_kafka)
 
     def on_unmount(self) -> None:
         """Stop reading."""
@@ -134,6 +145,7 @@ class MessageBrowser(ModalScreen[None]):
             where=self._typed("if"),
             follow=self._following,
         )
+        self._asking = True
         self._report([(self._options("asking") + self._options.glyphs.more, appearance.DIM)])
 
         def work() -> None:
@@ -155,24 +167,46 @@ class MessageBrowser(ModalScreen[None]):
         message.stop()
         if message.number != self._number:
             return
+        self._asking = False
+        self._failed = isinstance(message.page, (str, msg.Message))
         if isinstance(message.page, (str, msg.Message)):
+            self._draw()
             self._report([(self._options.render(message.page), appearance.BAD)])
             return
-        self._page = page = message.page
+        self._page = message.page
+        self._read_at = time.monotonic()
         self._draw()
+        self._report_page()
+
+    def _look_at_kafka(self) -> None:
+        """Show how old the page is, and that nothing can come while Kafka does not answer."""
+        answers = self._view().snapshot.kafka.current
+        if answers is not self._kafka_answers:
+            self._kafka_answers = answers
+            self._draw()
+        if self._page is not None and not self._failed and not self._asking:
+            self._report_page()
+
+    def _report_page(self) -> None:
+        """Write what was read, and whether more comes."""
+        page = self._page
+        if page is None:
+            return
         low = sum(high - low for low, high in page.bounds.values())
         text = msg.PAGE(
             shown=number(len(page.messages)), scanned=number(page.scanned), kept=number(low)
         )
-        end = "" if page.whole else f"  {self._options('not all of it')}"
-        tail = f"  {self._options('live tail')}" if self._following else ""
-        self._report(
-            [
-                (self._options.render(text), appearance.DIM),
-                (end, appearance.WARN),
-                (tail, appearance.ACCENT),
-            ]
-        )
+        parts = [(self._options.render(text), appearance.DIM)]
+        if not page.whole:
+            parts.append((f"  {self._options('not all of it')}", appearance.WARN))
+        if not self._following:
+            parts.append((f"  {age_of(self._read_at, self._options)}", appearance.DIM))
+        elif self._kafka_answers:
+            parts.append((f"  {self._options('live tail')}", appearance.ACCENT))
+        else:
+            away = msg.OF(name="Kafka", error=msg.NO_ANSWER())
+            parts.append((f"  {self._options.render(away)}", appearance.BAD))
+        self._report(parts)
 
     def _report(self, parts: list[tuple[str, str]]) -> None:
         self.query_one("#found", Static).update(content([parts])[0])
@@ -192,7 +226,9 @@ class MessageBrowser(ModalScreen[None]):
             raw_key, raw = m.key(), m.value()
             text = "-" if raw is None else printable(_text(raw), 300)
             name = "-" if raw_key is None else printable(_text(raw_key))
-            cells = (f"{partition}:{offset}", (_at(ms), appearance.DIM), name, text)
+            style = appearance.DIM if self._failed else ""
+            cells = ((f"{partition}:{offset}", style), (_at(ms), appearance.DIM),
+                     (name, style), (text, style))  # fmt: skip
             rows.append(
                 ListRow(key, cells, ((partition, offset), ms, name, text), Ref("message", key))
             )

@@ -34,7 +34,7 @@ class OpeningApp(SnapshotApp):
 
     def open(self, ref: Ref) -> None:
         """Show all that is known of a thing, or browse the messages of a topic."""
-        if ref.kind in ("messages", "partition"):
+        if ref.browsed:
             self.push_screen(MessageBrowser(ref, self._browse, self.view, self._options))
         else:
             self.push_screen(DetailScreen(ref, self._look_up, self._options))

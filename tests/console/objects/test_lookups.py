@@ -155,6 +155,21 @@ def test_a_server_that_is_away_is_one_row_and_the_others_stay(
     assert "Kim" in [r.text for r in found]
 
 
+def test_an_id_without_a_row_is_found_in_kafka_and_in_the_cache(
+    settings: Settings, pg: Connection, topics: None, redis_client: redis.Redis, order_id: int
+) -> None:
+    """Its ingest is behind, or PostgreSQL away: the message is there all the same."""
+    producer = Producer(kafka.client_config(settings.kafka, "test"))
+    producer.produce("orders", f'{{"order_id": {order_id}}}'.encode(), partition=0)
+    producer.flush(20)
+    redis_client.hset(cache.PRODUCTS, str(order_id), "{}")
+    away = Settings(settings.data_dir, {**settings.env, "POSTGRES_PORT": "1"}, settings.source)
+    for where, wrong in ((settings, []), (away, ["PostgreSQL"])):
+        found = whole(Lookup(where, samples.fine()), "follow", str(order_id))
+        assert [r.ref.kind for r in found if r.ref] == ["message", "entry"]
+        assert [r.label for r in found if r.wrong] == wrong
+
+
 @pytest.mark.parametrize(
     ("kind", "key"),
     [("order", "x"), ("message", "orders/1"), ("nothing", "1"), ("process", "../x")],

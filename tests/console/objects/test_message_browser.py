@@ -19,8 +19,11 @@ from console.lookups.details import Detail, DetailRow, Ref
 from console.lookups.lookup import Lookup, pages
 from console.lookups.shop_rows import ShopRows
 from console.translations import Text
+from console.tui import appearance
 from console.tui.app import ConsoleApp
 from console.tui.appearance import DisplayOptions
+from console.tui.objects import detail_screen
+from console.tui.objects.detail_screen import DetailScreen
 from console.tui.objects.message_browser import MessageBrowser
 from console.tui.objects.object_list import ObjectList
 from shop import kafka
@@ -303,3 +306,59 @@ async def test_a_broker_that_hangs_holds_nothing_up(tmp_path: Path) -> None:
         await settle(pilot)
         assert len(app.screen_stack) == 1
         release.set()
+
+
+async def test_a_tail_of_a_broker_that_is_away_is_not_called_live(tmp_path: Path) -> None:
+    """The client waits in silence: the list looked as if nobody ordered any more."""
+    app, _ = browsing(tmp_path)
+    feed = StillFeed(samples.fine(), samples.kafka_down(), samples.fine())
+    app._feed = feed
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.open(Ref("messages", "orders"))
+        await pilot.press("t")
+        await shown(pilot, "live tail")
+        app._apply(samples.kafka_down())
+        feed.advance()
+        screen = await shown(pilot, "Kafka: no answer")
+        assert "live tail" not in screen
+        app._apply(samples.fine())
+        feed.advance()
+        await shown(pilot, "live tail")
+
+
+async def test_what_is_not_read_again_by_itself_has_an_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detail_screen, "_NEW_S", 0.01)
+    app, _ = browsing(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.open(Ref("messages", "orders"))
+        await shown(pilot, "ago")
+        await pilot.press("enter")
+        assert isinstance(app.screen, DetailScreen)
+        await shown(pilot, "message orders/3/12")
+        app.screen._count()
+        assert "read " in (await shown(pilot, "ago"))
+
+
+async def test_the_page_of_another_query_is_dim(tmp_path: Path) -> None:
+    app, _ = browsing(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.open(Ref("messages", "orders"))
+        await shown(pilot, "3:12")
+        table = app.screen.query_one(ObjectList)
+        assert not table._shown[0].cells[3][1]
+        await pilot.press("slash", *"nonsense =", "enter")
+        await shown(pilot, "not a condition")
+        assert {style for _, style in table._shown[0].cells} == {appearance.DIM}
+
+
+@pytest.mark.parametrize("key", ["orders/x", "orders/1/2", "a/b/c", "orders/-1"])
+async def test_a_partition_that_is_none_is_not_valid(key: str, tmp_path: Path) -> None:
+    """Typed into `f`, it ended the console."""
+    app, found = browsing(tmp_path)
+    app._look_up = lambda ref: Lookup(load({}, use_stack=False), samples.fine()).open(ref)  # type: ignore[method-assign]  # no servers here
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("f", *f"partition {key}", "enter")
+        await shown(pilot, "not valid here")
+    assert not found.asked
