@@ -32,7 +32,7 @@ from shop import postgres
 from shop.errors import ExitCode, JangteoError
 from shop.log import bind, get_logger
 from shop.postgres import window_length
-from shop.postgres.deadline import Deadline
+from shop.postgres.patience import patient
 from shop.postgres.session import SessionError
 from shop.postgres.sqlstate import COLLISIONS, Verdict, copy_line, explain, judge
 from shop.retry import Outage, Refusal, first_line
@@ -222,10 +222,11 @@ class Writer(threading.Thread):
 
     def _connection(self) -> postgres.Connection:
         if self._conn is None or self._conn.closed:
-            self._conn = postgres.connect(
-                self._settings, f"ingest-{self._store.topic}", limits=LIMITS
-            )
-            with Deadline(self._conn, postgres.CONNECT_TIMEOUT_S), self._conn.transaction():
+            self._conn = postgres.connect_unless(
+                lambda: self._in_flight.stop_age() > RETRY_AFTER_STOP_S,
+                self._settings, f"ingest-{self._store.topic}", limits=LIMITS,
+            )  # fmt: skip
+            with patient(self._conn, self._settings), self._conn.transaction():
                 # Not the address that libpq was given: that is the pooler's, where there is one.
                 row = self._conn.execute("SELECT pg_backend_pid()").fetchone()
             self._pid = int(row[0]) if row else 0

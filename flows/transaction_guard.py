@@ -23,7 +23,8 @@ from shop import postgres
 from shop.errors import JangteoError
 from shop.log import get_logger
 from shop.postgres.blockers import blockers
-from shop.postgres.deadline import Deadline, shut_down
+from shop.postgres.deadline import shut_down
+from shop.postgres.patience import patient
 from shop.retry import first_line
 from shop.settings import PostgresSettings
 
@@ -130,10 +131,10 @@ class TransactionGuard(threading.Thread):
         try:
             if self._conn is None or self._conn.closed:
                 self._conn = postgres.connect(
-                    self._settings, f"guard-{self._topic}", autocommit=True, timeout=ANSWER_S,
+                    self._settings, f"guard-{self._topic}", autocommit=True,
                     limits={"statement_timeout": f"{ANSWER_S}s"},
                 )  # fmt: skip
-            with Deadline(self._conn, ANSWER_S):
+            with patient(self._conn, self._settings):
                 self._judge(conn, pid, self._conn)
             self._silent_since = None
         except (psycopg.Error, JangteoError, OSError) as e:

@@ -40,6 +40,7 @@ from shop.postgres.node_leases import (
     explained,
     holders,
 )
+from shop.postgres.patience import FIRST_S
 from shop.postgres.sqlstate import Verdict, judge
 from shop.retry import Outage, first_line
 from shop.server_clock import ServerClock, format_offset
@@ -160,7 +161,7 @@ class NodeLease:
         """Release the number and its unused reserve; never raises."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(postgres.CONNECT_TIMEOUT_S + 1.0)
+            self._thread.join(FIRST_S + 1.0)
         if self._closed or self._thread is None:
             return
         self._closed, self._deadline = True, float("-inf")  # from here on no id is made
@@ -191,7 +192,7 @@ class NodeLease:
 
     # -- with PostgreSQL -------------------------------------------------------------------------
 
-    def _connected(self, timeout: int = postgres.CONNECT_TIMEOUT_S) -> Connection:
+    def _connected(self, timeout: int | None = None) -> Connection:
         """Connect for one exchange: a session kept open could be cut without notice."""
         conn = postgres.connect(self._where, f"lease-{self.name}", autocommit=True, timeout=timeout)
         # What was reserved must survive a crash of the server, with any default of the role.

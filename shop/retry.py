@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
-from typing import ClassVar, Final
+from queue import Empty, SimpleQueue
+from typing import ClassVar, Final, TypeVar
 
+from shop.errors import JangteoError
 from shop.log import get_logger
+
+Answer = TypeVar("Answer")
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
+_QUICK: Final = 0.25
+"""An answer within this share of the time shows a server that is not slow."""
+_LOOK_S: Final = 0.1
 _MORE: Final = {
     "25006": " (a replica, or read-only by a setting: name the primary with POSTGRES_HOST)",
 }
@@ -54,6 +62,87 @@ def backoff(
     """
     jitter = random.random() if jitter is None else jitter  # noqa: S311  (spreads retries, no secret)
     return min(longest, first * 2.0 ** min(failures - 1, 20)) * (1 - spread * jitter)
+
+
+class Patience:
+    """How long a server is waited for: longer after each answer that came too late.
+
+    With the same time at each attempt nobody would ever get in where every answer comes, but late.
+
+    Args:
+        first: seconds at first.
+        longest: seconds at most.
+
+    >>> patience = Patience(3, 8)
+    >>> for _ in range(3):
+    ...     patience.too_late()
+    >>> patience.seconds
+    8
+    >>> patience.answered(6), patience.seconds
+    (None, 8)
+    >>> patience.answered(0.1), patience.seconds
+    (None, 3)
+    """
+
+    def __init__(self, first: int, longest: int) -> None:
+        self._first = first
+        self._longest = longest
+        self.seconds = first
+
+    def too_late(self) -> None:
+        """Note that the time was over before the answer came."""
+        self.seconds = min(self._longest, 2 * self.seconds)
+
+    def answered(self, after_s: float) -> None:
+        """Note an answer; a quick one shows that the server is not slow any more."""
+        if after_s < _QUICK * self.seconds:
+            self.seconds = self._first
+
+
+class NotAwaitedError(JangteoError):
+    """What was asked is not awaited any longer."""
+
+
+def while_wanted(
+    work: Callable[[], Answer],
+    unwanted: Callable[[], bool],
+    discard: Callable[[Answer], object] = lambda _answer: None,
+) -> Answer:
+    """Return the result of work that cannot be interrupted, or leave it to a thread.
+
+    Args:
+        work: waits for a server.
+        unwanted: asked ten times a second meanwhile.
+        discard: called with a result that comes too late.
+
+    Raises:
+        NotAwaitedError: if it is not wanted any more. Exceptions of the work are passed on.
+    """
+    done: SimpleQueue[Answer | Exception] = SimpleQueue()
+    left = threading.Event()
+
+    def attempt() -> None:
+        try:
+            answer = work()
+        except Exception as e:  # raised where it is awaited
+            done.put(e)
+            return
+        done.put(answer)
+        if left.is_set():
+            discard(answer)
+
+    threading.Thread(target=attempt, name="attempt", daemon=True).start()
+    while True:
+        try:
+            found = done.get(timeout=_LOOK_S)
+        except Empty:
+            if unwanted():
+                left.set()
+                raise NotAwaitedError("not awaited any longer") from None
+        else:
+            if isinstance(found, Exception):
+                raise found
+            return found
 
 
 class Outage:

@@ -56,6 +56,7 @@ class ServerClock:
         self._wall = wall
         self._seconds = seconds
         self._anchor: tuple[datetime, float] | None = None
+        self._error_s = 0.0
 
     def __call__(self) -> datetime:
         """Return the server's time, UTC."""
@@ -82,6 +83,7 @@ class ServerClock:
             after: seconds since boot when it answered; the error is at most half the difference.
         """
         at = at.astimezone(timezone.utc)
+        self._error_s = (after - before) / 2
         # What answers late tells little: the clock changes only where it cannot be right, since
         # each change would be a jump in the times of events.
         if not (self.asked and self._at(before) <= at <= self._at(after)):
@@ -113,8 +115,12 @@ class ServerClock:
 
     @property
     def apart(self) -> float:
-        """By how many seconds this machine's clock is ahead of the server's; 0 if unknown."""
-        return (self._wall() - self()).total_seconds()
+        """By how many seconds this machine's clock is ahead of the server's.
+
+        0 if it is not known, or less than half of the time that the last answer took.
+        """
+        apart = (self._wall() - self()).total_seconds()
+        return apart if abs(apart) > self._error_s else 0.0
 
 
 class RedisClock:

@@ -7,12 +7,13 @@ counted apart, so nothing is skipped and nothing refused.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Final, TypeVar
 
 import psycopg
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 
@@ -20,18 +21,17 @@ from flows.metrics import KAFKA, POSTGRES, IngestMetrics
 from shop import kafka, postgres
 from shop.errors import JangteoError
 from shop.kafka import TopicInfo
-from shop.postgres.deadline import Deadline
+from shop.postgres.patience import patient
 from shop.postgres.sqlstate import Verdict, explain, judge
-from shop.retry import Outage, Refusal
+from shop.retry import NotAwaitedError, Outage, Patience, Refusal, while_wanted
 from shop.settings import PostgresSettings
 
 Result = TypeVar("Result")
 
-ASK_S: Final = 3.0
-"""What Kafka gets to answer before it is asked again. A stop waits for the answer, and may take
-10 s in all."""
-ANSWER_S: Final = 10.0
-"""What PostgreSQL gets to say the offsets; after it, it counts as away, and is asked again."""
+ASK_S: Final = 3
+"""What Kafka gets to answer before it is asked again."""
+LONGEST_ASK_S: Final = 12
+"""The same where answers came later."""
 
 
 class StoppedError(Exception):
@@ -88,6 +88,7 @@ class StartOffsets:
         self._settings = settings
         self._make_admin = admin
         self._admin: AdminClient | None = None
+        self._patience = Patience(ASK_S, LONGEST_ASK_S)
         self._stop = stop
         self._outages = {
             KAFKA: Outage("Kafka", metrics.watch(KAFKA), topic=topic),
@@ -122,7 +123,9 @@ class StartOffsets:
         return self._persist(self._outages[POSTGRES], lambda: self._register(log_id, partitions))
 
     def _ask_topic(self) -> TopicInfo:
-        found = self._asking(lambda client: kafka.describe_topics(client, [self._topic], ASK_S))
+        found = self._asking(
+            lambda client: kafka.describe_topics(client, [self._topic], self._patience.seconds)
+        )
         if self._topic not in found:
             raise LookupError(f"there is no topic {self._topic!r} (`jangteo init` creates it)")
         return found[self._topic]
@@ -132,27 +135,36 @@ class StartOffsets:
 
         def ask(client: AdminClient) -> tuple[int, int]:
             earliest, latest = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent_kafka has no types there
-            low = kafka.list_offsets(client, [key], earliest, ASK_S)[key]
-            return low, kafka.list_offsets(client, [key], latest, ASK_S)[key]
+            within = self._patience.seconds
+            low = kafka.list_offsets(client, [key], earliest, within)[key]
+            return low, kafka.list_offsets(client, [key], latest, within)[key]
 
         return self._asking(ask)
 
     def _asking(self, ask: Callable[[AdminClient], Result]) -> Result:
-        if self._admin is None:
-            self._admin = self._make_admin()
+        client = self._admin = self._admin or self._make_admin()
+        began = time.monotonic()
         try:
-            return ask(self._admin)
-        except KafkaException:
+            answer = while_wanted(lambda: ask(client), self._stop.is_set)
+        except NotAwaitedError:
+            raise StoppedError from None
+        except KafkaException as e:
+            if e.args[0].code() == KafkaError._TIMED_OUT:
+                self._patience.too_late()
             # It may wait for a controller that is no more: librdkafka remembers which broker that
             # was, and a container that was killed took its name with it. Asking with the same
             # client lasted 76 s.
             self._admin = None
             raise
+        self._patience.answered(time.monotonic() - began)
+        return answer
 
     def _register(self, log_id: str, partitions: Sequence[int]) -> dict[int, int]:
         with (
-            postgres.connect(self._settings, f"positions-{self._topic}") as conn,
-            Deadline(conn, ANSWER_S),
+            postgres.connect_unless(
+                self._stop.is_set, self._settings, f"positions-{self._topic}"
+            ) as conn,
+            patient(conn, self._settings, 2),
         ):
             key = (self._topic, log_id, list(partitions))
             conn.execute(

@@ -18,10 +18,12 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from shop.log import get_logger
-from shop.retry import first_line
+from shop.retry import Patience, first_line
 
-ANSWER_S: Final = 3.0
+ANSWER_S: Final = 3
 """A broker that does not answer is given up, and another one asked."""
+LONGEST_ANSWER_S: Final = 8
+"""Enough for brokers that answer in two seconds: the first answer of a client takes three."""
 PAUSE_S: Final = 0.5
 """Between a question that failed and the next."""
 DELETED: Final = ""
@@ -50,6 +52,8 @@ class TopicIncarnationWatch:
         self._admin: AdminClient | None = None
         self._asked: Future[Any] | None = None
         self._again_at: float | None = None
+        self._patience = Patience(ANSWER_S, LONGEST_ANSWER_S)
+        self._since = 0.0
 
     def ask(self) -> None:
         """Ask now; the answer to an earlier question is no longer waited for."""
@@ -57,9 +61,10 @@ class TopicIncarnationWatch:
         if self._admin is None:
             self._admin = self._make_admin()
         described = self._admin.describe_topics(
-            TopicCollection([self._topic]), request_timeout=ANSWER_S
+            TopicCollection([self._topic]), request_timeout=self._patience.seconds
         )
         self._asked = described[self._topic]
+        self._since = self._monotonic()
 
     def answer(self, wait: float = 0.0) -> str | None:
         """Return the id or `DELETED`, once for each question; None while there is no answer.
@@ -80,8 +85,11 @@ class TopicIncarnationWatch:
             if e.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return DELETED
             get_logger().debug("topic id not known", topic=self._topic, error=first_line(e))
+            if e.args[0].code() == KafkaError._TIMED_OUT:
+                self._patience.too_late()
             self._admin = None
             self._again_at = self._monotonic() + PAUSE_S
             return None
         self._asked = None
+        self._patience.answered(self._monotonic() - self._since)
         return str(described.topic_id)

@@ -18,10 +18,10 @@ from shop import postgres
 from shop.clock import UTC
 from shop.log import get_logger
 from shop.postgres import Connection
-from shop.postgres.deadline import Deadline
+from shop.postgres.patience import patient
 from shop.postgres.sqlstate import retried
 from shop.redis.cache import CachedProduct, CachedUser
-from shop.settings import Settings
+from shop.settings import PostgresSettings, Settings
 
 COUNTING_S: Final = 5.0
 """Seconds for which a refresh counts a shop that is not counted yet; then the cache is filled from
@@ -35,8 +35,6 @@ _BY_KEY: Final = (
 )
 """For the rest of a transaction: some hundred customers are due, and are looked up by their key.
 The planner expects up to the limit of 50,000 and would read all users: 0.3 s of 300,000."""
-TIMEOUT_S: Final = 3
-"""Seconds that the server has to answer before a refresh begins."""
 WIN_BACK_EVERY: Final = timedelta(hours=1)
 """How often customers are brought back while a campaign runs: it reads all who have bought."""
 LIMITS: Final = {
@@ -129,7 +127,7 @@ class ShopReader:
         One that has ended since, as when PostgreSQL was restarted, is replaced.
         """
         conn = self._kept
-        if conn is None or not _answers(conn):
+        if conn is None or not _answers(conn, self._settings.postgres):
             conn = self._connect()
         self._kept = None
         try:
@@ -140,9 +138,7 @@ class ShopReader:
         self._kept = conn
 
     def _connect(self) -> Connection:
-        conn = postgres.connect(
-            self._settings.postgres, self._name, autocommit=True, timeout=TIMEOUT_S, limits=LIMITS
-        )
+        conn = postgres.connect(self._settings.postgres, self._name, autocommit=True, limits=LIMITS)
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         # The plan must know how many are due: a generic one takes a third of all customers to be.
         conn.prepare_threshold = None
@@ -191,10 +187,10 @@ class ShopReader:
         return done
 
 
-def _answers(conn: Connection) -> bool:
+def _answers(conn: Connection, settings: PostgresSettings) -> bool:
     """Return whether a session is still there; close it if not."""
     try:
-        with Deadline(conn, TIMEOUT_S):
+        with patient(conn, settings):
             conn.execute("SELECT")
     except psycopg.Error:
         conn.close()

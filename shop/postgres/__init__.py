@@ -1,6 +1,12 @@
 """PostgreSQL: connections, numbered migrations, COPY."""
 
-from shop.postgres.connections import CONNECT_TIMEOUT_S, Connection, Cursor, connect, connection
+from shop.postgres.connections import (
+    Connection,
+    Cursor,
+    connect,
+    connect_unless,
+    connection,
+)
 from shop.postgres.schema import (
     BACKFILL_LOCK,
     SHOP_TABLES,
@@ -15,12 +21,12 @@ from shop.postgres.text_copy import CopyData, copy_data, copy_frame, copy_into
 
 __all__ = [
     "BACKFILL_LOCK",
-    "CONNECT_TIMEOUT_S",
     "SHOP_TABLES",
     "Connection",
     "CopyData",
     "Cursor",
     "connect",
+    "connect_unless",
     "connection",
     "copy_data",
     "copy_frame",

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 import psycopg
 
 from shop.errors import UnreachableError
-from shop.postgres import pooler, session
+from shop.postgres import patience, pooler, session
 from shop.postgres.deadline import Deadline
+from shop.retry import NotAwaitedError, while_wanted
 from shop.settings import PostgresSettings
 
-CONNECT_TIMEOUT_S: Final = 5
 _KEEPALIVE: Final = {
     "keepalives": 1,
     "keepalives_idle": 10,
@@ -51,7 +52,7 @@ def connect(
     name: str,
     *,
     autocommit: bool = False,
-    timeout: int = CONNECT_TIMEOUT_S,
+    timeout: int | None = None,
     limits: Mapping[str, str] = MappingProxyType({}),
 ) -> Connection:
     """Open a session under the contract of `shop.postgres.session`; no other code opens one.
@@ -60,7 +61,7 @@ def connect(
         settings: address and login.
         name: `pg_stat_activity` shows it as ``jangteo-NAME``.
         autocommit: whether each statement is its own transaction.
-        timeout: seconds to wait for the server.
+        timeout: seconds to wait for the server; None: as `shop.postgres.patience` says.
         limits: server settings for the purpose of this session, set in the same round trip, such
             as ``{"idle_in_transaction_session_timeout": "60s", "tcp_keepalives_idle": "10"}``.
             The contract has no limits; these override it.
@@ -70,6 +71,10 @@ def connect(
         SessionError: if the session cannot meet the contract; see `shop.postgres.session` and
             `shop.postgres.pooler`.
     """
+    if timeout is None:
+        timeout = patience.patience_s(settings)
+        with patience.waiting(settings, timeout):
+            return connect(settings, name, autocommit=autocommit, timeout=timeout, limits=limits)
     session.leave_environment()
     parameters: dict[str, Any] = {
         **settings.conninfo(),
@@ -126,6 +131,33 @@ def _opened(
     return conn
 
 
+def connect_unless(
+    unwanted: Callable[[], bool],
+    settings: PostgresSettings,
+    name: str,
+    *,
+    limits: Mapping[str, str] = MappingProxyType({}),
+) -> Connection:
+    """Like `connect`, but without waiting for the server once the connection is not wanted.
+
+    Args:
+        unwanted: asked ten times a second while the server is awaited.
+        settings: as of `connect`.
+        name: as of `connect`.
+        limits: as of `connect`.
+
+    Raises:
+        psycopg.OperationalError: if it is not wanted any more, and as of `connect`.
+        SessionError: as of `connect`.
+    """
+    try:
+        return while_wanted(
+            lambda: connect(settings, name, limits=limits), unwanted, discard=Connection.close
+        )
+    except NotAwaitedError as e:
+        raise psycopg.OperationalError(str(e)) from None
+
+
 @contextlib.contextmanager
 def connection(
     settings: PostgresSettings,
@@ -136,13 +168,29 @@ def connection(
 ) -> Iterator[Connection]:
     """Like `connect`, closed at the end, with one line about an unreachable server.
 
+    A server that is there and answers late is tried again, with more time.
+
     Raises:
         UnreachableError: if it cannot be reached; has its address and libpq's first line.
     """
-    try:
-        conn = connect(settings, name, autocommit=autocommit, limits=limits)
-    except psycopg.OperationalError as e:
-        reason = next(iter(str(e).strip().splitlines()), "no answer")
-        raise UnreachableError(f"cannot reach {settings.where}: {reason}") from None
+    while True:
+        allowed = patience.patience_s(settings)
+        try:
+            conn = connect(settings, name, autocommit=autocommit, limits=limits)
+        except psycopg.OperationalError as e:
+            if patience.patience_s(settings) > allowed and _accepts(settings):
+                continue
+            reason = next(iter(str(e).strip().splitlines()), "no answer")
+            raise UnreachableError(f"cannot reach {settings.where}: {reason}") from None
+        break
     with conn:
         yield conn
+
+
+def _accepts(settings: PostgresSettings) -> bool:
+    """Return whether something accepts connections there: a server that is only slow does."""
+    try:
+        with socket.create_connection((settings.host, settings.port), timeout=patience.FIRST_S):
+            return True
+    except OSError:  # a UNIX socket, too: what is behind it is not slow
+        return False
