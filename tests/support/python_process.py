@@ -6,7 +6,7 @@ environment, directory, limits, process group and exit code that it would have; 
 `ps` is the server's. What Python or a library reads before the first line of the command needs an
 interpreter of its own and gets one: a terminal, descriptors beyond the three, variables such as TZ,
 PYTHONUTF8 or LD_PRELOAD. `subprocess` itself is right where a test is about the start, as in
-tests/shop/test_session.py, which starts every command that reads the database.
+tests/shop/postgres/test_session.py, which starts every command that reads the database.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from shop.postgres import session
 from shop.settings import PostgresSettings, Settings
 from tests.support.surroundings import ENVIRONMENT, polluted
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMANDS = (
     ["init"],
     ["seed", "--users", "20", "--products", "10"],

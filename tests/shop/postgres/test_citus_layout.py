@@ -13,7 +13,7 @@ from flows import statements
 from shop.postgres import Connection
 from tests.support.layouts import both_layouts
 
-GUIDE = Path(__file__).parents[2] / "docs" / "scaling.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "scaling.md"
 # Citus's documentation: each unique index has the distribution column, and a distributed table has
 # no trigger.
 STAND_IN = """
