@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from textual.app import App, ComposeResult
 from textual.css.query import NoMatches
+from textual.events import Event, Resize
+from textual.geometry import Size
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
@@ -38,6 +40,8 @@ FROZEN_TICK_S: Final = 1.0
 """The same while the view is frozen."""
 FROZEN_STEP_S: Final = 5
 """How often the length of the pause is drawn: all that changes while the view is frozen."""
+LEAST_WIDTH: Final = 20
+LEAST_HEIGHT: Final = 5
 _STEP: Final = 0.8
 """A chart of which less than this share would be full shows less time."""
 
@@ -293,6 +297,16 @@ class SnapshotApp(App[int]):
         """Show what can be done with the row under the cursor."""
         with contextlib.suppress(NoMatches, IndexError):  # the end: screens are being taken away
             self._draw_header_and_footer(self.view())
+
+    async def on_event(self, event: Event) -> None:
+        """Lay nothing out for fewer cells than a dialog's frame takes.
+
+        Textual raises where a list has no width; a terminal that is smaller shows a part.
+        """
+        if isinstance(event, Resize):
+            size = Size(max(event.size.width, LEAST_WIDTH), max(event.size.height, LEAST_HEIGHT))
+            event = Resize(size, size)
+        await super().on_event(event)
 
     def on_resize(self) -> None:
         """Draw for the new size, once the layout is known."""

@@ -381,3 +381,19 @@ async def test_a_defect_leaves_a_report_without_values(
 def test_the_keys_table_of_the_documentation_is_the_programs() -> None:
     guide = Path(__file__).parents[2] / "docs" / "console.md"
     assert keys.as_markdown() in guide.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("key", ["question_mark", "A", "f", "E", "T", "colon"])
+async def test_a_terminal_of_a_few_cells_ends_no_dialog(key: str, tmp_path: Path) -> None:
+    """A list of no width ended the console: a tiling window manager squeezes windows."""
+    app = app_of(StillFeed(samples.fine()), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press(key)
+        await settle(pilot)
+        for size in ((3, 2), (1, 1), (20, 5), (120, 40)):
+            await pilot.resize_terminal(*size)
+            await settle(pilot)
+        assert len(app.screen_stack) == 2
+        await pilot.press("escape")
+        await settle(pilot)
+        assert len(app.screen_stack) == 1
