@@ -109,6 +109,11 @@ class FirstStart:
                     "--history: the shop already has customers but no history; `jangteo reset` "
                     "empties it, `jangteo backfill --truncate` replaces them while it runs"
                 )
+            if wanted and run and wanted != (written := json.loads(run[0])["days"]):
+                self._say(
+                    f"--history: the shop already has a {written}-day history; `jangteo reset`,"
+                    f" then `jangteo up --history {wanted}d` writes another one"
+                )
             return True
         if wanted is None and self._offered() and (wanted := self._ask()) is None:
             return False
@@ -174,7 +179,10 @@ class FirstStart:
             self._say("another process is writing a history; the shop waits for it")
             self._awaited = True
             return True
-        self._say("completing the unfinished history; `jangteo backfill --discard` gives it up")
+        self._say(
+            f"completing the unfinished {request['days']}-day history; "
+            "`jangteo backfill --discard` gives it up"
+        )
         words = ["--days", str(request["days"]), "--seed", str(request["seed"])]
         words += ["--orders-per-day", str(request["orders_per_day"])]
         words += ["--end", request["end"]] if request["end"] else []

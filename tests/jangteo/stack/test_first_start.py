@@ -66,7 +66,7 @@ def test_an_unfinished_history_is_completed_by_its_own_parameters(
     begin(pg, HistoryRequest(days=1, orders_per_day=300, seed=7, scenarios=False, policy=policy))
     start = Start(env, tmp_path, history=90)
     assert start.first.history(pg)
-    assert start.said[0].startswith("completing the unfinished history")
+    assert start.said[0].startswith("completing the unfinished 1-day history; ")
     row = pg.execute(
         "SELECT finished_at IS NOT NULL, orders, (SELECT count(*) FROM users) FROM backfill_runs"
     ).fetchone()
@@ -98,6 +98,19 @@ def test_a_shop_with_customers_takes_no_history(
         Start(env, tmp_path, history=90).first.history(pg)
     assert Start(env, tmp_path).first.history(pg)
     assert Start(env, tmp_path, history=0).first.history(pg)
+
+
+def test_a_history_of_another_length_is_reported_and_stays(
+    env: dict[str, str], pg: Connection, tmp_path: Path
+) -> None:
+    begin(pg, HistoryRequest(days=40))
+    pg.execute("UPDATE backfill_runs SET finished_at = now()")
+    pg.execute("INSERT INTO users (user_id) VALUES (1)")
+    same, other = (Start(env, tmp_path, history=days) for days in (40, 90))
+    assert same.first.history(pg)
+    assert not same.said
+    assert other.first.history(pg)
+    assert "already has a 40-day history" in other.said[0]
 
 
 def test_a_history_that_fails_says_why(env: dict[str, str], pg: Connection, tmp_path: Path) -> None:
