@@ -22,6 +22,8 @@ MODEL: Final = 2
 1 had a number of customers that was asked for, 2 has those that the orders need."""
 LEAST_ORDERS: Final = 20
 """A day. With fewer, even a cache of a dozen customers would be looked at once in a day."""
+MOST_ORDERS: Final = 10_000_000
+"""Of a mean day, which is held in memory: over thirty times the largest that was measured."""
 SAME_DAY_FROM: Final = 500
 """Orders a day below which the cache is too coarse for what happens within a day."""
 MOST_DAYS: Final = 3_660
@@ -69,6 +71,11 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(
                 f"--orders-per-day is at least {LEAST_ORDERS}, not {self.orders_per_day}: a shop"
                 " with fewer has too few customers at a time to choose from"
+            )
+        if self.orders_per_day > MOST_ORDERS:
+            raise UsageError(
+                f"--orders-per-day is at most {MOST_ORDERS}, not {self.orders_per_day}: a day is"
+                " held in memory"
             )
 
     def limits(self) -> list[str]:

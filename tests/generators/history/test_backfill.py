@@ -297,6 +297,7 @@ def test_days_that_come_out_otherwise_are_not_gone_on_with(
         (["--end", "2199-01-01"], "has not begun yet"),
         (["--days", "0"], "--days is 1 to"),
         (["--orders-per-day", "3"], "is at least 20, not 3"),
+        (["--scale", "1e9"], "is at most 10000000, not 150000000000"),
         (["--to", "mars"], "postgres, parquet DIR, or kafka"),
         (["--speed", "3"], "--to kafka"),
         (["--end", "tomorrow"], "invalid"),
