@@ -1,4 +1,4 @@
-"""Deliver notifications to a command and a webhook, in a thread of its own.
+"""Deliver notifications to a command and a webhook, each in a thread of its own.
 
 What comes from outside is data: values reach a command as environment variables and as JSON on
 its standard input, never as part of a command line, and contain no control characters.
@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -55,62 +56,93 @@ class AlertSender:
     Args:
         command: program and arguments; empty for none.
         webhook: address that gets a POST of JSON; empty for none.
-        failed: called, in the sending thread, for each notification that is not delivered.
+        failed: called, in a sending thread, for each notification that is not delivered.
         pause: seconds before a second attempt; doubles.
     """
 
     def __init__(
         self, command: Sequence[str], webhook: str, failed: Failed, *, pause: float = 1.0
     ) -> None:
-        self._command = [*command]
-        self._webhook = webhook
-        self._failed = failed
-        self._pause = pause
-        self._queue: queue.Queue[Alert] = queue.Queue(WAITING)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
-        if command or webhook:
-            self._thread.start()
+        def told(way: str, why: str) -> None:
+            host = urlsplit(webhook).hostname if webhook else ""
+            failed(way, printable(redact(why.replace(webhook or "\0", str(host)))))
+
+        self._ways = []
+        if command:
+            self._ways.append(_Way("command", partial(run, [*command]), told, pause))
+        if webhook:
+            self._ways.append(_Way("webhook", partial(post, webhook), told, pause))
 
     def send(self, alert: Alert) -> None:
         """Have a notification delivered."""
-        if not self._thread.is_alive():
-            return
-        try:
-            self._queue.put_nowait(alert)
-        except queue.Full:
-            self._failed("queue", f"{WAITING} notifications wait already")
+        for way in self._ways:
+            way.put(as_fields(alert))
 
     def close(self, patience: float = 2.0) -> None:
-        """End the thread; what waits is still delivered within `patience` seconds."""
+        """End the threads; what waits is still delivered within `patience` seconds."""
         deadline = time.monotonic() + patience
-        while self._queue.unfinished_tasks and time.monotonic() < deadline:
+        while any(way.busy for way in self._ways) and time.monotonic() < deadline:
             time.sleep(0.02)
-        self._stop.set()
+        for way in self._ways:
+            way.end()
 
-    def _work(self) -> None:
-        while not self._stop.is_set():
+
+class _Way(threading.Thread):
+    """Delivers notifications one after the other: a webhook that hangs delays no command.
+
+    Args:
+        name: of the way, for people.
+        deliver: gets the values of a notification.
+        failed: as of `AlertSender`.
+        pause: seconds before a second attempt; doubles.
+    """
+
+    def __init__(
+        self, name: str, deliver: Callable[[dict[str, str]], None], failed: Failed, pause: float
+    ) -> None:
+        super().__init__(name=f"alerts-{name}", daemon=True)
+        self._way = name
+        self._deliver = deliver
+        self._failed = failed
+        self._pause = pause
+        self._queue: queue.Queue[dict[str, str]] = queue.Queue(WAITING)
+        self._ended = threading.Event()
+        self.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a notification is not delivered yet."""
+        return bool(self._queue.unfinished_tasks)
+
+    def put(self, fields: dict[str, str]) -> None:
+        """Have a notification delivered; never waits."""
+        try:
+            self._queue.put_nowait(fields)
+        except queue.Full:
+            self._failed(self._way, f"{WAITING} notifications wait already")
+
+    def end(self) -> None:
+        """End the thread after the attempt that it makes."""
+        self._ended.set()
+
+    def run(self) -> None:
+        """Deliver until ended."""
+        while not self._ended.is_set():
             try:
-                alert = self._queue.get(timeout=0.5)
+                fields = self._queue.get(timeout=0.5)
             except queue.Empty:
                 continue
-            fields = as_fields(alert)
-            if self._command:
-                self._try("command", lambda: run(self._command, fields))  # noqa: B023  (called at once)
-            if self._webhook:
-                self._try("webhook", lambda: post(self._webhook, fields))  # noqa: B023  (called at once)
+            self._try(fields)
             self._queue.task_done()
 
-    def _try(self, way: str, work: Callable[[], None]) -> None:
+    def _try(self, fields: dict[str, str]) -> None:
         for attempt in range(TRIES):
             try:
-                work()
+                self._deliver(fields)
             except (OSError, ValueError, subprocess.SubprocessError) as e:
-                last = attempt + 1 == TRIES or self._stop.wait(self._pause * 2**attempt)
+                last = attempt + 1 == TRIES or self._ended.wait(self._pause * 2**attempt)
                 if last or not _again(e):
-                    host = urlsplit(self._webhook).hostname if way == "webhook" else ""
-                    said = first_line(e).replace(self._webhook or "\0", str(host))
-                    self._failed(way, printable(redact(said)))
+                    self._failed(self._way, first_line(e))
                     return
             else:
                 return

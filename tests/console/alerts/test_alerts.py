@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -223,8 +224,20 @@ def test_a_hanging_command_delays_nobody_and_the_queue_is_bounded(tmp_path: Path
     for _ in range(150):
         sender.send(alert())
     assert failed, "those that did not fit are reported"
-    assert {way for way, _ in failed} == {"queue"}
+    assert {way for way, _ in failed} == {"command"}
     sender.close(patience=0.0)
+
+
+def test_a_webhook_that_hangs_delays_no_command(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    write = [sys.executable, "-c", f"open({str(told)!r}, 'a').write('told\\n')"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        sender = AlertSender(write, address, lambda *_: None)
+        for number in (1, 2):
+            sender.send(alert())
+            wait_until(lambda n=number: told.exists() and told.read_text() == n * "told\n", "told")
+        sender.close(patience=0.0)
 
 
 @pytest.mark.parametrize("tmux", [False, True])
