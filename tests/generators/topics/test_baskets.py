@@ -50,6 +50,9 @@ def test_each_order_has_one_line_in_a_basket_of_its_customer_and_day(
     assert len(by_basket) == lines.select(pl.struct("user_id", day).n_unique()).item()
     several = by_basket.filter(pl.col("len") > 1)
     assert 0.01 < len(several) / len(by_basket) < 0.04, "as many as customers order twice a day"
+    units = lines.join(orders, on="order_id").group_by("basket_id").agg(pl.col("quantity").sum())
+    many = units.filter(pl.col("quantity") > 1)
+    assert f"{100 * len(many) / len(units):.0f} % of the baskets have two units or more" in PAGE
     assert f"{100 * len(several) / len(by_basket):.1f} % of the baskets have two orders" in PAGE
     for row in lines.head(50).iter_rows(named=True):
         encode(BasketLine(v=1, **row))
