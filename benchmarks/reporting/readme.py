@@ -93,8 +93,8 @@ CLAIMS: Final = (
             "ko": "[공개된 통계와 비교](docs/realism.md#measured)",
         },
         {
-            "en": "{met} statistics of a history within their targets, {met_of} of all",
-            "ko": "이력의 통계 {met}개가 목표 범위 안, 전체의 {met_of}",
+            "en": "{met} statistics of a year of history within their targets, {met_of} of all",
+            "ko": "1년 이력의 통계 {met}개가 목표 범위 안, 전체의 {met_of}",
         },
         {"met": "statistics within their targets"},
     ),
