@@ -225,7 +225,7 @@ LABELS: Final[Mapping[str, str]] = {
     "fault": "오류",
     "payload": "페이로드",
     "refresh of the cache": "캐시 갱신",
-    # what is said of a fault: `shop.messages.fault_location`
+    # how a fault is described: `shop.messages.fault_location`
     "an object is expected": "객체가 아님",
     "half of a surrogate pair": "짝이 없는 서로게이트",
     "here it stops being JSON": "여기서부터 JSON이 아님",

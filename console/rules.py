@@ -280,7 +280,7 @@ def health(snapshot: Snapshot) -> tuple[ShopHealth, tuple[Message, ...]]:
     for name in READINGS:
         reading: Reading[object] = getattr(snapshot, name)
         if name in SERVER_OF and not getattr(snapshot, SERVER_OF[name]).current:
-            continue  # said of its server
+            continue  # its server is reported
         error = reading.error or msg.NO_ANSWER()
         if reading.state is ReadingState.DOWN and name in SERVERS:
             unreachable.append(msg.OF(name=name, error=error))

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 import psycopg
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 
 from generators import options
 from generators.behaviour.arrivals import Law, Pacer, Poisson, law_for
@@ -33,10 +33,6 @@ from shop.server_clock import ClockWatch
 from shop.settings import Settings, announce
 
 _SIZE: Final = "SELECT sign_ups, orders_per_day FROM simulation.clock"
-ANSWER_S: Final = 3
-"""What Kafka gets to answer before it is asked again."""
-LONGEST_ANSWER_S: Final = 12
-"""The same where answers came later."""
 SHORT_PERCENT: Final = 2.0
 """A rate that is missed by more is logged as missed."""
 
@@ -177,16 +173,15 @@ def already_published(
         UnreachableError: if Kafka has not answered by then.
     """
     ends = time.monotonic() + patience if patience else float("inf")
-    outage, answers = Outage(settings.kafka.where), Patience(ANSWER_S, LONGEST_ANSWER_S)
+    outage, answers = Outage(settings.kafka.where), Patience(kafka.ASK_S, kafka.LONGEST_ASK_S)
     while not stop.is_set():
         ask = partial(originals, settings, topic, timeout=answers.seconds)
         try:
-            count = while_wanted(ask, stop.is_set)
+            with answers.waiting():
+                count = while_wanted(ask, stop.is_set)
         except NotAwaitedError:
             break
         except KafkaException as e:
-            if e.args[0].code() == KafkaError._TIMED_OUT:
-                answers.too_late()
             left = ends - time.monotonic()
             if patience and left <= 0:
                 raise kafka.unreachable(settings.kafka, patience, e) from None

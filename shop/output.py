@@ -166,11 +166,10 @@ def let_signals_end_waits() -> None:
 
 
 def end_waits() -> None:
-    """Have threads go on that wait for a reader which does not read: they write to /dev/null.
+    """Release the threads that wait for a reader that does not read: they write to /dev/null.
 
-    Whoever asked a process to end with a signal would wait for that reader, too. A signal
-    interrupts a write; Python repeats it, and finds another file. Called by the handler of a
-    signal, or by a thread.
+    Otherwise a process that is asked to end would wait for that reader, too. A signal interrupts a
+    write; Python then repeats it, to another file. Call it in a signal handler or in a thread.
     """
     given_up: set[TextIO] = set()
     for writer, stream in list(_writers.items()):

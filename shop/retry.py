@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import ClassVar, Final, TypeVar
 
@@ -16,6 +17,8 @@ Answer = TypeVar("Answer")
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
+_LATE: Final = 0.9
+"""A failure after this share of the time is one of time."""
 _QUICK: Final = 0.25
 """An answer within this share of the time shows a server that is not slow."""
 _LOOK_S: Final = 0.1
@@ -72,30 +75,46 @@ class Patience:
     Args:
         first: seconds at first.
         longest: seconds at most.
+        monotonic: seconds of a clock that never steps.
+
+    Attributes:
+        seconds: that the next request may take.
 
     >>> patience = Patience(3, 8)
-    >>> for _ in range(3):
-    ...     patience.too_late()
+    >>> for took in (3, 6, 8):
+    ...     patience.took(took, patience.seconds, failed=True)
     >>> patience.seconds
     8
-    >>> patience.answered(6), patience.seconds
+    >>> patience.took(6, 8), patience.seconds
     (None, 8)
-    >>> patience.answered(0.1), patience.seconds
+    >>> patience.took(0.1, 8), patience.seconds
     (None, 3)
     """
 
-    def __init__(self, first: int, longest: int) -> None:
+    def __init__(
+        self, first: int, longest: int, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._first = first
         self._longest = longest
+        self._monotonic = monotonic
         self.seconds = first
 
-    def too_late(self) -> None:
-        """Note that the time was over before the answer came."""
-        self.seconds = min(self._longest, 2 * self.seconds)
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Learn from how long the work in the context takes, which fails after `seconds`."""
+        allowed, began = self.seconds, self._monotonic()
+        try:
+            yield
+        except Exception:
+            self.took(self._monotonic() - began, allowed, failed=True)
+            raise
+        self.took(self._monotonic() - began, allowed)
 
-    def answered(self, after_s: float) -> None:
-        """Note an answer; a quick one shows that the server is not slow any more."""
-        if after_s < _QUICK * self.seconds:
+    def took(self, took_s: float, allowed: int, *, failed: bool = False) -> None:
+        """Learn from a request that was allowed some seconds."""
+        if failed and took_s >= _LATE * allowed:
+            self.seconds = min(self._longest, 2 * allowed)
+        elif not failed and took_s < _QUICK * allowed:
             self.seconds = self._first
 
 

@@ -204,7 +204,7 @@ def read(
         return pl.DataFrame(schema=schema)
     buffer.seek(0)
     raw = {name: pl.Int64 if name in times else kind for name, kind in schema.items()}
-    return pl.read_csv(buffer, has_header=False, schema=raw).cast(schema)  # type: ignore[arg-type]
+    return pl.read_csv(buffer, has_header=False, schema=raw).cast(pl.Schema(schema))
 
 
 @contextmanager

@@ -92,7 +92,7 @@ FAULT_OF_FIELD: Final = Template("fault_of_field", "{field} {fault}", "{field}: 
 
 
 def fault(comment: str, field: str | None) -> Message:
-    """Return what is said of a fault, which may begin with its field.
+    """Return the description of a fault, which may begin with its field.
 
     >>> str(fault("status is missing", "status")), fault("status is missing", "status").id
     ('status is missing', 'fault_of_field')

@@ -202,7 +202,7 @@ PURPOSES: Final = {
 
 
 def row_actions(actions: Iterable[str], options: Callable[[str], str]) -> str:
-    """Return what can be done with a row, in words; empty: nothing.
+    """Return the names of the actions that a row offers; empty if it offers none.
 
     >>> row_actions(["generator.pause", "generator.rate", "generator.rate"], str)
     'pause, rate'
@@ -218,7 +218,7 @@ def hint(
     Args:
         tab: the tab that is shown.
         kind: the kind of the thing under the cursor; empty: there is none.
-        actions: what can be done with it, as `row_actions` returns it.
+        actions: the names of the actions that it offers, as `row_actions` returns them.
         options: returns a label in the chosen language.
         replay: whether a recording is shown.
     """

@@ -32,7 +32,7 @@ class Help(ModalScreen[None]):
         options: language and glyphs.
         tab: the tab that is shown.
         kind: the kind of the thing under the cursor; empty: there is none.
-        actions: what can be done with it, in words; empty: nothing.
+        actions: the names of the actions that it offers; empty if it offers none.
     """
 
     AUTO_FOCUS = "VerticalScroll"

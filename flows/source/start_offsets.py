@@ -7,13 +7,12 @@ counted apart, so nothing is skipped and nothing refused.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from threading import Event
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import psycopg
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # `admin` does not declare it
 
@@ -27,11 +26,6 @@ from shop.retry import NotAwaitedError, Outage, Patience, Refusal, while_wanted
 from shop.settings import PostgresSettings
 
 Result = TypeVar("Result")
-
-ASK_S: Final = 3
-"""What Kafka gets to answer before it is asked again."""
-LONGEST_ASK_S: Final = 12
-"""The same where answers came later."""
 
 
 class StoppedError(Exception):
@@ -88,7 +82,7 @@ class StartOffsets:
         self._settings = settings
         self._make_admin = admin
         self._admin: AdminClient | None = None
-        self._patience = Patience(ASK_S, LONGEST_ASK_S)
+        self._patience = Patience(kafka.ASK_S, kafka.LONGEST_ASK_S)
         self._stop = stop
         self._outages = {
             KAFKA: Outage("Kafka", metrics.watch(KAFKA), topic=topic),
@@ -143,28 +137,24 @@ class StartOffsets:
 
     def _asking(self, ask: Callable[[AdminClient], Result]) -> Result:
         client = self._admin = self._admin or self._make_admin()
-        began = time.monotonic()
         try:
-            answer = while_wanted(lambda: ask(client), self._stop.is_set)
+            with self._patience.waiting():
+                return while_wanted(lambda: ask(client), self._stop.is_set)
         except NotAwaitedError:
             raise StoppedError from None
-        except KafkaException as e:
-            if e.args[0].code() == KafkaError._TIMED_OUT:
-                self._patience.too_late()
+        except KafkaException:
             # It may wait for a controller that is no more: librdkafka remembers which broker that
             # was, and a container that was killed took its name with it. Asking with the same
             # client lasted 76 s.
             self._admin = None
             raise
-        self._patience.answered(time.monotonic() - began)
-        return answer
 
     def _register(self, log_id: str, partitions: Sequence[int]) -> dict[int, int]:
         with (
             postgres.connect_unless(
                 self._stop.is_set, self._settings, f"positions-{self._topic}"
             ) as conn,
-            patient(conn, self._settings, 2),
+            patient(conn, self._settings),
         ):
             key = (self._topic, log_id, list(partitions))
             conn.execute(

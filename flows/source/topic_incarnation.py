@@ -17,13 +17,10 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from shop.kafka import ASK_S, LONGEST_ASK_S
 from shop.log import get_logger
 from shop.retry import Patience, first_line
 
-ANSWER_S: Final = 3
-"""A broker that does not answer is given up, and another one asked."""
-LONGEST_ANSWER_S: Final = 8
-"""Enough for brokers that answer in two seconds: the first answer of a client takes three."""
 PAUSE_S: Final = 0.5
 """Between a question that failed and the next."""
 DELETED: Final = ""
@@ -52,8 +49,8 @@ class TopicIncarnationWatch:
         self._admin: AdminClient | None = None
         self._asked: Future[Any] | None = None
         self._again_at: float | None = None
-        self._patience = Patience(ANSWER_S, LONGEST_ANSWER_S)
-        self._since = 0.0
+        self._patience = Patience(ASK_S, LONGEST_ASK_S)
+        self._asked_at, self._allowed = 0.0, ASK_S
 
     def ask(self) -> None:
         """Ask now; the answer to an earlier question is no longer waited for."""
@@ -64,7 +61,7 @@ class TopicIncarnationWatch:
             TopicCollection([self._topic]), request_timeout=self._patience.seconds
         )
         self._asked = described[self._topic]
-        self._since = self._monotonic()
+        self._asked_at, self._allowed = self._monotonic(), self._patience.seconds
 
     def answer(self, wait: float = 0.0) -> str | None:
         """Return the id or `DELETED`, once for each question; None while there is no answer.
@@ -85,11 +82,10 @@ class TopicIncarnationWatch:
             if e.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return DELETED
             get_logger().debug("topic id not known", topic=self._topic, error=first_line(e))
-            if e.args[0].code() == KafkaError._TIMED_OUT:
-                self._patience.too_late()
+            self._patience.took(self._monotonic() - self._asked_at, self._allowed, failed=True)
             self._admin = None
             self._again_at = self._monotonic() + PAUSE_S
             return None
         self._asked = None
-        self._patience.answered(self._monotonic() - self._since)
+        self._patience.took(self._monotonic() - self._asked_at, self._allowed)
         return str(described.topic_id)

@@ -1,7 +1,9 @@
 """Kafka: clients, topics, their identity and their ends."""
 
 from shop.kafka.clients import (
+    ASK_S,
     FETCH_WAIT_MS,
+    LONGEST_ASK_S,
     REQUEST_TIMEOUT_S,
     admin,
     client_config,
@@ -15,9 +17,11 @@ from shop.kafka.offsets import Key, end_offsets, ends_of, list_offsets, read
 from shop.kafka.topics import FOR_EVER, KEPT, TopicInfo, create_topics, describe_topics
 
 __all__ = [
+    "ASK_S",
     "FETCH_WAIT_MS",
     "FOR_EVER",
     "KEPT",
+    "LONGEST_ASK_S",
     "REQUEST_TIMEOUT_S",
     "Key",
     "TopicInfo",

@@ -13,6 +13,11 @@ from shop.log import get_logger
 from shop.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S: Final = 10.0
+ASK_S: Final = 3
+"""What a cluster gets to answer where it is asked again, with another client, until it does."""
+LONGEST_ASK_S: Final = 12
+"""The same where answers came later: enough where each takes two seconds, and a client's first
+answer is its fourth."""
 REFUSED_S: Final = 2.0
 """If every broker refuses the connection for this many seconds, a command gives up."""
 FETCH_WAIT_MS: Final = 150

@@ -13,8 +13,9 @@ from typing import Any, Final
 import psycopg
 
 from shop.errors import UnreachableError
-from shop.postgres import patience, pooler, session
+from shop.postgres import pooler, session
 from shop.postgres.deadline import Deadline
+from shop.postgres.patience import FIRST_S, patience_with
 from shop.retry import NotAwaitedError, while_wanted
 from shop.settings import PostgresSettings
 
@@ -72,9 +73,11 @@ def connect(
             `shop.postgres.pooler`.
     """
     if timeout is None:
-        timeout = patience.patience_s(settings)
-        with patience.waiting(settings, timeout):
-            return connect(settings, name, autocommit=autocommit, timeout=timeout, limits=limits)
+        known = patience_with(settings)
+        with known.waiting():
+            return connect(
+                settings, name, autocommit=autocommit, timeout=known.seconds, limits=limits
+            )
     session.leave_environment()
     parameters: dict[str, Any] = {
         **settings.conninfo(),
@@ -173,12 +176,13 @@ def connection(
     Raises:
         UnreachableError: if it cannot be reached; has its address and libpq's first line.
     """
+    known = patience_with(settings)
     while True:
-        allowed = patience.patience_s(settings)
+        allowed = known.seconds
         try:
             conn = connect(settings, name, autocommit=autocommit, limits=limits)
         except psycopg.OperationalError as e:
-            if patience.patience_s(settings) > allowed and _accepts(settings):
+            if known.seconds > allowed and _accepts(settings):
                 continue
             reason = next(iter(str(e).strip().splitlines()), "no answer")
             raise UnreachableError(f"cannot reach {settings.where}: {reason}") from None
@@ -190,7 +194,7 @@ def connection(
 def _accepts(settings: PostgresSettings) -> bool:
     """Return whether something accepts connections there: a server that is only slow does."""
     try:
-        with socket.create_connection((settings.host, settings.port), timeout=patience.FIRST_S):
+        with socket.create_connection((settings.host, settings.port), timeout=FIRST_S):
             return True
     except OSError:  # a UNIX socket, too: what is behind it is not slow
         return False

@@ -87,7 +87,7 @@ def test_a_reader_that_is_gone_is_no_error() -> None:
         written.write("text")
         written.flush()
         assert not written.behind
-    assert "output" in {thread.name for thread in threading.enumerate()}  # and it goes on
+    assert "output" in {thread.name for thread in threading.enumerate()}  # which still runs
 
 
 def test_a_terminal_that_nobody_reads_does_not_keep_a_process_from_its_end() -> None:

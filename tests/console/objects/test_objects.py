@@ -189,7 +189,7 @@ async def test_values_that_are_not_current_are_dim_in_a_list(tmp_path: Path) -> 
 async def test_a_detail_of_a_server_that_hangs_can_be_left(tmp_path: Path) -> None:
     app, _ = made(tmp_path)
     release = threading.Event()
-    app._look_up = lambda ref: release.wait(30) and Detail(ref, ())  # type: ignore[assignment,method-assign,return-value]  # hangs
+    app._look_up = lambda ref: release.wait(30) and Detail(ref, ())  # type: ignore[assignment, method-assign, return-value]  # it hangs: no servers here
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("f", *"1", "enter")
         await settle(pilot)

@@ -176,38 +176,40 @@ def most_rows(plan: Mapping[str, Any]) -> float:
     return max([rows, *below])
 
 
-def test_it_reads_each_page_of_a_past_by_itself(
-    settings: Settings,
-    shop: StoredOrders,
-    live: list[LiveShipments],
-    redis_client: redis.Redis,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """No step of the query has more rows than a page, so a long past costs what its pages cost."""
+@pytest.fixture
+def past(shop: StoredOrders, monkeypatch: pytest.MonkeyPatch) -> StoredOrders:
+    """A shop with a past of 30 days, of which a page has 20 orders."""
     shop.advance(BEGAN + timedelta(days=30), fates=False)
     monkeypatch.setattr(live_shipments, "PAGE", 20)
-    (last,) = shop.pg.execute(live_shipments._LAST, (0, 20)).fetchone() or (None,)
+    return shop
+
+
+def test_it_reads_each_page_of_a_past_by_itself(
+    settings: Settings,
+    past: StoredOrders,
+    live: list[LiveShipments],
+    redis_client: redis.Redis,
+) -> None:
+    """No step of the query has more rows than a page, so a long past costs what its pages cost."""
+    (last,) = past.pg.execute(live_shipments._LAST, (0, 20)).fetchone() or (None,)
     explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {live_shipments._OPEN}"
-    ((plan,),) = shop.pg.execute(explain, {"after": 0, "last": last}).fetchone() or ((None,),)
+    ((plan,),) = past.pg.execute(explain, {"after": 0, "last": last}).fetchone() or ((None,),)
     assert most_rows(plan["Plan"]) <= 20
     source = begin(settings, redis_client, live, ManualClock())
-    while not (events := source.due(shop.now)).is_empty():
-        shop.published.append(events)
-    assert same(shop.all, expected(shop.day, shop.now))
+    while not (events := source.due(past.now)).is_empty():
+        past.published.append(events)
+    assert same(past.all, expected(past.day, past.now))
 
 
 def test_it_cuts_a_long_look_short_when_it_is_stopped(
     settings: Settings,
-    shop: StoredOrders,
+    past: StoredOrders,
     live: list[LiveShipments],
     redis_client: redis.Redis,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shop.advance(BEGAN + timedelta(days=30), fates=False)
-    monkeypatch.setattr(live_shipments, "PAGE", 20)
     looks = iter([False, False, *[True] * 9])
     source = begin(settings, redis_client, live, ManualClock(), lambda: next(looks))
-    assert source.due(shop.now)["shipment_id"].n_unique() <= 40
+    assert source.due(past.now)["shipment_id"].n_unique() <= 40
 
 
 def test_a_fate_that_comes_late_does_not_change_what_was_published(

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_nobody_reads_what_it_says_and_the_shop_goes_on(shop: UpProcess) -> None:
+def test_the_shop_runs_and_stops_while_nobody_reads_its_output(shop: UpProcess) -> None:
     """As on a terminal that was stopped with Ctrl-S, or behind a pager."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -31,7 +31,7 @@ def late(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgr
 def test_each_attempt_gets_more_time(late: PostgresSettings) -> None:
     allowed = []
     for _ in range(4):
-        allowed.append(patience.patience_s(late))
+        allowed.append(patience.patience_with(late).seconds)
         try:
             conn = postgres.connect(late, "test")
         except psycopg.OperationalError:
@@ -43,7 +43,7 @@ def test_each_attempt_gets_more_time(late: PostgresSettings) -> None:
         pytest.fail(f"never connected, within {allowed} s")
     assert allowed[0] == 1
     assert len(allowed) > 1
-    assert patience.patience_s(late) == allowed[-1]
+    assert patience.patience_with(late).seconds == allowed[-1]
 
 
 def test_a_command_tries_again_by_itself(late: PostgresSettings) -> None:
@@ -52,12 +52,13 @@ def test_a_command_tries_again_by_itself(late: PostgresSettings) -> None:
 
 
 def test_a_server_that_answers_at_once_gets_the_usual_time_again(late: PostgresSettings) -> None:
+    known = patience.patience_with(late)
     for _ in range(9):
-        patience._of(late).too_late()
-    assert patience.patience_s(late) == patience.LONGEST_S
-    with patience.waiting(late, 20):
+        known.took(known.seconds, known.seconds, failed=True)
+    assert patience.patience_with(late).seconds == patience.LONGEST_S
+    with known.waiting():
         pass
-    assert patience.patience_s(late) == 1
+    assert patience.patience_with(late).seconds == 1
 
 
 def test_a_server_that_accepts_and_never_answers_is_given_up(
@@ -70,7 +71,7 @@ def test_a_server_that_accepts_and_never_answers_is_given_up(
         where = replace(settings.postgres, port=silent.getsockname()[1])
         with pytest.raises(UnreachableError, match="timeout"), postgres.connection(where, "test"):
             pass
-        assert patience.patience_s(where) == 2
+        assert patience.patience_with(where).seconds == 2
 
 
 def test_who_need_not_connect_any_more_does_not_wait(settings: Settings) -> None:
