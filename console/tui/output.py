@@ -81,8 +81,12 @@ def widened(picture: str) -> str:
 
 
 def _without_controls(text: str) -> str:
-    """Return text that XML and spreadsheets take: no control characters but line ends and tabs."""
-    return UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
+    r"""Return text that XML takes: no control characters but line ends and tabs.
+
+    >>> _without_controls("a\n\x1b\tb")
+    'a\n�\tb'
+    """
+    return UNFIT.sub(lambda m: m[0] if m[0] in "\n\t" else "\N{REPLACEMENT CHARACTER}", text)
 
 
 def defect(report: Path | None) -> ExitCode:

@@ -1,9 +1,12 @@
-"""Actions from the screens: what they ask before they do, and what they refuse."""
+"""Actions from the screens: what they ask before they do, what they refuse, what they write."""
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from textual.pilot import Pilot
 from textual.widgets import OptionList
@@ -124,3 +127,18 @@ async def test_read_only_refuses(tmp_path: Path) -> None:
         operations.parse(["cache.refresh"])
     )
     assert (refused.outcome, refused.result) == ("refused", "read-only")
+
+
+async def test_what_is_exported_can_be_read_by_others(tmp_path: Path) -> None:
+    """Other programs open the files: a browser shows the picture in its colours."""
+    app = app_of(StillFeed(samples.fine()), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("e")
+        await settle(pilot)
+    files = {p.suffix: p for p in tmp_path.glob("console-*")}
+    style = ET.parse(files[".svg"]).getroot()[0].text or ""
+    assert style.count("\n") > 10, "rules of a style sheet, on lines of their own"
+    assert json.loads(files[".json"].read_text(encoding="utf-8"))["sequence"] >= 0
+    rows = list(csv.reader(files[".csv"].read_text(encoding="utf-8").splitlines()))
+    assert rows[0] == ["name", "value"]
+    assert {len(row) for row in rows} == {2}
